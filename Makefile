@@ -1,0 +1,59 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Everything else is plain snakemake.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO := demo_workspace
+SNAKEMAKE := $(BIN)/snakemake
+WORKSPACE ?= $(DEMO)
+ARGS ?=
+
+.PHONY: demo test test-all lint format resume clean-demo help
+
+help:
+	@grep -E '^## ' Makefile | sed 's/^## //'
+
+$(VENV)/.installed: envs/requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: envs/requirements-dev.txt $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
+	@touch $@
+
+## make demo      set up, draw the demo workspace, run the whole loop to its report
+demo: $(VENV)/.installed
+	@test -f $(DEMO)/workspace_source.json || $(SNAKEMAKE) demo_workspace --configfile config/demo.yaml
+	$(SNAKEMAKE) --configfile config/demo.yaml
+	@echo "Report: $(CURDIR)/$(DEMO)/results/$$(cat $(DEMO)/results/current_run)/DEFT_Loop_Report.html"
+
+## make test      set up and pass the tests (fast rings and the tiny end-to-end run)
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest -q -m "not slow and not benchmark" -n 2
+
+## make test-all  the slow suites too
+test-all: $(VENV)/.installed-dev
+	$(BIN)/pytest -q -n 2
+
+## make lint      ruff, snakefmt, snakemake --lint
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint --config workspace=.
+
+## make format    rewrite Python and Snakemake files in the house style
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--configfile …")
+resume: $(VENV)/.installed
+	$(BIN)/python scripts/resume.py --workspace $(WORKSPACE)
+	$(SNAKEMAKE) --unlock $(ARGS) --config workspace=$(abspath $(WORKSPACE))
+	$(SNAKEMAKE) $(ARGS) --config workspace=$(abspath $(WORKSPACE))
+
+clean-demo:
+	rm -rf $(DEMO)

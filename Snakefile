@@ -1,0 +1,68 @@
+"""DEFT AOI improvement loop: a table of contents.
+
+Configuration and paths first, then one file per part of the loop, then what a person can ask for.
+`config/config.yaml` explains every setting, `README.md` every command.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+workdir: WORKSPACE
+
+
+wildcard_constraints:
+    ts=r"[A-Za-z0-9_.-]+",
+    phase=r"baseline|iter[1-9][0-9]*",
+    lap=r"iter[1-9][0-9]*",
+    question="kpi|pool",
+    weights=r"model_epoch_[0-9]+_step_[0-9]+",
+
+
+include: "rules/workspace.smk"
+include: "rules/preflight.smk"
+include: "rules/pool.smk"
+include: f"rules/engine_{config['engine']}.smk"
+include: "rules/evaluate.smk"
+include: "rules/rca.smk"
+include: "rules/mine.smk"
+include: "rules/assemble.smk"
+include: "rules/finish.smk"
+
+
+localrules:
+    all,
+    preflight,
+    approve,
+    gate,
+    report,
+    demo_workspace,
+    import_deeppcb,
+
+
+rule all:
+    default_target: True
+    input:
+        run_file("best_model.json"),
+        run_file("best_model_inference_spec.yaml"),
+        run_file("preflight/gate.json"),
+        f"artifacts/runs/{RUN}/analysis.json",
+
+
+onstart:
+    claim_run()
+
+
+onsuccess:
+    print_result()
+
+
+onerror:
+    shell(close_command())

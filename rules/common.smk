@@ -1,0 +1,243 @@
+"""Functions that the rules share: the run's name, which phase comes before which, digests.
+
+Nothing here imports torch or pandas: the file is parsed again in every cluster job.
+"""
+
+import atexit
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, f"{workflow.basedir}/scripts")
+
+from deft import config as deft_config
+from deft import layout
+from deft.errors import HardStop
+from deft.files import sha256_file
+from deft.kpi_target import parse_kpi
+from deft.preflight import digest as approval_digest
+
+
+def stop_parsing(error):
+    """End with the message alone; a traceback would say nothing about the user's mistake."""
+    print(f"\nHARD STOP {error.text()}", file=sys.stderr)
+    sys.exit(1)
+
+
+def is_main_process():
+    """Whether this is the process that the user started, not a job's own Snakemake."""
+    return workflow.is_main_process and not workflow.remote_exec
+
+
+def resolve_workspace():
+    """Absolute workspace. Jobs inherit it, since they start inside the workspace themselves."""
+    if not is_main_process() and os.environ.get("DEFT_WORKSPACE"):
+        return Path(os.environ["DEFT_WORKSPACE"])
+    path = Path(config["workspace"]).expanduser()
+    making = {"demo_workspace", "import_deeppcb"} & set(sys.argv)
+    if not path.is_dir() and not making:
+        raise HardStop(
+            "missing_input",
+            f"the workspace {str(path)!r} is not a folder",
+            fix="set it with --config workspace=DIR, or draw one: snakemake demo_workspace "
+            "--config workspace=DIR",
+        )
+    return path.absolute()
+
+
+def resolve_run():
+    """Name of the run: given, current, or (first command in a workspace) a new one.
+
+    Only the start of a new run reads the clock; `preflight` records the name.
+    """
+    if not is_main_process() and os.environ.get("DEFT_RUN"):
+        return os.environ["DEFT_RUN"]
+    if config["run"] not in (None, "new"):
+        return config["run"]
+    current = WORKSPACE / layout.CURRENT_RUN
+    if config["run"] is None and current.is_file():
+        return current.read_text(encoding="utf-8").strip()
+    return time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
+
+
+NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
+try:
+    config = deft_config.resolve(config)
+    WORKSPACE = resolve_workspace()
+    MIN_RECALL = parse_kpi(config["kpi"]).min_recall
+except HardStop as error:
+    stop_parsing(error)
+RUN = resolve_run()
+os.environ["DEFT_HOME"] = workflow.basedir
+os.environ["DEFT_WORKSPACE"] = str(WORKSPACE)
+os.environ["DEFT_RUN"] = RUN
+# The pre-flight reads the whole configuration; as a parameter it would rerun the gate for nothing.
+os.environ["DEFT_CONFIG"] = json.dumps(config, sort_keys=True)
+os.environ["DEFT_USER_KEYS"] = " ".join(NAMED_BY_USER)
+os.environ["DEFT_LAST_STOP"] = str(WORKSPACE / ".snakemake" / "deft_last_stop.txt")
+# The interpreter that runs Snakemake runs the scripts too, unless an environment replaces it.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+GATE = "results/run_{ts}/preflight/gate.json"
+GPU = 1 if config["device"] == "cuda" else 0
+
+
+def run_file(name):
+    """Path of a file of the chosen run, relative to the workspace."""
+    return f"results/{RUN}/{name}"
+
+
+def logic(stage):
+    """Version of a stage's logic; raised on purpose, it makes the stage run again."""
+    return LOGIC_VERSIONS[stage]
+
+
+LOGIC_VERSIONS = json.loads(Path(f"{workflow.basedir}/rules/logic_versions.json").read_text())
+
+
+def phases_upto(phase):
+    """`baseline` … `phase`."""
+    return [layout.phase_name(n) for n in range(layout.phase_number(phase) + 1)]
+
+
+def of_previous(name):
+    """Input function: file `name` of the phase before the wildcard `lap`."""
+
+    def path(wildcards):
+        return f"results/run_{wildcards.ts}/{layout.previous_phase(wildcards.lap)}/{name}"
+
+    return path
+
+
+def previous_rca(wildcards):
+    """Gaps of the phase before the wildcard `lap`."""
+    before = layout.previous_phase(wildcards.lap)
+    return f"results/run_{wildcards.ts}/{before}/rca_results/{wildcards.ts}/kpi_gaps.parquet"
+
+
+def previous_combined(wildcards, name):
+    """File of the previous iteration's assembly; iteration 1 starts from the base table."""
+    before = layout.previous_phase(wildcards.lap)
+    if before == layout.BASELINE:
+        return []
+    return f"results/run_{wildcards.ts}/{before}/dataset/{name.format(phase=before)}"
+
+
+def previous_assembly(wildcards):
+    """`assembly.json` of the previous iteration, if there is one: small, content counts."""
+    return previous_combined(wildcards, "assembly.json")
+
+
+def previous_mining(wildcards):
+    """`mining.json` of the previous iteration, if there is one."""
+    before = layout.previous_phase(wildcards.lap)
+    if before == layout.BASELINE:
+        return []
+    return f"results/run_{wildcards.ts}/{before}/mining_filter/mining.json"
+
+
+_digests = {}
+
+
+def digest(*names):
+    """Digest of the user's own files (below the workspace), read once; absent ones are 'absent'.
+
+    In `params` they trigger by content whatever their size, and a missing one is reported by the
+    pre-flight in its own words instead of Snakemake's.
+    """
+    for name in names:
+        if name not in _digests:
+            path = WORKSPACE / name
+            _digests[name] = sha256_file(path) if path.is_file() else "absent"
+    return "-".join(_digests[name][:16] for name in names)
+
+
+def gate_matter(wildcards):
+    """Digest of all that an approval covers."""
+    run_dir = WORKSPACE / "results" / f"run_{wildcards.ts}"
+    return approval_digest.digest_of(approval_digest.current(WORKSPACE, run_dir, config))
+
+
+def encoder_inputs(wildcards):
+    """Metrics of the baseline when its own weights are the encoder, else nothing."""
+    if config["encoder"] == "changenet":
+        return f"results/run_{wildcards.ts}/baseline/metrics.json"
+    return []
+
+
+def read_decision(wildcards_ts, phase, question):
+    """Decision of the only checkpoint, read once it is made."""
+    done = checkpoints.decide.get(ts=wildcards_ts, phase=phase, question=question)
+    with done.output.decision.open() as handle:
+        return json.load(handle)
+
+
+def finished_phases(wildcards):
+    """Walk the decisions lap by lap; returns the phases of the finished loop and the last word."""
+    phases = []
+    for number in range(config["max_iterations"] + 1):
+        phase = layout.phase_name(number)
+        phases.append(phase)
+        decision = read_decision(wildcards.ts, phase, "kpi")
+        if decision["stop"]:
+            break
+        lap = layout.phase_name(number + 1)
+        pool = read_decision(wildcards.ts, lap, "pool")
+        if pool["stop"]:
+            decision = pool
+            break
+    return phases, decision
+
+
+def finish_inputs(wildcards):
+    """All that the hand-off reads: every phase's report, the decisions, the best phase's RCA."""
+    phases, decision = finished_phases(wildcards)
+    root = f"results/run_{wildcards.ts}"
+    best = decision["best_phase"]
+    question = "pool" if decision["reason"] == "pool_exhausted" else "kpi"
+    return {
+        "reports": [f"{root}/{phase}/report.html" for phase in phases],
+        "metrics": [f"{root}/{phase}/metrics.json" for phase in phases],
+        "decision": f"{root}/{decision['phase']}/decide/{question}.json",
+        "rca": f"{root}/{best}/rca_results/{wildcards.ts}/metrics.json",
+    }
+
+
+def last_decision(wildcards, input):
+    """The decision that ended the loop; not known while a lap may still follow."""
+    return input.get("decision", "unknown")
+
+
+def claim_run():
+    """Say which run this is, before the first job."""
+    print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
+
+
+def print_result():
+    """The path of the report, if this command made one."""
+    page = WORKSPACE / run_file("DEFT_Loop_Report.html")
+    if page.is_file():
+        print(f"report: {page}", file=sys.stderr)
+
+
+def close_command():
+    """Shell command that logs the end of a failed run and renders the report from what is there."""
+    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}'
+
+
+def announce_plan():
+    """A dry run sees no further than the next decision; say so."""
+    if not workflow.dryrun:
+        return
+    print(
+        "\nThis is the plan up to the next stop decision; more laps may follow (at most "
+        f"{config['max_iterations']}).\nThe whole chain to a lap: "
+        f"snakemake -n {run_file('iter' + str(max(1, config['max_iterations'])))}/train/weights.json",
+        file=sys.stderr,
+    )
+
+
+if is_main_process():
+    atexit.register(announce_plan)

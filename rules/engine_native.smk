@@ -1,0 +1,161 @@
+"""The model stages on PyTorch: train, infer, embed the pool.
+
+Needs: tables, the spec, weights of the phase before. Makes: `train/`, `inference/`,
+`synth_pool/source_embeddings.parquet`. An engine is a set of rules with these names and files.
+"""
+
+
+def train_inputs(wildcards):
+    """Tables and first weights of a training; the baseline needs the gate alone."""
+    if wildcards.phase == layout.BASELINE:
+        return {}
+    root = f"results/run_{wildcards.ts}"
+    before = layout.previous_phase(wildcards.phase)
+    return {
+        "validated": f"{root}/{wildcards.phase}/dataset/validation.json",
+        "previous": f"{root}/{before}/metrics.json",
+    }
+
+
+def base_tables(wildcards):
+    """Digest of the base tables: training and validation, or validation alone after the baseline."""
+    if wildcards.phase == layout.BASELINE:
+        return digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
+    return digest(layout.SPEC, layout.VALIDATION_TABLE)
+
+
+rule train:
+    input:
+        unpack(train_inputs),
+        gate=ancient(GATE),
+    output:
+        weights="results/run_{ts}/{phase}/train/weights.json",
+        status="results/run_{ts}/{phase}/train/status.json",
+        experiment="results/run_{ts}/{phase}/train/experiment.yaml",
+        train_curve="results/run_{ts}/{phase}/train/train_curve.csv",
+        validation_curve="results/run_{ts}/{phase}/train/validation_curve.csv",
+    log:
+        "results/run_{ts}/{phase}/train/train.log",
+    benchmark:
+        "results/run_{ts}/benchmarks/{phase}_train.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        gpu=GPU,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 720 * attempt,
+        try_number=lambda wildcards, attempt: attempt,
+    params:
+        tables=base_tables,
+        epochs=config["training_epochs"] or 0,
+        seed=config["seed"],
+        device=config["device"],
+        compat=config["upstream_compat"],
+        laps=config["max_iterations"],
+        logic=logic("train"),
+    message:
+        "{wildcards.phase}: train"
+    shell:
+        'python "$DEFT_HOME/scripts/train.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --epochs {params.epochs} --seed {params.seed}"
+        " --device {params.device} --threads {threads} --upstream-compat {params.compat}"
+        " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
+
+
+rule restore_weights:
+    input:
+        gate=ancient(GATE),
+        weights=ancient("results/run_{ts}/{phase}/train/weights.json"),
+    output:
+        weights="results/run_{ts}/{phase}/train/{weights}.pth",
+    log:
+        "results/run_{ts}/logs/{phase}_restore_{weights}.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        gpu=GPU,
+        mem_mb=8000,
+        runtime=720,
+    params:
+        epochs=config["training_epochs"] or 0,
+        seed=config["seed"],
+        device=config["device"],
+        compat=config["upstream_compat"],
+    message:
+        "{wildcards.phase}: train again to restore a deleted weight file"
+    shell:
+        'python "$DEFT_HOME/scripts/restore_weights.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --epochs {params.epochs} --seed {params.seed}"
+        " --device {params.device} --threads {threads} --upstream-compat {params.compat}"
+        " --restore {output.weights:q} --log {log:q}"
+
+
+rule infer:
+    input:
+        gate=ancient(GATE),
+        weights="results/run_{ts}/{phase}/train/weights.json",
+    output:
+        facts="results/run_{ts}/{phase}/inference/inference.json",
+        best_val="results/run_{ts}/{phase}/inference/best_val/inference.csv",
+        latest="results/run_{ts}/{phase}/inference/latest/inference.csv",
+    log:
+        "results/run_{ts}/logs/{phase}_infer.log",
+    benchmark:
+        "results/run_{ts}/benchmarks/{phase}_infer.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        gpu=GPU,
+        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+        try_number=lambda wildcards, attempt: attempt,
+    params:
+        tables=digest(layout.SPEC, layout.KPI_TABLE),
+        device=config["device"],
+        laps=config["max_iterations"],
+        logic=logic("infer"),
+    message:
+        "{wildcards.phase}: inference of both weight files"
+    shell:
+        'python "$DEFT_HOME/scripts/infer.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --device {params.device} --threads {threads}"
+        " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
+
+
+rule embed_pool:
+    input:
+        encoder_inputs,
+        gate=ancient(GATE),
+        manifest="results/run_{ts}/synth_pool/manifest.json",
+        pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
+    output:
+        embeddings="results/run_{ts}/synth_pool/source_embeddings.parquet",
+        facts="results/run_{ts}/synth_pool/source_embeddings.json",
+    log:
+        "results/run_{ts}/synth_pool/source_embed.log",
+    benchmark:
+        "results/run_{ts}/benchmarks/embed_pool.tsv"
+    conda:
+        "../envs/embed.yaml"
+    threads: 8
+    resources:
+        gpu=GPU,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 480 * attempt,
+        try_number=lambda wildcards, attempt: attempt,
+    params:
+        encoder=config["encoder"],
+        weights=config["encoder_weights"] or "",
+        device=config["device"],
+        batch=config["embed_batch_size"],
+        logic=logic("embed_pool"),
+    message:
+        "embed the source pool"
+    shell:
+        'python "$DEFT_HOME/scripts/embed_pool.py" --workspace . --run run_{wildcards.ts}'
+        " --encoder {params.encoder} --encoder-weights={params.weights:q}"
+        " --device {params.device} --batch-size {params.batch} --threads {threads}"
+        " --attempt {resources.try_number} --log {log:q}"

@@ -1,0 +1,82 @@
+"""From scores to the KPI and the stop decision.
+
+Needs: both inference tables of a phase, its weights. Makes: `metrics.json` and the files beside each
+table; `decide/*.json`, the only checkpoint, which the loop's length hangs on.
+"""
+
+KIND_FILES = [
+    "threshold_metrics.csv",
+    "summary.txt",
+    "score_distribution.png",
+    "confusion_recall_point.png",
+    "confusion_best_f1.png",
+    "best_f1_missed_no_pass_samples.csv",
+]
+
+
+rule evaluate:
+    input:
+        gate=ancient(GATE),
+        facts="results/run_{ts}/{phase}/inference/inference.json",
+        weights="results/run_{ts}/{phase}/train/weights.json",
+        best_val=ancient("results/run_{ts}/{phase}/inference/best_val/inference.csv"),
+        latest=ancient("results/run_{ts}/{phase}/inference/latest/inference.csv"),
+    output:
+        expand(
+            "results/run_{{ts}}/{{phase}}/inference/{kind}/{name}",
+            kind=["best_val", "latest"],
+            name=KIND_FILES,
+        ),
+        metrics="results/run_{ts}/{phase}/metrics.json",
+    log:
+        "results/run_{ts}/logs/{phase}_evaluate.log",
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/loop.yaml"
+    params:
+        min_recall=MIN_RECALL,
+        laps=config["max_iterations"],
+        logic=logic("evaluate"),
+    message:
+        "{wildcards.phase}: KPI"
+    shell:
+        'python "$DEFT_HOME/scripts/evaluate.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --min-recall {params.min_recall}"
+        " --max-iterations {params.laps} --log {log:q}"
+
+
+def decision_inputs(wildcards):
+    """Metrics of all phases so far, or what mining found beside the last word on the KPI."""
+    root = f"results/run_{wildcards.ts}"
+    if wildcards.question == "kpi":
+        return [f"{root}/{phase}/metrics.json" for phase in phases_upto(wildcards.phase)]
+    before = layout.previous_phase(wildcards.phase)
+    return [
+        f"{root}/{wildcards.phase}/mining_filter/mining.json",
+        f"{root}/{before}/decide/kpi.json",
+    ]
+
+
+checkpoint decide:
+    input:
+        decision_inputs,
+        gate=ancient(GATE),
+    output:
+        decision="results/run_{ts}/{phase}/decide/{question}.json",
+    log:
+        "results/run_{ts}/logs/{phase}_decide_{question}.log",
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/loop.yaml"
+    params:
+        kpi=config["kpi"],
+        laps=config["max_iterations"],
+        logic=logic("decide"),
+    message:
+        "{wildcards.phase}: stop? ({wildcards.question})"
+    shell:
+        'python "$DEFT_HOME/scripts/decide.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --question {wildcards.question} --kpi {params.kpi:q}"
+        " --max-iterations {params.laps} --log {log:q}"

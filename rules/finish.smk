@@ -1,0 +1,68 @@
+"""Reports after each phase, and the end of the loop: hand-off, lab record, last report.
+
+Needs: metrics and decisions. Makes: `<phase>/report.html`, `<phase>_summary.md`, `best_model.json`,
+`best_model_inference_spec.yaml`, `artifacts/runs/<run>/`. `DEFT_Loop_Report.html` is rendered
+by all of these and by `report`, and is nobody's declared output.
+"""
+
+
+rule phase_report:
+    input:
+        gate=ancient(GATE),
+        metrics="results/run_{ts}/{phase}/metrics.json",
+        decision="results/run_{ts}/{phase}/decide/kpi.json",
+    output:
+        page="results/run_{ts}/{phase}/report.html",
+        summary="results/run_{ts}/{phase}_summary.md",
+    log:
+        "results/run_{ts}/logs/{phase}_report.log",
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/loop.yaml"
+    message:
+        "{wildcards.phase}: report"
+    shell:
+        'python "$DEFT_HOME/scripts/report.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --summary {output.summary:q} --log {log:q}"
+
+
+rule finish:
+    input:
+        unpack(finish_inputs),
+        gate=ancient(GATE),
+    output:
+        best="results/run_{ts}/best_model.json",
+        spec="results/run_{ts}/best_model_inference_spec.yaml",
+        manifest="artifacts/runs/run_{ts}/manifest.json",
+        summary="artifacts/runs/run_{ts}/summary.json",
+        analysis="artifacts/runs/run_{ts}/analysis.json",
+    log:
+        "results/run_{ts}/logs/finish.log",
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/loop.yaml"
+    params:
+        decision=last_decision,
+        seed=config["seed"],
+        logic=logic("finish"),
+    message:
+        "hand-off, lab record and final report"
+    shell:
+        'python "$DEFT_HOME/scripts/finish.py" --workspace . --run run_{wildcards.ts}'
+        " --decision {params.decision:q} --seed {params.seed} --log {log:q}"
+
+
+rule report:
+    log:
+        run_file("logs/report.log"),
+    conda:
+        "../envs/loop.yaml"
+    params:
+        run=RUN,
+    message:
+        "render DEFT_Loop_Report.html again"
+    shell:
+        'python "$DEFT_HOME/scripts/report.py" --workspace . --run {params.run:q}'
+        " --log {log:q}"

@@ -1,0 +1,60 @@
+"""From weak samples to pool rows.
+
+Needs: the routed gaps, the embedded pool, the training table so far. Makes: `mining_filter/`.
+"""
+
+
+rule mine:
+    input:
+        encoder_inputs,
+        previous_assembly,
+        gate=ancient(GATE),
+        gaps="results/run_{ts}/{lap}/routing_results/{ts}/mining_gaps.parquet",
+        ingest="results/run_{ts}/{lap}/anomalygen/ingest_summary.json",
+        pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
+        embedded="results/run_{ts}/synth_pool/source_embeddings.json",
+        embeddings=ancient("results/run_{ts}/synth_pool/source_embeddings.parquet"),
+    output:
+        facts="results/run_{ts}/{lap}/mining_filter/mining.json",
+        targets="results/run_{ts}/{lap}/mining_filter/target_embeddings.parquet",
+        mined="results/run_{ts}/{lap}/mining_filter/mined.parquet",
+        table="results/run_{ts}/{lap}/mining_filter/mining_pool.csv",
+        knn="results/run_{ts}/{lap}/mining_filter/knn_summary.csv",
+        pairs="results/run_{ts}/{lap}/mining_filter/knn_pairs.parquet",
+        summary="results/run_{ts}/{lap}/mining_filter/mining_summary.txt",
+    log:
+        "results/run_{ts}/logs/{lap}_mine.log",
+    benchmark:
+        "results/run_{ts}/benchmarks/{lap}_mine.tsv"
+    conda:
+        "../envs/embed.yaml"
+    threads: 8
+    resources:
+        gpu=GPU,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+        try_number=lambda wildcards, attempt: attempt,
+    params:
+        strategy=config["mining"],
+        top_k=config["top_k_per_target"],
+        min_similarity=config["min_similarity"],
+        encoder=config["encoder"],
+        weights=config["encoder_weights"] or "",
+        device=config["device"],
+        batch=config["embed_batch_size"],
+        memory_mb=config["search_memory_mb"],
+        leakage=config["content_leakage"],
+        seed=config["seed"],
+        laps=config["max_iterations"],
+        tables=digest(layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE),
+        logic=logic("mine"),
+    message:
+        "{wildcards.lap}: mine the pool ({params.strategy})"
+    shell:
+        'python "$DEFT_HOME/scripts/mine.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.lap} --strategy {params.strategy} --top-k {params.top_k}"
+        " --min-similarity {params.min_similarity} --encoder {params.encoder}"
+        " --encoder-weights={params.weights:q} --device {params.device}"
+        " --batch-size {params.batch} --memory-mb {params.memory_mb} --threads {threads}"
+        " --content-leakage {params.leakage} --seed {params.seed}"
+        " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"

@@ -1,0 +1,30 @@
+"""Once per run: real pool rows and pre-generated pairs become one source pool.
+
+Needs: the gate, the pool's rows at the run's start, the pre-generated folders.
+Makes: `synth_pool/`. A grown pool table does not run this again; the next run takes the new rows.
+"""
+
+
+rule stage_pool:
+    input:
+        gate=ancient(GATE),
+    output:
+        manifest="results/run_{ts}/synth_pool/manifest.json",
+        sdg="results/run_{ts}/synth_pool/sdg_rows.csv",
+        table="results/run_{ts}/synth_pool/source_pool.csv",
+        parquet="results/run_{ts}/synth_pool/source_pool.parquet",
+        images=directory("results/run_{ts}/synth_pool/images"),
+    log:
+        "results/run_{ts}/logs/stage_pool.log",
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/loop.yaml"
+    params:
+        spec=digest(layout.SPEC),
+        logic=logic("stage_pool"),
+    message:
+        "stage the source pool"
+    shell:
+        'python "$DEFT_HOME/scripts/stage_pool.py" --workspace . --run run_{wildcards.ts}'
+        " --log {log:q}"

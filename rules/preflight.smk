@@ -1,0 +1,50 @@
+"""Every check, one summary, one approval.
+
+Needs: the workspace. Makes: `preflight/` of the run. `gate` lets the loop pass only with a valid
+approval of exactly these inputs and parameters.
+"""
+
+
+rule preflight:
+    log:
+        run_file("logs/preflight.log"),
+    conda:
+        "../envs/torch.yaml"
+    params:
+        run=RUN,
+    message:
+        "check everything and print the Pre-Flight Summary"
+    shell:
+        'python "$DEFT_HOME/scripts/preflight.py" --workspace . --run-dir results/{params.run}'
+        " --log {log:q}"
+
+
+rule approve:
+    log:
+        run_file("logs/approve.log"),
+    conda:
+        "../envs/torch.yaml"
+    params:
+        run=RUN,
+    message:
+        "record the approval of the summary"
+    shell:
+        'python "$DEFT_HOME/scripts/approve.py" --workspace . --run-dir results/{params.run}'
+        " --log {log:q}"
+
+
+rule gate:
+    output:
+        gate=GATE,
+    log:
+        "results/run_{ts}/logs/gate.log",
+    retries: 0
+    conda:
+        "../envs/torch.yaml"
+    params:
+        matter=gate_matter,
+    message:
+        "gate: pre-flight and approval"
+    shell:
+        'python "$DEFT_HOME/scripts/gate.py" --workspace . --run-dir results/run_{wildcards.ts}'
+        " --log {log:q}"

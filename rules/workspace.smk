@@ -1,0 +1,34 @@
+"""Making a workspace: the drawn demo and the DeepPCB importer.
+
+Needs: nothing, or a local copy of DeepPCB. Makes: the folders that the loop reads.
+"""
+
+
+rule demo_workspace:
+    log:
+        "logs/demo_workspace.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        seed=config["seed"],
+        options=json.dumps(config["demo"]),
+    message:
+        "draw the synthetic PCB workspace"
+    shell:
+        'python "$DEFT_HOME/scripts/demo_workspace.py" --out . --seed {params.seed}'
+        " --config-json {params.options:q} --log {log:q}"
+
+
+rule import_deeppcb:
+    log:
+        "logs/import_deeppcb.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        seed=config["seed"],
+        options=json.dumps(config["deeppcb"]),
+    message:
+        "make a workspace from DeepPCB"
+    shell:
+        'python "$DEFT_HOME/scripts/import_deeppcb.py" --out . --seed {params.seed}'
+        " --config-json {params.options:q} --log {log:q}"

@@ -1,0 +1,20 @@
+"""After a failed command: log the stop, mark the state, render the report from what is there."""
+
+import sys
+
+from deft.cli import launch, parser
+from deft.stage import take_last_stop
+from deft.steps.context import Context
+from deft.steps.finish import close_failed
+
+
+def body(args, run):
+    """Close a failed command; a run that has no state yet is left alone."""
+    stop = take_last_stop()
+    if not stop.startswith("HARD STOP approval_missing"):
+        print(close_failed(Context(run)), flush=True)
+    print(f"\n{stop}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    launch(parser(__doc__, phase=False).parse_args(), body)

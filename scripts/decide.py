@@ -1,0 +1,19 @@
+"""Decide whether the loop stops here."""
+
+from deft.cli import launch, parser
+from deft.steps.context import Context
+from deft.steps.evaluate import decide
+
+
+def body(args, run):
+    """Write the decision; it has no line in the loop log."""
+    print(
+        decide(Context(run), args.phase, args.question, args.kpi, args.max_iterations), flush=True
+    )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--question", choices=("kpi", "pool"), required=True)
+    options.add_argument("--kpi", required=True, help='e.g. "FAR < 0.1%% at recall=100%%"')
+    launch(options.parse_args(), body)

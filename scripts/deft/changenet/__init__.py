@@ -1,0 +1,1 @@
+"""Visual ChangeNet (task classify) in plain PyTorch: spec, data, network, training, scoring."""

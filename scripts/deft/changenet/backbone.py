@@ -1,0 +1,144 @@
+"""Backbones: a picture to four feature maps. ``timm:<name>`` is any timm model with four levels.
+
+TAO's own names are entered in ``NATIVE`` by the modules that implement them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from deft.changenet.spec import Spec
+from deft.changenet.spec_native import TAO_ENGINE, TIMM_PREFIX
+from deft.errors import HardStop
+
+LEVELS = 4
+
+
+class TimmBackbone(nn.Module):
+    """A timm feature extractor whose last four levels are brought to the spec's strides.
+
+    ``channels`` are those of the four levels. ``joint_batch``: test and golden pictures may go
+    through in one batch. TAO runs its two sides one after the other, so that batch norms see each
+    side alone; one batch of both gives batch norms twice the sample and is nearly twice as fast.
+    """
+
+    joint_batch = True
+
+    def __init__(self, name: str, size: tuple[int, int], strides: Sequence[int]) -> None:
+        super().__init__()
+        self.net = _create(name, size)
+        self.channels = [int(c) for c in self.net.feature_info.channels()]
+        self.channels_last_output = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+        self.strides = list(strides)
+
+    def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
+        """Return four maps (B, C_k, H / stride_k, W / stride_k), finest first."""
+        height, width = pictures.shape[-2:]
+        levels = []
+        for features, stride in zip(self.net(pictures), self.strides, strict=True):
+            if self.channels_last_output:
+                features = features.permute(0, 3, 1, 2)
+            wanted = (math.ceil(height / stride), math.ceil(width / stride))
+            if tuple(features.shape[-2:]) != wanted:
+                features = F.interpolate(
+                    features, size=wanted, mode="bilinear", align_corners=False
+                )
+            levels.append(features)
+        return levels
+
+    def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return the mean over places of the last level, (B, C_4)."""
+        last = self.net(pictures)[-1]
+        return last.mean(dim=(1, 2) if self.channels_last_output else (2, 3))
+
+
+def _create(name: str, size: tuple[int, int]) -> nn.Module:
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise HardStop(
+            "spec_invalid",
+            f"model.backbone.type: timm has no model {name!r}",
+            fix=f"did you mean {', '.join(near)}?" if near else "see timm.list_models()",
+        )
+    options = {
+        "pretrained": False,  # never a download: weights come from a local file
+        "features_only": True,
+        "out_indices": tuple(range(-LEVELS, 0)),
+    }
+    try:
+        # Models with position tables want to know the picture's size, and (as encoders) must take
+        # one light's picture too; others refuse these arguments.
+        for extra in ({"img_size": size, "dynamic_img_size": True}, {"img_size": size}):
+            try:
+                return timm.create_model(name, **extra, **options)
+            except TypeError:
+                continue
+        return timm.create_model(name, **options)
+    except (RuntimeError, ValueError, AssertionError, IndexError, AttributeError) as error:
+        raise HardStop(
+            "spec_invalid",
+            f"model.backbone.type: timm's {name!r} does not give {LEVELS} feature levels at "
+            f"{size[1]} x {size[0]} pixels ({error})",
+            fix="choose a model such as timm:resnet10t or timm:mobilenetv3_small_050",
+        ) from None
+
+
+Builder = Callable[[Spec], nn.Module]
+NATIVE: dict[str, Builder] = {}  # TAO's name -> how to build it
+
+
+def build_backbone(spec: Spec) -> nn.Module:
+    """Return the spec's backbone, randomly initialised; raises HardStop ``spec_invalid``."""
+    name = spec.model.backbone.type
+    if name in NATIVE:
+        return NATIVE[name](spec)
+    if name.startswith(TIMM_PREFIX):
+        try:
+            return TimmBackbone(
+                name.removeprefix(TIMM_PREFIX),
+                spec.tensor_size,
+                spec.model.decode_head.feature_strides,
+            )
+        except HardStop as stop:
+            raise HardStop(stop.code, stop.message, file=spec.source, fix=stop.fix) from None
+    known = ", ".join([*sorted(NATIVE), f"{TIMM_PREFIX}<name>"])
+    raise HardStop(
+        "spec_invalid",
+        f"model.backbone.type {name!r} is not available in the native engine",
+        file=spec.source,
+        fix=f"use one of {known}; or {TAO_ENGINE}",
+    )
+
+
+def load_backbone(backbone: nn.Module, path: str | Path) -> None:
+    """Fill a timm backbone from a local ``.pth`` or ``.safetensors`` file of timm's keys.
+
+    A classifier head in the file is not used. Raises HardStop ``missing_input`` or
+    ``spec_invalid`` (naming missing, extra and misshapen keys).
+    """
+    from deft.changenet.weights import key_report, read_tensors
+
+    path = Path(path)
+    found = read_tensors(path)
+    wanted = backbone.net.state_dict()
+    # Heads and the first pooling layers exist only in the whole model.
+    extra_allowed = ("head", "fc.", "classifier", "norm.", "conv_head", "bn2.", "pre_logits")
+    kept = {k: v for k, v in found.items() if k in wanted or not k.startswith(extra_allowed)}
+    problem = key_report(wanted, kept)
+    if problem:
+        raise HardStop(
+            "spec_invalid",
+            f"model.backbone.pretrained_backbone_path does not fit {type(backbone.net).__name__}: "
+            + problem,
+            file=path,
+            fix="give the file of the same timm model",
+        )
+    backbone.net.load_state_dict(kept)

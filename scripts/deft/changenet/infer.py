@@ -1,0 +1,106 @@
+"""Scoring a table: the input table with one more column, ``siamese_score``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deft.changenet.data import open_pairs
+from deft.changenet.device import pick_device
+from deft.changenet.model import build_model
+from deft.changenet.spec import Spec
+from deft.changenet.validate import outputs
+from deft.changenet.weights import load_weights
+from deft.errors import HardStop
+from deft.files import write_text_atomic
+from deft.tables import SCORE_COLUMN, line_of
+
+VERSION = 1  # of the scoring's logic
+
+
+def infer_table(
+    spec: Spec,
+    weights_path: str | Path,
+    table_path: str | Path,
+    images_dir: str | Path,
+    out_csv: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    batch_size: int | None = None,
+) -> int:
+    """Score every row of a table and write the result; return the number of rows.
+
+    Scores are float32 in their shortest form; every other cell stays as it was, in the same order.
+    They do not depend on the batch size beyond float noise (about 1e-6).
+
+    Raises
+    ------
+    HardStop ``csv_invalid``, ``image_invalid``, ``missing_input``, ``spec_invalid`` (weights that
+    do not fit), ``score_invalid`` (a score that is not finite, with its row).
+    """
+    scores, table = score_table(
+        spec,
+        weights_path,
+        table_path,
+        images_dir,
+        device=device,
+        threads=threads,
+        batch_size=batch_size,
+    )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*table.columns, SCORE_COLUMN])
+    for cells, score in zip(table.itertuples(index=False, name=None), scores, strict=True):
+        writer.writerow([*cells, shortest(score)])
+    write_text_atomic(out_csv, text.getvalue())
+    return len(table)
+
+
+def score_table(
+    spec: Spec,
+    weights_path: str | Path,
+    table_path: str | Path,
+    images_dir: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    batch_size: int | None = None,
+):
+    """Return (scores float32 (rows,), table); see :func:`infer_table`."""
+    data = open_pairs(spec, table_path, images_dir)
+    if SCORE_COLUMN in data.table.columns:
+        raise HardStop(
+            "csv_invalid",
+            f"the table already has a column {SCORE_COLUMN}",
+            file=table_path,
+            row=1,
+            fix="give the table without scores",
+        )
+    target = pick_device(device)
+    torch.set_num_threads(max(1, threads))
+    model = build_model(spec)
+    load_weights(model, weights_path)
+    model.to(target, memory_format=torch.channels_last)
+    size = batch_size or spec.dataset.classify.batch_size
+    out = outputs(model, data, size, target, bfloat16=spec.bfloat16)
+    scores = model.score(out).numpy()
+    broken = np.flatnonzero(~np.isfinite(scores))
+    if len(broken):
+        raise HardStop(
+            "score_invalid",
+            f"{len(broken)} row(s) have a score that is not finite (first: {scores[broken[0]]})",
+            file=table_path,
+            row=[line_of(i) for i in broken],
+            fix=f"check the model file {weights_path}",
+        )
+    return scores, data.table
+
+
+def shortest(score: np.float32) -> str:
+    """Return the fewest digits that give back the same float32, e.g. ``0.07226172``."""
+    return repr(float(str(np.float32(score))))

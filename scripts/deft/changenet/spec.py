@@ -1,0 +1,173 @@
+"""Reading, changing and writing the experiment spec of Visual ChangeNet (task ``classify``).
+
+``load_spec`` is the only way in: whatever it returns has known keys, right types, values in range
+and (engine ``native``) nothing that the native engine would have to ignore.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deft.changenet.spec_build import SpecProblem, build, parse_yaml, resolve_references
+from deft.changenet.spec_native import check_native
+from deft.changenet.spec_schema import SpecFields
+from deft.errors import HardStop
+from deft.files import write_text_atomic
+
+ENGINES = ("native", "tao")
+
+
+@dataclass(kw_only=True)
+class Spec(SpecFields):
+    """A checked spec. Treat it as read-only; :func:`render` makes a changed one."""
+
+    # Where it was read from and for which engine it was checked; no keys of the spec.
+    source: str | None = field(default=None, init=False, compare=False)
+    engine: str = field(default="native", init=False, compare=False)
+
+    @property
+    def lights(self) -> list[str]:
+        """Lights in the order in which they are joined; ``[""]`` when pictures have no suffix."""
+        return list(self.dataset.classify.input_map) or [""]
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """(x, y) tiles of a grid join, or None for the linear one (also what odd counts get)."""
+        data = self.dataset.classify
+        if data.concat_type == "grid" and data.num_input % 2 == 0:
+            return data.grid_map.x, data.grid_map.y
+        return None
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of one light's picture after resizing."""
+        data = self.dataset.classify
+        return data.image_height, data.image_width
+
+    @property
+    def tensor_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the joined lights, as the network sees them."""
+        height, width = self.picture_size
+        if self.grid is not None:
+            return height * self.grid[1], width * self.grid[0]
+        return height * len(self.lights), width
+
+    @property
+    def learnable(self) -> bool:
+        """Whether the difference module is the learnable one (else euclidean)."""
+        return self.model.classify.difference_module == "learnable"
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether ``train.precision`` asks for bfloat16 (used on CUDA only)."""
+        return self.train.precision in ("bf16-mixed", "bf16")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every value; equal specs have equal digests whatever their layout."""
+        text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data in schema order; parts that are empty and not ours are left out."""
+        data = dataclasses.asdict(self)
+        del data["source"], data["engine"]
+        for owner in (data, data["dataset"], data["train"]):
+            for name in ("segment", "gen_trt_engine", "quantize"):
+                if owner.get(name) == {}:
+                    del owner[name]
+        return data
+
+
+def load_spec(path: str | Path, *, engine: str = "native") -> Spec:
+    """Read and check a spec file.
+
+    Raises
+    ------
+    HardStop ``missing_input`` when there is no such file, ``spec_invalid`` for everything that is
+    wrong inside it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise HardStop("missing_input", "the experiment spec does not exist", file=path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HardStop("spec_invalid", f"not UTF-8 ({error})", file=path) from None
+    try:
+        return from_dict(parse_yaml(text), engine=engine, source=path)
+    except SpecProblem as problem:
+        raise problem.as_stop(path) from None
+
+
+def from_dict(data: dict[str, Any], *, engine: str = "native", source: Any = None) -> Spec:
+    """Build and check a spec from plain data; raises HardStop ``spec_invalid``."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {ENGINES}, got {engine!r}")
+    try:
+        data = _without_automl(copy.deepcopy(data))
+        spec: Spec = build(Spec, resolve_references(data))
+        _check_task_and_intervals(spec)
+        if engine == "native":
+            check_native(spec)
+    except SpecProblem as problem:
+        raise problem.as_stop(source) from None
+    spec.source = str(source) if source is not None else None
+    spec.engine = engine
+    return spec
+
+
+def render(spec: Spec, overrides: dict[str, Any]) -> Spec:
+    """Return a copy with ``overrides`` (dotted key -> value) set, checked like a file."""
+    data = spec.to_dict()
+    for dotted, value in overrides.items():
+        *parents, last = dotted.split(".")
+        owner = data
+        for part in parents:
+            owner = owner.setdefault(part, {})
+            if not isinstance(owner, dict):
+                raise HardStop("spec_invalid", f"{dotted}: {part} holds no keys", file=spec.source)
+        owner[last] = value
+    return from_dict(data, engine=spec.engine, source=spec.source)
+
+
+def dump_spec(spec: Spec, path: str | Path) -> Path:
+    """Write every value as YAML, whole or not at all; reading it back gives an equal spec."""
+    text = yaml.safe_dump(spec.to_dict(), sort_keys=False, allow_unicode=True, width=100)
+    return write_text_atomic(path, text)
+
+
+def _without_automl(data: dict[str, Any]) -> dict[str, Any]:
+    """Drop ``automl_policy: off`` (YAML reads the bare word as false); refuse any other value."""
+    train = data.get("train")
+    for name, owner in (("automl_policy", data), ("train.automl_policy", train)):
+        if isinstance(owner, dict) and "automl_policy" in owner:
+            value = owner.pop("automl_policy")
+            if value not in (False, None) and str(value).lower() != "off":
+                raise SpecProblem(
+                    f"{name} {value!r}: this loop trains plainly",
+                    "set automl_policy: off and give the winning values in the spec",
+                )
+    return data
+
+
+def _check_task_and_intervals(spec: Spec) -> None:
+    if spec.task != "classify":
+        raise SpecProblem(f"task {spec.task!r} is not run by this loop", "set task: classify")
+    train = spec.train
+    for name in ("checkpoint_interval", "validation_interval"):
+        value = getattr(train, name)
+        unit_is_step = name == "checkpoint_interval" and train.checkpoint_interval_unit == "step"
+        if value > train.num_epochs and not unit_is_step:
+            raise SpecProblem(
+                f"train.{name} {value} is more than train.num_epochs {train.num_epochs}",
+                f"set train.{name} to {train.num_epochs} or less",
+            )

@@ -1,0 +1,201 @@
+"""From plain YAML data to the typed spec: references resolved, types and ranges checked.
+
+Every complaint names the dotted key, as in ``dataset.classify.batch_size``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deft.changenet.spec_schema import Rule
+from deft.errors import HardStop
+
+REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+PYTHON_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+class SpecProblem(Exception):
+    """A broken rule of the spec; becomes a hard stop with the file's name."""
+
+    def __init__(self, message: str, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+    def as_stop(self, file: str | Path | None) -> HardStop:
+        """Return the hard stop ``spec_invalid``."""
+        return HardStop("spec_invalid", str(self), file=file, fix=self.fix)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with plain exponents as numbers (``1e-4``) and doubled keys refused, as TAO reads it."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for name_node, _ in node.value:
+            name = self.construct_object(name_node, deep=True)
+            if isinstance(name, str | int | float | bool) and name in seen:
+                raise SpecProblem(
+                    f"key {name!r} stands twice (line {name_node.start_mark.line + 1})"
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> dict[str, Any]:
+    """Return the mapping that ``text`` holds, or raise :class:`SpecProblem`."""
+    try:
+        # A subclass of SafeLoader: it builds plain data only.
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise SpecProblem(f"not readable as YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        raise SpecProblem("the file is empty")
+    if not isinstance(data, dict):
+        raise SpecProblem(f"a spec is a mapping of keys, found {type(data).__name__}")
+    return data
+
+
+def resolve_references(data: dict[str, Any]) -> dict[str, Any]:
+    """Return ``data`` with every ``${a.b}`` replaced by the value at ``a.b``."""
+
+    def lookup(name: str, trail: tuple[str, ...]) -> Any:
+        if name in trail:
+            raise SpecProblem(f"reference ${{{name}}} leads back to itself: {' -> '.join(trail)}")
+        value: Any = data
+        for part in name.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise SpecProblem(
+                    f"reference ${{{name}}} names a key that the spec does not have",
+                    "write the value, or a dotted name from the top of the file",
+                )
+            value = value[part]
+        return walk(value, (*trail, name))
+
+    def walk(value: Any, trail: tuple[str, ...]) -> Any:
+        if isinstance(value, dict):
+            return {name: walk(inner, trail) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [walk(inner, trail) for inner in value]
+        if not isinstance(value, str):
+            return value
+        whole = REFERENCE.fullmatch(value.strip())
+        if whole:  # a reference alone keeps the type of what it names
+            return lookup(whole[1].strip(), trail)
+        return REFERENCE.sub(lambda found: str(lookup(found[1].strip(), trail)), value)
+
+    return walk(data, ())
+
+
+def build(kind: type, data: Any, where: str = "") -> Any:
+    """Return an instance of the dataclass ``kind`` from plain data, every key checked."""
+    if data is None:
+        return kind()
+    if not isinstance(data, dict):
+        raise SpecProblem(f"{where or 'the spec'} must hold keys, found {data!r}")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in dataclasses.fields(kind) if f.init}
+    values = {}
+    for name, value in data.items():
+        dotted = f"{where}.{name}" if where else str(name)
+        if name not in known:
+            raise _unknown_key(dotted, str(name), list(known))
+        hint, rule = hints[name], known[name].metadata.get("rule", Rule())
+        if dataclasses.is_dataclass(hint):
+            values[name] = build(hint, value, dotted)
+        elif value is not None or name == "input_map":
+            values[name] = _value(hint, value, rule, dotted)
+    return kind(**values)
+
+
+def _unknown_key(dotted: str, name: str, siblings: list[str]) -> SpecProblem:
+    near = difflib.get_close_matches(name, siblings, n=1)
+    parent = dotted.rpartition(".")[0]
+    fix = (
+        f"did you mean {parent + '.' if parent else ''}{near[0]}?"
+        if near
+        else (f"remove it; known here: {', '.join(siblings)}")
+    )
+    return SpecProblem(f"unknown key {dotted}", fix)
+
+
+def _value(hint: Any, value: Any, rule: Rule, dotted: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is list:
+        if not isinstance(value, list):
+            raise SpecProblem(f"{dotted} must be a list, found {value!r}")
+        if rule.length is not None and len(value) != rule.length:
+            raise SpecProblem(f"{dotted} must have {rule.length} entries, found {len(value)}")
+        inner = typing.get_args(hint)[0]
+        return [_scalar(inner, v, rule, f"{dotted}[{i}]") for i, v in enumerate(value)]
+    if origin is dict:
+        return _light_map(value, dotted)
+    if hint is dict:
+        if not isinstance(value, dict):
+            raise SpecProblem(f"{dotted} must hold keys, found {value!r}")
+        return value
+    return _scalar(hint, value, rule, dotted)
+
+
+def _light_map(value: Any, dotted: str) -> dict[str, int]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise SpecProblem(f"{dotted} must map lights to numbers, found {value!r}")
+    for name, number in value.items():
+        if not isinstance(name, str) or not name.strip() or "/" in name:
+            raise SpecProblem(f"{dotted} has a light with the name {name!r}")
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise SpecProblem(f"{dotted}.{name} must be a whole number, found {number!r}")
+    return dict(value)
+
+
+def _scalar(hint: type, value: Any, rule: Rule, dotted: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        raise TypeError(f"schema error at {dotted}")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is str and isinstance(value, int) and not isinstance(value, bool) and rule.choices:
+        value = str(value)  # precision: 32
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise SpecProblem(f"{dotted} must be {PYTHON_NAMES[hint]}, found {value!r}")
+    if hint is float and not math.isfinite(value):
+        raise SpecProblem(f"{dotted} must be finite, found {value!r}")
+    if rule.choices and value not in rule.choices:
+        raise SpecProblem(
+            f"{dotted} must be one of {', '.join(rule.choices)}; found {value!r}",
+            _nearest(value, rule.choices),
+        )
+    low = rule.low is not None and value < rule.low
+    high = rule.high is not None and value > rule.high
+    if low or high:
+        bounds = " and ".join(
+            text
+            for text, bound in (
+                (f"at least {rule.low}", rule.low),
+                (f"at most {rule.high}", rule.high),
+            )
+            if bound is not None
+        )
+        raise SpecProblem(f"{dotted} must be {bounds}, found {value!r}")
+    return value
+
+
+def _nearest(value: str, choices: tuple[str, ...]) -> str | None:
+    near = difflib.get_close_matches(value, choices, n=1)
+    return f"did you mean {near[0]!r}?" if near else None

@@ -1,0 +1,78 @@
+"""What every stage's command line shares: common options, the log file, the spec as the run has it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from deft.layout import Run
+from deft.stage import main
+
+
+class Tee:
+    """A stream that also writes to the log file; progress bars stay on the terminal."""
+
+    def __init__(self, stream: TextIO, log: TextIO) -> None:
+        self.stream, self.log = stream, log
+
+    def write(self, text: str) -> int:
+        """Write to both; lines that return the carriage are a bar's."""
+        if "\r" not in text:
+            self.log.write(text)
+            self.log.flush()
+        return self.stream.write(text)
+
+    def flush(self) -> None:
+        """Flush both."""
+        self.log.flush()
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        """Return whether the user's side is a terminal."""
+        return self.stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def parser(description: str | None, *, phase: bool = True) -> argparse.ArgumentParser:
+    """Return a parser with the options of every stage."""
+    out = argparse.ArgumentParser(
+        description=(description or "").strip().splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    out.add_argument("--workspace", type=Path, default=Path("."), help="folder of the data")
+    out.add_argument("--run", required=True, help="name of the run, run_<YYYYMMDD_HHMMSS>")
+    if phase:
+        out.add_argument("--phase", required=True, help="baseline, iter1, iter2, …")
+    out.add_argument("--max-iterations", type=int, default=0, help="laps, for the status line")
+    out.add_argument("--attempt", type=int, default=1, help="the scheduler's attempt")
+    out.add_argument("--log", type=Path, help="also write everything printed to this file")
+    return out
+
+
+def flag(text: str) -> bool:
+    """Parse ``true`` / ``false`` as Snakemake prints booleans."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def open_log(path: Path | None) -> None:
+    """Write everything printed from now on to ``path`` too; tracebacks go beside it."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = path.open("w", encoding="utf-8")
+    sys.stdout, sys.stderr = Tee(sys.stdout, log), Tee(sys.stderr, log)
+    os.environ.setdefault("DEFT_TRACEBACK", f"{path}.traceback")
+
+
+def launch(args: argparse.Namespace, body: Callable[[argparse.Namespace, Run], int | None]) -> None:
+    """Open the log, run ``body(args, run)`` and exit with its status."""
+    open_log(args.log)
+    main(lambda: body(args, Run(args.workspace, getattr(args, "run", ""))))

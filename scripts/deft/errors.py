@@ -1,0 +1,110 @@
+"""The one exception that stops the loop on purpose.
+
+A hard stop is a fact about the user's data or configuration that a retry cannot change.
+Failures of the machine (memory, disk, a lost node) are ordinary exceptions: the scheduler
+may retry those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+CODES = frozenset(
+    {
+        "missing_input",
+        "pregen_missing",
+        "pregen_empty",
+        "pregen_unpaired",
+        "pregen_mutated",
+        "pool_missing",
+        "pool_empty",
+        "leakage",
+        "silent_drop",
+        "allocation_mismatch",
+        "csv_invalid",
+        "image_invalid",
+        "score_invalid",
+        "kpi_invalid",
+        "config_invalid",
+        "encoder_mismatch",
+        "spec_invalid",
+        "no_new_checkpoint",
+        "path_escape",
+        "approval_missing",
+    }
+)
+
+ROWS_NAMED = 5  # enough to start mending, short enough to read on a terminal
+
+
+class HardStop(Exception):
+    """Stop the loop with a stable code.
+
+    Parameters
+    ----------
+    code: one of :data:`CODES`.
+    message: which rule was broken and the value that was found.
+    file: the file at fault.
+    row: CSV line number(s); the header is line 1.
+    fix: what to do about it.
+    evidence: JSON-ready facts for the state file and the log.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        row: int | Iterable[int] | None = None,
+        fix: str | None = None,
+        evidence: dict[str, Any] | None = None,
+    ) -> None:
+        if code not in CODES:
+            raise ValueError(f"unknown hard stop code {code!r}; known: {sorted(CODES)}")
+        self.code = code
+        self.message = message
+        self.file = str(file) if file is not None else None
+        rows = [row] if isinstance(row, int) else list(row or [])
+        self.rows = [int(r) for r in rows]
+        self.fix = fix
+        self.evidence = evidence or {}
+        super().__init__(self.text())
+
+    def text(self) -> str:
+        """Return the message as the user reads it, over at most three lines."""
+        where = ""
+        if self.file:
+            where = f"\n  in: {self.file}"
+            if self.rows:
+                shown = ", ".join(str(r) for r in self.rows[:ROWS_NAMED])
+                more = len(self.rows) - ROWS_NAMED
+                where += f", row {shown}" if len(self.rows) == 1 else f", rows {shown}"
+                where += f" and {more} more" if more > 0 else ""
+        advice = f"\n  do: {self.fix}" if self.fix else ""
+        return f"{self.code}: {self.message}{where}{advice}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the state file and a stop marker keep."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "file": self.file,
+            "rows": self.rows,
+            "fix": self.fix,
+            "evidence": self.evidence,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> HardStop:
+        """Rebuild a stop from :meth:`as_dict`."""
+        return cls(
+            data["code"],
+            data["message"],
+            file=data.get("file"),
+            row=data.get("rows"),
+            fix=data.get("fix"),
+            evidence=data.get("evidence"),
+        )

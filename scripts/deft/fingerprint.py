@@ -1,0 +1,134 @@
+"""What a picture shows, as two numbers: a digest of its pixels and a 64-bit difference hash."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deft.errors import HardStop
+
+DIGEST_BYTES = 20
+PROGRESS_EVERY = 5000  # pictures between two progress lines
+_cache: dict[tuple[str, int, int], Fingerprint] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """``digest``: hex, equal for equal decoded pixels. ``dhash``: unsigned 64-bit."""
+
+    digest: str
+    dhash: int
+
+
+def decode(path: str | Path) -> Image.Image:
+    """Return a picture, fully decoded.
+
+    Raises
+    ------
+    HardStop ``missing_input`` (no such file) or ``image_invalid`` (empty, truncated, no picture).
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise HardStop("image_invalid", "the picture is a zero-byte file", file=path)
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except (FileNotFoundError, NotADirectoryError):
+        raise HardStop("missing_input", "the picture does not exist", file=path) from None
+    except IsADirectoryError:
+        raise HardStop("image_invalid", "a folder stands where a picture is due", file=path) from (
+            None
+        )
+    # Pillow reports damage as OSError, SyntaxError (PNG), ValueError or its bomb error.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise HardStop(
+            "image_invalid",
+            f"the picture does not decode ({error})",
+            file=path,
+            fix="replace the picture or remove its row",
+        ) from None
+
+
+def fingerprint(path: str | Path) -> Fingerprint:
+    """Return the fingerprint of a picture; computed once per process and file state."""
+    path = Path(path)
+    try:
+        status = path.stat()
+        key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    except OSError:
+        key = None
+    with _lock:
+        if key in _cache:
+            return _cache[key]
+    result = _fingerprint(decode(path))
+    if key is not None:
+        with _lock:
+            _cache[key] = result
+    return result
+
+
+def _fingerprint(image: Image.Image) -> Fingerprint:
+    # RGB makes a copy in another format or palette equal; deep grey levels would be clipped by
+    # the conversion, so those are hashed as they are.
+    deep = image.mode in {"I", "F"} or image.mode.startswith("I;")
+    pixels = np.asarray(image if deep else image.convert("RGB"))
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    # imagehash.dhash, without importing scipy for it.
+    small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
+    bits = np.packbits((small[:, 1:] > small[:, :-1]).ravel())
+    return Fingerprint(digest.hexdigest(), int.from_bytes(bits.tobytes(), "big"))
+
+
+def pixel_digest(path: str | Path) -> str:
+    """Return a digest of the decoded pixels: equal pictures, equal digests, in any format."""
+    return fingerprint(path).digest
+
+
+def fingerprints(
+    paths: Sequence[str | Path],
+    workers: int | None = None,
+    *,
+    skip_broken: bool = False,
+    log: Callable[[str], None] | None = None,
+) -> list[Fingerprint | None]:
+    """Return one fingerprint per path, in order; each distinct file is decoded once.
+
+    ``skip_broken`` gives None for a missing or broken picture instead of raising.
+    Decoding and hashing release the interpreter lock, so threads use all cores.
+    """
+
+    def one(path: str) -> Fingerprint | None:
+        try:
+            return fingerprint(path)
+        except HardStop:
+            if skip_broken:
+                return None
+            raise
+
+    distinct = list(dict.fromkeys(str(p) for p in paths))
+    found: dict[str, Fingerprint | None] = {}
+    with ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1)) as pool:
+        # Batches keep the queue short when a table has millions of rows.
+        for start in range(0, len(distinct), PROGRESS_EVERY):
+            batch = distinct[start : start + PROGRESS_EVERY]
+            found.update(zip(batch, pool.map(one, batch), strict=True))
+            if log and len(distinct) > PROGRESS_EVERY:
+                log(f"pictures hashed: {len(found)} of {len(distinct)}")
+    return [found[str(p)] for p in paths]
+
+
+def content_digests(paths: Sequence[str | Path], workers: int | None = None) -> list[str]:
+    """Return :func:`pixel_digest` of many pictures, in order."""
+    return [f.digest for f in fingerprints(paths, workers) if f is not None]

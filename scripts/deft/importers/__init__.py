@@ -1,0 +1,1 @@
+"""Importers: public data sets made into workspaces of the loop."""

@@ -1,0 +1,345 @@
+"""DeepPCB as a workspace of the loop (CONTRACTS §11).
+
+Roles go by group, and within a group by board picture: base groups give the training and validation
+tables, pool groups the mining pool and (from pictures kept out of it) the templates of the synthetic
+pairs, KPI groups the testing set. The same settings make the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from deft import layout
+from deft.errors import HardStop
+from deft.files import write_text_atomic
+from deft.importers.deeppcb_pairs import draw_defect
+from deft.importers.deeppcb_source import (
+    DEFECTS,
+    LICENCE_NOTE,
+    BoardPicture,
+    find_groups,
+    read_boxes,
+    read_pair,
+)
+from deft.importers.deeppcb_windows import RARE_MIN, Window, defect_windows, pass_windows, rare_share
+from deft.tables import COLUMNS, PASS, image_name, write_table
+from deft.workspace_source import begin, finish, with_values
+
+KIND = "deeppcb"
+IMPORTER_VERSION = 1  # raise it when the same settings would make other bytes
+LIGHT, EXT = "WhiteLight", ".png"  # one back-lit picture per board; binarised, so lossless
+TEMPLATE = Path(__file__).resolve().parents[3] / "config" / "specs" / "deeppcb_spec.yaml"
+VALIDATION_EVERY = 4  # every fourth board picture of the base groups
+PAIRS_PER_DEFECT = 8
+PAIR_PICTURES = 4  # board pictures per pool group whose templates carry the synthetic pairs
+PAIR_TRIES = 400
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The ``deeppcb:`` group. ``None`` = the importer's choice; see :meth:`resolve`.
+
+    ``window`` side in pixels; ``base_rows`` rows of the training table, half of them PASS.
+    """
+
+    root: str | None = None
+    base_groups: list[str] | None = None
+    pool_groups: list[str] | None = None
+    kpi_groups: list[str] | None = None
+    window: int = 96
+    pass_per_image: int | None = None
+    images_per_group: int | None = None
+    base_rows: int | None = None
+    base_defects: list[str] | None = None
+    seed: int | None = None
+
+    def resolve(self, groups: Iterable[str]) -> Settings:
+        """Return settings without ``None`` (but ``images_per_group``), checked against the copy.
+
+        By default the first sixth of the groups is base, the last third KPI, the rest pool; the base
+        set knows open, short and mousebite only.
+
+        Raises
+        ------
+        HardStop ``config_invalid`` for an unknown group or defect, or a group with two roles.
+        """
+        known = sorted(groups)
+        base = max(1, len(known) // 6)
+        kpi = max(1, len(known) // 3)
+        full = replace(
+            self,
+            base_groups=_names(self.base_groups, known[:base]),
+            pool_groups=_names(self.pool_groups, known[base : len(known) - kpi]),
+            kpi_groups=_names(self.kpi_groups, known[len(known) - kpi :]),
+            pass_per_image=self.pass_per_image or 12,
+            base_rows=self.base_rows or 200,
+            base_defects=list(self.base_defects or DEFECTS[:3]),
+            seed=self.seed or 0,
+        )
+        full._check(known)
+        return full
+
+    def _check(self, known: list[str]) -> None:
+        roles = {k: getattr(self, k) for k in ("base_groups", "pool_groups", "kpi_groups")}
+        for key, names in roles.items():
+            unknown = sorted(set(names) - set(known))
+            if unknown:
+                raise HardStop(
+                    "config_invalid",
+                    f"deeppcb.{key} names {unknown}, which the copy does not have",
+                    fix=f"groups found: {', '.join(known)}",
+                )
+            if not names:
+                raise HardStop(
+                    "config_invalid",
+                    f"no group is left for deeppcb.{key}; the copy has {len(known)}",
+                    fix="three groups are the least: one per role",
+                )
+        every = [name for names in roles.values() for name in names]
+        twice = sorted({name for name in every if every.count(name) > 1})
+        if twice:
+            raise HardStop("config_invalid", f"DeepPCB group(s) {twice} have two roles")
+        wrong = sorted(set(self.base_defects) - set(DEFECTS))
+        if wrong:
+            raise HardStop(
+                "config_invalid",
+                f"deeppcb.base_defects names {wrong}",
+                fix=f"known: {', '.join(DEFECTS)}",
+            )
+        if self.window < 32 or self.base_rows < 4:
+            raise HardStop(
+                "config_invalid", "deeppcb.window is at least 32 and deeppcb.base_rows at least 4"
+            )
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One row to be: where it was cut, the pixels of test and golden picture."""
+
+    picture: BoardPicture
+    window: Window
+    name: str
+    test: np.ndarray
+    golden: np.ndarray
+
+
+def import_deeppcb(
+    root: str | Path, out: str | Path, settings: Settings, template: str | Path = TEMPLATE
+) -> dict[str, dict[str, int]]:
+    """Make a workspace under ``out``; return label counts per table (``{}`` = already made).
+
+    Raises HardStop ``missing_input``, ``csv_invalid`` (file and line of a broken box),
+    ``image_invalid`` or ``config_invalid``.
+    """
+    groups = find_groups(root)
+    settings = settings.resolve(groups)
+    out = Path(out)
+    record = {**asdict(settings), "importer_version": IMPORTER_VERSION}
+    del record["root"]  # where the copy lies says nothing about its content
+    record["copy_sha256"] = copy_digest(groups)
+    if not begin(out, KIND, record):
+        return {}
+
+    def chosen(names: list[str]) -> list[BoardPicture]:
+        return [p for name in names for p in _choose(groups[name], settings)]
+
+    base = chosen(settings.base_groups)
+    pool, reserved = [], []
+    for name in settings.pool_groups:
+        pictures = _choose(groups[name], settings)
+        # Templates of the synthetic pairs come from pictures that no table uses.
+        kept = min(PAIR_PICTURES, max(1, len(pictures) // 4))
+        reserved += pictures[:kept]
+        pool += pictures[kept:]
+    validation = base[VALIDATION_EVERY - 1 :: VALIDATION_EVERY]
+    training = [p for i, p in enumerate(base) if (i + 1) % VALIDATION_EVERY]
+
+    seen: set[str] = set()  # equal windows of two roles would be leakage
+    kpi_crops = _crops(chosen(settings.kpi_groups), settings, seen)
+    validation_crops = _balanced(
+        _crops(validation, settings, seen), max(4, settings.base_rows // 3), settings
+    )
+    base_crops = _balanced(_crops(training, settings, seen), settings.base_rows, settings)
+    pool_crops = _crops(pool, settings, seen)
+
+    counts = {
+        "base": _write(out, layout.BASE_TABLE, base_crops, "base"),
+        "validation": _write(out, layout.VALIDATION_TABLE, validation_crops, "validation"),
+        "kpi": _write(out, layout.KPI_TABLE, kpi_crops, "kpi"),
+        "pool": _write(out, layout.POOL_TABLE, pool_crops, "pool"),
+        "pregen": _pairs(out, reserved, settings),
+    }
+    for role, labels in counts.items():
+        if role != "pregen" and (PASS not in labels or len(labels) < 2):
+            raise HardStop(
+                "config_invalid",
+                f"the {role} table would have {labels or 'no rows'}; it needs good and bad windows",
+                fix="give the role more groups, or raise deeppcb.images_per_group",
+            )
+    write_text_atomic(out / layout.SPEC, spec_text(settings, template))
+    finish(out, KIND, record, {**counts, "licence": LICENCE_NOTE})
+    return counts
+
+
+def spec_text(settings: Settings, template: str | Path = TEMPLATE) -> str:
+    """Return the spec: the template at the window's size, rounded up to the network's stride."""
+    side = str(max(64, -(-settings.window // 32) * 32))
+    text = Path(template).read_text(encoding="utf-8")
+    return with_values(text, {"image_width": side, "image_height": side})
+
+
+def copy_digest(groups: dict[str, list[BoardPicture]]) -> str:
+    """Return a digest of what the copy holds: every picture's name and its box file's bytes."""
+    digest = hashlib.sha256()
+    for name, pictures in sorted(groups.items()):
+        for picture in pictures:
+            digest.update(f"{name}/{picture.name}\n".encode())
+            digest.update(picture.boxes.read_bytes())
+    return digest.hexdigest()
+
+
+def _names(given: list[str] | None, default: list[str]) -> list[str]:
+    if given is None:
+        return list(default)
+    return [name if name.startswith("group") else f"group{name}" for name in map(str, given)]
+
+
+def _stream(settings: Settings, *parts: object) -> np.random.Generator:
+    """Return a generator of its own for each purpose: one more group moves no other window."""
+    words = hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8]
+    return np.random.default_rng([settings.seed, int.from_bytes(words, "little")])
+
+
+def _choose(pictures: list[BoardPicture], settings: Settings) -> list[BoardPicture]:
+    if settings.images_per_group is None or settings.images_per_group >= len(pictures):
+        return pictures
+    rng = _stream(settings, "choose", pictures[0].group)
+    taken = rng.choice(len(pictures), settings.images_per_group, replace=False)
+    return [pictures[i] for i in sorted(taken.tolist())]
+
+
+def _crops(pictures: list[BoardPicture], settings: Settings, seen: set[str]) -> list[Crop]:
+    """Return every window of the pictures whose pixels were not cut before."""
+    crops = []
+    for picture in pictures:
+        boxes = read_boxes(picture.boxes)
+        test, golden = read_pair(picture)
+        side = settings.window
+        if side > min(test.shape):
+            raise HardStop(
+                "config_invalid",
+                f"deeppcb.window {side} is larger than the picture {test.shape[::-1]}",
+                file=picture.test,
+            )
+        for box in boxes:
+            if box.x2 > test.shape[1] or box.y2 > test.shape[0]:
+                raise HardStop(
+                    "csv_invalid", f"{box} lies outside the picture", file=picture.boxes
+                )
+        rng = _stream(settings, "windows", picture.group, picture.name)
+        windows = defect_windows(boxes, test.shape, side, rng)
+        windows += pass_windows(test, boxes, side, settings.pass_per_image, rng)
+        for number, window in enumerate(windows):
+            pixels = window.cut(test)
+            digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+            if digest in seen:
+                continue
+            seen.add(digest)
+            name = f"P{picture.name}@{number + 1}"
+            crops.append(Crop(picture, window, name, pixels, window.cut(golden)))
+    return crops
+
+
+def _balanced(crops: list[Crop], rows: int, settings: Settings) -> list[Crop]:
+    """Return ``rows`` crops: half PASS, the rest shared evenly by the base set's defects."""
+    rng = _stream(settings, "base", rows, len(crops))
+    by_label: dict[str, list[Crop]] = {}
+    for crop in (crops[i] for i in rng.permutation(len(crops))):
+        by_label.setdefault(crop.window.label, []).append(crop)
+    bad: list[Crop] = []
+    queues = [by_label.get(defect, []) for defect in settings.base_defects]
+    while len(bad) < rows // 2 and any(queues):
+        bad += [queue.pop() for queue in queues if queue]
+    bad = bad[: rows // 2]
+    good = by_label.get(PASS, [])[: rows - len(bad)]
+    return sorted(bad + good, key=lambda crop: (crop.picture.name, crop.window.label, crop.name))
+
+
+def _row(crop: Crop, input_path: str, golden_path: str) -> dict[str, str]:
+    window = crop.window
+    return {
+        "input_path": input_path,
+        "golden_path": golden_path,
+        "label": window.label,
+        "object_name": crop.name,
+        "project": "DeepPCB",
+        "boardname": crop.picture.name,
+        "mpass_mfail": "MPASS" if window.label == PASS else "MFAIL",
+        "is_valid": "1",
+        "comp_name": crop.name,
+        "part_type": crop.picture.group,
+        "description": f"x {window.x} y {window.y} side {window.side}",
+    }
+
+
+def _write(out: Path, table: str, crops: list[Crop], role: str) -> dict[str, int]:
+    """Write a role's pictures and its table; golden pictures lie below the KPI image root."""
+    images = out / layout.KPI_IMAGES
+    rows = []
+    for crop in crops:
+        board = f"{crop.picture.group}/{crop.picture.name}"
+        golden_path = f"golden/{board}"
+        if role == "pool":
+            folder, cell = out / layout.POOL_DIR / "images" / board, f"images/{board}"
+            cell = f"{cell}/{image_name(crop.name, LIGHT, EXT)}"  # a file, as real exports have it
+        else:
+            folder, cell = images / role / board, f"{role}/{board}"
+        _save(folder / image_name(crop.name, LIGHT, EXT), crop.test)
+        _save(images / golden_path / image_name(crop.name, LIGHT, EXT), crop.golden)
+        rows.append(_row(crop, cell, golden_path))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).fillna("")
+    write_table(frame, out / table)
+    return {k: int(v) for k, v in frame["label"].value_counts().sort_index().items()}
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode(".png", pixels)
+    if not done:
+        raise ValueError(f"cannot encode {path.name}")
+    path.write_bytes(data.tobytes())
+
+
+def _pairs(out: Path, pictures: list[BoardPicture], settings: Settings) -> dict[str, int]:
+    """Write synthetic pairs: defects drawn on windows of templates that no table uses."""
+    rng = _stream(settings, "pairs")
+    templates = [read_pair(picture)[1] for picture in pictures]
+    side = settings.window
+    counts = dict.fromkeys(DEFECTS, 0)
+    for defect in DEFECTS:
+        for _ in range(PAIR_TRIES):
+            if counts[defect] == PAIRS_PER_DEFECT:
+                break
+            at = int(rng.integers(len(pictures)))
+            height, width = templates[at].shape
+            corner = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
+            good = Window(*corner, side, PASS).cut(templates[at])
+            bad = draw_defect(good, defect, rng) if rare_share(good) >= RARE_MIN else None
+            if bad is None:
+                continue
+            counts[defect] += 1
+            stem = f"{pictures[at].name}+{defect}_{counts[defect]}"
+            _save(out / layout.PREGEN_NG / f"{stem}{EXT}", bad)
+            _save(out / layout.PREGEN_OK / f"{stem}{EXT}", good)
+    counts = {defect: n for defect, n in sorted(counts.items()) if n}
+    lines = [json.dumps({"defect_type": d, "count": n}) for d, n in counts.items()]
+    write_text_atomic(out / layout.DEFECT_SPEC, "\n".join(lines) + "\n")
+    return counts

@@ -1,0 +1,102 @@
+"""Where each file of a workspace and of a run lies. Nothing here touches the disk."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+BASELINE = "baseline"
+RUN_PREFIX = "run_"
+CURRENT_RUN = "results/current_run"
+
+BASE_TABLE = "train/base/training_set.csv"
+VALIDATION_TABLE = "train/base/validation_set.csv"
+KPI_TABLE = "kpi/testing_set.csv"
+KPI_IMAGES = "kpi/images"
+FALLBACK_IMAGES = "images"
+POOL_DIR = "augmentation/mining_pool"
+POOL_TABLE = "augmentation/mining_pool/mining_pool.csv"
+PREGEN_DIR = "augmentation/anomalygen"
+PREGEN_NG = "augmentation/anomalygen/reconstructed_image"
+PREGEN_OK = "augmentation/anomalygen/original_image"
+DEFECT_SPEC = "augmentation/anomalygen/defect_spec.jsonl"
+BACKBONE_DIR = "augmentation/backbone"
+SPEC = "specs/baseline_spec.yaml"
+
+
+def phase_name(iteration: int) -> str:
+    """Return ``baseline`` for 0 and ``iterN`` for N."""
+    return BASELINE if iteration == 0 else f"iter{iteration}"
+
+
+def phase_number(phase: str) -> int:
+    """Return 0 for ``baseline`` and N for ``iterN``."""
+    if phase == BASELINE:
+        return 0
+    if not re.fullmatch(r"iter[1-9][0-9]*", phase):
+        raise ValueError(f"{phase!r} is not a phase; expected baseline, iter1, iter2, …")
+    return int(phase[4:])
+
+
+def previous_phase(phase: str) -> str:
+    """Return the phase before ``iterN``."""
+    return phase_name(phase_number(phase) - 1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths of one run. ``workspace`` is absolute or relative to the working directory."""
+
+    workspace: Path
+    name: str
+
+    @property
+    def dir(self) -> Path:
+        """``<workspace>/results/<name>``."""
+        return Path(self.workspace) / "results" / self.name
+
+    @property
+    def ts(self) -> str:
+        """The run's own time stamp, which names the folders ``rca_results/<TS>``."""
+        return self.name.removeprefix(RUN_PREFIX)
+
+    def phase(self, phase: str) -> Path:
+        """Folder of a phase."""
+        return self.dir / phase
+
+    def rca(self, phase: str) -> Path:
+        """Folder of a phase's root-cause analysis."""
+        return self.dir / phase / "rca_results" / self.ts
+
+    def routing(self, phase: str) -> Path:
+        """Folder of a phase's routing."""
+        return self.dir / phase / "routing_results" / self.ts
+
+    @property
+    def preflight(self) -> Path:
+        """Folder of the pre-flight files."""
+        return self.dir / "preflight"
+
+    @property
+    def synth_pool(self) -> Path:
+        """Folder of the staged source pool."""
+        return self.dir / "synth_pool"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the stage logs."""
+        return self.dir / "logs"
+
+    def phases_on_disk(self) -> list[str]:
+        """Return the phases that have metrics, in order."""
+        found = [p.parent.name for p in self.dir.glob("*/metrics.json")]
+        return sorted((p for p in found if p == BASELINE or p[4:].isdigit()), key=phase_number)
+
+
+def image_root(workspace: str | Path) -> Path:
+    """Return the KPI image root: ``kpi/images``, or ``images`` where only that exists."""
+    root = Path(workspace)
+    preferred = root / KPI_IMAGES
+    fallback = root / FALLBACK_IMAGES
+    return preferred if preferred.is_dir() or not fallback.is_dir() else fallback

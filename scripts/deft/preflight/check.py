@@ -1,0 +1,110 @@
+"""One check's answer, and what the checks share: inputs read once, or the reason they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deft.changenet.spec import Spec
+from deft.errors import HardStop
+from deft.kpi import KpiTarget
+from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE
+from deft.pool import SynthPart
+
+OK, WARN, STOP = "ok", "warn", "stop"
+
+
+@dataclass
+class Check:
+    """The answer of one check. ``stop`` is set when ``status`` is ``stop``."""
+
+    id: str
+    status: str
+    evidence: str
+    fix: str = ""
+    stop: HardStop | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the form of ``checks.json``."""
+        out: dict[str, Any] = {
+            "id": self.id,
+            "status": self.status,
+            "evidence": self.evidence,
+            "fix": self.fix,
+        }
+        if self.stop is not None:
+            out["code"] = self.stop.code
+            out["file"] = self.stop.file
+            out["rows"] = self.stop.rows[:100]
+        return out
+
+
+def ok(id: str, evidence: str) -> Check:
+    """Return a passed check."""
+    return Check(id, OK, evidence)
+
+
+def warn(id: str, evidence: str, fix: str = "") -> Check:
+    """Return a check that the run may go on with."""
+    return Check(id, WARN, evidence, fix)
+
+
+def stopped(id: str, stop: HardStop) -> Check:
+    """Return a check that forbids the run."""
+    evidence = stop.message
+    if stop.file:
+        evidence += f" [{stop.file}"
+        if stop.rows:
+            shown = ", ".join(str(r) for r in stop.rows[:5])
+            more = f" and {len(stop.rows) - 5} more" if len(stop.rows) > 5 else ""
+            evidence += f", row{'s' if len(stop.rows) > 1 else ''} {shown}{more}"
+        evidence += "]"
+    return Check(id, STOP, evidence, stop.fix or "", stop)
+
+
+def skipped(id: str, needs: str) -> Check:
+    """Return a check that could not be made, because what it needs is broken."""
+    return Check(id, WARN, f"not checked: needs {needs}, see above", "mend that first")
+
+
+@dataclass
+class Context:
+    """What the checks share. A broken input is None (or absent); the check that read it says why.
+
+    ``raw`` holds the tables as read, ``tables`` with paths relative to the workspace; both are
+    keyed by :data:`TABLES`' names and only hold tables whose cells stay inside the workspace.
+    """
+
+    workspace: Path
+    run_dir: Path
+    config: dict[str, Any]
+    sources: dict[str, str]
+    log: Callable[[str], None]
+    image_root: Path | None = None
+    spec: Spec | None = None
+    kpi: KpiTarget | None = None
+    pool_prefix: int | None = None
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    sound: set[str] = field(default_factory=set)  # tables whose pictures may be opened
+    pairs: list[tuple[Path, Path]] | None = None  # pre-generated (NG, OK) files
+    parts: list[SynthPart] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)  # for the summary
+
+    def relative(self, path: str | Path) -> str:
+        """Return a path as the user types it: below the workspace where possible."""
+        try:
+            return str(Path(path).relative_to(self.workspace))
+        except ValueError:
+            return str(path)
+
+
+TABLES = {
+    "base": BASE_TABLE,
+    "validation": VALIDATION_TABLE,
+    "kpi": KPI_TABLE,
+    "pool": POOL_TABLE,
+}

@@ -1,0 +1,225 @@
+"""Workspace, spec, KPI sentence and tables: found, readable, and every cell inside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from deft.changenet.spec import load_spec
+from deft.config import epochs
+from deft.errors import HardStop
+from deft.kpi import parse_kpi
+from deft.layout import PREGEN_DIR, SPEC, image_root
+from deft.pool_rows import base_rows, pool_rows, read_pool
+from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
+from deft.tables import PASS, clean_label, is_ng, line_of, read_table
+
+
+def checks(ctx: Context) -> Iterator[Check]:
+    """Yield the checks of this topic, filling ``ctx`` with what later topics need."""
+    if not ctx.workspace.is_dir():
+        stop = HardStop(
+            "missing_input",
+            "the workspace does not exist",
+            file=ctx.workspace,
+            fix="set workspace=PATH, or draw one: snakemake demo_workspace",
+        )
+        yield stopped("workspace", stop)
+        return
+    yield ok("workspace", f"{ctx.workspace.resolve()}")
+    yield _image_root(ctx)
+    yield from _spec(ctx)
+    yield _kpi_target(ctx)
+    for name in TABLES:
+        yield from _table(ctx, name)
+    yield _kpi_classes(ctx)
+    yield _training_classes(ctx)
+
+
+def _image_root(ctx: Context) -> Check:
+    root = image_root(ctx.workspace)
+    if not root.is_dir():
+        stop = HardStop(
+            "missing_input",
+            "the folder of the KPI pictures does not exist",
+            file=root,
+            fix="put the pictures under kpi/images/ (images/ is accepted too)",
+        )
+        return stopped("image_root", stop)
+    ctx.image_root = root
+    target = root.resolve()
+    is_link = target != ctx.workspace.resolve() / ctx.relative(root)
+    linked = f", a link to {target}" if is_link else ""
+    ctx.facts["image_root"] = {"path": ctx.relative(root), "resolved": str(target)}
+    return ok("image_root", f"{ctx.relative(root)}{linked}")
+
+
+def _spec(ctx: Context) -> Iterator[Check]:
+    try:
+        ctx.spec = load_spec(ctx.workspace / SPEC, engine=ctx.config.get("engine", "native"))
+    except HardStop as stop:
+        yield stopped("spec", stop)
+        yield skipped("spec_intervals", "a valid spec")
+        return
+    spec = ctx.spec
+    yield ok(
+        "spec",
+        f"{SPEC}: {spec.model.backbone.type}, {spec.model.classify.difference_module}, "
+        f"light(s) {', '.join(light or '(none)' for light in spec.lights)}",
+    )
+    count, source = epochs(ctx.config, spec.train.num_epochs)
+    ctx.facts["num_epochs"] = (count, source)
+    train = spec.train
+    for name in ("checkpoint_interval", "validation_interval"):
+        by_step = name == "checkpoint_interval" and train.checkpoint_interval_unit == "step"
+        if getattr(train, name) > count and not by_step:
+            stop = HardStop(
+                "spec_invalid",
+                f"train.{name} {getattr(train, name)} is more than the {count} epochs of this run "
+                f"({source})",
+                file=ctx.workspace / SPEC,
+                fix=f"lower train.{name}, or raise training_epochs",
+            )
+            yield stopped("spec_intervals", stop)
+            return
+    yield ok(
+        "spec_intervals",
+        f"checkpoint every {train.checkpoint_interval} {train.checkpoint_interval_unit}(s), "
+        f"validation every {train.validation_interval}, {count} epochs ({source})",
+    )
+
+
+def _kpi_target(ctx: Context) -> Check:
+    try:
+        ctx.kpi = parse_kpi(str(ctx.config["kpi"]))
+    except HardStop as stop:
+        return stopped("kpi_target", stop)
+    sign = "<" if ctx.kpi.strict else "≤"
+    return ok(
+        "kpi_target",
+        f"FAR {sign} {ctx.kpi.far_max_pct:g} % at recall ≥ {ctx.kpi.min_recall * 100:g} %",
+    )
+
+
+def _table(ctx: Context, name: str) -> Iterator[Check]:
+    """Read one table, check its cells, and bring it into workspace coordinates."""
+    path, id = ctx.workspace / TABLES[name], f"table_{name}"
+    try:
+        if name == "pool":
+            raw = read_pool(ctx.workspace, ctx.pool_prefix)
+        else:
+            raw = read_table(path)
+            if raw.empty:
+                raise HardStop("csv_invalid", "the table has a header but no row", file=path)
+        rows = (pool_rows if name == "pool" else base_rows)(raw, ctx.workspace)
+        _check_inside(ctx, path, raw, rows)
+    except HardStop as stop:
+        yield stopped(id, stop)
+        return
+    ctx.tables[name] = rows
+    ctx.sound.add(name)
+    labels = [clean_label(label) for label in rows["label"]]
+    counts = pd.Series(labels).value_counts().sort_index()
+    ctx.facts.setdefault("dataset", {})[name] = {
+        "file": TABLES[name],
+        "rows": len(rows),
+        "pass": int(counts.get(PASS, 0)),
+        "ng": int(len(rows) - counts.get(PASS, 0)),
+        "labels": {str(k): int(v) for k, v in counts.items()},
+    }
+    yield ok(id, f"{TABLES[name]}: {len(rows)} rows, {rows.shape[1]} columns")
+    yield from _doubled(name, rows)
+
+
+def _doubled(name: str, rows: pd.DataFrame) -> Iterator[Check]:
+    # The pool legitimately has one row a light; elsewhere a doubled part counts twice.
+    twice = rows.index[rows.duplicated(subset=["input_path", "object_name"])]
+    if name != "pool" and len(twice):
+        yield warn(
+            f"table_{name}_doubled",
+            f"{len(twice)} row(s) repeat an earlier part, first in row {line_of(twice[0])} of "
+            f"{TABLES[name]}; it counts twice",
+            "remove the repeated rows",
+        )
+
+
+def _check_inside(ctx: Context, file: Path, raw: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Raise ``path_escape`` for the first cell that leads outside, before anything is opened."""
+    roots = allowed_roots(ctx)
+    for column in ("input_path", "golden_path"):
+        # Few distinct folders serve many rows: each is resolved once.
+        bad = {
+            cell
+            for cell, folder in set(zip(raw[column], rows[column], strict=True))
+            if _escapes(ctx.workspace, cell, folder, roots)
+        }
+        _raise_escape(file, column, raw[column], bad)
+    names = [n for n in set(raw["object_name"]) if set("/\\\0") & set(n) or n in (".", "..")]
+    _raise_escape(file, "object_name", raw["object_name"], set(names))
+
+
+def _escapes(workspace: Path, cell: str, folder: str, roots: list[Path]) -> bool:
+    if "\0" in cell or cell.startswith(("/", "\\", "~")) or cell[1:2] == ":":
+        return True
+    resolved = Path(os.path.realpath(workspace / folder))
+    return not any(resolved == root or root in resolved.parents for root in roots)
+
+
+def _raise_escape(file: Path, column: str, cells: pd.Series, bad: set[str]) -> None:
+    rows = [line_of(i) for i, cell in cells.items() if cell in bad] if bad else []
+    if rows:
+        raise HardStop(
+            "path_escape",
+            f"{column} {cells.iloc[rows[0] - line_of(0)]!r} leads outside the workspace",
+            file=file,
+            row=rows,
+            fix="write paths relative to the picture folder, without .. beyond it",
+        )
+
+
+def allowed_roots(ctx: Context) -> list[Path]:
+    """Return the workspace and the roots it links to, resolved: cells may lead into these."""
+    linked = [
+        ctx.workspace,
+        ctx.image_root,
+        ctx.workspace / "augmentation/mining_pool",
+        ctx.workspace / "augmentation/mining_pool/images",
+        ctx.workspace / PREGEN_DIR,
+    ]
+    return list(dict.fromkeys(p.resolve() for p in linked if p is not None))
+
+
+def _kpi_classes(ctx: Context) -> Check:
+    if "kpi" not in ctx.tables:
+        return skipped("kpi_classes", "the KPI table")
+    defects = [is_ng(label) for label in ctx.tables["kpi"]["label"]]
+    for present, name in ((any(defects), "NG (defective)"), (not all(defects), "PASS")):
+        if not present:
+            stop = HardStop(
+                "kpi_invalid",
+                f"the KPI set has no {name} sample, so recall and FAR cannot both be measured",
+                file=ctx.workspace / TABLES["kpi"],
+                fix="add at least one of each to the KPI table",
+            )
+            return stopped("kpi_classes", stop)
+    return ok("kpi_classes", f"{sum(defects)} NG, {len(defects) - sum(defects)} PASS")
+
+
+def _training_classes(ctx: Context) -> Check:
+    lacking = []
+    for name in ("base", "validation"):
+        if name in ctx.tables:
+            passed = {label == PASS for label in ctx.tables[name]["label"]}
+            lacking += [f"{name} has no {'PASS' if False in passed else 'NG'} row"] * (
+                len(passed) == 1
+            )
+    if lacking:
+        return warn(
+            "training_classes",
+            "; ".join(lacking),
+            "a model learns the difference only from both kinds",
+        )
+    return ok("training_classes", "training and validation have PASS and NG rows")

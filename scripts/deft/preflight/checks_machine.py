@@ -1,0 +1,222 @@
+"""The machine: cards and batch size, weights at hand, containers, credentials, disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from deft.embedding import HUB_MODELS, hub_files_cached, offline, open_clip_source
+from deft.errors import HardStop
+from deft.hardware import advised_batch, cpus, free_disk_gib, gpus
+from deft.layout import BACKBONE_DIR, SPEC
+from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
+
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
+CREDENTIALS = ("HF_TOKEN", "NGC_API_KEY")
+VIT_B_MARKS = ("vit_base", "vit-b", "vit_b")
+# ASSUME: a weights file of a backbone whose size is not known yet, with optimizer state beside it.
+WEIGHTS_GIB = {"vit_base": 0.45, "vit_large": 1.3, "vit_huge": 2.6, "other": 0.15}
+SPARE_GIB = 2.0  # logs, plots, embeddings, the staged pool
+
+
+def checks(ctx: Context) -> Iterator[Check]:
+    """Yield the checks of this topic."""
+    yield from _gpu(ctx)
+    yield _backbone(ctx)
+    yield _encoder(ctx)
+    yield from _containers(ctx)
+    yield _credentials(ctx)
+    yield _disk(ctx)
+
+
+def _gpu(ctx: Context) -> Iterator[Check]:
+    device, found = ctx.config.get("device", "auto"), gpus()
+    ctx.facts["gpus"] = [gpu.as_dict() for gpu in found]
+    if device == "cpu":
+        yield ok("gpu", f"not used (device: cpu); {cpus()} CPU cores")
+        return
+    if not found:
+        text = f"no NVIDIA GPU on this machine ({cpus()} CPU cores)"
+        if device == "cuda":
+            fix = "right on a login node whose jobs get a GPU; otherwise set device=auto or cpu"
+            yield warn("gpu", f"device is cuda, but there is {text}", fix)
+        else:
+            yield warn("gpu", text, "training on a CPU is for small timm: backbones")
+        return
+    cards = ", ".join(f"{g.name} {g.memory_gib:g} GiB ({g.free_gib:g} free)" for g in found)
+    yield ok("gpu", f"{len(found)} × GPU: {cards}")
+    yield _batch(ctx, min(g.memory_gib for g in found))
+
+
+def _batch(ctx: Context, memory_gib: float) -> Check:
+    if ctx.spec is None:
+        return skipped("batch_size", "a valid spec")
+    name, batch = ctx.spec.model.backbone.type.lower(), ctx.spec.dataset.classify.batch_size
+    if not any(mark in name for mark in VIT_B_MARKS):
+        return ok("batch_size", f"{batch}; the memory rule is for ViT-B backbones")
+    height, width = ctx.spec.tensor_size
+    limit = advised_batch(memory_gib, height * width)
+    text = f"{batch} for ViT-B at {width} × {height} px on {memory_gib:g} GiB; advised ≤ {limit}"
+    if batch > limit:
+        fix = f"set dataset.classify.batch_size to {limit} or less in {SPEC}"
+        return warn("batch_size", text, fix)
+    return ok("batch_size", text)
+
+
+def _backbone(ctx: Context) -> Check:
+    if ctx.spec is None:
+        return skipped("backbone_weights", "a valid spec")
+    folder = ctx.workspace / BACKBONE_DIR
+    staged = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in WEIGHT_SUFFIXES]
+    backbone = ctx.spec.model.backbone
+    known = [
+        ("train.pretrained_model_path", ctx.spec.train.pretrained_model_path),
+        ("model.backbone.pretrained_backbone_path", backbone.pretrained_backbone_path),
+    ]
+    given = [(key, value) for key, value in known if value]
+    for key, value in given:
+        stop = _weights_stop(ctx, key, value, staged)
+        if isinstance(stop, Check):
+            return stop
+    if given:
+        return ok("backbone_weights", "; ".join(f"{key}: {value}" for key, value in given))
+    hint = f"; staged but not named in the spec: {staged[0].name}" if staged else ""
+    return warn(
+        "backbone_weights",
+        f"{ctx.spec.model.backbone.type} starts from random numbers{hint}",
+        "name pretrained weights in model.backbone.pretrained_backbone_path",
+    )
+
+
+def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Check | None:
+    """Return a check when the weights are not at hand, None when they are."""
+    path = ctx.workspace / Path(value).expanduser()
+    if path.is_file() and path.stat().st_size > 0:
+        return None
+    remote = "://" in value
+    if remote and ctx.config.get("engine") == "tao" and not offline():
+        return warn(
+            "backbone_weights",
+            f"{key}: {value} will be fetched; HF_TOKEN is {_set_or_not(ctx, 'HF_TOKEN')}",
+            "a gated repository needs HF_TOKEN",
+        )
+    near = [p for p in staged if p.name == Path(value).name]
+    if near:
+        fix = f"set {key}: {ctx.relative(near[0])}"
+    elif remote:
+        fix = f"download {value}, put the file under {BACKBONE_DIR}/ and name that path in {key}"
+    else:
+        fix = f"put the file there, or under {BACKBONE_DIR}/ and name that path in {key}"
+    why = "is no local file" if remote else "is empty" if path.is_file() else "does not exist"
+    if remote and offline():
+        why += " and downloads are off (HF_HUB_OFFLINE or AIR_GAPPED)"
+    message = f"{key} {value!r} {why}"
+    stop = HardStop("missing_input", message, file=value if remote else path, fix=fix)
+    return stopped("backbone_weights", stop)
+
+
+def _encoder(ctx: Context) -> Check:
+    name, weights = ctx.config.get("encoder"), ctx.config.get("encoder_weights")
+    if ctx.config.get("mining") in {"random", "none"}:
+        return ok("encoder_weights", f"not needed by mining: {ctx.config['mining']}")
+    if name not in HUB_MODELS:
+        return ok("encoder_weights", f"{name}: the baseline's own weights, none to stage")
+    if weights:
+        try:
+            path = ctx.workspace / Path(str(weights)).expanduser()
+            _, files = open_clip_source(name, str(path))
+        except HardStop as stop:
+            return stopped("encoder_weights", stop)
+        return ok("encoder_weights", f"{name}: {ctx.relative(files[-1])}")
+    model, tag, repository = HUB_MODELS[name]
+    if hub_files_cached(name):
+        return ok("encoder_weights", f"{name} = {model} ({tag}), in the local cache")
+    if offline():
+        try:
+            open_clip_source(name, None)
+        except HardStop as stop:
+            return stopped("encoder_weights", stop)
+    return warn(
+        "encoder_weights",
+        f"{name} = {model} ({tag}) is not cached; it will be fetched from {repository}",
+        "without a connection: stage the folder and set encoder_weights, or encoder=changenet",
+    )
+
+
+def _containers(ctx: Context) -> Iterator[Check]:
+    if ctx.config.get("engine", "native") != "tao":
+        yield ok("containers", "none needed (engine: native)")
+        return
+    tool = next((t for t in ("docker", "apptainer", "singularity") if shutil.which(t)), None)
+    if tool is None:
+        stop = HardStop(
+            "missing_input",
+            "engine tao needs docker, apptainer or singularity on PATH",
+            file="docker",
+            fix="install one of them, or set engine=native",
+        )
+        yield stopped("containers", stop)
+        return
+    image = ctx.config.get("tao_image")
+    if image and tool == "docker" and not _has_image(str(image)):
+        if _set_or_not(ctx, "NGC_API_KEY") == "unset":
+            stop = HardStop(
+                "missing_input",
+                f"the container {image} is not here and NGC_API_KEY is unset",
+                file=str(image),
+                fix=f"docker login nvcr.io && docker pull {image}",
+            )
+            yield stopped("containers", stop)
+        else:
+            yield warn("containers", f"{image} is not here yet", f"docker pull {image}")
+        return
+    yield ok("containers", f"{tool} found" + (f", {image} present" if image else ""))
+
+
+def _has_image(image: str) -> bool:
+    try:
+        command = ["docker", "image", "inspect", image]
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _credentials(ctx: Context) -> Check:
+    states = {name: _set_or_not(ctx, name) for name in CREDENTIALS}
+    ctx.facts["credentials"] = states
+    return ok("credentials", ", ".join(f"{name} {state}" for name, state in states.items()))
+
+
+def _set_or_not(ctx: Context, name: str) -> str:
+    """Return ``set`` or ``unset``; the value itself is never kept or shown."""
+    if os.environ.get(name):
+        return "set"
+    file = ctx.workspace / ".env"
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.strip().removeprefix("export ").partition("=")
+            # NVIDIA's own files call the key NGC_API_KEY_<something>.
+            if key.strip().startswith(name) and value.strip().strip("'\""):
+                return "set (.env)"
+    return "unset"
+
+
+def _disk(ctx: Context) -> Check:
+    free = free_disk_gib(ctx.run_dir)
+    if ctx.spec is None:
+        return ok("disk", f"{free:.1f} GiB free")
+    name, train = ctx.spec.model.backbone.type.lower(), ctx.spec.train
+    count, _ = ctx.facts.get("num_epochs", (train.num_epochs, ""))
+    each = next((gib for mark, gib in WEIGHTS_GIB.items() if mark in name), WEIGHTS_GIB["other"])
+    phases = int(ctx.config.get("max_iterations", 3)) + 1
+    files = -(-count // max(1, train.checkpoint_interval))
+    need = SPARE_GIB + phases * files * each
+    ctx.facts["disk"] = {"free_gib": round(free, 1), "need_gib": round(need, 1)}
+    text = f"{free:.1f} GiB free; about {need:.1f} GiB for {phases} phases of {files} weights files"
+    if free < need:
+        fix = "free some space, or raise train.checkpoint_interval to keep fewer files"
+        return warn("disk", text, fix)
+    return ok("disk", text)

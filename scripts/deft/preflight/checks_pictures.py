@@ -1,0 +1,189 @@
+"""Every picture of every row exists and decodes; pre-generated pictures come in sound pairs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deft.errors import HardStop
+from deft.files import read_json
+from deft.fingerprint import decode, fingerprint
+from deft.layout import DEFECT_SPEC, PREGEN_DIR
+from deft.pool import (
+    check_allocation,
+    check_pregen_unchanged,
+    paired_pregen,
+    pregen_parts,
+    read_defect_spec,
+)
+from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped
+from deft.preflight.checks_inputs import allowed_roots
+from deft.state import read_state
+from deft.tables import image_name, line_of
+
+PROGRESS_EVERY = 2000  # pictures
+KINDS = {"input_path": "test", "golden_path": "golden"}
+
+
+def checks(ctx: Context) -> Iterator[Check]:
+    """Yield the picture checks of the four tables and of the pre-generated pairs."""
+    for name in TABLES:
+        if name not in ctx.sound or ctx.spec is None:
+            yield skipped(f"images_{name}", f"{TABLES[name]} and a valid spec")
+        else:
+            yield _table_pictures(ctx, name)
+    yield from _pregen(ctx)
+
+
+def _table_pictures(ctx: Context, name: str) -> Check:
+    rows, limit = ctx.tables[name], int(ctx.config.get("preflight_sample_rows") or 20000)
+    sampled = rows
+    if len(rows) > limit and not ctx.config.get("preflight_all_images"):
+        # The same rows each time, so that a stop does not come and go.
+        chosen = np.random.default_rng(0).choice(len(rows), limit, replace=False)
+        sampled = rows.iloc[np.sort(chosen)]
+    wanted = _wanted(ctx, rows, "input_path") | _wanted(ctx, sampled, "golden_path")
+    broken = _broken(ctx, f"pictures of {TABLES[name]}", wanted)
+    if broken:
+        return stopped(f"images_{name}", _picture_stop(ctx, name, broken))
+    note = f" (golden pictures of {limit} rows drawn from {len(rows)})" * (sampled is not rows)
+    return ok(f"images_{name}", f"{len(wanted)} pictures of {len(rows)} rows decode{note}")
+
+
+Wanted = dict[str, tuple[str, list[int]]]  # picture -> (test|golden, CSV lines)
+
+
+def _wanted(ctx: Context, rows: pd.DataFrame, column: str) -> Wanted:
+    assert ctx.spec is not None
+    ext, wanted = ctx.spec.dataset.classify.image_ext, {}
+    for index, folder, name in zip(rows.index, rows[column], rows["object_name"], strict=True):
+        for light in ctx.spec.lights:
+            picture = f"{folder}/{image_name(name, light, ext)}"
+            wanted.setdefault(picture, (KINDS[column], []))[1].append(line_of(index))
+    return wanted
+
+
+Broken = list[tuple[str, str, list[int], HardStop]]  # picture, kind, CSV lines, why
+
+
+def _broken(ctx: Context, what: str, wanted: Wanted) -> Broken:
+    """Return the pictures that are missing, broken or linked to elsewhere, in table order."""
+    roots = allowed_roots(ctx)
+
+    def look(picture: str) -> HardStop | None:
+        path = ctx.workspace / picture
+        try:
+            if path.is_symlink():
+                _check_link(path, roots)
+            # Test pictures are hashed on the way: the leakage check asks for them next.
+            (fingerprint if wanted[picture][0] == "test" else decode)(path)
+        except HardStop as stop:
+            return stop
+        return None
+
+    found: Broken = []
+    names = list(wanted)
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(names), PROGRESS_EVERY):
+            batch = names[start : start + PROGRESS_EVERY]
+            for picture, stop in zip(batch, pool.map(look, batch), strict=True):
+                if stop is not None:
+                    found.append((picture, *wanted[picture], stop))
+            if len(names) > PROGRESS_EVERY:
+                ctx.log(f"pre-flight: {what}: {start + len(batch)} of {len(names)} looked at")
+    return found
+
+
+def _check_link(path: Path, roots: list[Path]) -> None:
+    resolved = Path(os.path.realpath(path))
+    if not any(root in resolved.parents for root in roots):
+        raise HardStop("path_escape", f"the picture is a link to {resolved}", file=path)
+
+
+def _picture_stop(ctx: Context, name: str, broken: Broken) -> HardStop:
+    picture, kind, lines, stop = broken[0]
+    same = [b for b in broken if b[3].code == stop.code]
+    rows = sorted({line for b in same for line in b[2]})
+    # The first picture's row leads, so that message and row agree.
+    rows = [lines[0], *[r for r in rows if r != lines[0]]]
+    more = f"; {len(broken)} pictures in all" if len(broken) > 1 else ""
+    return HardStop(
+        stop.code,
+        f"{kind} picture {picture}: {stop.message}{more}",
+        file=ctx.workspace / TABLES[name],
+        row=rows,
+        fix="restore the picture(s), or remove the row(s)",
+        evidence={"pictures": [b[0] for b in broken[:20]], "count": len(broken)},
+    )
+
+
+def _pregen(ctx: Context) -> Iterator[Check]:
+    if not ctx.workspace.is_dir():
+        yield skipped("pregen_pairs", "the workspace")
+        return
+    try:
+        ng, good = paired_pregen(ctx.workspace)
+        ctx.pairs = [(ng[stem], good[stem]) for stem in sorted(ng)]
+        yield ok("pregen_pairs", f"{PREGEN_DIR}: {len(ng)} NG/OK pairs, equal stems")
+    except HardStop as stop:
+        yield stopped("pregen_pairs", stop)
+        yield skipped("pregen_images", "sound pairs")
+        yield skipped("defect_spec", "sound pairs")
+        return
+    yield _pair_pictures(ctx)
+    yield _defect_spec(ctx)
+    yield from _unchanged(ctx)
+
+
+def _pair_pictures(ctx: Context) -> Check:
+    files = [ctx.relative(file) for pair in ctx.pairs or [] for file in pair]
+    broken = _broken(ctx, "pre-generated pictures", {f: ("test", [0]) for f in files})
+    if not broken:
+        return ok("pregen_images", f"{len(files)} pictures decode")
+    picture, _, _, stop = broken[0]
+    more = f"; {len(broken)} such pictures" if len(broken) > 1 else ""
+    return stopped(
+        "pregen_images",
+        HardStop(
+            stop.code,
+            f"{stop.message}{more}",
+            file=ctx.workspace / picture,
+            fix="generate the pair again, or remove both of its pictures",
+            evidence={"pictures": [b[0] for b in broken[:20]]},
+        ),
+    )
+
+
+def _defect_spec(ctx: Context) -> Check:
+    lights = ctx.spec.lights if ctx.spec else [""]
+    try:
+        if ctx.spec is None:
+            return skipped("defect_spec", "a valid spec")
+        ctx.parts = pregen_parts(ctx.workspace, lights)
+        stated = read_defect_spec(ctx.workspace)
+        check_allocation(ctx.parts, ctx.workspace)
+    except HardStop as stop:
+        return stopped("defect_spec", stop)
+    counts: dict[str, int] = {}
+    for part in ctx.parts:
+        counts[part.label] = counts.get(part.label, 0) + 1
+    ctx.facts["pregen"] = {"pairs": len(ctx.parts), "labels": dict(sorted(counts.items()))}
+    if not stated:
+        return ok("defect_spec", f"no {DEFECT_SPEC}; labels come from the file names")
+    return ok("defect_spec", f"{len(stated)} defect type(s), counts agree with the pairs")
+
+
+def _unchanged(ctx: Context) -> Iterator[Check]:
+    manifest = ctx.run_dir / "synth_pool/manifest.json"
+    if not manifest.is_file() or read_state(ctx.run_dir).get("status") == "completed":
+        return
+    try:
+        check_pregen_unchanged(ctx.workspace, read_json(manifest), manifest)
+        yield ok("pregen_unchanged", "the pre-generated pictures are those that this run staged")
+    except HardStop as stop:
+        yield stopped("pregen_unchanged", stop)

@@ -1,0 +1,53 @@
+"""Whether this is a new run or the rest of an earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deft.errors import HardStop
+from deft.layout import BASELINE
+from deft.preflight.check import Check, Context, ok, stopped, warn
+from deft.state import read_log, read_state
+
+LAST_ENTRIES = 5
+
+
+def checks(ctx: Context) -> Iterator[Check]:
+    """Yield the resume state."""
+    try:
+        state, log = read_state(ctx.run_dir), read_log(ctx.run_dir)
+    except HardStop as stop:
+        yield stopped("resume", stop)
+        return
+    done = [e for e in log if e.get("stage") != "preflight"]
+    resumes = bool(done) or bool(state.get("iterations"))
+    ctx.facts["resume"] = {
+        "run": ctx.run_dir.name,
+        "resumes": resumes,
+        "status": state.get("status", "new"),
+        "entries": len(log),
+        "last": log[-LAST_ENTRIES:],
+    }
+    if not resumes:
+        yield ok("resume", f"new run {ctx.run_dir.name}")
+        return
+    last = f"; last: {done[-1]['iter']} {done[-1]['stage']} {done[-1]['status']}" if done else ""
+    yield ok("resume", f"resumes {ctx.run_dir.name}: {len(done)} stage entries{last}")
+    yield from _baseline(ctx, state)
+
+
+def _baseline(ctx: Context, state: dict[str, Any]) -> Iterator[Check]:
+    entry = state.get("iterations", {}).get(BASELINE) or {}
+    if entry.get("stage_completed") != "train":
+        return
+    path = entry.get("best_ckpt_path")
+    if path and (ctx.workspace / Path(path)).is_file():
+        yield ok("baseline_weights", f"baseline training is skipped: {path} is given")
+    else:
+        yield warn(
+            "baseline_weights",
+            f"the state says the baseline is trained, but {path!r} is no file: it trains again",
+            "correct iterations.baseline.best_ckpt_path in deft_state.json",
+        )

@@ -1,0 +1,81 @@
+"""The command line that preflight, approve and gate share, and how a stop is recorded."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deft.cli import open_log
+from deft.config import from_json, sources
+from deft.errors import HardStop
+from deft.files import write_text_atomic
+from deft.layout import CURRENT_RUN
+from deft.state import record_hard_stop
+
+PHASE = STAGE = "preflight"
+
+
+class Request(NamedTuple):
+    """What each of the three commands needs."""
+
+    workspace: Path
+    run_dir: Path
+    config: dict[str, Any]
+    sources: dict[str, str]
+
+
+def parse(description: str | None, argv: list[str] | None = None) -> Request:
+    """Return the command line, its configuration filled in and checked."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--workspace", type=Path, default=Path(), help="default: this folder")
+    parser.add_argument("--run-dir", type=Path, required=True, help="results/run_<YYYYMMDD_HHMMSS>")
+    parser.add_argument(
+        "--config-json",
+        default=os.environ.get("DEFT_CONFIG", "{}"),
+        help="configuration as JSON; absent keys have their default",
+    )
+    parser.add_argument(
+        "--user-keys",
+        nargs="*",
+        default=os.environ.get("DEFT_USER_KEYS", "").split(),
+        metavar="KEY",
+        help="keys that the user gave himself",
+    )
+    parser.add_argument("--log", type=Path, help="also write everything printed to this file")
+    given = parser.parse_args(argv)
+    open_log(given.log)
+    config = from_json(given.config_json)
+    return Request(
+        given.workspace.absolute(),
+        given.run_dir.absolute(),
+        config,
+        sources(config, set(given.user_keys)),
+    )
+
+
+def say(text: str) -> None:
+    """Print at once: a check of many pictures must not look dead behind a buffer."""
+    print(text, flush=True)
+
+
+def recorded(request: Request, work: Callable[[], str]) -> str:
+    """Run ``work``; a stop of the checks goes to the state and the log, then up.
+
+    A missing approval is no failure of the run, only the gate doing its duty: nothing is written.
+    """
+    _record_current(request)
+    try:
+        return work()
+    except HardStop as stop:
+        if stop.code != "approval_missing" and request.workspace.is_dir():
+            record_hard_stop(request.run_dir, PHASE, STAGE, stop)
+        raise
+
+
+def _record_current(request: Request) -> None:
+    # From here on a command without a run's name means this run.
+    if request.workspace.is_dir():
+        write_text_atomic(request.workspace / CURRENT_RUN, request.run_dir.name + "\n")

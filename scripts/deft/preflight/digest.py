@@ -1,0 +1,157 @@
+"""What an approval covers: the parameters that change results, and the inputs.
+
+Read while the Snakefile is parsed: standard library only, and nothing is read but tables and
+listings. The mining pool grows daily, so only its rows at the run's start count: the first
+``prefix_bytes`` bytes of its table, as recorded in ``preflight/inputs.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from deft.files import sha256_file, sha256_text
+from deft.layout import (
+    BACKBONE_DIR,
+    BASE_TABLE,
+    DEFECT_SPEC,
+    KPI_TABLE,
+    POOL_TABLE,
+    PREGEN_DIR,
+    SPEC,
+    VALIDATION_TABLE,
+)
+
+SCHEMA_VERSION = 1
+INPUTS_FILE = "preflight/inputs.json"
+# Where things lie, how they are shown, how fast they are computed: no result depends on these.
+NOT_COVERED = frozenset(
+    {
+        "workspace",
+        "run",
+        "approve",
+        "preflight_all_images",
+        "preflight_sample_rows",
+        "report_thumbnail_px",
+        "embed_batch_size",
+        "search_memory_mb",
+        "demo",
+        "deeppcb",
+        "explore",
+    }
+)
+HASHED_FILES = (SPEC, BASE_TABLE, VALIDATION_TABLE, KPI_TABLE, DEFECT_SPEC)
+LISTED_FOLDERS = (PREGEN_DIR, BACKBONE_DIR)
+
+
+def inputs_digest(
+    workspace: str | Path, config: dict[str, Any], *, pool_prefix_bytes: int | None = None
+) -> dict[str, Any]:
+    """Return ``{"schema_version", "parameters", "inputs"}``, the matter of one approval.
+
+    ``pool_prefix_bytes`` limits the pool's table to its rows at the run's start; None takes the
+    whole file. Absent inputs are null, so that their appearance is a change too.
+    """
+    root = Path(workspace)
+    inputs: dict[str, Any] = {
+        name: sha256_file(root / name) if (root / name).is_file() else None for name in HASHED_FILES
+    }
+    for name in LISTED_FOLDERS:
+        inputs[name] = listing_digest(root / name)
+    inputs[POOL_TABLE] = pool_digest(root / POOL_TABLE, pool_prefix_bytes)
+    weights = config.get("encoder_weights")
+    if weights:
+        path = root / Path(str(weights)).expanduser()
+        inputs["encoder_weights"] = listing_digest(path) if path.is_dir() else _size(path)
+    parameters = {k: config[k] for k in sorted(config) if k not in NOT_COVERED}
+    return {"schema_version": SCHEMA_VERSION, "parameters": parameters, "inputs": inputs}
+
+
+def pool_digest(table: Path, prefix_bytes: int | None) -> dict[str, Any] | None:
+    """Return ``{"prefix_bytes", "sha256"}`` of the pool's table, or None without one."""
+    if not table.is_file():
+        return None
+    size = table.stat().st_size
+    length = size if prefix_bytes is None else prefix_bytes
+    # A table shorter than the prefix lost rows: its size then differs from what was approved.
+    return {"prefix_bytes": min(length, size), "sha256": sha256_file(table, length)}
+
+
+def listing_digest(folder: Path) -> str | None:
+    """Return the SHA-256 of the sorted (relative name, size) pairs of the files below a folder."""
+    if not folder.is_dir():
+        return None
+    entries = []
+    for base, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(base, name)
+            size = os.stat(path).st_size if os.path.exists(path) else -1
+            entries.append((os.path.relpath(path, folder).replace(os.sep, "/"), size))
+    digest = hashlib.sha256()
+    for name, size in sorted(entries):
+        digest.update(f"{name}\t{size}\n".encode())
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def digest_of(matter: dict[str, Any]) -> str:
+    """Return the one digest of :func:`inputs_digest`'s answer."""
+    return sha256_text(json.dumps(matter, sort_keys=True, ensure_ascii=False, default=str))
+
+
+def recorded(run_dir: str | Path) -> dict[str, Any] | None:
+    """Return the run's ``inputs.json``, or None when there is none or it is broken."""
+    try:
+        return json.loads((Path(run_dir) / INPUTS_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def pool_prefix(run_dir: str | Path) -> int | None:
+    """Return how many bytes of the pool's table belong to this run; None before pre-flight.
+
+    Pool staging reads only these, so that rows appended later wait for the next run.
+    """
+    known = recorded(run_dir)
+    pool = (known or {}).get("inputs", {}).get(POOL_TABLE)
+    return pool["prefix_bytes"] if pool else None
+
+
+def current(workspace: str | Path, run_dir: str | Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Return :func:`inputs_digest` with the pool as the run recorded it."""
+    return inputs_digest(workspace, config, pool_prefix_bytes=pool_prefix(run_dir))
+
+
+def explain_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return one line per parameter or input that differs, the old and the new value."""
+    lines = []
+    was, now = old.get("parameters", {}), new.get("parameters", {})
+    for name in sorted(was.keys() | now.keys()):
+        if was.get(name) != now.get(name):
+            lines.append(f"{name}: {_show(was.get(name))} → {_show(now.get(name))}")
+    was, now = old.get("inputs", {}), new.get("inputs", {})
+    for name in sorted(was.keys() | now.keys()):
+        before, after = was.get(name), now.get(name)
+        if before == after:
+            continue
+        if before is None:
+            lines.append(f"{name}: appeared")
+        elif after is None:
+            lines.append(f"{name}: is gone")
+        elif name == POOL_TABLE:
+            lines.append(f"{name}: rows of this run were edited or removed")
+        elif name in LISTED_FOLDERS:
+            lines.append(f"{name}: files were added, removed or changed in size")
+        else:
+            lines.append(f"{name}: content changed ({str(before)[:8]}… → {str(after)[:8]}…)")
+    return lines
+
+
+def _show(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

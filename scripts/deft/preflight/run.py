@@ -1,0 +1,158 @@
+"""Pre-flight: make every check, write the summary, and say whether the run may start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deft.errors import HardStop
+from deft.files import write_json_atomic, write_text_atomic
+from deft.layout import POOL_TABLE
+from deft.preflight import (
+    checks_data,
+    checks_inputs,
+    checks_machine,
+    checks_pictures,
+    checks_run,
+    digest,
+)
+from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped
+from deft.preflight.summary import render
+from deft.preflight.tables import parameters, summary_tables
+
+CHECKS_FILE = "preflight/checks.json"
+SUMMARY_FILE = "preflight/summary.md"
+APPROVAL_FILE = "preflight/approval.json"
+MANIFEST_FILE = "synth_pool/manifest.json"
+TOPICS = (
+    ("inputs", checks_inputs.checks),
+    ("pictures", checks_pictures.checks),
+    ("data", checks_data.checks),
+    ("machine", checks_machine.checks),
+    ("resume", checks_run.checks),
+)
+
+
+@dataclass
+class PreflightResult:
+    """The digest that an approval would cover, the checks and the summary as text."""
+
+    digest: str
+    checks: list[Check]
+    summary: str
+
+    @property
+    def stops(self) -> list[Check]:
+        """The checks that forbid the run."""
+        return [c for c in self.checks if c.status == STOP]
+
+    @property
+    def warnings(self) -> list[Check]:
+        """The checks that the user should read."""
+        return [c for c in self.checks if c.status == WARN]
+
+    def sentence(self) -> str:
+        """Return the log line's summary."""
+        passed = sum(c.status == OK for c in self.checks)
+        return f"{passed} checks passed, {len(self.warnings)} warnings"
+
+
+def run_preflight(
+    workspace: Path,
+    run_dir: Path,
+    config: dict[str, Any],
+    *,
+    sources: dict[str, str],
+    log: Callable[[str], None] = print,
+) -> PreflightResult:
+    """Make all checks and write ``preflight/{inputs,checks}.json`` and ``preflight/summary.md``.
+
+    Parameters
+    ----------
+    config: the resolved configuration.
+    sources: ``user`` or ``default`` per parameter.
+    log: gets progress lines and, at the end, the whole summary.
+
+    Raises
+    ------
+    HardStop of the first stop, after the files are written; its message names the other stops.
+    """
+    workspace, run_dir = Path(workspace), Path(run_dir)
+    prefix = pool_prefix_to_use(workspace, run_dir)
+    matter = digest.inputs_digest(workspace, config, pool_prefix_bytes=prefix)
+    ctx = Context(workspace, run_dir, config, sources, log, pool_prefix=prefix)
+    found = list(all_checks(ctx))
+    report = _report(ctx, found, digest.digest_of(matter))
+    summary = render(report)
+    write_json_atomic(run_dir / digest.INPUTS_FILE, {**matter, "digest": report["digest"]})
+    write_text_atomic(run_dir / SUMMARY_FILE, summary)
+    write_json_atomic(run_dir / CHECKS_FILE, report)
+    log(summary)
+    result = PreflightResult(report["digest"], found, summary)
+    if result.stops:
+        raise first_stop(result.stops)
+    return result
+
+
+def all_checks(ctx: Context) -> Iterator[Check]:
+    """Yield every check; a broken one never hides the others."""
+    for topic, checks in TOPICS:
+        if topic != "inputs" and not ctx.workspace.is_dir():
+            yield skipped(topic, "the workspace")
+            continue
+        try:
+            yield from checks(ctx)
+        except HardStop as stop:  # a stop that its check did not expect still is one
+            yield Check(topic, STOP, stop.message, stop.fix or "", stop)
+
+
+def first_stop(stops: list[Check]) -> HardStop:
+    """Return the first stop, its message naming the other checks that stop."""
+    first, others = stops[0].stop, stops[1:]
+    assert first is not None
+    more = f" (also stopped: {', '.join(c.id for c in others)}; see the summary)" if others else ""
+    return HardStop(
+        first.code,
+        first.message + more,
+        file=first.file,
+        row=first.rows,
+        fix=first.fix,
+        evidence={**first.evidence, "check": stops[0].id, "stops": [c.id for c in stops]},
+    )
+
+
+def pool_prefix_to_use(workspace: Path, run_dir: Path) -> int | None:
+    """Return how much of the pool's table this run takes; None for all of it.
+
+    A run that is approved or has staged its pool keeps its rows, unless they were edited.
+    """
+    known = (digest.recorded(run_dir) or {}).get("inputs", {}).get(POOL_TABLE)
+    begun = (run_dir / APPROVAL_FILE).exists() or (run_dir / MANIFEST_FILE).exists()
+    if not known or not begun:
+        return None
+    now = digest.pool_digest(workspace / POOL_TABLE, known["prefix_bytes"])
+    return known["prefix_bytes"] if now == known else None
+
+
+def _report(ctx: Context, found: list[Check], hex_digest: str) -> dict[str, Any]:
+    spec, facts = ctx.spec, ctx.facts
+    return {
+        "schema_version": 1,
+        "run": ctx.run_dir.name,
+        "digest": hex_digest,
+        "checks": [c.as_dict() for c in found],
+        "parameters": parameters(ctx),
+        "dataset": facts.get("dataset", {}),
+        "kpi_target": ctx.kpi.as_dict() if ctx.kpi else None,
+        "arm": ctx.config.get("mining"),
+        "lights": spec.lights if spec else [],
+        "image_root": facts.get("image_root"),
+        "pregen": facts.get("pregen"),
+        "coverage": facts.get("coverage"),
+        "gpus": facts.get("gpus", []),
+        "credentials": facts.get("credentials", {}),
+        "resume": facts.get("resume", {"run": ctx.run_dir.name, "resumes": False}),
+        "summary_tables": summary_tables(ctx),
+    }

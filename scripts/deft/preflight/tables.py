@@ -1,0 +1,123 @@
+"""The four tables of the summary, and the parameters with their sources."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from deft.embedding import HUB_MODELS
+from deft.layout import PREGEN_DIR, SPEC
+from deft.preflight.check import Context
+from deft.preflight.digest import NOT_COVERED
+from deft.preflight.summary import PARAMETERS_FIRST, labels_text
+
+ALWAYS_SHOWN = ("workspace", "run", "approve")
+
+
+def parameters(ctx: Context) -> list[dict[str, Any]]:
+    """Return name, value and source (``user``, ``spec``, ``default``) of every parameter."""
+    flat = {k: v for k, v in ctx.config.items() if not isinstance(v, dict)}
+    shown = [k for k in flat if k in ALWAYS_SHOWN or k not in NOT_COVERED]
+    first = [k for k in PARAMETERS_FIRST if k in shown]
+    rows = []
+    for name in [*first, *sorted(set(shown) - set(first))]:
+        value, source = flat[name], ctx.sources.get(name, "default")
+        if name == "training_epochs" and "num_epochs" in ctx.facts:
+            value, source = ctx.facts["num_epochs"]
+        elif name == "run":
+            value = ctx.run_dir.name
+        elif name == "workspace":
+            value = str(ctx.workspace)
+        rows.append({"name": name, "value": value, "source": source})
+    if ctx.spec is not None:
+        train, data = ctx.spec.train, ctx.spec.dataset.classify
+        for name, value in (
+            ("backbone", ctx.spec.model.backbone.type),
+            ("difference_module", ctx.spec.model.classify.difference_module),
+            ("loss", train.classify.loss),
+            ("batch_size", data.batch_size),
+            ("learning_rate", train.optim.lr),
+            ("checkpoint_interval", train.checkpoint_interval),
+            ("validation_interval", train.validation_interval),
+        ):
+            rows.append({"name": name, "value": value, "source": "spec"})
+    return rows
+
+
+def summary_tables(ctx: Context) -> dict[str, dict[str, Any]]:
+    """Return the seed's four tables as ``{"head": […], "rows": [[text…]…]}``."""
+    return {
+        "run_config": _table(
+            ("parameter", "value", "source"),
+            [(p["name"], _text(p["value"]), p["source"]) for p in parameters(ctx)],
+        ),
+        "dataset": _table(
+            ("table", "file", "rows", "PASS", "NG", "defect types"),
+            [
+                (n, d["file"], d["rows"], d["pass"], d["ng"], labels_text(d["labels"]))
+                for n, d in ctx.facts.get("dataset", {}).items()
+            ],
+        ),
+        "augmentation": _table(("what", "value", "detail"), _augmentation(ctx)),
+        "images": _table(("what", "value"), _images(ctx)),
+    }
+
+
+def _augmentation(ctx: Context) -> list[tuple[str, Any, str]]:
+    config, pool = ctx.config, ctx.facts.get("dataset", {}).get("pool", {})
+    pregen = ctx.facts.get("pregen", {})
+    rows = [
+        ("mining pool", f"{pool.get('rows', '?')} rows", labels_text(pool.get("labels", {}))),
+        (
+            "pre-generated",
+            f"{pregen.get('pairs', '?')} pairs",
+            labels_text(pregen.get("labels", {})) + f" ({PREGEN_DIR})",
+        ),
+        ("mining", config.get("mining"), f"top {config.get('top_k_per_target')} per target"),
+        ("cutoff", f"cosine ≥ {config.get('min_similarity')}", "real and synthetic rows alike"),
+        ("encoder", config.get("encoder"), _encoder(ctx)),
+        ("routing", config.get("routing"), "weak samples → where they go"),
+    ]
+    for label, count in ctx.facts.get("coverage", {}).items():
+        detail = f"KPI {count['kpi']}, pool {count['pool']}, pre-generated {count['pregen']}"
+        rows.append((f"  {label}", "covered" if count["pool"] else "not in the pool", detail))
+    return rows
+
+
+def _encoder(ctx: Context) -> str:
+    name = ctx.config.get("encoder")
+    if name not in HUB_MODELS:
+        return "the baseline's weights"
+    model, tag, _ = HUB_MODELS[name]
+    return f"{model} ({tag}), {ctx.config.get('encoder_weights') or 'hub cache or hub'}"
+
+
+def _images(ctx: Context) -> list[tuple[str, Any]]:
+    root = ctx.facts.get("image_root", {})
+    rows = [("KPI image root", root.get("path", "?"))]
+    if root and not str(root["resolved"]).endswith(root["path"]):
+        rows.append(("  resolves to", root["resolved"]))
+    if ctx.spec is not None:
+        height, width = ctx.spec.picture_size
+        rows += [
+            ("spec", SPEC),
+            ("lights", ", ".join(light or "(none)" for light in ctx.spec.lights)),
+            ("file type", ctx.spec.dataset.classify.image_ext),
+            ("size", f"{width} × {height} px per light"),
+        ]
+    cards = ctx.facts.get("gpus") or []
+    names = ", ".join(f"{g['name']} {g['memory_gib']:g} GiB" for g in cards)
+    tao = ctx.config.get("engine") == "tao"
+    rows += [
+        ("GPUs", names or "none"),
+        ("containers", ctx.config.get("tao_image", "TAO") if tao else "none (engine: native)"),
+    ]
+    return rows
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+    return {"head": list(head), "rows": [[str(cell) for cell in row] for row in rows]}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

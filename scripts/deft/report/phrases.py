@@ -1,0 +1,63 @@
+"""Sentences whose numbers keep their keys.
+
+A sentence is a list of parts: plain text, a number of ``results`` by key, or a literal (a name in
+which digits may stand, such as ``iter1``). The HTML wraps each part in its mark; plain text joins
+them. So the same advice reads the same in the report and in a summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MISSING = "–"
+COUNT = "%d"
+# A no-break space keeps a number and its unit on one line.
+PERCENT = "%.2f\u00a0%%"
+PLAIN_PERCENT = "%g\u00a0%%"
+POINTS = "%.2f"
+SCORE = "%.6g"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A value of ``results``, printed with a %-format."""
+
+    key: str
+    form: str = COUNT
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A name, file, date or quoted text: its digits are no measurement."""
+
+    text: str
+
+
+Part = str | Number | Literal
+Sentence = Sequence[Part]
+
+
+def shown(results: Mapping[str, Any], key: str, form: str) -> str:
+    """Return a number as text; a dash when there is none.
+
+    A small rate that two decimals would print as zero gets as many as it needs.
+    """
+    value = results.get(key)
+    if value is None:
+        return MISSING
+    if "%.2f" in form and value and abs(value) < 0.01:
+        form = form.replace("%.2f", "%.2g")
+    return form % value
+
+
+def plain(sentence: Sentence, results: Mapping[str, Any]) -> str:
+    """Return a sentence as plain text."""
+    out = []
+    for part in sentence:
+        if isinstance(part, Number):
+            out.append(shown(results, part.key, part.form))
+        else:
+            out.append(part.text if isinstance(part, Literal) else part)
+    return "".join(out)

@@ -1,0 +1,105 @@
+"""Render a run's report: read once, render in one pass, move the file into place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from deft.files import write_text_atomic
+from deft.report.phrases import (
+    COUNT,
+    MISSING,
+    PERCENT,
+    PLAIN_PERCENT,
+    POINTS,
+    SCORE,
+    Literal,
+    Number,
+    Sentence,
+    shown,
+)
+from deft.report.reading import load_run
+from deft.report.results import collect_results
+from deft.report.viewmodel import build_phase_view, build_view
+
+TEMPLATES = Path(__file__).parent / "templates"
+REPORT_FILE = "DEFT_Loop_Report.html"
+PHASE_REPORT_FILE = "report.html"
+
+
+def render_report(run_dir: str | Path, workspace: str | Path) -> Path:
+    """Write ``DEFT_Loop_Report.html`` of a run and return its path.
+
+    Reads files only. A stage that has not run yet, or failed, is left out.
+    """
+    files = load_run(run_dir, workspace)
+    results = collect_results(files)
+    html = to_html("report.html.j2", build_view(files, results), results)
+    return write_text_atomic(files.run.dir / REPORT_FILE, html)
+
+
+def render_phase_report(run_dir: str | Path, workspace: str | Path, phase: str) -> Path:
+    """Write ``<phase>/report.html`` and return its path.
+
+    Raises ``ValueError`` when the phase has no files.
+    """
+    files = load_run(run_dir, workspace)
+    results = collect_results(files)
+    html = to_html("phase.html.j2", build_phase_view(files, phase, results), results)
+    return write_text_atomic(files.run.phase(phase) / PHASE_REPORT_FILE, html)
+
+
+def to_html(template: str, view: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Return a template filled with a view; every number carries its key in ``results``."""
+
+    def q(key: str, form: str = COUNT) -> Markup:
+        text = shown(results, key, form)
+        if text == MISSING:
+            return Markup('<span class="soft">{}</span>').format(text)
+        return Markup('<span data-key="{}">{}</span>').format(key, text)
+
+    def say(sentence: Sentence) -> Markup:
+        out = Markup("")
+        for part in sentence:
+            if isinstance(part, Number):
+                out += q(part.key, part.form)
+            elif isinstance(part, Literal):
+                out += Markup('<span class="name" data-literal>{}</span>').format(part.text)
+            else:
+                out += escape(part)
+        return out
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    whatif = view.get("whatif") or []
+    start = next(
+        (i for i, step in enumerate(whatif) if _same(results, step["key"])), len(whatif) // 2
+    )
+    return environment.get_template(template).render(
+        view=view,
+        q=q,
+        say=say,
+        has=lambda key: key in results,
+        percent=PERCENT,
+        plain_percent=PLAIN_PERCENT,
+        points=POINTS,
+        score=SCORE,
+        whatif_start=start,
+        css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        js=Markup((TEMPLATES / "whatif.js").read_text(encoding="utf-8")),
+    )
+
+
+def _same(results: Mapping[str, Any], key: str) -> bool:
+    """Return whether a slider step is the operating point (thresholds are float32 in both)."""
+    left, right = results.get(f"{key}.threshold"), results.get("best.threshold")
+    return left is not None and right is not None and abs(left - right) <= 1e-6 * abs(right)

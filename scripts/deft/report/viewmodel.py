@@ -1,0 +1,350 @@
+"""Everything that the templates show, as one dict: names, keys, pictures and charts.
+
+Numbers stay out of it: a template asks for them by key, so that each one carries its key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deft import layout
+from deft.kpi_target import KpiTarget
+from deft.report import charts
+from deft.report.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
+from deft.report.phrases import PERCENT, SCORE, shown
+from deft.report.reading import PhaseFiles, RunFiles, dig, table_or_empty
+from deft.report.results import (
+    MIN_NG_TO_CERTIFY,
+    shown_neighbours,
+    shown_weak_parts,
+    whatif_rows,
+    wrong_side,
+)
+from deft.report.thumbs import Thumbnails
+from deft.tables import PASS, is_ng
+
+REFRESH_S = 60
+REASONS = {
+    "kpi_met": "The target is met.",
+    "max_iterations": "The last allowed lap is done.",
+    "pool_exhausted": "Mining found no row that is not yet in the training set.",
+    "failed": "The run failed before its end.",
+}
+SOURCES = {"user": "you", "spec": "spec", "default": "default"}
+
+
+def met_of(files: RunFiles, far_pct: float | None) -> bool | None:
+    """Return whether a FAR meets the target; None when either is unknown."""
+    target = files.target.get("far_max_pct")
+    if far_pct is None or target is None:
+        return None
+    strict = bool(files.target.get("strict", True))
+    recall = float(files.target.get("min_recall") or 1.0)
+    return KpiTarget(float(target), recall, strict, "").met(far_pct)
+
+
+def status(met: bool | None, gap_key: str, *, running: bool) -> dict[str, Any]:
+    """Return the status wording: MET, IN PROGRESS or the gap to the target."""
+    if met:
+        return {"kind": "met"}
+    if running or met is None:
+        return {"kind": "progress"}
+    return {"kind": "gap", "key": gap_key}
+
+
+def build_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the view of the whole run."""
+    thumbs = Thumbnails()
+    best = files.best
+    met = met_of(files, best.far_pct) if best else None
+    rca = best if best is not None and len(best.gaps) else None
+    rca = rca or next((p for p in reversed(files.phases) if len(p.gaps)), None)
+    mined = next((p for p in reversed(files.phases) if len(p.neighbours)), None)
+    synthetic = synthetic_pair(files, thumbs)
+    return {
+        **_frame(files),
+        "refresh_s": REFRESH_S if files.running else None,
+        "status": status(met, "best.gap_pp", running=files.running),
+        "best": best.name if best else None,
+        "handed_off": (files.run.dir / "best_model.json").is_file(),
+        "reason": REASONS.get(str(files.stop_reason)),
+        "hard_stop": files.hard_stop,
+        "phases": [phase_view(files, p) for p in files.phases],
+        "charts": _run_charts(files, results),
+        "focus": focus_view(files, best, results) if best else None,
+        "rca": rca_view(files, rca, thumbs) if rca else None,
+        "neighbours": neighbours_view(mined, thumbs) if mined else None,
+        "synthetic": synthetic,
+        "pool_labels": _pool_labels(files, results),
+        "mined_phases": [p.name for p in files.phases if p.mining],
+        "whatif": _whatif(files, results),
+        "recommendations": recommendations(files, results, bool(met)),
+        "parameters": [_parameter(p, results) for p in files.parameters],
+        "timings": _timings(files, results),
+        "warnings": _preflight_warnings(files),
+    }
+
+
+def build_phase_view(files: RunFiles, name: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the view of one phase; nothing in it changes when later phases follow."""
+    phase = next((p for p in files.phases if p.name == name), None)
+    if phase is None:
+        raise ValueError(f"phase {name!r} has no files in {files.run.dir}")
+    thumbs = Thumbnails()
+    rca = phase if len(phase.gaps) else None
+    view = phase_view(files, phase)
+    view["notes"] = [n for n in view["notes"] if n[0] not in (BEST_SO_FAR, BEST_OF_RUN)]
+    return {
+        **_frame(files),
+        "refresh_s": None,
+        "phase": view,
+        "status": view["status"],
+        "focus": focus_view(files, phase, results) if phase.point else None,
+        "rca": rca_view(files, rca, thumbs) if rca else None,
+        "neighbours": neighbours_view(phase, thumbs) if len(phase.neighbours) else None,
+    }
+
+
+def _frame(files: RunFiles) -> dict[str, Any]:
+    classify = dig(files.spec, "dataset", "classify") or {}
+    counts = next((p.metrics["counts"] for p in files.phases if p.metrics.get("counts")), {})
+    labels = counts.get("labels")
+    if labels is None:
+        table = table_or_empty(files.table_path("kpi_test_csv", layout.KPI_TABLE))
+        labels = table["label"].value_counts().to_dict() if "label" in table else {}
+    return {
+        "run": files.name,
+        "target": {
+            "sentence": files.target.get("sentence"),
+            "sign": "<" if files.target.get("strict", True) else "≤",
+        },
+        "arm": files.arm,
+        "control_arm": files.arm in ("random", "none"),
+        "running": files.running,
+        "backbone": dig(files.spec, "model", "backbone", "type"),
+        "difference": dig(files.spec, "model", "classify", "difference_module"),
+        "lights": list(classify.get("input_map") or {}),
+        "labels": sorted(labels, key=lambda name: (name != PASS, name)),
+        "started_at": files.state.get("started_at"),
+    }
+
+
+def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
+    """Return one phase: its status, notes and what its card needs."""
+    met = met_of(files, phase.far_pct)
+    weights = phase.metrics.get("weights") or {}
+    started = phase.weights.get("initialised_from") or {}
+    curves = charts.training_curves(
+        phase.curve("train_curve.csv"), phase.curve("validation_curve.csv"), phase.name
+    )
+    return {
+        "name": phase.name,
+        "evaluated": phase.far_pct is not None,
+        "status": status(met, f"{phase.name}.gap_pp", running=phase.far_pct is None),
+        "notes": phase_notes(files, phase, met),
+        "chosen": phase.chosen if phase.metrics else None,
+        "weights": Path(str(weights.get("path", ""))).name or None,
+        "kinds": sorted(phase.metrics.get("kinds") or {}),
+        "initialised_from": _start(started, files.name),
+        "curves": curves,
+        "trained": bool(phase.weights),
+        "mined": bool(phase.mining),
+        "strategy": phase.mining.get("strategy"),
+        "encoder": _encoder(phase.mining.get("encoder")),
+        "warnings": [str(w) for w in phase.mining.get("warnings") or []],
+        "assembled": bool(phase.assembly),
+        "rca_rows": len(phase.gaps) > 0,
+    }
+
+
+def _start(started: Any, run: str) -> str | None:
+    """Return where a phase's first weights came from, short when it is this run."""
+    path = started.get("path") if isinstance(started, dict) else started
+    return str(path).removeprefix(f"results/{run}/") if path else None
+
+
+def _encoder(encoder: Any) -> str | None:
+    if isinstance(encoder, dict):
+        encoder = encoder.get("name") or encoder.get("encoder") or encoder.get("kind")
+    return str(encoder) if encoder else None
+
+
+def focus_view(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the evaluation of one phase in detail."""
+    table = phase.kind.get("recall_table") or []
+    labels = phase.metrics.get("labels") or {}
+    curves = [(p.name, p.sweep) for p in _compared(files, phase) if len(p.sweep) > 1]
+    scores = None
+    if len(phase.scores):
+        scores = charts.score_distribution(phase.scores, phase.point.get("threshold"), phase.name)
+    return {
+        "name": phase.name,
+        "degenerate": bool(phase.kind.get("degenerate")),
+        "scores": scores,
+        "curve": charts.recall_far(curves, files.target.get("far_max_pct")) if curves else None,
+        "recall_rows": [
+            status(
+                met_of(files, point.get("far_pct")),
+                f"{phase.name}.recall_table.{i}.gap_pp",
+                running=False,
+            )
+            for i, point in enumerate(table)
+        ],
+        "defects": [
+            _defect(label, content, phase)
+            for label, content in sorted(labels.items())
+            if is_ng(label)
+        ],
+        "has_pass": PASS in labels,
+        "few_good": results.get(f"{phase.name}.pass", 0) < results.get("certify.min_pass", 0),
+    }
+
+
+def _compared(files: RunFiles, phase: PhaseFiles) -> list[PhaseFiles]:
+    first = next((p for p in files.evaluated if p.name == layout.BASELINE), None)
+    return [phase] if first is None or first is phase else [phase, first]
+
+
+def _defect(label: str, content: Mapping[str, Any], phase: PhaseFiles) -> dict[str, Any]:
+    count, caught = content.get("count") or 0, content.get("caught")
+    if caught is None:
+        detectable = "not known"
+    elif caught == count:
+        detectable = "yes"
+    else:
+        detectable = "in part" if caught else "no"
+    return {
+        "label": label,
+        "key": f"{phase.name}.labels.{label}",
+        "detectable": detectable,
+        "too_few": count < MIN_NG_TO_CERTIFY,
+    }
+
+
+def rca_view(files: RunFiles, phase: PhaseFiles, thumbs: Thumbnails) -> dict[str, Any]:
+    """Return the weak samples of a phase as test / golden pairs."""
+    pairs = []
+    for i, (_, row) in enumerate(shown_weak_parts(phase).iterrows()):
+        pairs.append(
+            {
+                "key": f"{phase.name}.rca.shown.{i}",
+                "label": str(row["label"]),
+                "wrong": wrong_side(row),
+                "object": str(row.get("object_name", "") or Path(str(row["filepath"])).stem),
+                "light": str(row.get("light", "") or ""),
+                "test": thumbs(row.get("filepath")),
+                "golden": thumbs(row.get("golden_filepath")),
+            }
+        )
+    return {"name": phase.name, "pairs": pairs}
+
+
+def neighbours_view(phase: PhaseFiles, thumbs: Thumbnails) -> dict[str, Any]:
+    """Return some weak pictures with the pool pictures that were nearest to them."""
+    strips = []
+    for i, (target, group) in enumerate(shown_neighbours(phase)):
+        strips.append(
+            {
+                "target": thumbs(target),
+                "name": Path(target).stem,
+                "label": str(group.iloc[0].get("target_label", "") or ""),
+                "found": [
+                    {
+                        "key": f"{phase.name}.neighbours.{i}.{j}.similarity",
+                        "picture": thumbs(row["source"]),
+                        "label": str(row.get("source_label", "") or ""),
+                        "provenance": str(row.get("provenance", "") or ""),
+                    }
+                    for j, (_, row) in enumerate(group.iterrows())
+                ],
+            }
+        )
+    return {"name": phase.name, "strips": strips}
+
+
+def synthetic_pair(files: RunFiles, thumbs: Thumbnails) -> dict[str, Any] | None:
+    """Return the first synthetic NG / OK pair by name, or None."""
+    folder = files.run.synth_pool / "images"
+    defects = sorted((folder / "synth_ng").glob("*")) if folder.is_dir() else []
+    for defect in defects:
+        good = folder / "synth_ok" / defect.name
+        pictures = (thumbs(defect), thumbs(good) if good.is_file() else None)
+        if all(pictures):
+            return {"name": defect.stem, "ng": pictures[0], "ok": pictures[1]}
+    return None
+
+
+def _run_charts(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
+    done = [p.name for p in files.evaluated]
+    grown = [p.name for p in files.phases if f"{p.name}.dataset.rows" in results]
+    out: dict[str, Any] = {"far": None, "growth": None}
+    if done:
+        out["far"] = charts.far_by_phase(
+            done,
+            [results[f"{n}.far_pct"] for n in done],
+            [results.get(f"{n}.far_upper95_pct") for n in done],
+            results.get("target.far_max_pct"),
+        )
+    if grown:
+        sdg = [results.get(f"{n}.dataset.sdg_rows", 0) for n in grown]
+        real = [results[f"{n}.dataset.rows"] - s for n, s in zip(grown, sdg, strict=True)]
+        out["growth"] = charts.training_growth(grown, real, sdg)
+    return out
+
+
+def _pool_labels(files: RunFiles, results: Mapping[str, Any]) -> list[str]:
+    names = set()
+    for key in results:
+        if ".labels." in key and key.rpartition(".")[2] in ("real", "sdg"):
+            names.add(key.partition(".labels.")[2].rpartition(".")[0])
+    return sorted(names, key=lambda name: (name != PASS, name))
+
+
+def _whatif(files: RunFiles, results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the slider's steps, every number already printed as the page shows it."""
+    if files.best is None:
+        return []
+    steps = []
+    for i in range(len(whatif_rows(files.best))):
+        key = f"whatif.{i:02d}"
+        forms = {"threshold": SCORE, "far_pct": PERCENT, "recall_pct": PERCENT}
+        forms |= {"fp": "%d", "fn": "%d"}
+        steps.append({"key": key} | {n: shown(results, f"{key}.{n}", f) for n, f in forms.items()})
+    return steps if len(steps) > 1 else []
+
+
+def _parameter(parameter: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    name = str(parameter.get("name"))
+    key = f"param.{name}"
+    value = parameter.get("value")
+    numeric = key in results and not isinstance(value, bool)
+    text = {True: "yes", False: "no"}.get(value) if isinstance(value, bool) else str(value)
+    if isinstance(value, list):
+        text = ", ".join(str(v) for v in value)
+    source = str(parameter.get("source", ""))
+    return {
+        "name": name,
+        "key": key if numeric else None,
+        "text": "not set" if value in (None, "", []) else text,
+        "source": SOURCES.get(source, source),
+    }
+
+
+def _timings(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
+    order: list[str] = []
+    for entry in files.log:
+        stage = str(entry.get("stage"))
+        if stage not in order and stage not in ("preflight", "loop_stop"):
+            order.append(stage)
+    phases = [p.name for p in files.phases if f"{p.name}.duration_seconds" in results]
+    return {"stages": order, "phases": phases}
+
+
+def _preflight_warnings(files: RunFiles) -> list[dict[str, str]]:
+    return [
+        {"id": str(c.get("id")), "evidence": str(c.get("evidence") or "")}
+        for c in files.checks.get("checks") or []
+        if isinstance(c, dict) and c.get("status") == "warn"
+    ]

@@ -1,0 +1,82 @@
+"""What every step needs to know about a run: spec, lights, image root, weights of a phase."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from deft import layout
+from deft.changenet.spec import Spec, load_spec
+from deft.errors import HardStop
+from deft.files import read_json, sha256_file
+from deft.layout import Run
+
+
+@dataclass(frozen=True)
+class Context:
+    """A run and its spec; paths are below ``run.workspace``."""
+
+    run: Run
+
+    @cached_property
+    def spec(self) -> Spec:
+        """The experiment spec."""
+        return load_spec(self.workspace / layout.SPEC)
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace, as given."""
+        return Path(self.run.workspace)
+
+    @property
+    def root(self) -> Path:
+        """The workspace, absolute (links kept)."""
+        return Path(os.path.abspath(self.run.workspace))
+
+    @property
+    def lights(self) -> list[str]:
+        """Lights of the spec, in its order."""
+        return self.spec.lights
+
+    @property
+    def ext(self) -> str:
+        """Extension of the pictures, with its dot."""
+        return self.spec.dataset.classify.image_ext
+
+    @property
+    def image_root(self) -> Path:
+        """Root of base, validation and KPI pictures."""
+        return layout.image_root(self.workspace)
+
+    def relative(self, path: str | Path) -> str:
+        """Return a path relative to the workspace."""
+        return os.path.relpath(os.path.abspath(path), self.root)
+
+    def weights_table(self, phase: str) -> dict[str, Any]:
+        """Return ``weights.json`` of a phase."""
+        return read_json(self.run.phase(phase) / "train" / "weights.json")
+
+    def weights_file(self, phase: str, name: str, sha256: str) -> Path:
+        """Return a weight file after checking that it is the one that was trained."""
+        path = self.run.phase(phase) / "train" / name
+        advice = f"snakemake {self.relative(path)}"
+        if not path.is_file():
+            raise HardStop(
+                "missing_input", "a weight file of the run is gone", file=path, fix=advice
+            )
+        if sha256_file(path) != sha256:
+            raise HardStop(
+                "missing_input",
+                "a weight file is not the one that was trained (other SHA-256)",
+                file=path,
+                fix=f"delete it, then {advice}",
+            )
+        return path
+
+    def chosen_weights(self, phase: str) -> Path:
+        """Return the weight file that the KPI chose for a phase."""
+        weights = read_json(self.run.phase(phase) / "metrics.json")["weights"]
+        return self.weights_file(phase, Path(weights["path"]).name, weights["sha256"])

@@ -1,0 +1,151 @@
+"""KPI of a phase, the stop decision, root-cause analysis and routing: the light stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from deft import layout
+from deft.decide import decide_kpi, decide_pool, phase_far_pct
+from deft.errors import HardStop
+from deft.evaluate import evaluate_phase, read_scores
+from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
+from deft.kpi import parse_kpi
+from deft.layout import phase_name, phase_number, previous_phase
+from deft.pool import check_pregen_unchanged
+from deft.rca import Pictures, analyse, write_gaps
+from deft.routing import route_by_label, route_pregen, summary_text
+from deft.state import update_phase
+from deft.steps.context import Context
+
+
+def evaluate(context: Context, phase: str, min_recall: float) -> str:
+    """Write ``metrics.json`` and what stands beside each inference table."""
+    folder = context.run.phase(phase)
+    metrics = evaluate_phase(folder, phase, min_recall, context.weights_table(phase))
+    point = metrics["kinds"][metrics["chosen"]]["recall_point"]
+    update_phase(
+        context.run.dir,
+        phase,
+        stage_completed="evaluate",
+        best_ckpt_path=str(context.root / context.relative(folder / metrics["weights"]["path"])),
+        best_ckpt_kind=metrics["chosen"],
+        far_pct=point["far_pct"],
+        threshold=point["threshold"],
+        val_loss=metrics["weights"]["val_loss"],
+        inference_csv=str(
+            context.root / context.relative(folder / "inference" / metrics["chosen"] / "inference.csv")
+        ),
+    )
+    ng = point["tp"] + point["fn"]
+    degenerate = metrics["kinds"][metrics["chosen"]]["degenerate"]
+    return (
+        f"FAR {_before(context, phase)}{point['far_pct']:.2f}% at recall {point['recall_pct']:.1f}% "
+        f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f}%)"
+        + (" · warning: degenerate, every good part is rejected" if degenerate else "")
+    )
+
+
+def _before(context: Context, phase: str) -> str:
+    if phase == layout.BASELINE:
+        return ""
+    path = context.run.phase(previous_phase(phase)) / "metrics.json"
+    return f"{phase_far_pct(read_json(path)):.2f}% → " if path.exists() else ""
+
+
+def decide(
+    context: Context, phase: str, question: str, kpi_sentence: str, max_iterations: int
+) -> str:
+    """Write ``decide/<question>.json`` and mark the phase completed."""
+    folder = context.run.phase(phase)
+    if question == "kpi":
+        upto = [phase_name(n) for n in range(phase_number(phase) + 1)]
+        metrics = [read_json(context.run.phase(p) / "metrics.json") for p in upto]
+        decision = decide_kpi(metrics, parse_kpi(kpi_sentence), max_iterations)
+        update_phase(context.run.dir, phase, status="completed")
+    else:
+        previous = read_json(context.run.phase(previous_phase(phase)) / "decide" / "kpi.json")
+        mining = read_json(folder / "mining_filter" / "mining.json")
+        decision = decide_pool(mining, previous, phase)
+    write_json_atomic(folder / "decide" / f"{question}.json", decision)
+    return f"{decision['reason']} (best so far {decision['best_phase']})"
+
+
+def rca(context: Context, phase: str, min_recall: float, top_k: int) -> str:
+    """Write ``rca_results/<TS>/`` of a phase."""
+    metrics = read_json(context.run.phase(phase) / "metrics.json")
+    table = context.run.phase(phase) / "inference" / metrics["chosen"] / "inference.csv"
+    out = context.run.rca(phase)
+    pictures = Pictures(context.root / context.relative(context.image_root), context.lights, context.ext)
+    found = analyse(read_scores(table), min_recall, top_k, pictures, out)
+    if found.get("unreachable"):
+        raise HardStop(
+            "kpi_invalid",
+            f"no threshold reaches recall {min_recall:.4%}; best {found['best_recall']:.4%}",
+            file=table,
+        )
+    wrong = {k: m["n_misclassified"] for k, m in found["labels"].items() if m["n_misclassified"]}
+    update_phase(
+        context.run.dir,
+        phase,
+        stage_completed="rca",
+        rca_target_defects=sorted(found["labels"]),
+        rca_gaps_parquet=str(context.root / context.relative(out / "kpi_gaps.parquet")),
+        rca_threshold=found["threshold"],
+    )
+    shown = ", ".join(f"{k} {n}" for k, n in wrong.items()) or "nothing"
+    return f"{found['weak_samples']} weak samples; misclassified: {shown}"
+
+
+def route(
+    context: Context, phase: str, mode: str, drawn: list[str], allowed: list[str]
+) -> str:
+    """Write ``routing_results/<TS>/`` of a lap from the previous phase's gaps."""
+    gaps = pd.read_parquet(context.run.rca(previous_phase(phase)) / "kpi_gaps.parquet")
+    manifest = read_json(context.run.synth_pool / "manifest.json")
+    if mode == "pregen":
+        routes = route_pregen(gaps)
+    else:
+        routes = route_by_label(gaps, set(manifest["labels"]), drawn, allowed)
+    out = context.run.routing(phase)
+    write_gaps(out / "mining_gaps.parquet", routes.mining)
+    write_gaps(out / "anomalygen_gaps.parquet", routes.anomalygen)
+    write_text_atomic(out / "routing_summary.txt", summary_text(routes, mode))
+    drawn_path = out / "anomalygen_gaps.parquet"
+    update_phase(
+        context.run.dir,
+        phase,
+        status="running",
+        stage_completed="routing",
+        routing_mining_parquet=str(context.root / context.relative(out / "mining_gaps.parquet")),
+        routing_anomalygen_parquet=None
+        if mode == "pregen"
+        else str(context.root / context.relative(drawn_path)),
+    )
+    return f"{len(routes.mining)} gaps to mining, {len(routes.anomalygen)} to AnomalyGen ({mode})"
+
+
+def ingest(context: Context, phase: str) -> str:
+    """Write ``anomalygen/ingest_summary.json``: the manifest in use, and that nothing changed."""
+    path = context.run.synth_pool / "manifest.json"
+    manifest: dict[str, Any] = read_json(path)
+    check_pregen_unchanged(context.workspace, manifest, path)
+    out = context.run.phase(phase) / "anomalygen" / "ingest_summary.json"
+    write_json_atomic(
+        out,
+        {
+            "manifest": context.relative(path),
+            "manifest_sha256": sha256_file(path),
+            "counts": manifest["counts"],
+            "sdg_per_defect": manifest["sdg_per_defect"],
+            "pregen_unchanged": True,
+        },
+    )
+    update_phase(
+        context.run.dir,
+        phase,
+        stage_completed="anomalygen",
+        anomalygen_ingest=str(context.root / context.relative(out)),
+    )
+    return f"{manifest['counts']['sdg_rows']} pre-generated rows, unchanged since the run began"

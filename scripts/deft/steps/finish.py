@@ -1,0 +1,63 @@
+"""The end of the loop: hand-off, lab record, the last log line and report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from deft.artifacts import write_artifacts
+from deft.files import read_json
+from deft.handoff import write_handoff
+from deft.report import render_report
+from deft.state import log_stage, read_log, read_state, update_state
+from deft.steps.context import Context
+
+REASONS = {
+    "kpi_met": "target met",
+    "max_iterations": "no iteration left",
+    "pool_exhausted": "the pool has nothing new near the weak samples: add production samples, "
+    "lower min_similarity or raise top_k_per_target",
+}
+
+
+def finish(context: Context, decision_path: Path, *, seed: int, code_dir: Path) -> str:
+    """Write the hand-off and the lab record, log the end of the loop; returns the reason."""
+    decision = read_json(decision_path)
+    best = write_handoff(context.run.dir, context.workspace)
+    reason = REASONS[decision["reason"]]
+    update_state(
+        context.run.dir,
+        lambda state: state.update(status="completed", stop_reason=decision["reason"]),
+    )
+    summary = f"{decision['reason']}: {reason}; best {best['iteration']} at FAR {best['far_pct']:.2f}%"
+    if not _logged(context, summary):
+        log_stage(context.run.dir, decision["phase"], "loop_stop", summary)
+    write_artifacts(
+        context.run.dir,
+        context.workspace,
+        command=" ".join(shlex.quote(a) for a in sys.argv),
+        seed=seed,
+        code_dir=code_dir,
+    )
+    return summary
+
+
+def _logged(context: Context, summary: str) -> bool:
+    ends = [e["summary"] for e in read_log(context.run.dir) if e["stage"] == "loop_stop"]
+    return summary in ends[-1:]
+
+
+def close_failed(context: Context) -> str:
+    """Log ``loop_stop`` of a failed run, set the state to failed, render what there is."""
+    state = read_state(context.run.dir)
+    if not state:
+        return "nothing was started"
+    log = read_log(context.run.dir)
+    if log and log[-1]["stage"] != "loop_stop":
+        stop = state.get("hard_stop") or {}
+        why = stop.get("code", "a job failed; its log names the reason")
+        log_stage(context.run.dir, log[-1]["iter"], "loop_stop", why, status="error")
+    update_state(context.run.dir, lambda s: s.update(status="failed"))
+    render_report(context.run.dir, context.workspace)
+    return f"the run stopped; report: {context.run.dir / 'DEFT_Loop_Report.html'}"

@@ -1,0 +1,223 @@
+"""Train a phase: the baseline from the base tables, a lap from the combined one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from deft import layout
+from deft.changenet.spec import Spec, dump_spec, render
+from deft.changenet.train import train
+from deft.config import DEFAULT_EPOCHS
+from deft.errors import HardStop
+from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
+from deft.layout import BASELINE, previous_phase
+from deft.state import read_state, update_phase, update_state
+from deft.steps.context import Context
+
+RESUME_DIR = "train_resume"  # undeclared: declared outputs are wiped when a job fails
+
+
+def phase_spec(context: Context, phase: str, epochs: int) -> Spec:
+    """Return the spec as this phase runs it: tables, first weights, folders, epochs."""
+    spec = context.spec
+    image_root = context.relative(context.image_root)
+    changes: dict[str, Any] = {
+        "results_dir": str(context.root / context.relative(context.run.phase(phase))),
+        "train.results_dir": str(context.root / context.relative(context.run.phase(phase) / "train")),
+        "train.num_epochs": epochs or spec.train.num_epochs or DEFAULT_EPOCHS,
+    }
+    data = "dataset.classify"
+    for name, table in (
+        ("validation_dataset", layout.VALIDATION_TABLE),
+        ("test_dataset", layout.KPI_TABLE),
+        ("infer_dataset", layout.KPI_TABLE),
+        ("train_dataset", layout.BASE_TABLE),
+    ):
+        changes[f"{data}.{name}.csv_path"] = table
+        changes[f"{data}.{name}.images_dir"] = image_root
+    if phase != BASELINE:
+        combined = context.run.phase(phase) / "dataset" / f"train_combined_{phase}.csv"
+        changes[f"{data}.train_dataset.csv_path"] = context.relative(combined)
+        changes[f"{data}.train_dataset.images_dir"] = "."
+        start = context.chosen_weights(previous_phase(phase))
+        changes["train.pretrained_model_path"] = context.relative(start)
+        # The trained weights are the start; a backbone file would only be read to be replaced.
+        changes["model.backbone.pretrained_backbone_path"] = ""
+    for name in ("checkpoint_interval", "validation_interval"):
+        found = getattr(spec.train, name)
+        changes[f"train.{name}"] = min(found, changes["train.num_epochs"])
+    return render(spec, changes)
+
+
+def preseeded_weights(context: Context) -> Path | None:
+    """Return the baseline weights that a pre-seeded state names, if the file exists."""
+    state = read_state(context.run.dir)
+    entry = state.get("iterations", {}).get(BASELINE) or {}
+    path = entry.get("best_ckpt_path")
+    if state.get("baseline_trained_here") or entry.get("stage_completed") != "train" or not path:
+        return None
+    found = Path(path) if Path(path).is_absolute() else context.workspace / path
+    return found if found.is_file() else None
+
+
+def train_phase(
+    context: Context,
+    phase: str,
+    *,
+    epochs: int,
+    seed: int,
+    device: str,
+    threads: int,
+    upstream_compat: bool,
+) -> str:
+    """Train (or take the pre-seeded baseline) and return the log summary."""
+    out = context.run.phase(phase) / "train"
+    seeded = preseeded_weights(context) if phase == BASELINE else None
+    spec = phase_spec(context, phase, epochs)
+    if seeded:
+        facts = _adopt(context, seeded, out, spec)
+        summary = f"skipped: pre-seeded weights {seeded.name}"
+    else:
+        facts = train(
+            spec,
+            workspace=context.workspace,
+            out_dir=out,
+            resume_dir=context.run.phase(phase) / RESUME_DIR,
+            device=device,
+            seed=seed,
+            threads=threads,
+            upstream_compat=upstream_compat,
+            phase=phase,
+
+        )
+        best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
+        summary = (
+            f"{facts['epochs']} epochs, {facts['steps']} steps on {facts['rows']} rows; lowest "
+            f"validation loss {best['val_loss']:.4f} at epoch {best['epoch']}"
+        )
+    best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
+    if phase == BASELINE and not seeded:
+        update_state(context.run.dir, lambda state: state.update(baseline_trained_here=True))
+    update_phase(
+        context.run.dir,
+        phase,
+        status="running",
+        stage_completed="train",
+        best_ckpt_path=str(context.root / context.relative(out / best["path"])),
+        best_ckpt_kind="best_val",
+        val_loss=best["val_loss"],
+    )
+    return summary
+
+
+def draws_per_epoch(context: Context, phase: str) -> int | None:
+    """Return the samples of an epoch when they are not the rows: the control arm ``none``.
+
+    It trains as many steps on the old rows as the mined table would have given.
+    """
+    if phase == BASELINE:
+        return None
+    facts = read_json(context.run.phase(phase) / "dataset" / "assembly.json")
+    return facts.get("draws_per_epoch")
+
+
+def _adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, Any]:
+    out.mkdir(parents=True, exist_ok=True)
+    name = "model_epoch_000_step_00000.pth"
+    if weights.resolve() != (out / name).resolve():
+        shutil.copyfile(weights, out / name)
+    digest = sha256_file(out / name)
+    facts = {
+        "schema_version": 1,
+        "phase": BASELINE,
+        "files": [
+            {
+                "path": name,
+                "epoch": 0,
+                "step": 0,
+                "val_loss": None,
+                "val_far_pct": None,
+                "sha256": digest,
+                "bytes": (out / name).stat().st_size,
+            }
+        ],
+        "best_val": name,
+        "latest": name,
+        "steps": 0,
+        "epochs": 0,
+        "rows": 0,
+        "validation_rows": 0,
+        "initialised_from": {"path": context.relative(weights), "sha256": digest},
+        "spec_sha256": spec.digest,
+        "seed": None,
+        "preseeded": True,
+    }
+    dump_spec(spec, out / "experiment.yaml")
+    write_text_atomic(out / "status.json", "")
+    write_text_atomic(out / "train_curve.csv", "epoch,step,train_loss,lr\n")
+    write_text_atomic(
+        out / "validation_curve.csv", "epoch,step,val_loss,val_far_pct,val_recall_pct\n"
+    )
+    write_json_atomic(out / "weights.json", facts)
+    return facts
+
+
+def restore_file(
+    context: Context,
+    phase: str,
+    target: Path,
+    *,
+    epochs: int,
+    seed: int,
+    device: str,
+    threads: int,
+    upstream_compat: bool,
+) -> str:
+    """Train once more, aside, and put back one deleted weight file if it comes out the same.
+
+    Raises
+    ------
+    HardStop ``missing_input`` for a name that the training did not write, ``no_new_checkpoint``
+    when the repeated training gives other bytes (another device or library version).
+    """
+    table = context.weights_table(phase)
+    known = {f["path"]: f["sha256"] for f in table["files"]}
+    if target.name not in known:
+        raise HardStop(
+            "missing_input",
+            f"the training of {phase} wrote no {target.name}; it wrote {', '.join(known)}",
+            file=target,
+        )
+    if table.get("preseeded"):
+        source = context.workspace / table["initialised_from"]["path"]
+        if not source.is_file():
+            raise HardStop("missing_input", "the pre-seeded weights are gone too", file=source)
+        shutil.copyfile(source, target)
+        return f"{target.name} copied from the pre-seeded file"
+    with tempfile.TemporaryDirectory(dir=context.run.dir, prefix=".restore_") as folder:
+        train(
+            phase_spec(context, phase, epochs),
+            workspace=context.workspace,
+            out_dir=Path(folder) / "train",
+            resume_dir=Path(folder) / "resume",
+            device=device,
+            seed=seed,
+            threads=threads,
+            upstream_compat=upstream_compat,
+            phase=phase,
+
+        )
+        fresh = Path(folder) / "train" / target.name
+        if sha256_file(fresh) != known[target.name]:
+            raise HardStop(
+                "no_new_checkpoint",
+                "the repeated training gives other bytes than the deleted file had",
+                file=target,
+                fix="train the phase again with: snakemake -R train "
+                f"{context.relative(context.run.phase(phase) / 'train' / 'weights.json')}",
+            )
+        fresh.replace(target)
+    return f"{target.name} restored"

@@ -1,0 +1,105 @@
+"""Where a made workspace came from: one small file that keeps a second making honest.
+
+A workspace that somebody filled is never written into. One that the same request made is left as it
+is; one that the same request began and did not finish is made again over itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deft.errors import HardStop
+from deft.files import read_json, sha256_text, to_json, write_json_atomic
+
+SOURCE_FILE = "workspace_source.json"
+INPUT_FOLDERS = ("specs", "train", "kpi", "augmentation", "images")
+
+
+def request_digest(kind: str, request: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what was asked for; paths must not be in it."""
+    return sha256_text(to_json({"kind": kind, "request": dict(request)}))
+
+
+def begin(out: str | Path, kind: str, request: Mapping[str, Any]) -> bool:
+    """Claim ``out`` for a request; return False when it is already made and nothing is to do.
+
+    Raises
+    ------
+    HardStop ``config_invalid`` when the folder holds a workspace of another origin or request.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise HardStop("config_invalid", "the workspace's place is taken by a file", file=out)
+    digest = request_digest(kind, request)
+    source = out / SOURCE_FILE
+    if source.is_file():
+        found = read_json(source)
+        if found.get("request_sha256") != digest:
+            raise HardStop(
+                "config_invalid",
+                f"the folder holds a workspace of another request ({_difference(found, request)})",
+                file=source,
+                fix="choose an empty folder, or remove the old workspace yourself",
+            )
+        if found.get("complete"):
+            return False
+    else:
+        taken = [name for name in INPUT_FOLDERS if _holds_files(out / name)]
+        if taken:
+            raise HardStop(
+                "config_invalid",
+                f"the folder already holds {', '.join(taken)}, which this command did not make",
+                file=out,
+                fix="choose an empty folder; nothing was written",
+            )
+    write_json_atomic(source, _record(kind, request, complete=False, counts={}))
+    return True
+
+
+def finish(
+    out: str | Path, kind: str, request: Mapping[str, Any], counts: Mapping[str, Any]
+) -> None:
+    """Record that the workspace is whole; ``counts`` are facts about it."""
+    write_json_atomic(Path(out) / SOURCE_FILE, _record(kind, request, complete=True, counts=counts))
+
+
+def with_values(template: str, values: Mapping[str, str]) -> str:
+    """Return YAML text in which each key's one line ``key: value`` has a new value.
+
+    Comments stay, which a load and dump would lose. Raises ``ValueError`` when a key does not stand
+    exactly once with a value on its own line.
+    """
+    for key, value in values.items():
+        pattern = re.compile(rf"^(\s*{re.escape(key)}:[ ]+)([^\s#][^#\n]*?)([ ]*(?:#.*)?)$", re.M)
+        template, found = pattern.subn(lambda m, v=value: m[1] + v + m[3], template)
+        if found != 1:
+            raise ValueError(f"the template has {found} lines {key!r} with a value, expected 1")
+    return template
+
+
+def _record(
+    kind: str, request: Mapping[str, Any], *, complete: bool, counts: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "kind": kind,
+        "request": dict(request),
+        "request_sha256": request_digest(kind, request),
+        "complete": complete,
+        "counts": dict(counts),
+    }
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.is_dir() and any(p.is_file() for p in folder.rglob("*"))
+
+
+def _difference(found: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+    old = found.get("request") or {}
+    changed = sorted(k for k in {*old, *request} if old.get(k) != request.get(k))
+    if not changed:
+        return f"made as {found.get('kind')!r}"
+    return "; ".join(f"{k}: there {old.get(k)!r}, asked {request.get(k)!r}" for k in changed[:3])

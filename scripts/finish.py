@@ -1,0 +1,27 @@
+"""End the loop: hand-off, lab record, final report."""
+
+from pathlib import Path
+
+from deft.cli import launch, parser
+from deft.report import render_report
+from deft.stage import hard_stop_recorded, status_line
+from deft.steps.context import Context
+from deft.steps.finish import finish
+
+
+def body(args, run):
+    """Finish a run whose loop has stopped in good order."""
+    context = Context(run)
+    code_dir = Path(__file__).resolve().parents[1]
+    with hard_stop_recorded(run.dir, "preflight", "loop_stop"):
+        summary = finish(context, args.decision, seed=args.seed, code_dir=code_dir)
+        page = render_report(run.dir, context.workspace)
+    print(status_line("run", "loop_stop", summary, 0))
+    print(f"report: {page}")
+
+
+if __name__ == "__main__":
+    options = parser(__doc__, phase=False)
+    options.add_argument("--decision", type=Path, required=True, help="the last decision's JSON")
+    options.add_argument("--seed", type=int, default=0, help="seed of the run, for the record")
+    launch(options.parse_args(), body)

@@ -1,0 +1,31 @@
+"""Let the run start: an approval of exactly these parameters and inputs, or a clear stop."""
+
+from __future__ import annotations
+
+import time
+
+from deft.preflight.approval import gate
+from deft.preflight.cli import PHASE, STAGE, parse, recorded, say
+from deft.stage import main, status_line
+from deft.state import log_stage, read_log
+
+
+def body() -> int:
+    """Pass the gate and log pre-flight as done, once per digest."""
+    request, started = parse(__doc__), time.monotonic()
+
+    def work() -> str:
+        passed = gate(*request[:3], sources=request.sources, log=say)
+        return f"approved by {passed['approved_by']}, digest {passed['digest'][:16]}"
+
+    summary = recorded(request, work)
+    duration = time.monotonic() - started
+    done = [e["summary"] for e in read_log(request.run_dir) if e["stage"] == STAGE]
+    if summary not in done[-1:]:
+        log_stage(request.run_dir, PHASE, STAGE, summary, duration_s=duration)
+        say(status_line(PHASE, STAGE, summary, duration, "train"))
+    return 0
+
+
+if __name__ == "__main__":
+    main(body)

@@ -1,0 +1,26 @@
+"""Score the KPI set with both weight files of a phase."""
+
+from deft.cli import launch, parser
+from deft.stage import run_stage
+from deft.steps.context import Context
+from deft.steps.infer import infer_phase
+
+
+def body(args, run):
+    """Infer as one logged stage."""
+    run_stage(
+        run.dir,
+        args.phase,
+        "inference",
+        lambda: infer_phase(Context(run), args.phase, device=args.device, threads=args.threads),
+        attempt=args.attempt,
+        next_stage="evaluate",
+        max_iterations=args.max_iterations,
+    )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options.add_argument("--threads", type=int, default=1, help="CPU threads")
+    launch(options.parse_args(), body)

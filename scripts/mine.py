@@ -1,0 +1,57 @@
+"""Mine the pool for the weak samples of the previous phase."""
+
+from deft.cli import launch, parser
+from deft.stage import run_stage
+from deft.steps.context import Context
+from deft.steps.mine import MineOptions, mine
+from deft.steps.pool import open_encoder
+
+
+def body(args, run):
+    """Mine as one logged stage."""
+
+    def work():
+        context = Context(run)
+        encoder = open_encoder(
+            context,
+            args.encoder,
+            args.encoder_weights,
+            device=args.device,
+            batch_size=args.batch_size,
+            threads=args.threads,
+        )
+        options = MineOptions(
+            args.strategy,
+            args.top_k,
+            args.min_similarity,
+            args.memory_mb,
+            args.content_leakage,
+            args.seed,
+        )
+        return mine(context, args.phase, encoder, options)
+
+    run_stage(
+        run.dir,
+        args.phase,
+        "data_mining",
+        work,
+        attempt=args.attempt,
+        next_stage="data_merge",
+        max_iterations=args.max_iterations,
+    )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--strategy", choices=("nearest", "random", "none"), required=True)
+    options.add_argument("--top-k", type=int, required=True, help="neighbours per weak sample")
+    options.add_argument("--min-similarity", type=float, required=True, help="cosine cutoff")
+    options.add_argument("--encoder", required=True, help="siglip, clip or changenet")
+    options.add_argument("--encoder-weights", default="", help="local folder of the weights")
+    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options.add_argument("--batch-size", type=int, default=32, help="pictures per forward pass")
+    options.add_argument("--memory-mb", type=int, default=512, help="bound of one similarity block")
+    options.add_argument("--threads", type=int, default=1, help="CPU threads")
+    options.add_argument("--content-leakage", choices=("stop", "warn"), default="stop")
+    options.add_argument("--seed", type=int, default=0, help="of the random arm")
+    launch(options.parse_args(), body)

@@ -1,0 +1,29 @@
+"""Put back a deleted weight file by repeating its training, if that gives the same bytes."""
+
+from pathlib import Path
+
+from deft.cli import launch
+from deft.steps.context import Context
+from deft.steps.train import restore_file
+from train import training_parser
+
+
+def body(args, run):
+    """Restore one file."""
+    summary = restore_file(
+        Context(run),
+        args.phase,
+        args.restore,
+        epochs=args.epochs,
+        seed=args.seed,
+        device=args.device,
+        threads=args.threads,
+        upstream_compat=args.upstream_compat,
+    )
+    print(summary, flush=True)
+
+
+if __name__ == "__main__":
+    options = training_parser(__doc__)
+    options.add_argument("--restore", type=Path, required=True, help="the deleted file")
+    launch(options.parse_args(), body)

@@ -1,0 +1,55 @@
+"""After a crash: end the orphans of the current run, so that it can be unlocked and go on."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deft import layout
+from deft.cli import launch, parser
+from deft.jobs import end_orphans
+
+SLURM_PREFIX = "deft"
+POLL_S = 2
+
+
+def current_run(workspace: Path) -> str:
+    """Return the name of the current run, or stop."""
+    path = workspace / layout.CURRENT_RUN
+    if not path.is_file():
+        sys.exit(f"{workspace} has no run to resume")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def end_slurm_jobs(name: str) -> list[str]:
+    """Cancel the run's SLURM jobs by name and wait until they are gone."""
+    if not shutil.which("squeue"):
+        return []
+
+    def listed() -> list[str]:
+        command = ["squeue", "-h", "--me", "-o", "%i %j"]
+        out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        wanted = f"{SLURM_PREFIX}-{name}"
+        return [line.split()[0] for line in out.splitlines() if line.split()[1].startswith(wanted)]
+
+    found = listed()
+    if found:
+        subprocess.run(["scancel", *found], check=False)
+        while listed():
+            time.sleep(POLL_S)
+    return [f"cancelled SLURM job {job}" for job in found]
+
+
+def body(args, run):
+    """End what is left of an earlier command."""
+    for line in [*end_orphans(run.dir), *end_slurm_jobs(run.name)] or ["no orphan found"]:
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    options = parser(__doc__, phase=False)
+    if "--run" not in sys.argv:
+        where = options.parse_known_args([*sys.argv[1:], "--run", "-"])[0].workspace
+        sys.argv += ["--run", current_run(where)]
+    launch(options.parse_args(), body)

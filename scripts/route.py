@@ -1,0 +1,30 @@
+"""Route the gaps of the previous phase to mining and AnomalyGen."""
+
+import json
+
+from deft.cli import launch, parser
+from deft.stage import run_stage
+from deft.steps.context import Context
+from deft.steps.evaluate import route
+
+
+def body(args, run):
+    """Route as one logged stage."""
+    run_stage(
+        run.dir,
+        args.phase,
+        "routing",
+        lambda: route(
+            Context(run), args.phase, args.mode, args.anomalygen_labels, args.allow_unrouted
+        ),
+        next_stage="anomalygen",
+        max_iterations=args.max_iterations,
+    )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--mode", choices=("pregen", "by_label"), default="pregen")
+    options.add_argument("--anomalygen-labels", type=json.loads, default=[], help="JSON list")
+    options.add_argument("--allow-unrouted", type=json.loads, default=[], help="JSON list")
+    launch(options.parse_args(), body)

@@ -1,0 +1,16 @@
+"""Stage the source pool: real rows and pre-generated pairs under one table."""
+
+from deft.cli import launch, parser
+from deft.stage import hard_stop_recorded
+from deft.steps.context import Context
+from deft.steps.pool import stage_pool
+
+
+def body(args, run):
+    """Stage; the contract's log has no line for it, only for its failure."""
+    with hard_stop_recorded(run.dir, "preflight", "preflight"):
+        print(stage_pool(Context(run)), flush=True)
+
+
+if __name__ == "__main__":
+    launch(parser(__doc__, phase=False).parse_args(), body)

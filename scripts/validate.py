@@ -1,0 +1,24 @@
+"""Validate the training table of a lap before the training is paid for."""
+
+from deft.cli import launch, parser
+from deft.stage import run_stage
+from deft.steps.context import Context
+from deft.steps.mine import validate_lap
+
+
+def body(args, run):
+    """Validate as the second half of the logged stage data_merge."""
+    run_stage(
+        run.dir,
+        args.phase,
+        "data_merge",
+        lambda: validate_lap(Context(run), args.phase, args.content_leakage),
+        next_stage="train",
+        max_iterations=args.max_iterations,
+    )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--content-leakage", choices=("stop", "warn"), default="stop")
+    launch(options.parse_args(), body)

@@ -1,0 +1,183 @@
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deft.changenet.spec import Spec, dump_spec, from_dict, load_spec, render
+from deft.errors import HardStop
+
+GOOD = {
+    "model": {
+        "backbone": {"type": "timm:test_resnet"},
+        "decode_head": {"feature_strides": [4, 8, 16, 32]},
+        "classify": {"difference_module": "learnable"},
+    },
+    "dataset": {"classify": {"num_input": 1, "input_map": {"A": 0}}},
+    "train": {"classify": {"loss": "ce"}},
+}
+
+
+def changed(dotted, value):
+    data = yaml.safe_load(yaml.safe_dump(GOOD))
+    *parents, last = dotted.split(".")
+    owner = data
+    for part in parents:
+        owner = owner.setdefault(part, {})
+    owner[last] = value
+    return data
+
+
+def stopped(data, **options):
+    with pytest.raises(HardStop) as caught:
+        from_dict(data, **options)
+    assert caught.value.code == "spec_invalid"
+    return str(caught.value)
+
+
+def test_defaults_are_taos():
+    spec = from_dict({"task": "classify"}, engine="tao")
+    assert spec.model.backbone.type == "fan_small_12_p4_hybrid"
+    assert spec.train.optim.lr == 1e-4
+    assert spec.dataset.classify.augmentation_config.rgb_input_std == [0.226] * 3
+    assert spec.lights == ["LowAngleLight", "SolderLight", "UniformLight", "WhiteLight"]
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "said"),
+    [
+        ("train.num_epoch", 3, "did you mean train.num_epochs"),
+        ("dataset.classify.batchsize", 3, "did you mean dataset.classify.batch_size"),
+        ("nonsense", 1, "unknown key nonsense"),
+        ("train.num_epochs", 0, "train.num_epochs must be at least 1"),
+        ("train.num_epochs", "ten", "train.num_epochs must be a whole number"),
+        ("train.num_epochs", True, "must be a whole number"),
+        ("train.num_epochs", 2.5, "must be a whole number"),
+        ("train.optim.lr", float("nan"), "finite"),
+        ("train.optim.policy", "cosine", "one of linear, step"),
+        ("train.optim.policy", "steps", "did you mean 'step'"),
+        ("train.checkpoint_interval", 11, "more than train.num_epochs"),
+        ("train.validation_interval", 11, "more than train.num_epochs"),
+        ("train.automl_policy", "bayesian", "automl_policy"),
+        ("automl_policy", True, "automl_policy"),
+        ("task", "segment", "segment"),
+        ("model.decode_head.in_channels", [1, 2], "4 entries"),
+        ("train.classify.loss", "contrastive", "does not go with"),
+        ("train.num_gpus", 2, "train.num_gpus"),
+        ("dataset.classify.num_golden", 3, "num_golden"),
+        ("dataset.classify.num_input", 4, "input_map has 1 light"),
+        ("dataset.classify.image_width", 30, "not a multiple"),
+        ("dataset.classify.input_map", {"A": "x"}, "input_map.A"),
+        ("dataset.classify.fpratio_sampling", 0.0, "fpratio_sampling"),
+        ("model.backbone.freeze_backbone", True, "freeze_backbone"),
+        ("wandb.enable", True, "wandb.enable"),
+        ("encryption_key", "k", "encryption_key"),
+        ("dataset", [], "must hold keys"),
+    ],
+)
+def test_refused_by_name(dotted, value, said):
+    assert said in stopped(changed(dotted, value))
+
+
+def test_what_only_tao_can_do_passes_for_tao():
+    spec = from_dict(changed("train.num_gpus", 4), engine="tao")
+    assert spec.train.num_gpus == 4
+
+
+def test_references_keep_types_and_join_text():
+    data = changed("results_dir", "/r")
+    data["train"] |= {"num_epochs": 7, "checkpoint_interval": "${train.num_epochs}"}
+    data["train"]["results_dir"] = "${results_dir}/train"
+    data["evaluate"] = {"results_dir": "${train.results_dir}/x"}
+    spec = from_dict(data)
+    assert spec.train.checkpoint_interval == 7
+    assert spec.evaluate.results_dir == "/r/train/x"
+
+
+@pytest.mark.parametrize("text", ["${results_dir}", "${nowhere.at.all}", "${oc.env:HOME}"])
+def test_bad_references(text):
+    stopped(changed("results_dir", text))
+
+
+def test_file_round_trip_and_exponents(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(GOOD) + "automl_policy: off\nwandb: {enable: false}\n")
+    text = path.read_text().replace("loss: ce", "loss: ce\n  optim: {lr: 1e-5}")
+    path.write_text(text)
+    spec = load_spec(path)
+    assert spec.train.optim.lr == 1e-5
+    again = load_spec(dump_spec(spec, tmp_path / "again.yaml"))
+    assert again == spec
+    assert again.digest == spec.digest
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a: [1", "- 1", "task: classify\ntask: classify\n", "!!python/x 1"]
+)
+def test_files_that_are_no_spec(tmp_path, text):
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(HardStop) as caught:
+        load_spec(path)
+    assert caught.value.code == "spec_invalid"
+    assert caught.value.file == str(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(HardStop, match="missing_input"):
+        load_spec(tmp_path / "none.yaml")
+
+
+def test_render_changes_a_copy_and_checks():
+    spec = from_dict(GOOD)
+    other = render(spec, {"train.num_epochs": 3, "dataset.classify.train_dataset.csv_path": "x"})
+    assert (spec.train.num_epochs, other.train.num_epochs) == (10, 3)
+    assert other.dataset.classify.train_dataset.csv_path == "x"
+    with pytest.raises(HardStop, match=r"train\.nope"):
+        render(spec, {"train.nope": 1})
+
+
+@pytest.mark.parametrize(
+    ("lights", "concat", "grid", "size"),
+    [
+        ({}, "linear", (2, 2), (24, 32)),
+        ({"A": 0}, "grid", (2, 2), (24, 32)),
+        ({"A": 1, "B": 0}, "linear", (2, 2), (48, 32)),
+        ({"A": 1, "B": 0}, "grid", (2, 1), (24, 64)),
+        ({"A": 0, "B": 1, "C": 2}, "grid", (3, 1), (72, 32)),
+        ({"A": 0, "B": 1, "C": 2, "D": 3}, "grid", (4, 1), (24, 128)),
+    ],
+)
+def test_tensor_size(lights, concat, grid, size):
+    data = changed("dataset.classify.input_map", lights or None)
+    data["model"]["decode_head"]["feature_strides"] = [4, 8, 16, 16]
+    data["dataset"]["classify"] |= {
+        "num_input": max(1, len(lights)),
+        "concat_type": concat,
+        "grid_map": {"x": grid[0], "y": grid[1]},
+        "image_height": 24,
+        "image_width": 32,
+    }
+    spec = from_dict(data)
+    assert spec.lights == (list(lights) or [""])
+    assert spec.tensor_size == size
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["train", "model", "dataset", "classify", "num_epochs", "lr", "x"]),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_data_is_a_spec_or_a_clear_stop(data):
+    try:
+        assert isinstance(from_dict(data if isinstance(data, dict) else {"train": data}), Spec)
+    except HardStop as stop:
+        assert stop.code == "spec_invalid"

@@ -1,0 +1,168 @@
+import json
+
+import pandas as pd
+import pytest
+import torch
+from changenet_pairs import spec_data
+
+from deft.changenet import train as module
+from deft.changenet.model import build_model
+from deft.changenet.schedule import learning_rate
+from deft.changenet.spec import from_dict, load_spec, render
+from deft.changenet.train import train
+from deft.changenet.weights import read_state, save_weights
+from deft.errors import HardStop
+
+
+def run(spec, workspace, folder, **options):
+    lines = []
+    options = {"seed": 1, "log": lines.append} | options
+    result = train(
+        spec, workspace=workspace, out_dir=folder / "out", resume_dir=folder / "resume", **options
+    )
+    return result, lines
+
+
+@pytest.fixture(scope="module")
+def trained(workspace, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    return run(from_dict(spec_data()), workspace, folder, phase="baseline"), folder
+
+
+def test_files_and_result(trained, workspace):
+    (result, lines), folder = trained
+    out = folder / "out"
+    names = [f["path"] for f in result["files"]]
+    assert names == [f"model_epoch_00{e}_step_0000{3 * e + 3}.pth" for e in range(3)]
+    assert all((out / name).is_file() for name in names)
+    assert result == json.loads((out / "weights.json").read_text())
+    assert (result["steps"], result["rows"], result["validation_rows"]) == (9, 18, 8)
+    assert result["phase"] == "baseline"
+    losses = {f["path"]: f["val_loss"] for f in result["files"]}
+    assert losses[result["best_val"]] == min(losses.values())
+    assert result["latest"] == names[-1]
+    assert len(lines) == 3
+    assert not (folder / "resume").exists()
+    assert load_spec(out / "experiment.yaml").digest == result["spec_sha256"]
+
+
+def test_curves_and_status(trained):
+    (result, _), folder = trained
+    curve = pd.read_csv(folder / "out/train_curve.csv")
+    assert list(curve.columns) == ["epoch", "step", "train_loss", "lr"]
+    assert curve["lr"].tolist() == pytest.approx([1e-3, 7.5e-4, 5e-4])
+    validation = pd.read_csv(folder / "out/validation_curve.csv")
+    assert validation["val_loss"].tolist() == [f["val_loss"] for f in result["files"]]
+    status = [json.loads(x) for x in (folder / "out/status.json").read_text().splitlines()]
+    assert status[0]["status"] == "STARTED"
+    assert status[-1]["status"] == "SUCCESS"
+    assert sum("epoch" in line for line in status) == 3
+
+
+def test_same_seed_same_bytes_other_seed_other(trained, workspace, tmp_path):
+    (result, _), _ = trained
+    again, _ = run(from_dict(spec_data()), workspace, tmp_path / "a")
+    assert [f["sha256"] for f in again["files"]] == [f["sha256"] for f in result["files"]]
+    other, _ = run(from_dict(spec_data()), workspace, tmp_path / "b", seed=2)
+    assert other["files"][0]["sha256"] != result["files"][0]["sha256"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_interrupted_training_ends_in_the_same_bytes(
+    trained, workspace, tmp_path, monkeypatch, after
+):
+    (result, _), _ = trained
+    spec = from_dict(spec_data())
+    original = module._Run._epoch
+
+    def dies(self, epoch, order):
+        if epoch == after:
+            raise Killed
+        return original(self, epoch, order)
+
+    monkeypatch.setattr(module._Run, "_epoch", dies)
+    with pytest.raises(Killed):
+        run(spec, workspace, tmp_path)
+    monkeypatch.setattr(module._Run, "_epoch", original)
+    for file in (tmp_path / "out").iterdir():  # as the workflow does with a failed job's outputs
+        file.unlink()
+    torch.manual_seed(99)
+    resumed, lines = run(spec, workspace, tmp_path)
+    assert lines[0].startswith(f"resuming after epoch {after}/3")
+    assert [f["sha256"] for f in resumed["files"]] == [f["sha256"] for f in result["files"]]
+    assert all((tmp_path / "out" / f["path"]).is_file() for f in resumed["files"])
+    assert not (tmp_path / "resume").exists()
+
+
+def test_resume_state_of_another_training_is_not_used(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.resume, "clear_resume", lambda folder: None)
+    run(from_dict(spec_data()), workspace, tmp_path)
+    monkeypatch.undo()
+    shorter = from_dict(spec_data(num_epochs=1))
+    _, lines = run(shorter, workspace, tmp_path)
+    assert "another training (spec)" in lines[0]
+
+
+def test_lap_starts_from_weights_with_fresh_epochs(trained, workspace, tmp_path):
+    (_, _), folder = trained
+    spec = from_dict(spec_data(num_epochs=1, optim={"lr": 0.0, "weight_decay": 0.0}))
+    start = folder / "out/model_epoch_002_step_00009.pth"
+    result, _ = run(spec, workspace, tmp_path, initial_weights=start)
+    assert result["initialised_from"]["path"] == start.as_posix()
+    assert result["files"][0]["path"] == "model_epoch_000_step_00003.pth"
+    before, after = (
+        read_state(p)["state_dict"] for p in (start, tmp_path / "out" / result["latest"])
+    )
+    assert torch.equal(
+        before["model.decoder.classifier.6.weight"], after["model.decoder.classifier.6.weight"]
+    )
+
+
+def test_intervals(workspace, tmp_path):
+    spec = from_dict(spec_data(num_epochs=5, checkpoint_interval=2, validation_interval=3))
+    result, _ = run(spec, workspace, tmp_path)
+    assert [f["epoch"] for f in result["files"]] == [1, 3, 4]
+    assert [f["val_loss"] is None for f in result["files"]] == [True, True, False]
+    assert result["best_val"] == result["latest"]
+
+
+def test_divergence_is_no_new_weights(workspace, tmp_path, spec):
+    model = build_model(spec)
+    with torch.no_grad():
+        model.model.decoder.classifier[6].bias.fill_(float("nan"))
+    save_weights(tmp_path / "nan.pth", model, epoch=0, step=0)
+    with pytest.raises(HardStop) as caught:
+        run(spec, workspace, tmp_path, initial_weights=tmp_path / "nan.pth")
+    assert caught.value.code == "no_new_checkpoint"
+    assert not list(tmp_path.glob("out/*.pth"))
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_euclidean_trains(euclidean, workspace, tmp_path, compat):
+    result, _ = run(euclidean, workspace, tmp_path, upstream_compat=compat)
+    assert result["steps"] == 9
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adam"])
+def test_other_optimizers(workspace, tmp_path, optim):
+    spec = from_dict(spec_data(num_epochs=1, optim={"optim": optim, "policy": "step"}))
+    assert run(spec, workspace, tmp_path)[0]["steps"] == 3
+
+
+def test_learns_an_obvious_defect(workspace, tmp_path):
+    data = spec_data(num_epochs=12, optim={"lr": 3e-3})
+    data["dataset"]["classify"]["augmentation_config"] = {"augment": False}
+    result, _ = run(from_dict(data), workspace, tmp_path)
+    losses = pd.read_csv(tmp_path / "out/train_curve.csv")["train_loss"]
+    assert losses.iloc[-1] < 0.5 * losses.iloc[0]
+
+
+def test_learning_rates(spec):
+    ten = render(spec, {"train.num_epochs": 10, "train.optim.lr": 1e-4})
+    assert learning_rate(ten, 1) == pytest.approx(9.090909090909092e-05)
+    step = render(ten, {"train.optim.policy": "step"})
+    assert [learning_rate(step, e) for e in (0, 2, 3, 9)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-7])

@@ -1,0 +1,379 @@
+"""Each planted fault ends in its own code, file and row; all other checks are still made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_workspace import make_tiny_workspace
+
+from deft.config import resolve
+from deft.errors import HardStop
+from deft.hardware import Gpu
+from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, PREGEN_NG, PREGEN_OK, SPEC
+from deft.preflight import checks_machine
+from deft.preflight.run import run_preflight
+
+CONFIG = {"encoder": "changenet", "device": "cpu"}
+KPI_TEST = "kpi/images/kpi/kpi0/C2000@1_SolderLight.png"
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    for name in ("HF_TOKEN", "NGC_API_KEY", "HF_HUB_OFFLINE", "AIR_GAPPED"):
+        monkeypatch.delenv(name, raising=False)
+    return make_tiny_workspace(tmp_path / "w", base=6, validation=6, kpi=8, pool=8, pregen=4)
+
+
+def preflight(workspace: Path, **config):
+    lines: list[str] = []
+    run = workspace / "results/run_1"
+    result = run_preflight(
+        workspace, run, resolve({**CONFIG, **config}), sources={}, log=lines.append
+    )
+    return result, "\n".join(lines)
+
+
+def stop(workspace: Path, **config) -> HardStop:
+    with pytest.raises(HardStop) as caught:
+        preflight(workspace, **config)
+    checks = report(workspace)["checks"]
+    assert any(c["status"] == "stop" and c["code"] == caught.value.code for c in checks)
+    assert (workspace / "results/run_1/preflight/summary.md").read_text()
+    return caught.value
+
+
+def report(workspace: Path) -> dict:
+    return json.loads((workspace / "results/run_1/preflight/checks.json").read_text())
+
+
+def status(workspace: Path, id: str) -> str:
+    return next(c["status"] for c in report(workspace)["checks"] if c["id"] == id)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def edit_spec(workspace: Path, **changes) -> None:
+    spec = yaml.safe_load((workspace / SPEC).read_text())
+    for dotted, value in changes.items():
+        *parents, last = dotted.split("__")
+        owner = spec
+        for parent in parents:
+            owner = owner[parent]
+        owner[last] = value
+    (workspace / SPEC).write_text(yaml.safe_dump(spec))
+
+
+def files(workspace: Path) -> dict[str, int]:
+    return {
+        str(p.relative_to(workspace)): p.stat().st_mtime_ns
+        for p in workspace.rglob("*")
+        if p.is_file()
+    }
+
+
+def test_a_sound_workspace_passes_and_only_preflight_is_written(workspace):
+    before = files(workspace)
+    result, printed = preflight(workspace)
+    after = files(workspace)
+    assert not result.stops
+    assert {k: v for k, v in after.items() if k in before} == before
+    written = sorted(Path(k).name for k in after.keys() - before.keys())
+    assert written == ["checks.json", "inputs.json", "summary.md"]
+    assert result.summary in printed
+    content = report(workspace)
+    assert content["dataset"]["kpi"]["labels"] == {"PASS": 5, "bridge": 2, "missing": 1}
+    assert content["lights"] == ["SolderLight"]
+    assert content["kpi_target"]["min_recall"] == 1.0
+    assert content["arm"] == "nearest"
+
+
+def test_the_other_image_root_is_accepted_and_recorded(tmp_path):
+    workspace = make_tiny_workspace(tmp_path, image_root="images", kpi=4, base=4, pool=4)
+    shutil.rmtree(workspace / "kpi/images", ignore_errors=True)
+    preflight(workspace)
+    assert report(workspace)["image_root"]["path"] == "images"
+
+
+def test_a_linked_image_root_is_resolved_and_recorded(workspace, tmp_path):
+    (workspace / "kpi/images").rename(tmp_path / "elsewhere")
+    (workspace / "kpi/images").symlink_to(tmp_path / "elsewhere")
+    preflight(workspace)
+    assert report(workspace)["image_root"]["resolved"] == str(tmp_path / "elsewhere")
+
+
+def test_missing_golden(workspace):
+    (workspace / "kpi/images/golden/kpi0/C2002@1_SolderLight.png").unlink()
+    error = stop(workspace)
+    assert (error.code, error.rows) == ("missing_input", [4])
+    assert error.file.endswith(KPI_TABLE)
+    assert "golden picture kpi/images/golden/kpi0/C2002@1_SolderLight.png" in str(error)
+
+
+@pytest.mark.parametrize("size", [0, 60])
+def test_empty_and_cut_pictures(workspace, size):
+    path = workspace / "kpi/images/base/base1/C0003@1_SolderLight.png"
+    path.write_bytes(path.read_bytes()[:size])
+    error = stop(workspace)
+    assert (error.code, error.rows) == ("image_invalid", [5])
+    assert error.file.endswith(BASE_TABLE)
+
+
+def test_cut_jpeg(tmp_path):
+    workspace = make_tiny_workspace(tmp_path, ext=".jpg", base=4, validation=4, kpi=4, pool=4)
+    path = workspace / "augmentation/mining_pool/images/R3002@1_SolderLight.jpg"
+    path.write_bytes(path.read_bytes()[:-80])
+    error = stop(workspace)
+    assert (error.code, error.rows) == ("image_invalid", [4])
+    assert error.file.endswith(POOL_TABLE)
+
+
+def test_sampling_still_looks_at_every_test_picture(workspace):
+    (workspace / KPI_TEST).write_bytes(b"")
+    assert stop(workspace, preflight_sample_rows=1).code == "image_invalid"
+
+
+def test_sampling_draws_goldens_unless_all_are_asked_for(workspace):
+    def evidence() -> str:
+        return next(c["evidence"] for c in report(workspace)["checks"] if c["id"] == "images_kpi")
+
+    preflight(workspace, preflight_sample_rows=1)
+    assert evidence() == ("9 pictures of 8 rows decode (golden pictures of 1 rows drawn from 8)")
+    preflight(workspace, preflight_sample_rows=1, preflight_all_images=True)
+    assert evidence() == "16 pictures of 8 rows decode"
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "code", "row"),
+    [
+        (BASE_TABLE, "golden_path", "golden", "csv_invalid", 1),
+        (KPI_TABLE, ",PASS,", ",pass,", "csv_invalid", 3),
+        (KPI_TABLE, "kpi/kpi1,", "../../../../etc,", "path_escape", 3),
+        (POOL_TABLE, "golden/pool,", "../../etc,", "", None),
+        (BASE_TABLE, "base/base0,", "/etc,", "path_escape", 2),
+        (BASE_TABLE, "C0000@1", "../C0000@1", "path_escape", 2),
+    ],
+)
+def test_faults_of_a_table(workspace, table, old, new, code, row):
+    edit(workspace / table, old, new)
+    error = stop(workspace)
+    # ../../etc from kpi/images stays inside the workspace: there it is merely missing.
+    assert error.code == (code or "missing_input")
+    assert error.file.endswith(table)
+    if row:
+        assert error.rows == [row]
+
+
+def test_escape_is_found_before_anything_is_opened(workspace, tmp_path):
+    edit(workspace / POOL_TABLE, "images/R3001@1_SolderLight.png", "../../../secret/x.png")
+    error = stop(workspace)
+    assert (error.code, error.rows) == ("path_escape", [3])
+    skipped = next(c for c in report(workspace)["checks"] if c["id"] == "images_pool")
+    assert "not checked" in skipped["evidence"]
+
+
+def test_a_picture_linked_out_of_the_workspace(workspace, tmp_path):
+    shutil.move(workspace / KPI_TEST, tmp_path / "x.png")
+    (workspace / KPI_TEST).symlink_to(tmp_path / "x.png")
+    assert stop(workspace).code == "path_escape"
+
+
+def test_kpi_without_ng(workspace):
+    text = (workspace / KPI_TABLE).read_text()
+    (workspace / KPI_TABLE).write_text(text.replace("bridge", "PASS").replace("missing", "PASS"))
+    error = stop(workspace)
+    assert error.code == "kpi_invalid" and error.file.endswith(KPI_TABLE)
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (lambda w: (w / PREGEN_OK / "B001+missing_1.png").unlink(), "pregen_unpaired"),
+        (lambda w: shutil.rmtree(w / PREGEN_NG), "pregen_missing"),
+        (lambda w: [p.unlink() for p in (w / PREGEN_NG).iterdir()], "pregen_empty"),
+        (lambda w: (w / PREGEN_NG / "B001+missing_1.png").write_bytes(b""), "image_invalid"),
+        (lambda w: (w / POOL_TABLE).unlink(), "pool_missing"),
+        (lambda w: (w / POOL_TABLE).write_text("input_path,golden_path,label,object_name\n"), ""),
+        (lambda w: (w / SPEC).unlink(), "missing_input"),
+        (lambda w: shutil.rmtree(w / "kpi/images"), "missing_input"),
+    ],
+)
+def test_faults_of_folders(workspace, harm, code):
+    harm(workspace)
+    assert stop(workspace).code == (code or "pool_empty")
+
+
+def test_defect_spec_counts(workspace):
+    spec = workspace / "augmentation/anomalygen/defect_spec.jsonl"
+    spec.write_text('{"defect_type": "bridge", "count": 2}\n')
+    preflight(workspace)
+    spec.write_text('{"defect_type": "bridge", "count": 3}\n')
+    error = stop(workspace)
+    assert error.code == "allocation_mismatch" and error.file.endswith("defect_spec.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("changes", "config"),
+    [
+        ({"automl_policy": True}, {}),  # YAML reads `on` as true
+        ({"train__checkpoint_interval": 3}, {}),
+        ({"train__num_epochs": 4, "train__checkpoint_interval": 3}, {"training_epochs": 2}),
+        ({"train__validation_interval": 9}, {}),
+    ],
+)
+def test_faults_of_the_spec(workspace, changes, config):
+    edit_spec(workspace, **changes)
+    error = stop(workspace, **config)
+    assert error.code == "spec_invalid" and error.file.endswith(SPEC)
+
+
+def test_kpi_sentence_that_says_nothing(workspace):
+    assert stop(workspace, kpi="as good as possible").code == "kpi_invalid"
+
+
+def test_validation_row_in_the_pool(workspace):
+    source = workspace / "kpi/images/val/val0/C1002@1_SolderLight.png"
+    shutil.copy(source, workspace / "augmentation/mining_pool/images/R3004@1_SolderLight.png")
+    error = stop(workspace)
+    assert (error.code, error.rows) == ("leakage", [6])
+    assert error.file.endswith(POOL_TABLE)
+    assert "validation row 4" in str(error)
+
+
+def test_training_row_in_validation_by_key(workspace):
+    lines = (workspace / BASE_TABLE).read_text().splitlines()
+    with (workspace / "train/base/validation_set.csv").open("a") as handle:
+        handle.write(lines[3] + "\n")
+    error = stop(workspace)
+    assert (error.code, error.rows) == ("leakage", [4])
+
+
+def test_kpi_picture_copied_into_the_pool(workspace):
+    target = workspace / "augmentation/mining_pool/images/R3001@1_SolderLight.png"
+    shutil.copy(workspace / KPI_TEST, target)
+    error = stop(workspace)
+    assert (error.code, error.rows) == ("leakage", [3])
+    result, _ = preflight(workspace, content_leakage="warn")
+    assert [c.id for c in result.warnings if c.id.startswith("leakage")] == ["leakage_pool_kpi"]
+
+
+def test_kpi_picture_copied_into_the_pregen_pairs(workspace):
+    shutil.copy(workspace / KPI_TEST, workspace / PREGEN_NG / "B001+missing_1.png")
+    error = stop(workspace)
+    assert error.code == "leakage" and error.file.endswith(PREGEN_NG)
+
+
+def test_validation_picture_in_the_kpi_set_warns(workspace):
+    source = workspace / "kpi/images/val/val0/C1002@1_SolderLight.png"
+    shutil.copy(source, workspace / KPI_TEST)
+    preflight(workspace)
+    assert status(workspace, "leakage_validation_kpi") == "warn"
+
+
+def test_label_coverage_warns_per_defect_type(workspace):
+    text = (workspace / POOL_TABLE).read_text()
+    (workspace / POOL_TABLE).write_text(text.replace("missing", "PASS"))
+    preflight(workspace)
+    assert status(workspace, "label_coverage:missing") == "warn"
+    assert not [c for c in report(workspace)["checks"] if c["id"] == "label_coverage:bridge"]
+
+
+def test_all_faults_are_listed_and_the_first_is_raised(workspace):
+    (workspace / PREGEN_OK / "B001+missing_1.png").unlink()
+    edit(workspace / KPI_TABLE, ",PASS,", ",pass,")
+    error = stop(workspace)
+    assert error.code == "csv_invalid" and "pregen_pairs" in str(error)
+    codes = {c.get("code") for c in report(workspace)["checks"] if c["status"] == "stop"}
+    assert codes == {"csv_invalid", "pregen_unpaired"}
+
+
+def test_missing_workspace(tmp_path):
+    with pytest.raises(HardStop, match="does not exist") as caught:
+        run = tmp_path / "run_1"
+        run_preflight(tmp_path / "no", run, resolve(CONFIG), sources={}, log=lambda _: None)
+    assert caught.value.code == "missing_input"
+
+
+def test_secrets_are_never_shown(workspace, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_value")
+    (workspace / ".env").write_text("NGC_API_KEY='nv_secret_value'\n")
+    _, printed = preflight(workspace)
+    written = "".join(p.read_text() for p in (workspace / "results/run_1/preflight").iterdir())
+    assert "secret_value" not in printed + written
+    assert "HF_TOKEN set, NGC_API_KEY set" in printed
+
+
+@pytest.mark.parametrize("switch", ["HF_HUB_OFFLINE", "AIR_GAPPED"])
+def test_encoder_offline_is_a_stop_unless_staged(workspace, monkeypatch, tmp_path, switch):
+    monkeypatch.setenv(switch, "1")
+    monkeypatch.setattr(checks_machine, "hub_files_cached", lambda name: False)
+    monkeypatch.setattr(checks_machine, "open_clip_source", _absent)
+    error = stop(workspace, encoder="siglip")
+    assert error.code == "missing_input" and "encoder_weights" in str(error)
+    preflight(workspace, encoder="siglip", mining="none")
+
+
+def _absent(name, weights):
+    raise HardStop("missing_input", "open_clip_config.json is missing", fix="set encoder_weights")
+
+
+def test_encoder_folder_without_its_configuration(workspace):
+    (workspace / "augmentation/backbone").mkdir()
+    error = stop(workspace, encoder="siglip", encoder_weights="augmentation/backbone")
+    assert error.code == "missing_input" and "open_clip_config.json" in str(error)
+
+
+def test_backbone_weights_that_are_not_there(workspace):
+    edit_spec(workspace, model__backbone__pretrained_backbone_path="weights/c_radio.pth")
+    error = stop(workspace)
+    assert error.code == "missing_input" and error.file.endswith("weights/c_radio.pth")
+    staged = workspace / "augmentation/backbone/c_radio.pth"
+    staged.parent.mkdir()
+    staged.write_bytes(b"1")
+    assert "augmentation/backbone/c_radio.pth" in stop(workspace).fix
+    edit_spec(
+        workspace, model__backbone__pretrained_backbone_path="augmentation/backbone/c_radio.pth"
+    )
+    preflight(workspace)
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(16, "ok"), (17, "warn")])
+def test_batch_rule_of_the_cards(workspace, monkeypatch, batch, expected):
+    card = Gpu(0, "NVIDIA RTX A6000", 47.5, 47.0)
+    monkeypatch.setattr(checks_machine, "gpus", lambda: [card])
+    data = "dataset__classify__"
+    edit_spec(
+        workspace,
+        model__backbone__type="c_radio_v2_vit_base_patch16_224",
+        **{f"{data}batch_size": batch, f"{data}image_width": 224, f"{data}image_height": 224},
+    )
+    preflight(workspace, device="auto")
+    assert status(workspace, "batch_size") == expected
+    assert status(workspace, "gpu") == "ok"
+    assert report(workspace)["gpus"][0]["name"] == card.name
+
+
+def test_engine_tao_needs_a_container_tool(workspace, monkeypatch):
+    monkeypatch.setattr(checks_machine.shutil, "which", lambda tool: None)
+    error = stop(workspace, engine="tao")
+    assert error.code == "missing_input" and "docker" in str(error)
+
+
+def test_resume_shows_the_last_five_entries(workspace):
+    run = workspace / "results/run_1"
+    run.mkdir(parents=True)
+    entries = [
+        {"seq": i, "ts": "t", "iter": "iter1", "stage": "rca", "status": "ok", "summary": f"n{i}"}
+        for i in range(1, 8)
+    ]
+    (run / "loop_log.jsonl").write_text("\n".join(map(json.dumps, entries)) + "\n")
+    result, _ = preflight(workspace)
+    assert [e["seq"] for e in report(workspace)["resume"]["last"]] == [3, 4, 5, 6, 7]
+    assert "7. t  iter1 rca ok: n7" in result.summary and "ok: n2" not in result.summary

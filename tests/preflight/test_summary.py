@@ -1,0 +1,44 @@
+"""The summary lines up in a terminal and shows every parameter's source."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_workspace import make_tiny_workspace
+
+from deft.config import resolve, sources
+from deft.preflight.run import run_preflight
+from deft.preflight.summary import aligned, labels_text
+
+CELLS = st.text(st.characters(codec="ascii", exclude_categories=("Cc",)), max_size=12)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=6))
+def test_columns_line_up(rows):
+    lines = aligned(("a", "b"), rows)
+    assert len({len(line) for line in lines}) == 1
+    assert all(line.count("|") == 3 for line in lines)
+
+
+def test_many_labels_are_cut():
+    text = labels_text({"PASS": 3, **{f"d{i}": 1 for i in range(9)}})
+    assert text.startswith("d0 1") and text.endswith("and 3 more")
+    assert labels_text({"PASS": 3}) == "-"
+
+
+def test_four_tables_and_the_source_of_every_parameter(tmp_path):
+    workspace = make_tiny_workspace(tmp_path, base=3, validation=3, kpi=6, pool=6, pregen=2)
+    config = resolve({"encoder": "changenet", "top_k_per_target": 7})
+    summary = run_preflight(
+        workspace,
+        workspace / "results/run_1",
+        config,
+        sources=sources(config, set()),
+        log=lambda _: None,
+    ).summary
+    for title in ("Run config", "Dataset", "Augmentation", "Images", "Checks", "Resume"):
+        assert f"## {title}" in summary
+    row = {line.split("|")[1].strip(): line for line in summary.splitlines() if "|" in line}
+    assert [c.strip() for c in row["top_k_per_target"].split("|")[2:4]] == ["7", "user"]
+    assert [c.strip() for c in row["min_similarity"].split("|")[2:4]] == ["0.9", "default"]
+    assert [c.strip() for c in row["training_epochs"].split("|")[2:4]] == ["2", "spec"]

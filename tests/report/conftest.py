@@ -1,0 +1,53 @@
+"""Fixtures of the report's tests: each situation's run folder, built once."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+# scripts/report.py hides tests/report as a package, so its helper is put on the path itself.
+sys.path.insert(0, str(Path(__file__).parent))
+
+import fake_run  # noqa: E402
+
+from deft.report import charts  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, fake_run.FakeRun]:
+    """Every situation once; read only."""
+    root = tmp_path_factory.mktemp("runs")
+    out = {}
+    for name, build in fake_run.SITUATIONS.items():
+        (root / name).mkdir()
+        out[name] = build(root / name)
+    return out
+
+
+@pytest.fixture
+def unsaved_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the charts but leave out the slow printing as SVG."""
+
+    def closed(figure: Any, name: str, label: str) -> str:
+        charts.plt.close(figure)
+        return "<svg></svg>"
+
+    monkeypatch.setattr(charts, "_svg", closed)
+
+
+@pytest.fixture
+def finished(built: dict[str, fake_run.FakeRun], tmp_path: Path) -> fake_run.FakeRun:
+    """A copy of the finished run that a test may change."""
+    source, copy = built["finished"].workspace, tmp_path / "w"
+    shutil.copytree(source, copy)
+    for path in copy.rglob("*.parquet"):
+        table = pd.read_parquet(path)
+        for column in {"filepath", "golden_filepath", "target", "source"} & set(table.columns):
+            table[column] = table[column].str.replace(str(source), str(copy), regex=False)
+        table.to_parquet(path, index=False)
+    return fake_run.FakeRun(copy)

@@ -1,0 +1,262 @@
+"""Summaries, hand-off, artifacts and knowledge base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fake_run
+import jsonschema
+import pytest
+import yaml
+from fake_run import RUN, FakeRun
+
+from deft import knowledge
+from deft.artifacts import write_artifacts
+from deft.files import sha256_file
+from deft.handoff import inference_spec, without_augmentation, write_handoff
+from deft.metric_definitions import METRICS
+from deft.provenance import git_state, without_credentials
+from deft.report import build_results
+from deft.schemas import validate
+from deft.summaries import MAX_WORDS, write_summary
+
+
+def artifacts(run: FakeRun, command: str = "snakemake --cores 2") -> Path:
+    return write_artifacts(run.dir, run.workspace, command=command, seed=7, code_dir=run.workspace)
+
+
+def read(folder: Path, name: str) -> dict:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+# --- summaries -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["baseline", "iter1", "iter2"])
+def test_summaries_are_short_and_tell_the_counts(finished: FakeRun, phase: str) -> None:
+    path = write_summary(finished.dir, phase)
+    assert path == finished.dir / f"{phase}_summary.md"
+    text = path.read_text()
+    assert len(text.split()) <= MAX_WORDS
+    assert "pp from target" in text and "39/39" in text and "at least 92.61 %" in text
+    assert "NOT MET" not in text
+
+
+def test_a_long_summary_is_cut_by_whole_lines(finished: FakeRun) -> None:
+    metrics = read(finished.dir / "iter1", "metrics")
+    one = metrics["labels"]["bridge"]
+    metrics["labels"] |= {"a very long defect name " * 12 + str(i): one for i in range(30)}
+    finished.json("iter1/metrics.json", metrics)
+    text = write_summary(finished.dir, "iter1").read_text()
+    assert len(text.split()) <= MAX_WORDS
+    assert "- recall 100.00 %" in text
+
+
+def test_summary_of_the_lap_that_found_nothing(built: dict[str, FakeRun]) -> None:
+    text = write_summary(built["exhausted"].dir, "iter1").read_text()
+    assert "Not evaluated" in text and "0 new rows" in text
+
+
+def test_summary_of_an_unknown_phase(finished: FakeRun) -> None:
+    with pytest.raises(ValueError, match="iter9"):
+        write_summary(finished.dir, "iter9")
+
+
+# --- hand-off --------------------------------------------------------------------------------
+
+
+def test_handoff_takes_the_lowest_far(finished: FakeRun) -> None:
+    model = write_handoff(finished.dir, finished.workspace)
+    assert model == read(finished.dir, "best_model")
+    results = build_results(finished.dir, finished.workspace)
+    assert model["iteration"] == "iter1"
+    assert model["far_pct"] == min(results[f"{p}.far_pct"] for p in ("baseline", "iter1", "iter2"))
+    for name in ("checkpoint", "images_dir", "training_spec"):
+        assert Path(model[name]).is_absolute() and Path(model[name]).exists()
+    assert model["bounds"]["recall_lower95_pct"] == results["best.recall_lower95_pct"]
+    assert model["kpi_met"] is False
+    assert model["kpi_target"]["far_max_pct"] == 0.1
+
+
+def test_inference_spec(finished: FakeRun) -> None:
+    model = write_handoff(finished.dir, finished.workspace)
+    spec = yaml.safe_load((finished.dir / "best_model_inference_spec.yaml").read_text())
+    classify = spec["dataset"]["classify"]
+    assert not {"train_dataset", "validation_dataset", "test_dataset"} & set(classify)
+    assert classify["infer_dataset"] == {"csv_path": "", "images_dir": ""}
+    assert classify["input_map"] == fake_run.SPEC["dataset"]["classify"]["input_map"]
+    assert spec["inference"] == {"batch_size": 8, "checkpoint": model["checkpoint"]}
+    assert spec["model"]["classify"]["eval_margin"] == model["threshold"]
+    assert spec["model"]["backbone"] == fake_run.SPEC["model"]["backbone"]
+    assert spec["train"] == {"classify": {"loss": "ce"}}
+    augmentation = classify["augmentation_config"]
+    assert augmentation["rgb_input_mean"] == [0.485, 0.456, 0.406]
+    assert augmentation["random_flip"]["enable"] is False
+    assert augmentation["with_random_blur"] is False and augmentation["augment"] is False
+    assert "secret.pth" not in json.dumps(spec)
+
+
+def test_the_threshold_survives_yaml(finished: FakeRun) -> None:
+    spec = inference_spec(fake_run.SPEC, "/w.pth", 0.1 + 0.2)
+    again = yaml.safe_load(yaml.safe_dump(spec))
+    assert again["model"]["classify"]["eval_margin"] == 0.1 + 0.2
+    assert fake_run.SPEC["model"]["classify"]["eval_margin"] == 0.3  # the source is untouched
+
+
+def test_augmentation_off_keeps_what_is_no_switch() -> None:
+    config = {"rgb_input_std": [1, 2, 3], "random_color": {"enable": True, "hue": 0.3}}
+    assert without_augmentation(config) == {
+        "rgb_input_std": [1, 2, 3],
+        "random_color": {"enable": False, "hue": 0.3},
+    }
+
+
+def test_handoff_of_preseeded_weights(finished: FakeRun, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "winner.pth"
+    elsewhere.write_bytes(b"w")
+    metrics = read(finished.dir / "iter1", "metrics")
+    metrics["weights"]["path"] = str(elsewhere)
+    finished.json("iter1/metrics.json", metrics)
+    (finished.dir / "iter1/train/experiment.yaml").unlink()
+    model = write_handoff(finished.dir, finished.workspace)
+    assert model["checkpoint"] == str(elsewhere.resolve())
+    assert model["training_spec"].endswith("specs/baseline_spec.yaml")
+
+
+def test_no_phase_no_handoff(built: dict[str, FakeRun]) -> None:
+    run = built["untouched"]
+    assert write_handoff(run.dir, run.workspace) == {}
+    assert not (run.dir / "best_model.json").exists()
+
+
+def test_met_is_handed_off_as_met(built: dict[str, FakeRun]) -> None:
+    run = built["met"]
+    assert write_handoff(run.dir, run.workspace)["kpi_met"] is True
+
+
+# --- artifacts -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("situation", fake_run.SITUATIONS)
+def test_artifacts_keep_their_schemas(built: dict[str, FakeRun], situation: str) -> None:
+    run = built[situation]
+    folder = artifacts(run)
+    assert folder == run.workspace / "artifacts/runs" / RUN
+    for name in ("manifest", "summary", "analysis"):
+        validate(name, read(folder, name))
+    assert read(folder, "analysis")["results"] == build_results(run.dir, run.workspace)
+
+
+def test_manifest(finished: FakeRun) -> None:
+    write_handoff(finished.dir, finished.workspace)
+    manifest = read(artifacts(finished, "snakemake --config hf_token=hf_x seed=7"), "manifest")
+    assert manifest["code"]["git"] == {"branch": None, "commit": None, "is_dirty": None}
+    assert manifest["run"]["command"] == "snakemake --config hf_token=*** seed=7"
+    assert manifest["run"]["run_dir"] == f"results/{RUN}"
+    assert manifest["hyperparameters"]["config"]["seed"] == {"source": "user", "value": 7}
+    for entry in manifest["outputs"] + manifest["inputs"] + manifest["data"]:
+        assert not Path(entry["path"]).is_absolute()
+        assert entry["sha256"] == sha256_file(finished.workspace / entry["path"])
+    rows = {d["name"]: d["rows"] for d in manifest["data"]}
+    assert rows["kpi_testing_set"] == 199 and rows["base_training_set"] == 230
+    outputs = {o["path"] for o in manifest["outputs"]}
+    assert f"results/{RUN}/best_model.json" in outputs
+    assert f"artifacts/runs/{RUN}/analysis.json" in outputs
+    text = json.dumps(manifest)
+    assert "hf_abcdef" not in text and "hf_x" not in text
+    assert str(finished.workspace) not in text
+
+
+def test_summary_defines_every_metric(finished: FakeRun) -> None:
+    folder = artifacts(finished)
+    summary = read(folder, "summary")
+    assert set(summary["metrics"]) == set(METRICS) == set(summary["metric_definitions"])
+    assert summary["metrics"][summary["primary_metric"]] == min(summary["metrics"]["far_pct"], 100)
+    results = read(folder, "analysis")["results"]
+    for name, (key, *_) in METRICS.items():
+        assert summary["metrics"][name] == results[key]
+    best = summary["best_checkpoint"]
+    assert best["phase"] == "iter1" and (finished.workspace / best["path"]).is_file()
+
+
+def test_history_has_one_entry_per_phase(finished: FakeRun) -> None:
+    history = read(artifacts(finished), "analysis")["history"]
+    assert [h["phase"] for h in history] == ["baseline", "iter1", "iter2"]
+    assert history[2]["decision"] == "max_iterations"
+    assert history[1]["dataset.rows"] == 270
+
+
+def test_writing_twice_writes_the_same_bytes(
+    finished: FakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deft.artifacts.utc_now", lambda: "2026-01-31T12:00:00Z")
+    folder = artifacts(finished)
+    files = [*folder.iterdir(), *(finished.workspace / "knowledge_base").rglob("*.md")]
+    before = {path: path.read_bytes() for path in files}
+    monkeypatch.setattr("deft.artifacts.utc_now", lambda: "2027-01-31T12:00:00Z")
+    artifacts(finished)
+    assert {path: path.read_bytes() for path in files} == before
+    (finished.dir / "iter2/metrics.json").unlink()
+    assert read(artifacts(finished), "manifest")["created_at"].startswith("2027")
+
+
+def test_a_summary_that_breaks_its_schema_is_refused() -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        validate(
+            "analysis", {"schema_version": 1, "tag": "x", "results": {"a": "1"}, "history": []}
+        )
+
+
+# --- knowledge base ---------------------------------------------------------------------------
+
+
+def test_knowledge_base(finished: FakeRun) -> None:
+    artifacts(finished)
+    root = finished.workspace / "knowledge_base"
+    for topic in knowledge.TOPICS:
+        assert (root / topic).is_file()
+    decisions = (root / "decisions/decisions.md").read_text()
+    assert decisions.count("<!-- begin") == 3
+    assert "The loop stops: max_iterations." in decisions
+    assert "39 / 39" in (root / "methodology_traces/evaluation.md").read_text()
+    assert "kpi/testing_set.csv" in (root / "data/datasets.md").read_text()
+
+
+def test_sections_are_replaced_and_others_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    knowledge.upsert_section(path, "run/iter1", r"old \1 text", "Title")
+    knowledge.upsert_section(path, "run/iter10", "other", "Title")
+    path.write_text(path.read_text() + "\nA person's note.\n")
+    knowledge.upsert_section(path, "run/iter1", r"new \g<0> text", "Title")
+    text = path.read_text()
+    assert "old" not in text and r"new \g<0> text" in text
+    assert "other" in text and text.endswith("A person's note.\n")
+    assert text.count("# Title") == 1
+
+
+def test_the_failed_run_records_its_stop(built: dict[str, FakeRun]) -> None:
+    run = built["failed"]
+    (run.dir / "iter1").mkdir(exist_ok=True)
+    (run.dir / "iter1/note.txt").write_text("begun")
+    artifacts(run)
+    assert "leakage" in (run.workspace / "knowledge_base/decisions/decisions.md").read_text()
+
+
+# --- provenance -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("x --config NGC_API_KEY=abc", "x --config NGC_API_KEY=***"),
+        ("x --hf-token abc --cores 2", "x --hf-token *** --cores 2"),
+        ("x --config top_k_per_target=5", "x --config top_k_per_target=5"),
+    ],
+)
+def test_credentials_are_taken_out(command: str, kept: str) -> None:
+    assert without_credentials(command) == kept
+
+
+def test_git_state_without_git(tmp_path: Path) -> None:
+    assert git_state(tmp_path / "absent") == {"commit": None, "branch": None, "is_dirty": None}

@@ -1,0 +1,119 @@
+"""The search against brute force in float64; ties, duplicates, zero vectors, any order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deft import mining
+from deft.embedding import normalise
+
+
+def brute_force(targets, sources, k):
+    index, cosine = [], []
+    for t in targets.astype(np.float64):
+        scores = []
+        for s in sources.astype(np.float64):
+            length = np.linalg.norm(t) * np.linalg.norm(s)
+            scores.append(round(float(t @ s) / length, 6) if length else 0.0)
+        order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
+        index.append(order)
+        cosine.append([scores[i] for i in order])
+    return np.array(index), np.array(cosine)
+
+
+@given(
+    st.integers(0, 2**31),
+    st.integers(1, 6),
+    st.integers(1, 40),
+    st.integers(1, 8),
+    st.integers(1, 7),
+)
+@settings(max_examples=150, deadline=None)
+def test_top_k_equals_brute_force_with_duplicates_and_zeros(seed, m, n, d, k):
+    rng = np.random.default_rng(seed)
+    # Few distinct values make many exact ties and duplicates.
+    targets = normalise(rng.integers(-1, 2, (m, d)))
+    sources = normalise(rng.integers(-1, 2, (n, d)))
+    index, cosine = mining.top_k(targets, sources, k)
+    want_index, want_cosine = brute_force(targets, sources, min(k, n))
+    np.testing.assert_allclose(cosine, want_cosine, atol=1.01e-6)
+    np.testing.assert_array_equal(index, want_index)
+
+
+def test_top_k_does_not_depend_on_the_block_size(monkeypatch):
+    rng = np.random.default_rng(1)
+    targets, sources = normalise(rng.normal(size=(5, 16))), normalise(rng.normal(size=(900, 16)))
+    whole = mining.top_k(targets, sources, 7)
+    for memory_mb in (0, 0.001, 0.01):
+        blocks = mining.top_k(targets, sources, 7, memory_mb=memory_mb)
+        np.testing.assert_array_equal(whole[0], blocks[0])
+        np.testing.assert_array_equal(whole[1], blocks[1])
+
+
+def test_no_source_gives_no_neighbour():
+    index, cosine = mining.top_k(np.ones((2, 3), np.float32), np.ones((0, 3), np.float32), 5)
+    assert index.shape == cosine.shape == (2, 0)
+
+
+def frames(seed=0, n=30, lights=("A", "B")):
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"filepath": f"/p/{i:03d}_{light}.png", "label": "PASS" if i % 3 else "bridge",
+         "light": light, "provenance": "real" if i % 2 else "sdg", "input_path": "p",
+         "golden_path": "g", "object_name": f"{i:03d}"}
+        for light in lights
+        for i in range(n)
+    ]  # fmt: skip
+    pool = pd.DataFrame(rows)
+    return pool, normalise(rng.normal(size=(len(pool), 8)))
+
+
+def test_pairs_stay_within_a_light_and_do_not_depend_on_row_order():
+    pool, vectors = frames()
+    targets = pool.iloc[[3, 40]].reset_index(drop=True).assign(filepath=["/t/a", "/t/b"])
+    pairs = mining.knn_pairs(targets, vectors[[3, 40]], pool, vectors, k=4)
+    assert set(pairs.loc[pairs["target"] == "/t/a", "light"]) == {"A"}
+    assert pairs["source"].str.contains("_A").sum() == 4
+    order = np.random.default_rng(5).permutation(len(pool))
+    shuffled = pool.iloc[order].reset_index(drop=True)
+    again = mining.knn_pairs(targets, vectors[[3, 40]], shuffled, vectors[order], k=4)
+    pd.testing.assert_frame_equal(pairs, again)
+
+
+def test_counts_close_candidates_are_kept_or_rejected():
+    pool, vectors = frames()
+    targets = pool.iloc[:4].reset_index(drop=True)
+    pairs = mining.knn_pairs(targets, vectors[:4], pool, vectors, k=5)
+    chosen = mining.select_nearest(pairs, pool, 0.9)
+    assert chosen.candidate_count == pairs["source"].nunique()
+    assert chosen.kept_count + chosen.rejected_count == chosen.candidate_count
+    assert set(targets["filepath"]) <= set(chosen.rows["filepath"])  # a row is nearest to itself
+    assert len(mining.select_nearest(pairs, pool, -1.0).rows) == chosen.candidate_count
+
+
+def test_random_arm_takes_that_many_new_parts_with_all_their_lights():
+    pool, _ = frames()
+    taken = {mining.part_keys(pool)[0]}
+    chosen = mining.select_random(pool, 6, taken, seed=3)
+    assert len(set(mining.part_keys(chosen.rows))) == 6
+    assert not taken & set(mining.part_keys(chosen.rows))
+    assert len(chosen.rows) == 12
+    again = mining.select_random(pool.sample(frac=1, random_state=1), 6, taken, seed=3)
+    assert set(again.rows["filepath"]) == set(chosen.rows["filepath"])
+    other = mining.select_random(pool, 6, taken, seed=4)
+    assert set(other.rows["filepath"]) != set(chosen.rows["filepath"])
+
+
+def test_warnings_name_uncovered_labels_and_a_fallen_yield():
+    assert "'shift'" in mining.coverage_warnings({"shift", "PASS"}, {"PASS"})[0]
+    assert mining.yield_warning(4, 10) and not mining.yield_warning(5, 10)
+    assert not mining.yield_warning(0, None)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((1, 4)), np.full((1, 4), 1e-30)])
+def test_tiny_and_zero_vectors_do_not_break_normalising(bad):
+    assert np.isfinite(normalise(bad)).all()

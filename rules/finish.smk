@@ -24,7 +24,7 @@ rule phase_report:
         "{wildcards.phase}: report"
     shell:
         'python "$DEFT_HOME/scripts/report.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --summary {output.summary:q} --log {log:q}"
+        " --phase {wildcards.phase} --log {log:q}"
 
 
 rule finish:

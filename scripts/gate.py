@@ -6,6 +6,7 @@ import time
 
 from deft.preflight.approval import gate
 from deft.preflight.cli import PHASE, STAGE, parse, recorded, say
+from deft.preflight.start import record_start
 from deft.stage import main, status_line
 from deft.state import log_stage, read_log
 
@@ -19,6 +20,7 @@ def body() -> int:
         return f"approved by {passed['approved_by']}, digest {passed['digest'][:16]}"
 
     summary = recorded(request, work)
+    record_start(*request[:3])
     duration = time.monotonic() - started
     done = [e["summary"] for e in read_log(request.run_dir) if e["stage"] == STAGE]
     if summary not in done[-1:]:

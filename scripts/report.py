@@ -1,33 +1,31 @@
 """Render the HTML report of a run from its files (and, with --phase, that phase's own page)."""
 
-from __future__ import annotations
-
-import argparse
 import sys
-from pathlib import Path
 
+from deft.artifacts import record_knowledge
+from deft.cli import launch, parser
 from deft.report import build_results, render_phase_report, render_report
 from deft.report.check import check_html
+from deft.summaries import write_summary
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Render, check every number against its key, print where the report lies."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run-dir", type=Path, required=True, help="results/run_<TS>")
-    parser.add_argument("--workspace", type=Path, default=Path.cwd())
-    parser.add_argument("--phase", help="also write <phase>/report.html, e.g. iter1")
-    given = parser.parse_args(arguments)
-    written = [render_report(given.run_dir, given.workspace)]
-    if given.phase:
-        written.append(render_phase_report(given.run_dir, given.workspace, given.phase))
-    results = build_results(given.run_dir, given.workspace)
-    problems = [f"{path}: {text}" for path in written for text in check_html(path, results)]
+def body(args, run):
+    """Render, check every number against its key, say where the report lies."""
+    pages = [render_report(run.dir, args.workspace)]
+    if args.phase:
+        pages.append(render_phase_report(run.dir, args.workspace, args.phase))
+        write_summary(run.dir, args.phase)
+        record_knowledge(run.dir, args.workspace)
+    results = build_results(run.dir, args.workspace)
+    problems = [f"{page}: {text}" for page in pages for text in check_html(page, results)]
     for problem in problems:
         print(f"report check: {problem}", file=sys.stderr)
-    for path in written:
-        print(f"report: {path}")
+    for page in pages:
+        print(f"report: {page}")
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options = parser(__doc__, phase=False)
+    options.add_argument("--phase", help="also write this phase's page and summary, e.g. iter1")
+    launch(options.parse_args(), body)

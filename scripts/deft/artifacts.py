@@ -95,6 +95,12 @@ def write_artifacts(
     return folder
 
 
+def record_knowledge(run_dir: str | Path, workspace: str | Path) -> Path:
+    """Write the knowledge base as far as the run has come; the end writes it once more."""
+    files = load_run(run_dir, workspace)
+    return write_knowledge(files, collect_results(files), data_entries(files))
+
+
 def _write(name: str, content: dict[str, Any], folder: Path) -> None:
     validate(name, content)
     write_json_atomic(folder / f"{name}.json", content)

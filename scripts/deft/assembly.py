@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deft.errors import HardStop
@@ -68,7 +69,8 @@ def assemble(
     for key in part_keys(mined):
         fresh.append(key not in seen)
         seen.add(key)
-    new = mined[fresh]
+    # An empty list would select columns, not rows.
+    new = mined[np.array(fresh, dtype=bool)]
     extra = [c for c in previous.columns if c not in COLUMNS]
     table = pd.concat([previous, new.reindex(columns=previous.columns, fill_value="")])
     table = table.reset_index(drop=True)[[*COLUMNS, *extra]]
@@ -80,7 +82,7 @@ def assemble(
                 {
                     "row": range(len(previous), len(table)),
                     "source": "mining_pool",
-                    "provenance": new["provenance"].to_numpy(),
+                    "provenance": new["provenance"].tolist(),
                     "iteration": iteration,
                 }
             ),

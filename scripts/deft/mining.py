@@ -142,7 +142,7 @@ def select_random(sources: pd.DataFrame, parts: int, taken: set[tuple[str, ...]]
     free = sorted({key for key in keys if key not in taken})
     rng = np.random.default_rng(seed)
     chosen = {free[i] for i in rng.permutation(len(free))[:parts]}
-    rows = order[[key in chosen for key in keys]]
+    rows = order[np.array([key in chosen for key in keys], dtype=bool)]
     return Selection(rows, len(rows), len(rows))
 
 

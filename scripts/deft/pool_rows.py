@@ -6,8 +6,6 @@ the pool's folder (their golden pictures to the KPI image root).
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import pandas as pd
@@ -68,11 +66,7 @@ def read_pool(workspace: str | Path, prefix_bytes: int | None = None) -> pd.Data
             file=path,
             fix=f"put production samples under {layout.POOL_DIR}/ and list them in mining_pool.csv",
         )
-    table = read_table(path)
-    if prefix_bytes is not None:
-        head = path.read_bytes()[:prefix_bytes].decode("utf-8-sig", errors="ignore")
-        lines = [row for row in csv.reader(io.StringIO(head)) if row]
-        table = table.iloc[: len(lines) - 1]
+    table = read_table(path, first_bytes=prefix_bytes)
     if table.empty:
         raise HardStop(
             "pool_empty",

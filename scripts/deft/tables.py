@@ -36,8 +36,10 @@ PASS = "PASS"
 FIRST_ROW_LINE = 2  # the header is line 1
 
 
-def read_table(path: str | Path, *, check_labels: bool = True) -> pd.DataFrame:
-    """Read a ChangeNet table as text.
+def read_table(
+    path: str | Path, *, check_labels: bool = True, first_bytes: int | None = None
+) -> pd.DataFrame:
+    """Read a ChangeNet table as text, or only its first ``first_bytes`` bytes (whole rows).
 
     Returns a frame of strings (empty cells are ``""``) with the columns as found; its index is
     0, 1, 2, … so that ``line_of(i)`` names the line in the file.
@@ -51,7 +53,7 @@ def read_table(path: str | Path, *, check_labels: bool = True) -> pd.DataFrame:
     if not path.is_file():
         raise HardStop("missing_input", "the table does not exist", file=path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes()[:first_bytes].decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise HardStop(
             "csv_invalid", f"the table is not UTF-8 ({error})", file=path, fix="save it as UTF-8"

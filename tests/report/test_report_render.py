@@ -6,12 +6,14 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_run
 import pandas as pd
 import pytest
 from fake_run import TS, FakeRun
 
+from deft.layout import Run
 from deft.report import build_results, render_phase_report, render_report
 from deft.report.check import check_html
 
@@ -120,6 +122,7 @@ def test_the_exhausted_pool_is_told(built: dict[str, FakeRun]) -> None:
     text = visible(html_of(built["exhausted"]))
     assert "Mining found no row" in text
     assert "mining found no new row" in text  # in the table line of the lap
+    assert "IN PROGRESS" not in text
 
 
 @pytest.mark.usefixtures("unsaved_charts")
@@ -268,7 +271,8 @@ def test_between_equal_phases_the_earlier_is_best(finished: FakeRun) -> None:
 def test_command(finished: FakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     import report
 
-    given = ["--run-dir", str(finished.dir), "--workspace", str(finished.workspace)]
-    assert report.main([*given, "--phase", "iter1"]) == 0
+    given = SimpleNamespace(workspace=finished.workspace, phase="iter1")
+    assert report.body(given, Run(finished.workspace, finished.dir.name)) == 0
     assert "DEFT_Loop_Report.html" in capsys.readouterr().out
     assert (finished.dir / "iter1/report.html").is_file()
+    assert (finished.dir / "iter1_summary.md").is_file()

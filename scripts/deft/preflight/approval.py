@@ -8,6 +8,8 @@ from typing import Any
 
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
+from deft.layout import DEFECT_SPEC, PREGEN_DIR
+from deft.pool import check_pregen_unchanged
 from deft.preflight import digest
 from deft.preflight.run import APPROVAL_FILE, CHECKS_FILE, SUMMARY_FILE, run_preflight
 from deft.state import STATE_FILE, read_state, update_state, utc_now
@@ -31,6 +33,7 @@ def gate(
     """
     run_dir = Path(run_dir)
     matter, approval = digest.current(workspace, run_dir, config), read_approval(run_dir)
+    refuse_mutated_pregen(Path(workspace), run_dir, approval, matter)
     now = digest.digest_of(matter)
     printed = False
     if not checked(run_dir, now):
@@ -51,6 +54,20 @@ def gate(
     write_json_atomic(run_dir / GATE_FILE, passed)
     forget_stop(run_dir)
     return passed
+
+
+def refuse_mutated_pregen(
+    workspace: Path, run_dir: Path, approval: dict[str, Any] | None, matter: dict[str, Any]
+) -> None:
+    """Raise ``pregen_mutated`` when a run that has staged its pool finds other pairs.
+
+    No approval can mend that: the pool's copies and embeddings belong to the earlier pairs.
+    """
+    manifest = run_dir / "synth_pool" / "manifest.json"
+    approved = (approval or {}).get("inputs", {}).get("inputs", {})
+    names = (PREGEN_DIR, DEFECT_SPEC)
+    if manifest.is_file() and any(approved.get(n) != matter["inputs"].get(n) for n in names):
+        check_pregen_unchanged(workspace, read_json(manifest), manifest)
 
 
 def approve(

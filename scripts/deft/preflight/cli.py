@@ -76,6 +76,8 @@ def recorded(request: Request, work: Callable[[], str]) -> str:
 
 
 def _record_current(request: Request) -> None:
-    # From here on a command without a run's name means this run.
-    if request.workspace.is_dir():
+    # From here on a command without a run's name means this run; a run that the user names
+    # for one command stays what it is, a guest.
+    known = (request.workspace / CURRENT_RUN).is_file()
+    if request.workspace.is_dir() and (request.config["run"] == "new" or not known):
         write_text_atomic(request.workspace / CURRENT_RUN, request.run_dir.name + "\n")

@@ -33,6 +33,7 @@ CSS_COLOURS = {
     EXTRA: "var(--extra)",
 }
 BINS = 40
+NARROW_SCORES = 0.3  # scores closer together than this are drawn on their own range
 CURVE_POINTS = 300
 MIN_LINEAR_PCT = 0.1  # below this FAR the log axis turns linear
 LOWEST_RECALL_PCT = 50
@@ -145,7 +146,7 @@ def score_distribution(scores: pd.DataFrame, threshold: float | None, name: str)
         bad = scores["label"].map(is_ng).to_numpy(dtype=bool)
         low, high = float(values.min()), float(values.max())
         probability = low >= 0 and high <= 1
-        if probability:
+        if probability and high - low > NARROW_SCORES:
             low, high = 0.0, 1.0
         edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
         axes.hist(values[~bad], bins=edges, color=GOOD, alpha=0.75, label="PASS (good parts)")

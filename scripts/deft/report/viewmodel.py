@@ -142,7 +142,9 @@ def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
     return {
         "name": phase.name,
         "evaluated": phase.far_pct is not None,
-        "status": status(met, f"{phase.name}.gap_pp", running=phase.far_pct is None),
+        "status": status(met, f"{phase.name}.gap_pp", running=phase.far_pct is None)
+        if files.running or phase.far_pct is not None
+        else None,
         "notes": phase_notes(files, phase, met),
         "chosen": phase.chosen if phase.metrics else None,
         "weights": Path(str(weights.get("path", ""))).name or None,

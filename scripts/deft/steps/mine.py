@@ -75,7 +75,7 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
     survivors = selection.rows.drop_duplicates(["input_path", "object_name"]).reset_index(drop=True)
     survivors = survivors[[*COLUMNS, "provenance"]]
     warnings += _leakage(context, survivors, out, options)
-    fresh = [key not in taken for key in mining.part_keys(survivors)]
+    fresh = np.array([key not in taken for key in mining.part_keys(survivors)], dtype=bool)
     facts = {
         **{k: v for k, v in asdict(options).items() if k in ("strategy", "top_k", "seed")},
         "encoder": source_meta,

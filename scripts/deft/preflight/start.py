@@ -1,0 +1,66 @@
+"""What the state says of a run that passed the gate: its target, tables, settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from deft import layout
+from deft.changenet.spec import load_spec
+from deft.config import epochs
+from deft.hardware import gpus
+from deft.kpi_target import parse_kpi
+from deft.state import update_state
+
+
+def record_start(workspace: str | Path, run_dir: str | Path, config: dict[str, Any]) -> None:
+    """Write the run-level fields of ``deft_state.json``; what is there already survives."""
+    root = Path(os.path.abspath(workspace))
+    facts = start_facts(root, Path(os.path.abspath(run_dir)), config)
+
+    def change(state: dict[str, Any]) -> None:
+        settings = {**state.get("config", {}), **facts.pop("config")}
+        state.update(facts, config=settings, status="running")
+        state.setdefault("current_iteration", 0)
+
+    update_state(run_dir, change)
+
+
+def start_facts(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the run-level fields as the contract lists them. Paths are absolute."""
+    spec = load_spec(root / layout.SPEC)
+    pregen = {
+        "sub_skill": None,
+        "mode": "pregen_ingest",
+        "pregen_dir": str(root / layout.PREGEN_DIR),
+        "reconstructed_image_dir": str(root / layout.PREGEN_NG),
+        "original_image_dir": str(root / layout.PREGEN_OK),
+        "defect_spec": str(root / layout.DEFECT_SPEC)
+        if (root / layout.DEFECT_SPEC).is_file()
+        else None,
+    }
+    return {
+        "kpi_target": parse_kpi(config["kpi"]).as_dict(),
+        "results_dir": str(run_dir),
+        "max_iterations": config["max_iterations"],
+        "config": {
+            "specs_file": str(root / layout.SPEC),
+            "training_csv": str(root / layout.BASE_TABLE),
+            "validation_csv": str(root / layout.VALIDATION_TABLE),
+            "kpi_test_csv": str(root / layout.KPI_TABLE),
+            "images_dir": str(layout.image_root(root)),
+            "backbone_weight_dir": str(root / layout.BACKBONE_DIR),
+            "train_container": None if config["engine"] == "native" else config["engine"],
+            "num_gpus": len(gpus()),
+            "batch_size": spec.dataset.classify.batch_size,
+            "num_epochs": epochs(config, spec.train.num_epochs)[0],
+            "anomalygen": pregen,
+            "pregen": True,
+            "mining_filter": {
+                "top_k_per_target": config["top_k_per_target"],
+                "metric": "cosine",
+                "min_similarity": config["min_similarity"],
+            },
+        },
+    }

@@ -1,0 +1,83 @@
+"""The shipped configuration, its schema, and the wording of mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from deft import config
+from deft.errors import HardStop
+from deft.kpi import parse_kpi
+
+ROOT = Path(__file__).parents[1]
+
+
+def shipped(name):
+    return yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
+
+
+def test_schema_is_a_schema_and_every_key_says_what_it_is():
+    jsonschema.Draft202012Validator.check_schema(config.schema())
+    for key, rule in config.schema()["properties"].items():
+        assert rule["description"], key
+
+
+def test_config_yaml_holds_every_key_with_the_schemas_default():
+    assert shipped("config.yaml") == config.defaults()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_shipped_configuration_is_valid(path):
+    if path.name == "config.schema.yaml":
+        pytest.skip("the schema itself")
+    resolved = config.resolve(yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert parse_kpi(resolved["kpi"]).min_recall == 1.0
+    # Only the demo may run without a person reading the summary.
+    assert resolved["approve"] == (path.name == "demo.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"max_iteration": 3}, "did you mean 'max_iterations'"),
+        ({"max_iterations": -1}, "max_iterations"),
+        ({"max_iterations": "three"}, "max_iterations"),
+        ({"min_similarity": 1.5}, "min_similarity"),
+        ({"mining": "best"}, "mining"),
+        ({"run": "20240101_120000"}, "run"),
+        ({"automl_policy": "on"}, "automl_policy"),
+        ({"deeppcb": {"rooot": "x"}}, "deeppcb"),
+    ],
+)
+def test_mistakes_are_one_clear_stop(given, words):
+    with pytest.raises(HardStop) as stop:
+        config.resolve(given)
+    assert stop.value.code == "config_invalid" and words in str(stop.value)
+
+
+def test_sources_tell_the_users_values_from_defaults():
+    resolved = config.resolve({"max_iterations": 3, "seed": 5})
+    found = config.sources(resolved, {"max_iterations"})
+    assert (found["max_iterations"], found["seed"], found["kpi"]) == ("user", "user", "default")
+
+
+def test_epochs_come_from_the_user_then_the_spec_then_twenty():
+    assert config.epochs({"training_epochs": 7}, 30) == (7, "user")
+    assert config.epochs({"training_epochs": None}, 30) == (30, "spec")
+    assert config.epochs({"training_epochs": None}, None) == (20, "default")
+
+
+def test_environment_files_name_the_pins_of_the_one_list():
+    pins = {
+        line.split("==")[0]: line.strip()
+        for line in (ROOT / "envs" / "requirements.txt").read_text().splitlines()
+        if "==" in line
+    }
+    for path in (ROOT / "envs").glob("*.yaml"):
+        listed = yaml.safe_load(path.read_text())["dependencies"][-1]["pip"]
+        assert listed, path
+        for line in listed:
+            assert pins[line.split("==")[0]] == line, f"{path.name}: {line}"

@@ -58,6 +58,7 @@ rule all:
 
 onstart:
     claim_run()
+    pass_gate_again()
 
 
 onsuccess:

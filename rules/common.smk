@@ -5,7 +5,6 @@ Nothing here imports torch or pandas: the file is parsed again in every cluster 
 
 import atexit
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from deft.errors import HardStop
 from deft.files import sha256_file
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
+from deft.session import hand_down, inherited
 
 
 def stop_parsing(error):
@@ -33,8 +33,8 @@ def is_main_process():
 
 def resolve_workspace():
     """Absolute workspace. Jobs inherit it, since they start inside the workspace themselves."""
-    if not is_main_process() and os.environ.get("DEFT_WORKSPACE"):
-        return Path(os.environ["DEFT_WORKSPACE"])
+    if not is_main_process() and inherited("DEFT_WORKSPACE"):
+        return Path(inherited("DEFT_WORKSPACE"))
     path = Path(config["workspace"]).expanduser()
     making = {"demo_workspace", "import_deeppcb"} & set(sys.argv)
     if not path.is_dir() and not making:
@@ -52,8 +52,8 @@ def resolve_run():
 
     Only the start of a new run reads the clock; `preflight` records the name.
     """
-    if not is_main_process() and os.environ.get("DEFT_RUN"):
-        return os.environ["DEFT_RUN"]
+    if not is_main_process() and inherited("DEFT_RUN"):
+        return inherited("DEFT_RUN")
     if config["run"] not in (None, "new"):
         return config["run"]
     current = WORKSPACE / layout.CURRENT_RUN
@@ -70,15 +70,13 @@ try:
 except HardStop as error:
     stop_parsing(error)
 RUN = resolve_run()
-os.environ["DEFT_HOME"] = workflow.basedir
-os.environ["DEFT_WORKSPACE"] = str(WORKSPACE)
-os.environ["DEFT_RUN"] = RUN
-# The pre-flight reads the whole configuration; as a parameter it would rerun the gate for nothing.
-os.environ["DEFT_CONFIG"] = json.dumps(config, sort_keys=True)
-os.environ["DEFT_USER_KEYS"] = " ".join(NAMED_BY_USER)
-os.environ["DEFT_LAST_STOP"] = str(WORKSPACE / ".snakemake" / "deft_last_stop.txt")
-# The interpreter that runs Snakemake runs the scripts too, unless an environment replaces it.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+hand_down(
+    home=workflow.basedir,
+    workspace=WORKSPACE,
+    run=RUN,
+    config=config,
+    user_keys=NAMED_BY_USER,
+)
 
 GATE = "results/run_{ts}/preflight/gate.json"
 GPU = 1 if config["device"] == "cuda" else 0
@@ -154,10 +152,36 @@ def digest(*names):
     return "-".join(_digests[name][:16] for name in names)
 
 
-def gate_matter(wildcards):
-    """Digest of all that an approval covers."""
-    run_dir = WORKSPACE / "results" / f"run_{wildcards.ts}"
-    return approval_digest.digest_of(approval_digest.current(WORKSPACE, run_dir, config))
+def void_gates():
+    """Gates that jobs of this command rely on and whose approval no longer fits, by run folder.
+
+    A gate that is made once and checked here, not a job with changing parameters: Snakemake looks
+    at no job behind a job that must run, and would overlook what else has changed.
+    """
+    found = {}
+    for name in sorted({f for job in workflow.dag.needrun_jobs() for f in job.input}):
+        path = WORKSPACE / name
+        if name.endswith("preflight/gate.json") and path.is_file():
+            run_dir = path.parent.parent
+            changes = approval_digest.changes_since_gate(WORKSPACE, run_dir, config)
+            if changes:
+                found[run_dir] = changes
+    return found
+
+
+def pass_gate_again():
+    """Before the first job: an approval of these inputs and parameters, or the gate's own stop."""
+    for run_dir, changes in void_gates().items():
+        print(f"{run_dir.name}: changed since the approval: {'; '.join(changes)}", file=sys.stderr)
+        log = f"results/{run_dir.name}/logs/gate.log"
+        try:
+            shell(
+                'python "$DEFT_HOME/scripts/gate.py" --workspace . '
+                "--run-dir results/{run_dir.name} --log {log:q}"
+            )
+        except Exception:
+            shell(close_command())
+            sys.exit(1)
 
 
 def encoder_inputs(wildcards):
@@ -165,6 +189,37 @@ def encoder_inputs(wildcards):
     if config["encoder"] == "changenet":
         return f"results/run_{wildcards.ts}/baseline/metrics.json"
     return []
+
+
+def train_inputs(wildcards):
+    """Tables and first weights of a training; the baseline needs the gate alone."""
+    if wildcards.phase == layout.BASELINE:
+        return {}
+    root = f"results/run_{wildcards.ts}"
+    before = layout.previous_phase(wildcards.phase)
+    return {
+        "validated": f"{root}/{wildcards.phase}/dataset/validation.json",
+        "previous": f"{root}/{before}/metrics.json",
+    }
+
+
+def base_tables(wildcards):
+    """Digest of the base tables: training and validation, or validation alone after the baseline."""
+    if wildcards.phase == layout.BASELINE:
+        return digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
+    return digest(layout.SPEC, layout.VALIDATION_TABLE)
+
+
+def decision_inputs(wildcards):
+    """Metrics of all phases so far, or what mining found beside the last word on the KPI."""
+    root = f"results/run_{wildcards.ts}"
+    if wildcards.question == "kpi":
+        return [f"{root}/{phase}/metrics.json" for phase in phases_upto(wildcards.phase)]
+    before = layout.previous_phase(wildcards.phase)
+    return [
+        f"{root}/{wildcards.phase}/mining_filter/mining.json",
+        f"{root}/{before}/decide/kpi.json",
+    ]
 
 
 def read_decision(wildcards_ts, phase, question):
@@ -228,15 +283,18 @@ def close_command():
 
 
 def announce_plan():
-    """A dry run sees no further than the next decision; say so."""
+    """A dry run sees no further than the next decision; say so, and what voided the approval."""
     if not workflow.dryrun:
         return
+    last = layout.phase_name(max(1, config["max_iterations"]))
     print(
         "\nThis is the plan up to the next stop decision; more laps may follow (at most "
         f"{config['max_iterations']}).\nThe whole chain to a lap: "
-        f"snakemake -n {run_file('iter' + str(max(1, config['max_iterations'])))}/train/weights.json",
+        f"snakemake -n {run_file(f'{last}/train/weights.json')}",
         file=sys.stderr,
     )
+    for run_dir, changes in void_gates().items():
+        print(f"changed since the approval of {run_dir.name}: {'; '.join(changes)}", file=sys.stderr)
 
 
 if is_main_process():

@@ -5,25 +5,6 @@ Needs: tables, the spec, weights of the phase before. Makes: `train/`, `inferenc
 """
 
 
-def train_inputs(wildcards):
-    """Tables and first weights of a training; the baseline needs the gate alone."""
-    if wildcards.phase == layout.BASELINE:
-        return {}
-    root = f"results/run_{wildcards.ts}"
-    before = layout.previous_phase(wildcards.phase)
-    return {
-        "validated": f"{root}/{wildcards.phase}/dataset/validation.json",
-        "previous": f"{root}/{before}/metrics.json",
-    }
-
-
-def base_tables(wildcards):
-    """Digest of the base tables: training and validation, or validation alone after the baseline."""
-    if wildcards.phase == layout.BASELINE:
-        return digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
-    return digest(layout.SPEC, layout.VALIDATION_TABLE)
-
-
 rule train:
     input:
         unpack(train_inputs),

@@ -46,18 +46,6 @@ rule evaluate:
         " --max-iterations {params.laps} --log {log:q}"
 
 
-def decision_inputs(wildcards):
-    """Metrics of all phases so far, or what mining found beside the last word on the KPI."""
-    root = f"results/run_{wildcards.ts}"
-    if wildcards.question == "kpi":
-        return [f"{root}/{phase}/metrics.json" for phase in phases_upto(wildcards.phase)]
-    before = layout.previous_phase(wildcards.phase)
-    return [
-        f"{root}/{wildcards.phase}/mining_filter/mining.json",
-        f"{root}/{before}/decide/kpi.json",
-    ]
-
-
 checkpoint decide:
     input:
         decision_inputs,

@@ -1,7 +1,8 @@
 """Every check, one summary, one approval.
 
 Needs: the workspace. Makes: `preflight/` of the run. `gate` lets the loop pass only with a valid
-approval of exactly these inputs and parameters.
+approval of exactly these inputs and parameters; a later command that finds others passes it again
+before its first job (`pass_gate_again`).
 """
 
 
@@ -41,8 +42,6 @@ rule gate:
     retries: 0
     conda:
         "../envs/torch.yaml"
-    params:
-        matter=gate_matter,
     message:
         "gate: pre-flight and approval"
     shell:

@@ -188,9 +188,7 @@ def test_a_kind_cannot_have_a_foreign_defect():
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    seed=st.integers(0, 2**31), scale=st.floats(0.05, 1.5), name=st.sampled_from(sorted(ROLES))
-)
+@given(seed=st.integers(0, 2**31), scale=st.floats(0.05, 1.5), name=st.sampled_from(sorted(ROLES)))
 def test_plans_keep_their_counts_and_never_use_a_part_twice(seed, scale, name):
     role = ROLES[name]
     samples = plan_role(seed, role, scale)

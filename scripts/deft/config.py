@@ -40,11 +40,28 @@ def defaults() -> dict[str, Any]:
 
 def resolve(given: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration with defaults filled in, or stop with ``config_invalid``."""
+    given = {key: from_words(key, value) for key, value in given.items()}
     validate(given)
     out = defaults()
     for key, value in given.items():
         out[key] = {**out[key], **value} if key in GROUPS and isinstance(value, dict) else value
     return out
+
+
+def from_words(key: str, value: Any) -> Any:
+    """Return the YAML meaning of ``true``, ``false`` and ``null`` where the key's type wants it.
+
+    Snakemake hands ``--config approve=true`` on as text; only ``True`` becomes a boolean there.
+    """
+    if not isinstance(value, str):
+        return value
+    kind = schema()["properties"].get(key, {}).get("type", [])
+    kinds = [kind] if isinstance(kind, str) else kind
+    if "boolean" in kinds and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if "null" in kinds and value.lower() in ("null", "none", "~"):
+        return None
+    return value
 
 
 def validate(given: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ is; one that the same request began and did not finish is made again over itself
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,40 @@ def with_values(template: str, values: Mapping[str, str]) -> str:
         if found != 1:
             raise ValueError(f"the template has {found} lines {key!r} with a value, expected 1")
     return template
+
+
+def read_group(text: str | None, group: str, known: Sequence[str]) -> dict[str, Any]:
+    """Return a settings group given as JSON text or as the name of a JSON file (``{}`` for none).
+
+    Raises HardStop ``config_invalid`` for text that is no JSON object or for an unknown key.
+    """
+    if not text:
+        return {}
+    try:
+        given = json.loads(text) if text.lstrip().startswith("{") else read_json(text)
+    except json.JSONDecodeError as error:
+        raise HardStop("config_invalid", f"the {group} settings are no JSON ({error})") from None
+    if not isinstance(given, dict):
+        raise HardStop("config_invalid", f"the {group} settings must be an object, found {given!r}")
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise HardStop(
+            "config_invalid",
+            f"unknown setting(s) in {group}: {', '.join(unknown)}",
+            fix=f"known: {', '.join(known)}",
+        )
+    return given
+
+
+def told(out: str | Path, counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Return what a maker prints: one line a table, or that nothing was to do."""
+    if not counts:
+        return f"{out}: already made by this request, nothing to do"
+    lines = []
+    for role, labels in counts.items():
+        shown = ", ".join(f"{label} {n}" for label, n in labels.items())
+        lines.append(f"{role:<11}{sum(labels.values()):>6} rows  {shown}")
+    return "\n".join(lines)
 
 
 def _record(

@@ -141,6 +141,12 @@ def test_divergence_is_no_new_weights(workspace, tmp_path, spec):
     assert not list(tmp_path.glob("out/*.pth"))
 
 
+def test_no_step_is_no_new_weights(spec, workspace, tmp_path):
+    with pytest.raises(HardStop, match="5 draws do not fill a batch of 6") as caught:
+        run(spec, workspace, tmp_path, draws_per_epoch=5)
+    assert caught.value.code == "no_new_checkpoint"
+
+
 @pytest.mark.parametrize("compat", [False, True])
 def test_euclidean_trains(euclidean, workspace, tmp_path, compat):
     result, _ = run(euclidean, workspace, tmp_path, upstream_compat=compat)

@@ -191,9 +191,11 @@ def training_weights(data: PairData) -> torch.Tensor:
     return sampling_weights(data.labels, data.spec.dataset.classify.fpratio_sampling)
 
 
-def draw_epoch(weights: torch.Tensor, generator: torch.Generator) -> np.ndarray:
-    """Draw as many rows as there are, with replacement."""
-    return torch.multinomial(weights, len(weights), True, generator=generator).numpy()
+def draw_epoch(
+    weights: torch.Tensor, generator: torch.Generator, draws: int | None = None
+) -> np.ndarray:
+    """Draw ``draws`` rows with replacement, by default as many as there are."""
+    return torch.multinomial(weights, draws or len(weights), True, generator=generator).numpy()
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:

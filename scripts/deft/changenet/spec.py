@@ -72,8 +72,11 @@ class Spec(SpecFields):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of every value; equal specs have equal digests whatever their layout."""
-        text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False)
+        """SHA-256 of every value that changes a result; where outputs go is none of them."""
+        values = self.to_dict()
+        values.pop("results_dir", None)
+        values.get("train", {}).pop("results_dir", None)
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def train(
     upstream_compat: bool = False,
     initial_weights: str | Path | None = None,
     phase: str | None = None,
+    draws_per_epoch: int | None = None,
     log: Log | None = None,
 ) -> dict[str, Any]:
     """Train as the spec says and return what ``weights.json`` holds.
@@ -64,6 +65,7 @@ def train(
     upstream_compat: TAO's broadcast contrastive loss and batch-wise validation loss.
     initial_weights: model file to start from (default: ``train.pretrained_model_path``).
     phase: named in ``weights.json``.
+    draws_per_epoch: samples drawn an epoch; None = as many as the table has rows.
     log: takes one line per epoch; without it a terminal shows a bar, a file plain lines.
 
     Raises
@@ -91,7 +93,9 @@ def train(
             "initial_weights": sha256_file(start) if start else None,
             "seed": seed,
             "upstream_compat": upstream_compat,
+            "draws_per_epoch": draws_per_epoch,
         }
+        run.draws = draws_per_epoch or len(data)
         run.loop(chances, seed, log)
     out_dir.mkdir(parents=True, exist_ok=True)
     dump_spec(spec, out_dir / "experiment.yaml")
@@ -141,6 +145,7 @@ class _Run:
         self.files: list[dict[str, Any]] = []
         self.step = 0
         self.batch_size = spec.dataset.classify.batch_size
+        self.draws = len(data)
 
     def loop(self, chances: torch.Tensor, seed: int, log: Log | None) -> None:
         """Train from the first unfinished epoch to the last."""
@@ -151,7 +156,7 @@ class _Run:
         try:
             for epoch in range(first, epochs):
                 began = time.monotonic()
-                order = draw_epoch(chances, epoch_generator(seed, epoch))
+                order = draw_epoch(chances, epoch_generator(seed, epoch), self.draws)
                 trained = self._epoch(epoch, order)
                 validated = self._validated(epoch)
                 self._save(epoch, validated)
@@ -206,7 +211,15 @@ class _Run:
             losses.append(loss.detach())
             scores.append(self.model.score(output.detach()))
             labels.append(batch.label)
-        mean = float(torch.stack(losses).double().mean()) if losses else math.nan
+        if not losses:
+            raise HardStop(
+                "no_new_checkpoint",
+                f"epoch {epoch} made no step: {len(order)} draws do not fill a batch of "
+                f"{self.batch_size}",
+                file=self.spec.source,
+                fix="lower dataset.classify.batch_size",
+            )
+        mean = float(torch.stack(losses).double().mean())
         if not math.isfinite(mean):
             raise HardStop(
                 "no_new_checkpoint",
@@ -267,7 +280,7 @@ class _Run:
 
     def _note(self, epoch: int, trained: dict, validated: dict | None, seconds: float) -> None:
         """Write curves and status, then the resume state: the epoch is finished."""
-        train, per_epoch = self.spec.train, len(self.data) // self.batch_size
+        train, per_epoch = self.spec.train, self.draws // self.batch_size
         at = {"epoch": epoch, "step": self.step}
         rate = learning_rate(self.spec, epoch)
         self.history.train.append({**at, "train_loss": trained["train_loss"], "lr": rate})

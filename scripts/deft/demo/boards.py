@@ -24,9 +24,9 @@ JPEG_QUALITY = 93
 class Board:
     """What all parts of one board share.
 
-    ``tint`` shifts the solder mask of this lot (RGB, added), ``gain`` and ``white`` are the camera's
-    exposure and white balance on the day, ``noise`` the sensor's in grey levels of 1, ``aged`` in
-    0 … 1 says how far the lot strays from the golden one (print, flux, dust).
+    ``tint`` shifts the solder mask of this lot (RGB, added), ``gain`` and ``white`` are the
+    camera's exposure and white balance on the day, ``noise`` the sensor's (sigma, full scale 1),
+    ``aged`` in 0 … 1 says how far the lot strays from the golden one (print, flux, dust).
     """
 
     name: str

@@ -41,10 +41,6 @@ class Canvas:
         scaled = (np.asarray(points, np.float64) + 1.0) * 0.5 * self.side - 0.5
         return np.round(scaled * (1 << SHIFT_BITS)).astype(np.int32)
 
-    def length(self, units: float) -> int:
-        """Return a length in whole pixels, at least one."""
-        return max(1, round(units * 0.5 * self.side))
-
     def mask(self, polygons: list[Points]) -> np.ndarray:
         """Return the union of polygons as a smooth (s, s) mask, 0 … 1."""
         drawn = np.zeros((self.side, self.side), np.uint8)

@@ -46,9 +46,7 @@ ROLES = {
     "validation": Role("validation", 2, 56, dict.fromkeys(SEEN, 12), aged=0.3),
     "kpi": Role("kpi", 3, 200, dict.fromkeys(DEFECTS, 12), aged=0.8, easiest=0.1),
     "pool": Role("pool", 4, 400, dict.fromkeys(DEFECTS, 40), aged=0.8),
-    "pregen": Role(
-        "pregen", 5, 0, {d: 12 if d in UNSEEN else 4 for d in DEFECTS}, aged=0.5
-    ),
+    "pregen": Role("pregen", 5, 0, {d: 12 if d in UNSEEN else 4 for d in DEFECTS}, aged=0.5),
 }
 
 
@@ -78,7 +76,10 @@ def plan_role(seed: int, role: Role, scale: float) -> list[Sample]:
     for index in range(boards):
         design = index % DESIGNS
         board = production_board(
-            f"B{role.number}{index:03d}", design, role.aged, np.random.default_rng([seed, 22, role.number, index])
+            f"B{role.number}{index:03d}",
+            design,
+            role.aged,
+            np.random.default_rng([seed, 22, role.number, index]),
         )
         slots += [(board, part, index, i) for i, part in enumerate(design_parts(seed, design))]
     free = [slots[i] for i in rng.permutation(len(slots))]

@@ -13,7 +13,8 @@ from deft import layout
 from deft.demo import boards, defects
 from deft.demo.canvas import LIGHTS, Canvas
 from deft.demo.catalogue import design_parts
-from deft.demo.parts import Part, Specimen, draw, pads_of
+from deft.demo.drawing import draw
+from deft.demo.parts import Part, Specimen, pads_of
 from deft.demo.plan import DESIGNS, ROLES, UNSEEN, Sample, plan_role
 from deft.errors import HardStop
 from deft.files import write_text_atomic
@@ -31,7 +32,7 @@ FOLDERS = {"base": "base", "validation": "validation", "kpi": "line"}
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw. ``size_px`` per light, ``lights`` 1 or 2, ``rows_scale`` relative to default."""
+    """What to draw: ``size_px`` a light, ``lights`` 1 or 2, ``rows_scale`` of the default size."""
 
     seed: int = 0
     size_px: int = 64
@@ -145,8 +146,7 @@ def picture(
     canvas = Canvas(size_px, boards.ground(board, rng))
     draw(canvas, part, specimen)
     return {
-        light: boards.photograph(canvas.shade(light), board, pose, size_px, rng)
-        for light in lights
+        light: boards.photograph(canvas.shade(light), board, pose, size_px, rng) for light in lights
     }
 
 

@@ -1,16 +1,15 @@
 """DeepPCB as a workspace of the loop (CONTRACTS §11).
 
-Roles go by group, and within a group by board picture: base groups give the training and validation
-tables, pool groups the mining pool and (from pictures kept out of it) the templates of the synthetic
-pairs, KPI groups the testing set. The same settings make the same bytes.
+Roles go by group, and within a group by board picture: base groups give the training and the
+validation table, pool groups the mining pool and (from pictures kept out of it) the templates of
+the synthetic pairs, KPI groups the testing set. The same settings make the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -21,6 +20,7 @@ from deft import layout
 from deft.errors import HardStop
 from deft.files import write_text_atomic
 from deft.importers.deeppcb_pairs import draw_defect
+from deft.importers.deeppcb_settings import Settings, choose, stream
 from deft.importers.deeppcb_source import (
     DEFECTS,
     LICENCE_NOTE,
@@ -29,7 +29,13 @@ from deft.importers.deeppcb_source import (
     read_boxes,
     read_pair,
 )
-from deft.importers.deeppcb_windows import RARE_MIN, Window, defect_windows, pass_windows, rare_share
+from deft.importers.deeppcb_windows import (
+    RARE_MIN,
+    Window,
+    defect_windows,
+    pass_windows,
+    rare_share,
+)
 from deft.tables import COLUMNS, PASS, image_name, write_table
 from deft.workspace_source import begin, finish, with_values
 
@@ -41,83 +47,6 @@ VALIDATION_EVERY = 4  # every fourth board picture of the base groups
 PAIRS_PER_DEFECT = 8
 PAIR_PICTURES = 4  # board pictures per pool group whose templates carry the synthetic pairs
 PAIR_TRIES = 400
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The ``deeppcb:`` group. ``None`` = the importer's choice; see :meth:`resolve`.
-
-    ``window`` side in pixels; ``base_rows`` rows of the training table, half of them PASS.
-    """
-
-    root: str | None = None
-    base_groups: list[str] | None = None
-    pool_groups: list[str] | None = None
-    kpi_groups: list[str] | None = None
-    window: int = 96
-    pass_per_image: int | None = None
-    images_per_group: int | None = None
-    base_rows: int | None = None
-    base_defects: list[str] | None = None
-    seed: int | None = None
-
-    def resolve(self, groups: Iterable[str]) -> Settings:
-        """Return settings without ``None`` (but ``images_per_group``), checked against the copy.
-
-        By default the first sixth of the groups is base, the last third KPI, the rest pool; the base
-        set knows open, short and mousebite only.
-
-        Raises
-        ------
-        HardStop ``config_invalid`` for an unknown group or defect, or a group with two roles.
-        """
-        known = sorted(groups)
-        base = max(1, len(known) // 6)
-        kpi = max(1, len(known) // 3)
-        full = replace(
-            self,
-            base_groups=_names(self.base_groups, known[:base]),
-            pool_groups=_names(self.pool_groups, known[base : len(known) - kpi]),
-            kpi_groups=_names(self.kpi_groups, known[len(known) - kpi :]),
-            pass_per_image=self.pass_per_image or 12,
-            base_rows=self.base_rows or 200,
-            base_defects=list(self.base_defects or DEFECTS[:3]),
-            seed=self.seed or 0,
-        )
-        full._check(known)
-        return full
-
-    def _check(self, known: list[str]) -> None:
-        roles = {k: getattr(self, k) for k in ("base_groups", "pool_groups", "kpi_groups")}
-        for key, names in roles.items():
-            unknown = sorted(set(names) - set(known))
-            if unknown:
-                raise HardStop(
-                    "config_invalid",
-                    f"deeppcb.{key} names {unknown}, which the copy does not have",
-                    fix=f"groups found: {', '.join(known)}",
-                )
-            if not names:
-                raise HardStop(
-                    "config_invalid",
-                    f"no group is left for deeppcb.{key}; the copy has {len(known)}",
-                    fix="three groups are the least: one per role",
-                )
-        every = [name for names in roles.values() for name in names]
-        twice = sorted({name for name in every if every.count(name) > 1})
-        if twice:
-            raise HardStop("config_invalid", f"DeepPCB group(s) {twice} have two roles")
-        wrong = sorted(set(self.base_defects) - set(DEFECTS))
-        if wrong:
-            raise HardStop(
-                "config_invalid",
-                f"deeppcb.base_defects names {wrong}",
-                fix=f"known: {', '.join(DEFECTS)}",
-            )
-        if self.window < 32 or self.base_rows < 4:
-            raise HardStop(
-                "config_invalid", "deeppcb.window is at least 32 and deeppcb.base_rows at least 4"
-            )
 
 
 @dataclass(frozen=True)
@@ -149,12 +78,12 @@ def import_deeppcb(
         return {}
 
     def chosen(names: list[str]) -> list[BoardPicture]:
-        return [p for name in names for p in _choose(groups[name], settings)]
+        return [p for name in names for p in choose(groups[name], settings)]
 
     base = chosen(settings.base_groups)
     pool, reserved = [], []
     for name in settings.pool_groups:
-        pictures = _choose(groups[name], settings)
+        pictures = choose(groups[name], settings)
         # Templates of the synthetic pairs come from pictures that no table uses.
         kept = min(PAIR_PICTURES, max(1, len(pictures) // 4))
         reserved += pictures[:kept]
@@ -206,26 +135,6 @@ def copy_digest(groups: dict[str, list[BoardPicture]]) -> str:
     return digest.hexdigest()
 
 
-def _names(given: list[str] | None, default: list[str]) -> list[str]:
-    if given is None:
-        return list(default)
-    return [name if name.startswith("group") else f"group{name}" for name in map(str, given)]
-
-
-def _stream(settings: Settings, *parts: object) -> np.random.Generator:
-    """Return a generator of its own for each purpose: one more group moves no other window."""
-    words = hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8]
-    return np.random.default_rng([settings.seed, int.from_bytes(words, "little")])
-
-
-def _choose(pictures: list[BoardPicture], settings: Settings) -> list[BoardPicture]:
-    if settings.images_per_group is None or settings.images_per_group >= len(pictures):
-        return pictures
-    rng = _stream(settings, "choose", pictures[0].group)
-    taken = rng.choice(len(pictures), settings.images_per_group, replace=False)
-    return [pictures[i] for i in sorted(taken.tolist())]
-
-
 def _crops(pictures: list[BoardPicture], settings: Settings, seen: set[str]) -> list[Crop]:
     """Return every window of the pictures whose pixels were not cut before."""
     crops = []
@@ -241,10 +150,8 @@ def _crops(pictures: list[BoardPicture], settings: Settings, seen: set[str]) -> 
             )
         for box in boxes:
             if box.x2 > test.shape[1] or box.y2 > test.shape[0]:
-                raise HardStop(
-                    "csv_invalid", f"{box} lies outside the picture", file=picture.boxes
-                )
-        rng = _stream(settings, "windows", picture.group, picture.name)
+                raise HardStop("csv_invalid", f"{box} lies outside the picture", file=picture.boxes)
+        rng = stream(settings, "windows", picture.group, picture.name)
         windows = defect_windows(boxes, test.shape, side, rng)
         windows += pass_windows(test, boxes, side, settings.pass_per_image, rng)
         for number, window in enumerate(windows):
@@ -260,7 +167,7 @@ def _crops(pictures: list[BoardPicture], settings: Settings, seen: set[str]) -> 
 
 def _balanced(crops: list[Crop], rows: int, settings: Settings) -> list[Crop]:
     """Return ``rows`` crops: half PASS, the rest shared evenly by the base set's defects."""
-    rng = _stream(settings, "base", rows, len(crops))
+    rng = stream(settings, "base", rows, len(crops))
     by_label: dict[str, list[Crop]] = {}
     for crop in (crops[i] for i in rng.permutation(len(crops))):
         by_label.setdefault(crop.window.label, []).append(crop)
@@ -320,7 +227,7 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 
 def _pairs(out: Path, pictures: list[BoardPicture], settings: Settings) -> dict[str, int]:
     """Write synthetic pairs: defects drawn on windows of templates that no table uses."""
-    rng = _stream(settings, "pairs")
+    rng = stream(settings, "pairs")
     templates = [read_pair(picture)[1] for picture in pictures]
     side = settings.window
     counts = dict.fromkeys(DEFECTS, 0)

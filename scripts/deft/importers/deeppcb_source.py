@@ -48,8 +48,8 @@ class BoardPicture:
 def find_groups(root: str | Path) -> dict[str, list[BoardPicture]]:
     """Return group -> its board pictures, both sorted by name.
 
-    ``root`` holds ``PCBData/`` or is that folder. Raises HardStop ``missing_input`` when there is no
-    such folder, no group in it, or a picture lacks its template or boxes.
+    ``root`` holds ``PCBData/`` or is that folder. Raises HardStop ``missing_input`` when there is
+    no such folder, no group in it, or a picture lacks its template or boxes.
     """
     root = Path(root).expanduser()
     data = root / "PCBData" if (root / "PCBData").is_dir() else root
@@ -87,7 +87,7 @@ def _picture(folder: Path, number: str, test: Path) -> BoardPicture:
 
 
 def read_boxes(path: str | Path) -> list[Box]:
-    """Return the boxes of a file; raises HardStop ``csv_invalid`` with the line of the first error."""
+    """Return the boxes of a file; raises ``csv_invalid`` with the line of the first error."""
     path = Path(path)
     boxes = []
     for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):

@@ -11,10 +11,10 @@ from deft.files import read_json, write_json_atomic
 from deft.layout import DEFECT_SPEC, PREGEN_DIR
 from deft.pool import check_pregen_unchanged
 from deft.preflight import digest
-from deft.preflight.run import APPROVAL_FILE, CHECKS_FILE, SUMMARY_FILE, run_preflight
+from deft.preflight.digest import APPROVAL_FILE, GATE_FILE
+from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, run_preflight
 from deft.state import STATE_FILE, read_state, update_state, utc_now
 
-GATE_FILE = "preflight/gate.json"
 Log = Callable[[str], None]
 
 

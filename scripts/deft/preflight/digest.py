@@ -27,6 +27,8 @@ from deft.layout import (
 
 SCHEMA_VERSION = 1
 INPUTS_FILE = "preflight/inputs.json"
+APPROVAL_FILE = "preflight/approval.json"
+GATE_FILE = "preflight/gate.json"
 # Where things lie, how they are shown, how fast they are computed: no result depends on these.
 NOT_COVERED = frozenset(
     {
@@ -107,8 +109,12 @@ def digest_of(matter: dict[str, Any]) -> str:
 
 def recorded(run_dir: str | Path) -> dict[str, Any] | None:
     """Return the run's ``inputs.json``, or None when there is none or it is broken."""
+    return _json(Path(run_dir) / INPUTS_FILE)
+
+
+def _json(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((Path(run_dir) / INPUTS_FILE).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
@@ -126,6 +132,19 @@ def pool_prefix(run_dir: str | Path) -> int | None:
 def current(workspace: str | Path, run_dir: str | Path, config: dict[str, Any]) -> dict[str, Any]:
     """Return :func:`inputs_digest` with the pool as the run recorded it."""
     return inputs_digest(workspace, config, pool_prefix_bytes=pool_prefix(run_dir))
+
+
+def changes_since_gate(
+    workspace: str | Path, run_dir: str | Path, config: dict[str, Any]
+) -> list[str]:
+    """Return what differs from the approval that the run's gate passed; ``[]`` when nothing does."""
+    run_dir = Path(run_dir)
+    matter = current(workspace, run_dir, config)
+    gate = _json(run_dir / GATE_FILE)
+    if gate and gate.get("digest") == digest_of(matter):
+        return []
+    approved = (_json(run_dir / APPROVAL_FILE) or {}).get("inputs", {})
+    return explain_changes(approved, matter) or ["the gate was passed for another approval"]
 
 
 def explain_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

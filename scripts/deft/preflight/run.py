@@ -24,7 +24,6 @@ from deft.preflight.tables import parameters, summary_tables
 
 CHECKS_FILE = "preflight/checks.json"
 SUMMARY_FILE = "preflight/summary.md"
-APPROVAL_FILE = "preflight/approval.json"
 MANIFEST_FILE = "synth_pool/manifest.json"
 TOPICS = (
     ("inputs", checks_inputs.checks),
@@ -129,7 +128,7 @@ def pool_prefix_to_use(workspace: Path, run_dir: Path) -> int | None:
     A run that is approved or has staged its pool keeps its rows, unless they were edited.
     """
     known = (digest.recorded(run_dir) or {}).get("inputs", {}).get(POOL_TABLE)
-    begun = (run_dir / APPROVAL_FILE).exists() or (run_dir / MANIFEST_FILE).exists()
+    begun = (run_dir / digest.APPROVAL_FILE).exists() or (run_dir / MANIFEST_FILE).exists()
     if not known or not begun:
         return None
     now = digest.pool_digest(workspace / POOL_TABLE, known["prefix_bytes"])

@@ -91,7 +91,7 @@ def train_phase(
             threads=threads,
             upstream_compat=upstream_compat,
             phase=phase,
-
+            draws_per_epoch=draws_per_epoch(context, phase),
         )
         best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
         summary = (
@@ -208,7 +208,7 @@ def restore_file(
             threads=threads,
             upstream_compat=upstream_compat,
             phase=phase,
-
+            draws_per_epoch=draws_per_epoch(context, phase),
         )
         fresh = Path(folder) / "train" / target.name
         if sha256_file(fresh) != known[target.name]:

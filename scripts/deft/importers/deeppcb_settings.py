@@ -1,0 +1,109 @@
+"""The importer's settings: which group plays which role, and how many windows are cut."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deft.errors import HardStop
+from deft.importers.deeppcb_source import DEFECTS, BoardPicture
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The ``deeppcb:`` group. ``None`` = the importer's choice; see :meth:`resolve`.
+
+    ``window`` side in pixels; ``base_rows`` rows of the training table, half of them PASS.
+    """
+
+    root: str | None = None
+    base_groups: list[str] | None = None
+    pool_groups: list[str] | None = None
+    kpi_groups: list[str] | None = None
+    window: int = 96
+    pass_per_image: int | None = None
+    images_per_group: int | None = None
+    base_rows: int | None = None
+    base_defects: list[str] | None = None
+    seed: int | None = None
+
+    def resolve(self, groups: Iterable[str]) -> Settings:
+        """Return settings without ``None`` (but ``images_per_group``), checked against the copy.
+
+        By default the first sixth of the groups is base, the last third KPI, the rest pool; the
+        base set knows open, short and mousebite only.
+
+        Raises
+        ------
+        HardStop ``config_invalid`` for an unknown group or defect, or a group with two roles.
+        """
+        known = sorted(groups)
+        base = max(1, len(known) // 6)
+        kpi = max(1, len(known) // 3)
+        full = replace(
+            self,
+            base_groups=_names(self.base_groups, known[:base]),
+            pool_groups=_names(self.pool_groups, known[base : len(known) - kpi]),
+            kpi_groups=_names(self.kpi_groups, known[len(known) - kpi :]),
+            pass_per_image=self.pass_per_image or 12,
+            base_rows=self.base_rows or 200,
+            base_defects=list(self.base_defects or DEFECTS[:3]),
+            seed=self.seed or 0,
+        )
+        full._check(known)
+        return full
+
+    def _check(self, known: list[str]) -> None:
+        roles = {k: getattr(self, k) for k in ("base_groups", "pool_groups", "kpi_groups")}
+        for key, names in roles.items():
+            unknown = sorted(set(names) - set(known))
+            if unknown:
+                raise HardStop(
+                    "config_invalid",
+                    f"deeppcb.{key} names {unknown}, which the copy does not have",
+                    fix=f"groups found: {', '.join(known)}",
+                )
+            if not names:
+                raise HardStop(
+                    "config_invalid",
+                    f"no group is left for deeppcb.{key}; the copy has {len(known)}",
+                    fix="three groups are the least: one per role",
+                )
+        every = [name for names in roles.values() for name in names]
+        twice = sorted({name for name in every if every.count(name) > 1})
+        if twice:
+            raise HardStop("config_invalid", f"DeepPCB group(s) {twice} have two roles")
+        wrong = sorted(set(self.base_defects) - set(DEFECTS))
+        if wrong:
+            raise HardStop(
+                "config_invalid",
+                f"deeppcb.base_defects names {wrong}",
+                fix=f"known: {', '.join(DEFECTS)}",
+            )
+        if self.window < 32 or self.base_rows < 4:
+            raise HardStop(
+                "config_invalid", "deeppcb.window is at least 32 and deeppcb.base_rows at least 4"
+            )
+
+
+def _names(given: list[str] | None, default: list[str]) -> list[str]:
+    if given is None:
+        return list(default)
+    return [name if name.startswith("group") else f"group{name}" for name in map(str, given)]
+
+
+def stream(settings: Settings, *parts: object) -> np.random.Generator:
+    """Return a generator of its own for each purpose: one more group moves no other window."""
+    words = hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8]
+    return np.random.default_rng([settings.seed, int.from_bytes(words, "little")])
+
+
+def choose(pictures: list[BoardPicture], settings: Settings) -> list[BoardPicture]:
+    if settings.images_per_group is None or settings.images_per_group >= len(pictures):
+        return pictures
+    rng = stream(settings, "choose", pictures[0].group)
+    taken = rng.choice(len(pictures), settings.images_per_group, replace=False)
+    return [pictures[i] for i in sorted(taken.tolist())]

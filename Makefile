@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake
 WORKSPACE ?= $(DEMO)
 ARGS ?=
 
-.PHONY: demo test test-all lint format resume clean-demo help
+.PHONY: demo test test-all lint format logic resume clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -48,6 +48,10 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
+
+## make logic     record that the logic versions fit the code (see CONTRIBUTING)
+logic: $(VENV)/.installed-dev
+	$(BIN)/python tests/logic_fingerprints.py
 
 ## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--configfile …")
 resume: $(VENV)/.installed

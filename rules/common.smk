@@ -92,7 +92,9 @@ def logic(stage):
     return LOGIC_VERSIONS[stage]
 
 
-LOGIC_VERSIONS = json.loads(Path(f"{workflow.basedir}/rules/logic_versions.json").read_text())
+LOGIC_VERSIONS = json.loads(
+    Path(f"{workflow.basedir}/rules/logic_versions.json").read_text()
+)
 
 
 def phases_upto(phase):
@@ -104,7 +106,9 @@ def of_previous(name):
     """Input function: file `name` of the phase before the wildcard `lap`."""
 
     def path(wildcards):
-        return f"results/run_{wildcards.ts}/{layout.previous_phase(wildcards.lap)}/{name}"
+        return (
+            f"results/run_{wildcards.ts}/{layout.previous_phase(wildcards.lap)}/{name}"
+        )
 
     return path
 
@@ -172,7 +176,10 @@ def void_gates():
 def pass_gate_again():
     """Before the first job: an approval of these inputs and parameters, or the gate's own stop."""
     for run_dir, changes in void_gates().items():
-        print(f"{run_dir.name}: changed since the approval: {'; '.join(changes)}", file=sys.stderr)
+        print(
+            f"{run_dir.name}: changed since the approval: {'; '.join(changes)}",
+            file=sys.stderr,
+        )
         log = f"results/{run_dir.name}/logs/gate.log"
         try:
             shell(
@@ -214,7 +221,9 @@ def decision_inputs(wildcards):
     """Metrics of all phases so far, or what mining found beside the last word on the KPI."""
     root = f"results/run_{wildcards.ts}"
     if wildcards.question == "kpi":
-        return [f"{root}/{phase}/metrics.json" for phase in phases_upto(wildcards.phase)]
+        return [
+            f"{root}/{phase}/metrics.json" for phase in phases_upto(wildcards.phase)
+        ]
     before = layout.previous_phase(wildcards.phase)
     return [
         f"{root}/{wildcards.phase}/mining_filter/mining.json",
@@ -294,7 +303,10 @@ def announce_plan():
         file=sys.stderr,
     )
     for run_dir, changes in void_gates().items():
-        print(f"changed since the approval of {run_dir.name}: {'; '.join(changes)}", file=sys.stderr)
+        print(
+            f"changed since the approval of {run_dir.name}: {'; '.join(changes)}",
+            file=sys.stderr,
+        )
 
 
 if is_main_process():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from deft.pool_rows import base_rows, pool_rows, read_pool
 from deft.tables import COLUMNS, PASS, image_file, read_table
 from deft.workspace_source import SOURCE_FILE
 
-SMALL = Request(seed=5, rows_scale=0.1)
+SMALL = Request(seed=5, rows_scale=0.1, size_px=32)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +144,7 @@ def test_pairs_are_accepted_by_the_staging(drawn):
 
 
 def test_two_lights_show_one_scene_twice(tmp_path):
-    request = Request(seed=1, rows_scale=0.02, lights=2)
+    request = Request(seed=1, rows_scale=0.02, lights=2, size_px=32)
     make_workspace(tmp_path / "two", request)
     spec = load_spec(tmp_path / "two" / layout.SPEC)
     assert spec.lights == list(canvas.LIGHTS)
@@ -205,11 +207,14 @@ def test_plans_keep_their_counts_and_never_use_a_part_twice(seed, scale, name):
     assert len(set(places)) == len(places)
 
 
-def test_same_request_again_leaves_the_folder_alone(drawn):
-    grown = drawn / layout.POOL_TABLE
-    before = digests(drawn)
-    assert make_workspace(drawn, SMALL) == {}
-    assert digests(drawn) == before and grown.is_file()
+def test_same_request_again_leaves_a_grown_pool_alone(tmp_path):
+    tiny = replace(SMALL, rows_scale=0.01)
+    assert make_workspace(tmp_path, tiny)
+    with (tmp_path / layout.POOL_TABLE).open("a", encoding="utf-8") as handle:
+        handle.write("images/new,golden/D0,PASS,R1@1" + "," * 10 + "\n")
+    before = digests(tmp_path)
+    assert make_workspace(tmp_path, tiny) == {}
+    assert digests(tmp_path) == before
 
 
 def test_another_request_is_refused_and_changes_nothing(drawn):
@@ -245,6 +250,21 @@ def test_wrong_settings_are_named(tmp_path, wrong):
     with pytest.raises(HardStop, match=f"demo.{next(iter(wrong))}"):
         make_workspace(tmp_path, replace(SMALL, **wrong))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_takes_settings_and_options(tmp_path):
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve().parents[1] / "scripts" / "demo_workspace.py"),
+        *("--out", str(tmp_path / "o u t"), "--seed", "3", "--log", str(tmp_path / "log.txt")),
+        *("--config-json", '{"rows_scale": 0.01, "size_px": 32}'),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "pregen" in done.stdout and (tmp_path / "log.txt").read_text() == done.stdout
+    request = json.loads((tmp_path / "o u t" / SOURCE_FILE).read_text())["request"]
+    assert (request["seed"], request["rows_scale"], request["size_px"]) == (3, 0.01, 32)
+    wrong = subprocess.run([*command[:-1], '{"rows": 1}'], capture_output=True, text=True)
+    assert wrong.returncode != 0 and "unknown setting(s) in demo: rows" in wrong.stderr
 
 
 def test_spec_follows_size_and_lights_and_keeps_its_comments():

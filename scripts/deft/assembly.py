@@ -1,4 +1,4 @@
-"""The combined training table of an iteration: every earlier row, unchanged, plus the mined ones."""
+"""The combined training table of an iteration: every earlier row unchanged, and the mined."""
 
 from __future__ import annotations
 

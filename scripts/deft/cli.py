@@ -1,4 +1,4 @@
-"""What every stage's command line shares: common options, the log file, the spec as the run has it."""
+"""What every stage's command line shares: common options and the log file."""
 
 from __future__ import annotations
 

@@ -132,7 +132,11 @@ def open_clip_source(name: str, weights: str | None) -> tuple[str, list[Path]]:
         try:
             files.append(Path(hf_hub_download(repository, wanted, local_files_only=offline())))
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-            why = "downloads are off" if offline() else f"the hub did not answer ({type(error).__name__})"
+            why = (
+                "downloads are off"
+                if offline()
+                else f"the hub did not answer ({type(error).__name__})"
+            )
             raise HardStop(
                 "missing_input",
                 f"{wanted} of {repository} is not in the local cache and {why}",
@@ -175,8 +179,10 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.where(length > 0, length, 1.0)).astype(np.float32)
 
 
-def write_embeddings(path: str | Path, table: pd.DataFrame, vectors: np.ndarray, encoder: Encoder) -> Path:
-    """Write ``table``'s columns and ``embedding`` (list<float32>), with the encoder in the metadata."""
+def write_embeddings(
+    path: str | Path, table: pd.DataFrame, vectors: np.ndarray, encoder: Encoder
+) -> Path:
+    """Write ``table``'s columns and ``embedding`` (list<float32>); the metadata name the encoder."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
@@ -201,8 +207,8 @@ def check_same_encoder(source: dict[str, Any], target: dict[str, Any], file: str
     if source.get("digest") != target.get("digest") or not source.get("digest"):
         raise HardStop(
             "encoder_mismatch",
-            f"the pool was embedded with {source.get('name')} {str(source.get('digest'))[:12]}, the "
-            f"weak samples with {target.get('name')} {str(target.get('digest'))[:12]}",
+            f"the pool was embedded with {source.get('name')} {str(source.get('digest'))[:12]}, "
+            f"the weak samples with {target.get('name')} {str(target.get('digest'))[:12]}",
             file=file,
             fix="delete synth_pool/source_embeddings.parquet and ask for it again",
         )

@@ -128,7 +128,8 @@ def point_line(point: dict[str, Any]) -> str:
     return (
         f"threshold {point['threshold']:.6g}: recall {point['recall_pct']:.2f} % "
         f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f} %), "
-        f"FAR {point['far_pct']:.2f} % ({point['fp']}/{ok}, at most {point['far_upper95_pct']:.1f} %), "
+        f"FAR {point['far_pct']:.2f} % ({point['fp']}/{ok}, "
+        f"at most {point['far_upper95_pct']:.1f} %), "
         f"precision {point['precision']:.4f}, F1 {point['f1']:.4f}"
     )
 
@@ -144,7 +145,9 @@ def summary_text(result: dict[str, Any], min_recall: float) -> str:
         "",
     ]
     lines += [f"FAR at recall {k} %: {point_line(p)}" for k, p in result["far_at_recall"].items()]
-    lines.append(f"AUROC {result['auroc']:.4f}, average precision {result['average_precision']:.4f}")
+    lines.append(
+        f"AUROC {result['auroc']:.4f}, average precision {result['average_precision']:.4f}"
+    )
     if result["degenerate"]:
         lines.append("warning: degenerate operating point, every good part is rejected")
     return "\n".join(lines) + "\n"

@@ -148,7 +148,8 @@ def at_recall(table: dict[str, np.ndarray], min_recall: float) -> dict[str, Any]
     index = recall_point(table, min_recall)
     if index is None:
         raise HardStop(
-            "kpi_invalid", f"no threshold reaches recall {min_recall:.4%}; best {best_recall(table):.4%}"
+            "kpi_invalid",
+            f"no threshold reaches recall {min_recall:.4%}; best {best_recall(table):.4%}",
         )
     return point(table, index, min_recall)
 

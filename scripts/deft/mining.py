@@ -132,7 +132,9 @@ def select_nearest(pairs: pd.DataFrame, sources: pd.DataFrame, min_similarity: f
     return Selection(rows, pairs["source"].nunique(), len(kept))
 
 
-def select_random(sources: pd.DataFrame, parts: int, taken: set[tuple[str, ...]], seed: int) -> Selection:
+def select_random(
+    sources: pd.DataFrame, parts: int, taken: set[tuple[str, ...]], seed: int
+) -> Selection:
     """Return as many parts at random as ``parts``, from those that are not in ``taken`` yet.
 
     The control arm: same number of new parts as the strategy would add, chosen blindly.

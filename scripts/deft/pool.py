@@ -158,7 +158,7 @@ def label_of(stem: str, stated: set[str]) -> tuple[str, str]:
 
 
 def check_allocation(parts: list[SynthPart], workspace: str | Path) -> None:
-    """Raise ``allocation_mismatch`` when counts differ from ``defect_spec.jsonl``'s, if it has any."""
+    """Raise ``allocation_mismatch`` when ``defect_spec.jsonl`` states other counts."""
     counted: dict[str, int] = {}
     for part in parts:
         counted[part.label] = counted.get(part.label, 0) + 1

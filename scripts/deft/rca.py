@@ -110,7 +110,9 @@ def _unreachable(
     swept: dict[str, np.ndarray], min_recall: float, pictures: Pictures, out: Path
 ) -> dict[str, Any]:
     best = kpi.best_recall(swept)
-    text = f"no threshold reaches recall {min_recall:.4%}; the highest that can be had is {best:.4%}\n"
+    text = (
+        f"no threshold reaches recall {min_recall:.4%}; the highest that can be had is {best:.4%}\n"
+    )
     write_text_atomic(out / "unreachable_kpi.txt", text)
     write_gaps(out / "kpi_gaps.parquet", gaps_table(pd.DataFrame(), pictures))
     metrics = {"unreachable": True, "min_recall": min_recall, "best_recall": best, "labels": {}}
@@ -160,8 +162,8 @@ def breakdown_text(metrics: dict[str, Any], weak: pd.DataFrame) -> str:
     """Return ``weak_samples_breakdown.txt``."""
     kept = weak["label"].value_counts()
     lines = [
-        "weakness = distance from the threshold in the wrong direction; positive = misclassified",
-        f"threshold {metrics['threshold']:.8g}; kept at most {metrics['top_k_per_label']} per label",
+        "weakness = distance from the threshold on the wrong side; positive = misclassified",
+        f"threshold {metrics['threshold']:.8g}; at most {metrics['top_k_per_label']} per label",
         "",
         f"{'label':<20}{'total':>7}{'kept':>7}{'wrong':>7}{'mean':>10}{'median':>10}{'max':>10}",
     ]
@@ -215,14 +217,14 @@ def report_markdown(
     lines = ["# Root-cause analysis", "", "## 1 Verdict", ""]
     lines += [
         f"{confusion['fp']} of {confusion['fp'] + confusion['tn']} good parts are rejected and "
-        f"{confusion['fn']} of {confusion['fn'] + confusion['tp']} defects missed at the threshold. "
+        f"{confusion['fn']} of {confusion['fn'] + confusion['tp']} defects missed. "
         f"The weakest label is `{worst[0][0]}`.",
         "",
         "## 2 Threshold selection",
         "",
         point_line(point) + ".",
-        f"Chosen among {len(swept['threshold'])} candidates: recall >= {metrics['min_recall']:.4%}, "
-        "then best F1, then precision, then the higher threshold.",
+        f"Chosen among {len(swept['threshold'])} candidates: recall >= "
+        f"{metrics['min_recall']:.4%}, then best F1, then precision, then the higher threshold.",
         "",
         "## 3 Weakness distribution",
         "",
@@ -241,11 +243,16 @@ def report_markdown(
         for s in shown
     ]
     lines += ["", "## 5 Spot check", ""]
-    lines += ["Test picture left, golden right. Mark each: mislabelled / edge case / data quality / "]
+    lines += [
+        "Test picture left, golden right. Mark each: mislabelled / edge case / data quality / "
+    ]
     lines[-1] += "systematic."
     lines += [f"- [ ] {s['label']}: ![{s['file']}]({s['picture']})" for s in shown[:SPOT_CHECK]]
     lines += ["", "## 6 Per-label breakdown", ""]
-    lines += ["| label | total | misclassified | mean | median | max |", "|---|---|---|---|---|---|"]
+    lines += [
+        "| label | total | misclassified | mean | median | max |",
+        "|---|---|---|---|---|---|",
+    ]
     lines += [
         f"| {label} | {m['total']} | {m['n_misclassified']} | {m['mean_weakness']:.4f} | "
         f"{m['median_weakness']:.4f} | {m['max_weakness']:.4f} |"

@@ -24,8 +24,8 @@ def request_digest(kind: str, request: Mapping[str, Any]) -> str:
     return sha256_text(to_json({"kind": kind, "request": dict(request)}))
 
 
-def begin(out: str | Path, kind: str, request: Mapping[str, Any]) -> bool:
-    """Claim ``out`` for a request; return False when it is already made and nothing is to do.
+def already_made(out: str | Path, kind: str, request: Mapping[str, Any]) -> bool:
+    """Return whether this very request already made ``out``; nothing is written.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def begin(out: str | Path, kind: str, request: Mapping[str, Any]) -> bool:
                 fix="choose an empty folder, or remove the old workspace yourself",
             )
         if found.get("complete"):
-            return False
+            return True
     else:
         taken = [name for name in INPUT_FOLDERS if _holds_files(out / name)]
         if taken:
@@ -56,8 +56,13 @@ def begin(out: str | Path, kind: str, request: Mapping[str, Any]) -> bool:
                 file=out,
                 fix="choose an empty folder; nothing was written",
             )
-    write_json_atomic(source, _record(kind, request, complete=False, counts={}))
-    return True
+    return False
+
+
+def begin(out: str | Path, kind: str, request: Mapping[str, Any]) -> None:
+    """Claim ``out`` for a request, before its first file is written."""
+    record = _record(kind, request, complete=False, counts={})
+    write_json_atomic(Path(out) / SOURCE_FILE, record)
 
 
 def finish(

@@ -19,7 +19,7 @@ from deft.demo.plan import DESIGNS, ROLES, UNSEEN, Sample, plan_role
 from deft.errors import HardStop
 from deft.files import write_text_atomic
 from deft.tables import COLUMNS, PASS, image_name, write_table
-from deft.workspace_source import begin, finish, with_values
+from deft.workspace_source import already_made, begin, finish, with_values
 
 KIND = "demo"
 DRAWING_VERSION = 1  # raise it when the same request would draw other bytes
@@ -62,8 +62,9 @@ def make_workspace(out: str | Path, request: Request, template: str | Path = TEM
     """
     out, request = Path(out), request.check()
     record = {**asdict(request), "drawing_version": DRAWING_VERSION}
-    if not begin(out, KIND, record):
+    if already_made(out, KIND, record):
         return {}
+    begin(out, KIND, record)
     lights = LIGHTS[: request.lights]
     images = out / layout.KPI_IMAGES
     counts: dict[str, dict[str, int]] = {}

@@ -37,7 +37,7 @@ from deft.importers.deeppcb_windows import (
     rare_share,
 )
 from deft.tables import COLUMNS, PASS, image_name, write_table
-from deft.workspace_source import begin, finish, with_values
+from deft.workspace_source import already_made, begin, finish, with_values
 
 KIND = "deeppcb"
 IMPORTER_VERSION = 1  # raise it when the same settings would make other bytes
@@ -51,13 +51,11 @@ PAIR_TRIES = 400
 
 @dataclass(frozen=True)
 class Crop:
-    """One row to be: where it was cut, the pixels of test and golden picture."""
+    """One row to be: where it is cut, and the name of its part."""
 
     picture: BoardPicture
     window: Window
     name: str
-    test: np.ndarray
-    golden: np.ndarray
 
 
 def import_deeppcb(
@@ -74,7 +72,7 @@ def import_deeppcb(
     record = {**asdict(settings), "importer_version": IMPORTER_VERSION}
     del record["root"]  # where the copy lies says nothing about its content
     record["copy_sha256"] = copy_digest(groups)
-    if not begin(out, KIND, record):
+    if already_made(out, KIND, record):
         return {}
 
     def chosen(names: list[str]) -> list[BoardPicture]:
@@ -99,23 +97,31 @@ def import_deeppcb(
     base_crops = _balanced(_crops(training, settings, seen), settings.base_rows, settings)
     pool_crops = _crops(pool, settings, seen)
 
-    counts = {
-        "base": _write(out, layout.BASE_TABLE, base_crops, "base"),
-        "validation": _write(out, layout.VALIDATION_TABLE, validation_crops, "validation"),
-        "kpi": _write(out, layout.KPI_TABLE, kpi_crops, "kpi"),
-        "pool": _write(out, layout.POOL_TABLE, pool_crops, "pool"),
-        "pregen": _pairs(out, reserved, settings),
+    tables = {
+        "base": (layout.BASE_TABLE, base_crops),
+        "validation": (layout.VALIDATION_TABLE, validation_crops),
+        "kpi": (layout.KPI_TABLE, kpi_crops),
+        "pool": (layout.POOL_TABLE, pool_crops),
     }
-    for role, labels in counts.items():
-        if role != "pregen" and (PASS not in labels or len(labels) < 2):
-            raise HardStop(
-                "config_invalid",
-                f"the {role} table would have {labels or 'no rows'}; it needs good and bad windows",
-                fix="give the role more groups, or raise deeppcb.images_per_group",
-            )
+    for role, (_, crops) in tables.items():
+        _check_labels(role, crops)
+    pairs = _draw_pairs(reserved, settings)
+    begin(out, KIND, record)
+    counts = {role: _write(out, table, crops, role) for role, (table, crops) in tables.items()}
+    counts["pregen"] = _write_pairs(out, pairs)
     write_text_atomic(out / layout.SPEC, spec_text(settings, template))
     finish(out, KIND, record, {**counts, "licence": LICENCE_NOTE})
     return counts
+
+
+def _check_labels(role: str, crops: list[Crop]) -> None:
+    labels = sorted({crop.window.label for crop in crops})
+    if PASS not in labels or len(labels) < 2:
+        raise HardStop(
+            "config_invalid",
+            f"the {role} table would have {labels or 'no rows'}; it needs good and bad windows",
+            fix="give the role more groups, or raise deeppcb.images_per_group",
+        )
 
 
 def spec_text(settings: Settings, template: str | Path = TEMPLATE) -> str:
@@ -140,7 +146,7 @@ def _crops(pictures: list[BoardPicture], settings: Settings, seen: set[str]) -> 
     crops = []
     for picture in pictures:
         boxes = read_boxes(picture.boxes)
-        test, golden = read_pair(picture)
+        test, _ = read_pair(picture)
         side = settings.window
         if side > min(test.shape):
             raise HardStop(
@@ -161,7 +167,7 @@ def _crops(pictures: list[BoardPicture], settings: Settings, seen: set[str]) -> 
                 continue
             seen.add(digest)
             name = f"P{picture.name}@{number + 1}"
-            crops.append(Crop(picture, window, name, pixels, window.cut(golden)))
+            crops.append(Crop(picture, window, name))
     return crops
 
 
@@ -200,7 +206,7 @@ def _row(crop: Crop, input_path: str, golden_path: str) -> dict[str, str]:
 def _write(out: Path, table: str, crops: list[Crop], role: str) -> dict[str, int]:
     """Write a role's pictures and its table; golden pictures lie below the KPI image root."""
     images = out / layout.KPI_IMAGES
-    rows = []
+    rows, open_picture = [], None
     for crop in crops:
         board = f"{crop.picture.group}/{crop.picture.name}"
         golden_path = f"golden/{board}"
@@ -209,8 +215,10 @@ def _write(out: Path, table: str, crops: list[Crop], role: str) -> dict[str, int
             cell = f"{cell}/{image_name(crop.name, LIGHT, EXT)}"  # a file, as real exports have it
         else:
             folder, cell = images / role / board, f"{role}/{board}"
-        _save(folder / image_name(crop.name, LIGHT, EXT), crop.test)
-        _save(images / golden_path / image_name(crop.name, LIGHT, EXT), crop.golden)
+        if crop.picture != open_picture:  # crops come picture by picture
+            open_picture, (test, golden) = crop.picture, read_pair(crop.picture)
+        _save(folder / image_name(crop.name, LIGHT, EXT), crop.window.cut(test))
+        _save(images / golden_path / image_name(crop.name, LIGHT, EXT), crop.window.cut(golden))
         rows.append(_row(crop, cell, golden_path))
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).fillna("")
     write_table(frame, out / table)
@@ -225,28 +233,43 @@ def _save(path: Path, pixels: np.ndarray) -> None:
     path.write_bytes(data.tobytes())
 
 
-def _pairs(out: Path, pictures: list[BoardPicture], settings: Settings) -> dict[str, int]:
-    """Write synthetic pairs: defects drawn on windows of templates that no table uses."""
+def _draw_pairs(
+    pictures: list[BoardPicture], settings: Settings
+) -> dict[str, tuple[str, np.ndarray, np.ndarray]]:
+    """Return stem -> (defect, NG, OK): defects drawn on templates that no table uses."""
     rng = stream(settings, "pairs")
     templates = [read_pair(picture)[1] for picture in pictures]
     side = settings.window
-    counts = dict.fromkeys(DEFECTS, 0)
+    pairs: dict[str, tuple[str, np.ndarray, np.ndarray]] = {}
     for defect in DEFECTS:
+        number = 0
         for _ in range(PAIR_TRIES):
-            if counts[defect] == PAIRS_PER_DEFECT:
+            if number == PAIRS_PER_DEFECT:
                 break
             at = int(rng.integers(len(pictures)))
             height, width = templates[at].shape
-            corner = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
-            good = Window(*corner, side, PASS).cut(templates[at])
+            x, y = int(rng.integers(0, width - side + 1)), int(rng.integers(0, height - side + 1))
+            good = Window(x, y, side, PASS).cut(templates[at])
             bad = draw_defect(good, defect, rng) if rare_share(good) >= RARE_MIN else None
-            if bad is None:
-                continue
-            counts[defect] += 1
-            stem = f"{pictures[at].name}+{defect}_{counts[defect]}"
-            _save(out / layout.PREGEN_NG / f"{stem}{EXT}", bad)
-            _save(out / layout.PREGEN_OK / f"{stem}{EXT}", good)
-    counts = {defect: n for defect, n in sorted(counts.items()) if n}
-    lines = [json.dumps({"defect_type": d, "count": n}) for d, n in counts.items()]
+            if bad is not None:
+                number += 1
+                pairs[f"{pictures[at].name}+{defect}_{number}"] = (defect, bad, good)
+    if not pairs:
+        raise HardStop(
+            "config_invalid",
+            f"no template window of {side} px could take a synthetic defect",
+            fix="raise deeppcb.window, or name other deeppcb.pool_groups",
+        )
+    return pairs
+
+
+def _write_pairs(out: Path, pairs: dict[str, tuple[str, np.ndarray, np.ndarray]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for stem, (defect, bad, good) in sorted(pairs.items()):
+        counts[defect] = counts.get(defect, 0) + 1
+        _save(out / layout.PREGEN_NG / f"{stem}{EXT}", bad)
+        _save(out / layout.PREGEN_OK / f"{stem}{EXT}", good)
+    counts = dict(sorted(counts.items()))
+    lines = [json.dumps({"count": n, "defect_type": defect}) for defect, n in counts.items()]
     write_text_atomic(out / layout.DEFECT_SPEC, "\n".join(lines) + "\n")
     return counts

@@ -32,7 +32,8 @@ def draw_defect(window: np.ndarray, defect: str, rng: np.random.Generator) -> np
 def _pick(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
     """Return (x, y) of a random true pixel away from the rim."""
     inner = np.zeros_like(mask, dtype=bool)
-    inner[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX] = True
+    rim = min(MARGIN_PX, min(mask.shape) // 4)
+    inner[rim:-rim, rim:-rim] = True
     ys, xs = np.nonzero(mask & inner)
     if not len(xs):
         return None
@@ -52,7 +53,7 @@ def _uphill(depth: np.ndarray, at: np.ndarray) -> np.ndarray:
 def _blob(out: np.ndarray, at: np.ndarray, radius: float, tone: int, rng) -> None:
     """Draw a ragged disc: real defects are no circles."""
     for _ in range(4):
-        centre = at + rng.normal(0.0, 0.35 * radius, 2)
+        centre = at + radius * np.clip(rng.normal(0.0, 0.35, 2), -0.6, 0.6)
         size = max(1, round(radius * rng.uniform(0.6, 1.0)))
         cv2.circle(out, tuple(np.round(centre).astype(int).tolist()), size, tone, -1)
 
@@ -88,6 +89,8 @@ def _cross(out: np.ndarray, depth: np.ndarray, tone: int, reach: tuple[float, fl
     return True
 
 
+# Each drawer changes ``out`` in place, given the depth in copper and the distance from it (both
+# float (h, w), px), and returns False where the window has no place for its defect.
 def _open(out, inside, outside, rng) -> bool:
     return _cross(out, inside, BARE, (2.0, 14.0), rng)
 
@@ -115,10 +118,11 @@ def _spur(out, inside, outside, rng) -> bool:
 
 
 def _copper(out, inside, outside, rng) -> bool:
-    at = _pick(outside >= 8.0, rng)
+    radius = rng.uniform(3.0, 6.0)
+    at = _pick(outside >= 2.0 * radius + 1.0, rng)  # further off than the blob can reach
     if at is None:
         return False
-    _blob(out, at, rng.uniform(3.5, 6.0), COPPER, rng)
+    _blob(out, at, radius, COPPER, rng)
     return True
 
 

@@ -83,9 +83,9 @@ class Settings:
                 f"deeppcb.base_defects names {wrong}",
                 fix=f"known: {', '.join(DEFECTS)}",
             )
-        if self.window < 32 or self.base_rows < 4:
+        if self.window < 16 or self.base_rows < 4:
             raise HardStop(
-                "config_invalid", "deeppcb.window is at least 32 and deeppcb.base_rows at least 4"
+                "config_invalid", "deeppcb.window is at least 16 and deeppcb.base_rows at least 4"
             )
 
 

@@ -21,7 +21,7 @@ def checks(ctx: Context) -> Iterator[Check]:
     except HardStop as stop:
         yield stopped("resume", stop)
         return
-    done = [e for e in log if e.get("stage") != "preflight"]
+    done = [e for e in log if e.get("iter") != "preflight"]  # a stop there is logged there too
     resumes = bool(done) or bool(state.get("iterations"))
     ctx.facts["resume"] = {
         "run": ctx.run_dir.name,

@@ -137,7 +137,7 @@ def current(workspace: str | Path, run_dir: str | Path, config: dict[str, Any]) 
 def changes_since_gate(
     workspace: str | Path, run_dir: str | Path, config: dict[str, Any]
 ) -> list[str]:
-    """Return what differs from the approval that the run's gate passed; ``[]`` when nothing does."""
+    """Return what differs from the approval that the run's gate passed, if anything."""
     run_dir = Path(run_dir)
     matter = current(workspace, run_dir, config)
     gate = _json(run_dir / GATE_FILE)

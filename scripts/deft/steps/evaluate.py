@@ -35,13 +35,15 @@ def evaluate(context: Context, phase: str, min_recall: float) -> str:
         threshold=point["threshold"],
         val_loss=metrics["weights"]["val_loss"],
         inference_csv=str(
-            context.root / context.relative(folder / "inference" / metrics["chosen"] / "inference.csv")
+            context.root
+            / context.relative(folder / "inference" / metrics["chosen"] / "inference.csv")
         ),
     )
     ng = point["tp"] + point["fn"]
     degenerate = metrics["kinds"][metrics["chosen"]]["degenerate"]
     return (
-        f"FAR {_before(context, phase)}{point['far_pct']:.2f}% at recall {point['recall_pct']:.1f}% "
+        f"FAR {_before(context, phase)}{point['far_pct']:.2f}% "
+        f"at recall {point['recall_pct']:.1f}% "
         f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f}%)"
         + (" · warning: degenerate, every good part is rejected" if degenerate else "")
     )
@@ -77,7 +79,9 @@ def rca(context: Context, phase: str, min_recall: float, top_k: int) -> str:
     metrics = read_json(context.run.phase(phase) / "metrics.json")
     table = context.run.phase(phase) / "inference" / metrics["chosen"] / "inference.csv"
     out = context.run.rca(phase)
-    pictures = Pictures(context.root / context.relative(context.image_root), context.lights, context.ext)
+    pictures = Pictures(
+        context.root / context.relative(context.image_root), context.lights, context.ext
+    )
     found = analyse(read_scores(table), min_recall, top_k, pictures, out)
     if found.get("unreachable"):
         raise HardStop(
@@ -98,9 +102,7 @@ def rca(context: Context, phase: str, min_recall: float, top_k: int) -> str:
     return f"{found['weak_samples']} weak samples; misclassified: {shown}"
 
 
-def route(
-    context: Context, phase: str, mode: str, drawn: list[str], allowed: list[str]
-) -> str:
+def route(context: Context, phase: str, mode: str, drawn: list[str], allowed: list[str]) -> str:
     """Write ``routing_results/<TS>/`` of a lap from the previous phase's gaps."""
     gaps = pd.read_parquet(context.run.rca(previous_phase(phase)) / "kpi_gaps.parquet")
     manifest = read_json(context.run.synth_pool / "manifest.json")

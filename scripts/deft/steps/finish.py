@@ -30,7 +30,9 @@ def finish(context: Context, decision_path: Path, *, seed: int, code_dir: Path) 
         context.run.dir,
         lambda state: state.update(status="completed", stop_reason=decision["reason"]),
     )
-    summary = f"{decision['reason']}: {reason}; best {best['iteration']} at FAR {best['far_pct']:.2f}%"
+    summary = (
+        f"{decision['reason']}: {reason}; best {best['iteration']} at FAR {best['far_pct']:.2f}%"
+    )
     if not _logged(context, summary):
         log_stage(context.run.dir, decision["phase"], "loop_stop", summary)
     write_artifacts(

@@ -50,4 +50,5 @@ def infer_phase(context: Context, phase: str, *, device: str, threads: int) -> s
         }
     write_json_atomic(folder / "inference.json", {"kinds": facts})
     update_phase(context.run.dir, phase, stage_completed="inference")
-    return f"{facts['best_val']['rows']} KPI rows scored with {len(set(digests[weights[k]] for k in KINDS))} weight file(s)"
+    files = len({digests[weights[kind]] for kind in KINDS})
+    return f"{facts['best_val']['rows']} KPI rows scored with {files} weight file(s)"

@@ -75,7 +75,9 @@ def open_encoder(
     import torch
 
     torch.set_num_threads(threads)
-    return OpenClipEncoder(name, weights or None, device=str(pick_device(device)), batch_size=batch_size)
+    return OpenClipEncoder(
+        name, weights or None, device=str(pick_device(device)), batch_size=batch_size
+    )
 
 
 class EmbedProgress:

@@ -26,7 +26,9 @@ def phase_spec(context: Context, phase: str, epochs: int) -> Spec:
     image_root = context.relative(context.image_root)
     changes: dict[str, Any] = {
         "results_dir": str(context.root / context.relative(context.run.phase(phase))),
-        "train.results_dir": str(context.root / context.relative(context.run.phase(phase) / "train")),
+        "train.results_dir": str(
+            context.root / context.relative(context.run.phase(phase) / "train")
+        ),
         "train.num_epochs": epochs or spec.train.num_epochs or DEFAULT_EPOCHS,
     }
     data = "dataset.classify"

@@ -22,9 +22,10 @@ rule stage_pool:
         "../envs/loop.yaml"
     params:
         spec=digest(layout.SPEC),
+        encoder=config["encoder"],
         logic=logic("stage_pool"),
     message:
         "stage the source pool"
     shell:
         'python "$DEFT_HOME/scripts/stage_pool.py" --workspace . --run run_{wildcards.ts}'
-        " --log {log:q}"
+        " --encoder {params.encoder} --log {log:q}"

@@ -9,8 +9,10 @@ from deft.steps.pool import stage_pool
 def body(args, run):
     """Stage; the contract's log has no line for it, only for its failure."""
     with hard_stop_recorded(run.dir, "preflight", "preflight"):
-        print(stage_pool(Context(run)), flush=True)
+        print(stage_pool(Context(run), args.encoder), flush=True)
 
 
 if __name__ == "__main__":
-    launch(parser(__doc__, phase=False).parse_args(), body)
+    options = parser(__doc__, phase=False)
+    options.add_argument("--encoder", required=True, help="the one that will embed the pool")
+    launch(options.parse_args(), body)

@@ -249,9 +249,19 @@ def build_source_pool(
 
 
 def manifest(
-    pool: pd.DataFrame, sdg: pd.DataFrame, doubled: int, *, workspace: Path, lights: list[str]
+    pool: pd.DataFrame,
+    sdg: pd.DataFrame,
+    doubled: int,
+    *,
+    workspace: Path,
+    lights: list[str],
+    encoder: str,
 ) -> dict[str, Any]:
-    """Return ``manifest.json``: counts, digests, where things lie (relative to the workspace)."""
+    """Return ``manifest.json``: counts, digests, where things lie (relative to the workspace).
+
+    ``encoder`` is the name of the one that is to embed the pool; its digest stands beside the
+    embeddings.
+    """
     provenance = pool["provenance"].value_counts()
     content = pool.drop(columns="filepath").to_csv(index=False, lineterminator="\n")
     return {
@@ -262,6 +272,7 @@ def manifest(
             "total_rows": len(pool),
             "duplicate_pool_rows": doubled,
         },
+        "encoder": encoder,
         "lights": lights,
         "sdg_per_defect": {k: int(v) for k, v in sdg["label"].value_counts().sort_index().items()},
         "labels": {k: int(v) for k, v in pool["label"].value_counts().sort_index().items()},

@@ -113,8 +113,13 @@ def same_at_precision(text: str, value: float) -> bool:
 
 def check_html(path: str | Path, results: Mapping[str, float]) -> list[str]:
     """Return the problems of a report, in order of their lines; empty when all is well."""
+    return check_text(Path(path).read_text(encoding="utf-8"), results)
+
+
+def check_text(html: str, results: Mapping[str, float]) -> list[str]:
+    """Return the problems of a page that is not on disk yet."""
     checker = _Checker(results)
-    checker.feed(Path(path).read_text(encoding="utf-8"))
+    checker.feed(html)
     checker.close()
     return checker.problems
 

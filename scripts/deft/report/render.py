@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from deft.files import write_text_atomic
+from deft.report.check import check_text
 from deft.report.phrases import (
     COUNT,
     MISSING,
@@ -36,10 +37,7 @@ def render_report(run_dir: str | Path, workspace: str | Path) -> Path:
 
     Reads files only. A stage that has not run yet, or failed, is left out.
     """
-    files = load_run(run_dir, workspace)
-    results = collect_results(files)
-    html = to_html("report.html.j2", build_view(files, results), results)
-    return write_text_atomic(files.run.dir / REPORT_FILE, html)
+    return render_pages(run_dir, workspace)[0][0]
 
 
 def render_phase_report(run_dir: str | Path, workspace: str | Path, phase: str) -> Path:
@@ -47,10 +45,28 @@ def render_phase_report(run_dir: str | Path, workspace: str | Path, phase: str) 
 
     Raises ``ValueError`` when the phase has no files.
     """
+    return render_pages(run_dir, workspace, phase, whole=False)[0][0]
+
+
+def render_pages(
+    run_dir: str | Path, workspace: str | Path, phase: str | None = None, *, whole: bool = True
+) -> tuple[list[Path], list[str]]:
+    """Write the run's page and, with ``phase``, that phase's; return the paths and their problems.
+
+    All pages and their check (see :mod:`deft.report.check`) come from one reading of the run: other
+    jobs go on logging meanwhile, and a second reading would find other numbers.
+    """
     files = load_run(run_dir, workspace)
     results = collect_results(files)
-    html = to_html("phase.html.j2", build_phase_view(files, phase, results), results)
-    return write_text_atomic(files.run.phase(phase) / PHASE_REPORT_FILE, html)
+    pages: list[tuple[Path, str]] = []
+    if whole:
+        html = to_html("report.html.j2", build_view(files, results), results)
+        pages.append((files.run.dir / REPORT_FILE, html))
+    if phase:
+        html = to_html("phase.html.j2", build_phase_view(files, phase, results), results)
+        pages.append((files.run.phase(phase) / PHASE_REPORT_FILE, html))
+    problems = [f"{path}: {text}" for path, html in pages for text in check_text(html, results)]
+    return [write_text_atomic(path, html) for path, html in pages], problems
 
 
 def to_html(template: str, view: Mapping[str, Any], results: Mapping[str, Any]) -> str:

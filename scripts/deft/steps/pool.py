@@ -33,7 +33,7 @@ from deft.tables import image_file, write_table
 PROGRESS_EVERY_S = 5.0
 
 
-def stage_pool(context: Context) -> str:
+def stage_pool(context: Context, encoder: str) -> str:
     """Write ``synth_pool/``: pictures, ``sdg_rows.csv``, ``source_pool``, ``manifest.json``."""
     out = context.root / context.relative(context.run.synth_pool)
     parts = pregen_parts(context.workspace, context.lights)
@@ -42,7 +42,9 @@ def stage_pool(context: Context) -> str:
     sdg = stage_parts(parts, out / "images", context.root, context.lights, context.ext)
     sdg_light = per_light(sdg.assign(provenance="sdg"), context.root, context.lights, context.ext)
     pool, doubled = build_source_pool(real, sdg, context.root, context.lights, context.ext)
-    facts = manifest(pool, sdg, doubled, workspace=context.workspace, lights=context.lights)
+    facts = manifest(
+        pool, sdg, doubled, workspace=context.workspace, lights=context.lights, encoder=encoder
+    )
     staged = facts["counts"]["sdg_rows"]
     if staged != len(parts) * len(context.lights):
         raise HardStop(

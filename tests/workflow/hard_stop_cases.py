@@ -1,0 +1,533 @@
+"""The table of hard stops: how each is provoked, and what a user must then read.
+
+One row per mistake that a user (or a disk) can make. `provoke` damages a workspace and may return
+configuration values; `words` must stand in the message.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import yaml
+from PIL import Image
+from workflow_tools import RUN
+
+TS = RUN.removeprefix("run_")
+KPI = "kpi/testing_set.csv"
+BASE = "train/base/training_set.csv"
+VALIDATION = "train/base/validation_set.csv"
+POOL = "augmentation/mining_pool/mining_pool.csv"
+PAIRS = "augmentation/anomalygen"
+SPEC = "specs/baseline_spec.yaml"
+ITER1 = f"results/{RUN}/iter1"
+
+Provoke = Callable[[Path], "dict[str, Any] | None"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to be stopped.
+
+    `start` is `fresh` (nothing has run) or `finished`; `targets` are what Snakemake is asked for;
+    `stage` is (phase, stage) of the log's error line, None where nothing is recorded; `wiped` are
+    path prefixes that a failed job's declared outputs may take with them.
+    """
+
+    name: str
+    provoke: Provoke
+    code: str
+    words: tuple[str, ...]
+    start: str = "fresh"
+    targets: tuple[str, ...] = ("preflight",)
+    args: tuple[str, ...] = ()
+    stage: tuple[str, str] | None = ("preflight", "preflight")
+    wiped: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)  # of the fresh workspace
+
+
+def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return header and rows of a table."""
+    with path.open(encoding="utf-8", newline="") as handle:
+        reader = csv.DictReader(handle)
+        return list(reader.fieldnames or []), list(reader)
+
+
+def write_rows(path: Path, header: list[str], rows: list[dict[str, str]]) -> None:
+    """Write a table."""
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, header, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def set_cell(workspace: Path, table: str, row: int, column: str, value: str) -> None:
+    """Change one cell; `row` is the line in the file, the header being 1."""
+    header, rows = rows_of(workspace / table)
+    rows[row - 2][column] = value
+    write_rows(workspace / table, header, rows)
+
+
+def picture_of(workspace: Path, table: str, row: int, column: str, root: str) -> Path:
+    """Return the picture of a row."""
+    _, rows = rows_of(workspace / table)
+    entry = rows[row - 2]
+    folder = workspace / root / entry[column]
+    folder = folder.parent if folder.suffix in (".png", ".jpg") else folder
+    return next(folder.glob(f"{entry['object_name']}_*"))
+
+
+def change_spec(workspace: Path, **dotted: Any) -> None:
+    """Set values of the spec; `train__num_epochs=3` sets `train.num_epochs`."""
+    path = workspace / SPEC
+    spec = yaml.safe_load(path.read_text())
+    for name, value in dotted.items():
+        *parents, last = name.split("__")
+        node = spec
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    path.write_text(yaml.safe_dump(spec, sort_keys=False))
+
+
+# --- how each is provoked -----------------------------------------------------------------------
+
+
+def missing_golden(workspace: Path) -> None:
+    picture_of(workspace, KPI, 3, "golden_path", "kpi/images").unlink()
+
+
+def zero_bytes(workspace: Path) -> None:
+    picture_of(workspace, BASE, 4, "input_path", "kpi/images").write_bytes(b"")
+
+
+def truncated_jpeg(workspace: Path) -> None:
+    picture = picture_of(workspace, KPI, 2, "input_path", "kpi/images")
+    data = picture.read_bytes()
+    picture.write_bytes(data[: len(data) // 2])
+
+
+def text_as_picture(workspace: Path) -> None:
+    picture_of(workspace, POOL, 5, "input_path", "augmentation/mining_pool").write_text(
+        "no picture"
+    )
+
+
+def broken_pair(workspace: Path) -> None:
+    first = min((workspace / PAIRS / "reconstructed_image").iterdir())
+    first.write_bytes(first.read_bytes()[:60])
+
+
+def no_golden_column(workspace: Path) -> None:
+    header, rows = rows_of(workspace / BASE)
+    write_rows(workspace / BASE, [c for c in header if c != "golden_path"], rows)
+
+
+def lower_case_pass(workspace: Path) -> None:
+    set_cell(workspace, VALIDATION, 3, "label", "pass")
+
+
+def empty_cell(workspace: Path) -> None:
+    set_cell(workspace, KPI, 4, "object_name", "")
+
+
+def ragged_row(workspace: Path) -> None:
+    with (workspace / BASE).open("a") as handle:
+        handle.write("base/base0,golden/base0,PASS\n")
+
+
+def latin_table(workspace: Path) -> None:
+    (workspace / POOL).write_bytes((workspace / POOL).read_bytes() + "é".encode("latin-1"))
+
+
+def no_table(workspace: Path) -> None:
+    (workspace / VALIDATION).unlink()
+
+
+def no_spec(workspace: Path) -> None:
+    (workspace / SPEC).unlink()
+
+
+def no_workspace(workspace: Path) -> dict[str, Any]:
+    return {"workspace": str(workspace / "nowhere")}
+
+
+def all_pass(workspace: Path) -> None:
+    header, rows = rows_of(workspace / KPI)
+    write_rows(workspace / KPI, header, [{**r, "label": "PASS"} for r in rows])
+
+
+def all_defective(workspace: Path) -> None:
+    header, rows = rows_of(workspace / KPI)
+    write_rows(workspace / KPI, header, [{**r, "label": "bridge"} for r in rows])
+
+
+def vague_goal(_: Path) -> dict[str, Any]:
+    return {"kpi": "as good as possible"}
+
+
+def no_pairs_folder(workspace: Path) -> None:
+    shutil.rmtree(workspace / PAIRS / "original_image")
+
+
+def empty_pairs(workspace: Path) -> None:
+    for file in (workspace / PAIRS / "reconstructed_image").iterdir():
+        file.unlink()
+
+
+def lonely_pair(workspace: Path) -> None:
+    min((workspace / PAIRS / "original_image").iterdir()).unlink()
+
+
+def wrong_counts(workspace: Path) -> None:
+    path = workspace / PAIRS / "defect_spec.jsonl"
+    path.write_text(json.dumps({"defect_type": "bridge", "count": 7}) + "\n")
+
+
+def no_pool(workspace: Path) -> None:
+    (workspace / POOL).unlink()
+
+
+def empty_pool(workspace: Path) -> None:
+    header, _ = rows_of(workspace / POOL)
+    write_rows(workspace / POOL, header, [])
+
+
+def validation_row_in_pool(workspace: Path) -> None:
+    """The same part, same picture, as the pool would hold it."""
+    header, pool = rows_of(workspace / POOL)
+    _, rows = rows_of(workspace / VALIDATION)
+    row = rows[0]
+    source = picture_of(workspace, VALIDATION, 2, "input_path", "kpi/images")
+    shutil.copy(source, workspace / "augmentation/mining_pool/images" / source.name)
+    entry = {**row, "input_path": f"images/{source.name}"}
+    write_rows(workspace / POOL, header, [*pool, entry])
+
+
+def kpi_row_in_training(workspace: Path) -> None:
+    header, base = rows_of(workspace / BASE)
+    _, rows = rows_of(workspace / KPI)
+    write_rows(workspace / BASE, header, [*base, rows[1]])
+
+
+def kpi_picture_under_another_name(workspace: Path) -> None:
+    source = picture_of(workspace, KPI, 2, "input_path", "kpi/images")
+    target = picture_of(workspace, POOL, 4, "input_path", "augmentation/mining_pool")
+    with Image.open(source) as picture:
+        picture.save(target, compress_level=1)  # other bytes, the same pixels
+
+
+def path_upwards(workspace: Path) -> None:
+    set_cell(workspace, KPI, 2, "input_path", "../../../../etc")
+
+
+def link_outside(workspace: Path) -> None:
+    outside = workspace.with_name("elsewhere.png")
+    picture = picture_of(workspace, BASE, 2, "input_path", "kpi/images")
+    shutil.move(picture, outside)
+    picture.symlink_to(outside)
+
+
+def unknown_key(_: Path) -> dict[str, Any]:
+    return {"max_iteration": 3}
+
+
+def wrong_type(_: Path) -> dict[str, Any]:
+    return {"top_k_per_target": "many"}
+
+
+def automl_in_configuration(_: Path) -> dict[str, Any]:
+    return {"automl_policy": "on"}
+
+
+def automl_in_spec(workspace: Path) -> None:
+    change_spec(workspace, automl_policy="on")
+
+
+def unknown_spec_key(workspace: Path) -> None:
+    change_spec(workspace, train__num_epoch=3)
+
+
+def long_interval(workspace: Path) -> None:
+    change_spec(workspace, train__checkpoint_interval=30)
+
+
+def other_network(workspace: Path) -> None:
+    change_spec(workspace, model__backbone__type="resnet_of_the_future")
+
+
+def nothing(_: Path) -> dict[str, Any]:
+    return {"approve": "false"}
+
+
+def changed_after_approval(_: Path) -> dict[str, Any]:
+    return {"approve": "false", "top_k_per_target": 3}
+
+
+def nan_score(workspace: Path) -> None:
+    set_cell(workspace, f"{ITER1}/inference/latest/inference.csv", 5, "siamese_score", "nan")
+
+
+def no_score_column(workspace: Path) -> None:
+    path = workspace / ITER1 / "inference/latest/inference.csv"
+    header, rows = rows_of(path)
+    write_rows(path, [c for c in header if c != "siamese_score"], rows)
+
+
+def pairs_replaced(workspace: Path) -> None:
+    """As many files of the same names, other content."""
+    folder = workspace / PAIRS / "reconstructed_image"
+    first, second, *_ = sorted(folder.iterdir())
+    second.write_bytes(first.read_bytes())
+
+
+def pair_recoloured(workspace: Path) -> None:
+    """A file of the very same size: no listing shows it, its bytes do."""
+    first = min((workspace / PAIRS / "reconstructed_image").iterdir())
+    data = bytearray(first.read_bytes())
+    data[-20] ^= 1
+    first.write_bytes(bytes(data))
+
+
+def other_encoder(workspace: Path) -> None:
+    path = workspace / "results" / RUN / "synth_pool/source_embeddings.parquet"
+    table = pq.read_table(path)
+    meta = {
+        k: v.replace(b'"digest": "', b'"digest": "00') for k, v in table.schema.metadata.items()
+    }
+    pq.write_table(table.replace_schema_metadata(meta), path)
+
+
+def unknown_defect(workspace: Path) -> dict[str, Any]:
+    """A weak sample whose label neither the pool nor AnomalyGen knows."""
+    path = workspace / f"results/{RUN}/baseline/rca_results/{TS}/kpi_gaps.parquet"
+    gaps = pd.read_parquet(path)
+    gaps["label"] = gaps["label"].where(gaps.index != gaps.index[-1], "scratch")
+    gaps.to_parquet(path)
+    return {"routing": "by_label"}
+
+
+def rows_lost(workspace: Path) -> None:
+    """Rows of the first lap's table vanish before the second builds on it."""
+    path = workspace / ITER1 / "dataset/train_combined_iter1.csv"
+    header, rows = rows_of(path)
+    write_rows(path, header, rows[:-3])
+
+
+def other_weights(workspace: Path) -> None:
+    """The deleted file was another than a repeated training gives."""
+    path = workspace / "results" / RUN / "baseline/train/weights.json"
+    facts = json.loads(path.read_text())
+    facts["files"][0]["sha256"] = "0" * 64
+    path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    (path.parent / facts["files"][0]["path"]).unlink()
+
+
+def weights_swapped(workspace: Path) -> None:
+    folder = workspace / ITER1 / "train"
+    first, second = sorted(folder.glob("*.pth"))
+    shutil.copyfile(first, second)
+
+
+def picture_vanished(workspace: Path) -> None:
+    """After the pre-flight, before the training is paid for."""
+    facts = workspace / ITER1 / "mining_filter/mining_pool.csv"
+    header, rows = rows_of(facts)
+    entry = next(r for r in rows if r["provenance"] == "real")
+    next((workspace / entry["input_path"]).glob(f"{entry['object_name']}_*")).unlink()
+
+
+def first_weights() -> str:
+    """The baseline's first weight file: 24 rows in batches of four."""
+    return f"results/{RUN}/baseline/train/model_epoch_000_step_00006.pth"
+
+
+LAP_MINED = f"{ITER1}/mining_filter/mining.json"
+CASES = (
+    Case(
+        "missing golden picture", missing_golden, "missing_input", ("golden picture", KPI, "row 3")
+    ),
+    Case("no validation table", no_table, "missing_input", ("does not exist", VALIDATION)),
+    Case("no spec", no_spec, "missing_input", (SPEC,)),
+    Case("no workspace", no_workspace, "missing_input", ("nowhere", "workspace="), stage=None),
+    Case("picture of zero bytes", zero_bytes, "image_invalid", (BASE, "row 4")),
+    Case(
+        "truncated JPEG",
+        truncated_jpeg,
+        "image_invalid",
+        (KPI, "row 2"),
+        options={"ext": ".jpg"},
+    ),
+    Case("text file named .png", text_as_picture, "image_invalid", (POOL, "row 5")),
+    Case("truncated pre-generated picture", broken_pair, "image_invalid", (PAIRS,)),
+    Case("no golden_path column", no_golden_column, "csv_invalid", ("golden_path", BASE, "row 1")),
+    Case("label pass", lower_case_pass, "csv_invalid", ("'pass'", VALIDATION, "row 3")),
+    Case("empty object_name", empty_cell, "csv_invalid", ("object_name", KPI, "row 4")),
+    Case("row with three cells", ragged_row, "csv_invalid", ("cells", BASE, "row 8")),
+    Case("table not UTF-8", latin_table, "csv_invalid", ("UTF-8", POOL)),
+    Case("KPI set without NG", all_pass, "kpi_invalid", ("no NG", KPI)),
+    Case("KPI set without PASS", all_defective, "kpi_invalid", ("no PASS", KPI)),
+    Case("goal without a number", vague_goal, "kpi_invalid", ("as good as possible",), stage=None),
+    Case("no pre-generated folder", no_pairs_folder, "pregen_missing", ("original_image",)),
+    Case("empty pre-generated folder", empty_pairs, "pregen_empty", ("reconstructed_image",)),
+    Case(
+        "pre-generated picture without partner", lonely_pair, "pregen_unpaired", ("B000+bridge_0",)
+    ),
+    Case("defect_spec.jsonl miscounts", wrong_counts, "allocation_mismatch", ("bridge", "7", "1")),
+    Case("no mining pool", no_pool, "pool_missing", (POOL,)),
+    Case("empty mining pool", empty_pool, "pool_empty", (POOL,)),
+    Case("validation row in the pool", validation_row_in_pool, "leakage", (POOL, "row 8")),
+    Case("KPI row in the training table", kpi_row_in_training, "leakage", (BASE, "row 8")),
+    Case(
+        "KPI picture in the pool under another name",
+        kpi_picture_under_another_name,
+        "leakage",
+        (POOL, "row 4"),
+    ),
+    Case("input_path with ..", path_upwards, "path_escape", ("etc", KPI, "row 2")),
+    Case("picture linked to outside", link_outside, "path_escape", (BASE, "row 2")),
+    Case(
+        "unknown configuration key",
+        unknown_key,
+        "config_invalid",
+        ("'max_iteration'", "'max_iterations'"),
+        stage=None,
+    ),
+    Case("text for a number", wrong_type, "config_invalid", ("top_k_per_target",), stage=None),
+    Case(
+        "AutoML in the configuration",
+        automl_in_configuration,
+        "config_invalid",
+        ("automl_policy",),
+        stage=None,
+    ),
+    Case("AutoML in the spec", automl_in_spec, "spec_invalid", ("automl_policy", SPEC)),
+    Case("unknown key in the spec", unknown_spec_key, "spec_invalid", ("num_epoch", SPEC)),
+    Case("unknown backbone", other_network, "spec_invalid", ("resnet_of_the_future", SPEC)),
+    Case(
+        "checkpoint_interval beyond num_epochs",
+        long_interval,
+        "spec_invalid",
+        ("checkpoint_interval 30", "2 epochs", SPEC),
+    ),
+    Case(
+        "no approval",
+        nothing,
+        "approval_missing",
+        ("not approved", "snakemake approve"),
+        targets=(),
+        stage=None,
+    ),
+    Case(
+        "parameter changed after the approval",
+        changed_after_approval,
+        "approval_missing",
+        ("top_k_per_target: 2 → 3", "snakemake approve"),
+        start="finished",
+        targets=(),
+        stage=None,
+    ),
+    Case(
+        "score NaN",
+        nan_score,
+        "score_invalid",
+        ("iter1/inference/latest/inference.csv", "row 5"),
+        start="finished",
+        targets=(f"{ITER1}/metrics.json",),
+        args=("-f",),
+        stage=("iter1", "evaluate"),
+        wiped=(f"{ITER1}/metrics.json", f"{ITER1}/inference/"),
+    ),
+    Case(
+        "inference table without scores",
+        no_score_column,
+        "csv_invalid",
+        ("siamese_score", "iter1/inference/latest/inference.csv"),
+        start="finished",
+        targets=(f"{ITER1}/metrics.json",),
+        args=("-f",),
+        stage=("iter1", "evaluate"),
+        wiped=(f"{ITER1}/metrics.json", f"{ITER1}/inference/"),
+    ),
+    Case(
+        "pre-generated pictures replaced during a run",
+        pairs_replaced,
+        "pregen_mutated",
+        (PAIRS,),
+        start="finished",
+        targets=(f"{ITER1}/anomalygen/ingest_summary.json",),
+        args=("-f",),
+    ),
+    Case(
+        "pre-generated picture changed in one byte during a run",
+        pair_recoloured,
+        "pregen_mutated",
+        (PAIRS,),
+        start="finished",
+        targets=(f"{ITER1}/anomalygen/ingest_summary.json",),
+        args=("-f",),
+        stage=("iter1", "anomalygen"),
+        wiped=(f"{ITER1}/anomalygen/",),
+    ),
+    Case(
+        "pool embedded by another encoder",
+        other_encoder,
+        "encoder_mismatch",
+        ("source_embeddings.parquet",),
+        start="finished",
+        targets=(LAP_MINED,),
+        args=("-f",),
+        stage=("iter1", "data_mining"),
+        wiped=(f"{ITER1}/mining_filter/",),
+    ),
+    Case(
+        "weak label that goes nowhere",
+        unknown_defect,
+        "silent_drop",
+        ("scratch",),
+        start="finished",
+        targets=(f"{ITER1}/routing_results/{TS}/mining_gaps.parquet",),
+        args=("-f",),
+        stage=("iter1", "routing"),
+        wiped=(f"{ITER1}/routing_results/",),
+    ),
+    Case(
+        "repeated training gives other weights",
+        other_weights,
+        "no_new_checkpoint",
+        ("other bytes", "model_epoch_000_step_00006.pth"),
+        start="finished",
+        targets=(first_weights(),),
+        stage=None,
+        wiped=(first_weights(),),
+    ),
+    Case(
+        "weight file replaced",
+        weights_swapped,
+        "missing_input",
+        ("SHA-256", f"{ITER1}/train/model_epoch_001"),
+        start="finished",
+        targets=(f"{ITER1}/inference/inference.json",),
+        args=("-f",),
+        stage=("iter1", "inference"),
+        wiped=(f"{ITER1}/inference/",),
+    ),
+    Case(
+        "mined picture vanished before the training",
+        picture_vanished,
+        "missing_input",
+        ("train_combined_iter1.csv", "row"),
+        start="finished",
+        targets=(f"{ITER1}/dataset/validation.json",),
+        args=("-f",),
+        stage=("iter1", "data_merge"),
+        wiped=(f"{ITER1}/dataset/validation.json",),
+    ),
+)

@@ -1,0 +1,163 @@
+"""A dry run changes nothing and says what it knows; lint and graphs work."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from workflow_tools import (
+    NOTHING,
+    REPOSITORY,
+    RUN,
+    changes,
+    copy_of_repository,
+    planned_rules,
+    snakemake,
+    succeed,
+    tree,
+)
+
+pytestmark = pytest.mark.workflow
+
+HEAVY = {"train", "infer", "mine"}  # cluster jobs of a lap; embed_pool runs once per run
+PARSE_LIMIT_S = 20  # a broken parse reads gigabytes or imports torch; this is no benchmark
+
+
+def test_fresh_dry_run_changes_nothing(fresh: Path, tmp_path: Path) -> None:
+    repository = copy_of_repository(tmp_path / "repository")
+    before, code = tree(fresh), tree(repository, without=[".snakemake", "__pycache__"])
+    output = succeed(snakemake(fresh, args=["-n"], repository=repository))
+    assert changes(before, tree(fresh)) == {}
+    assert changes(code, tree(repository, without=[".snakemake", "__pycache__"])) == {}
+    assert "more laps may follow (at most 2)" in output
+    assert planned_rules(output)["train"] == 1
+    assert "gate" in planned_rules(output)
+
+
+def test_dry_run_in_the_checkout_changes_nothing_there(fresh: Path) -> None:
+    left_out = [".snakemake", "__pycache__", ".git", ".venv", ".pytest_cache", ".ruff_cache"]
+    before = tree(REPOSITORY / "rules") | tree(REPOSITORY / "config")
+    names = {p.name for p in REPOSITORY.iterdir()} - set(left_out)
+    succeed(snakemake(fresh, args=["-n"]))
+    assert tree(REPOSITORY / "rules") | tree(REPOSITORY / "config") == before
+    assert {p.name for p in REPOSITORY.iterdir()} - set(left_out) == names
+
+
+def test_the_whole_chain_to_a_lap(fresh: Path) -> None:
+    target = f"results/{RUN}/iter2/train/weights.json"
+    jobs = planned_rules(succeed(snakemake(fresh, target, args=["-n"])))
+    assert jobs == {
+        "gate": 1,
+        "train": 3,
+        "infer": 2,
+        "evaluate": 2,
+        "rca": 2,
+        "stage_pool": 1,
+        "embed_pool": 1,
+        "route": 2,
+        "ingest": 2,
+        "mine": 2,
+        "assemble": 2,
+        "validate": 2,
+    }
+
+
+def test_at_most_three_heavy_jobs_a_lap(fresh: Path) -> None:
+    def heavy(lap: int) -> Counter:
+        target = f"results/{RUN}/iter{lap}/metrics.json"
+        output = succeed(snakemake(fresh, target, args=["-n", "--printshellcmds"]))
+        # Rules that stay on the submitting machine are printed as local ones or have no resources.
+        return Counter({rule: n for rule, n in planned_rules(output).items() if rule in HEAVY})
+
+    assert sum((heavy(2) - heavy(1)).values()) == len(HEAVY)
+    local = set(re.findall(r"^    localrule: True", _rules_text(), re.MULTILINE))
+    assert local, "the light rules say that they are local"
+    assert _rules_without_localrule() <= {*HEAVY, "embed_pool", "restore_weights"}
+
+
+def _rules_text() -> str:
+    return "\n".join(p.read_text() for p in sorted((REPOSITORY / "rules").glob("*.smk")))
+
+
+def _rules_without_localrule() -> set[str]:
+    """Return the rules that a cluster profile would submit."""
+    listed = re.search(
+        r"^localrules:\n((?:    .*\n)+)", (REPOSITORY / "Snakefile").read_text(), re.M
+    )
+    assert listed
+    named = set(re.findall(r"\w+", listed.group(1)))
+    found = set()
+    for block in re.split(r"^(?=(?:rule|checkpoint) )", _rules_text(), flags=re.MULTILINE)[1:]:
+        name = re.match(r"(?:rule|checkpoint) (\w+)", block)
+        if name and "localrule: True" not in block and name.group(1) not in named:
+            found.add(name.group(1))
+    return found
+
+
+def test_finished_dry_run_has_nothing_to_do(workspace: Path) -> None:
+    before = tree(workspace)
+    output = succeed(snakemake(workspace, args=["-n"]))
+    assert NOTHING in output
+    assert changes(before, tree(workspace)) == {}
+
+
+def test_finished_run_does_nothing_again(workspace: Path) -> None:
+    before = tree(workspace)
+    assert NOTHING in succeed(snakemake(workspace))
+    assert changes(before, tree(workspace)) == {}
+
+
+def test_parsing_is_quick(finished: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    succeed(snakemake(finished, args=["--list-rules"]))
+    assert time.monotonic() - started < PARSE_LIMIT_S
+
+
+def test_parsing_imports_neither_torch_nor_pandas(fresh: Path) -> None:
+    import subprocess
+    import sys
+
+    from workflow_tools import clean_environment, snakemake_command, working_folder
+
+    command = snakemake_command(fresh, args=["--list-rules"])
+    command[1:1] = ["-X", "importtime"]
+    done = subprocess.run(
+        command,
+        cwd=working_folder(fresh),
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "deft.config" in imported, sys.version
+    assert not imported & {"torch", "timm", "faiss", "open_clip", "deft.tables", "deft.kpi"}
+
+
+def test_lint_is_silent(fresh: Path) -> None:
+    done = snakemake(fresh, args=["--lint"])
+    assert done.returncode == 0, done.stdout
+
+
+def test_rule_graph_can_be_drawn(fresh: Path) -> None:
+    target = f"results/{RUN}/iter1/metrics.json"
+    output = succeed(snakemake(fresh, target, args=["--rulegraph", "dot"]))
+    graph = output[output.index("digraph") :]
+    for rule in ("gate", "stage_pool", "train", "infer", "evaluate", "rca", "route", "mine"):
+        assert f'"{rule}"' in graph
+    assert graph.count("{") == graph.count("}")
+
+
+@pytest.mark.parametrize("profile", ["default", "gpu", "slurm"])
+def test_every_profile_plans_the_loop(fresh: Path, profile: str) -> None:
+    if profile == "slurm":
+        pytest.importorskip("snakemake_executor_plugin_slurm")
+    args = ["-n", "--workflow-profile", str(REPOSITORY / "profiles" / profile)]
+    # The gpu profile sets `device`; a value on the command line would replace the profile's.
+    config = {"device": None} if profile == "gpu" else {}
+    target = f"results/{RUN}/iter1/train/weights.json"
+    jobs = planned_rules(succeed(snakemake(fresh, target, args=args, config=config)))
+    assert jobs["train"] == 2 and jobs["mine"] == 1

@@ -53,11 +53,9 @@ format: $(VENV)/.installed-dev
 logic: $(VENV)/.installed-dev
 	$(BIN)/python tests/logic_fingerprints.py
 
-## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--configfile …")
+## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--cores 4")
 resume: $(VENV)/.installed
-	$(BIN)/python scripts/resume.py --workspace $(WORKSPACE)
-	$(SNAKEMAKE) --unlock $(ARGS) --config workspace=$(abspath $(WORKSPACE))
-	$(SNAKEMAKE) $(ARGS) --config workspace=$(abspath $(WORKSPACE))
+	$(BIN)/python scripts/resume.py --workspace $(WORKSPACE) --go-on -- $(ARGS)
 
 clean-demo:
 	rm -rf $(DEMO)

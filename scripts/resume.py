@@ -1,4 +1,4 @@
-"""After a crash: end the orphans of the current run, so that it can be unlocked and go on."""
+"""After a crash: end the orphans of a run, so that nothing writes beside its second copy; go on."""
 
 import shutil
 import subprocess
@@ -9,7 +9,9 @@ from pathlib import Path
 from deft import layout
 from deft.cli import launch, parser
 from deft.jobs import end_orphans
+from deft.preflight.start import CONFIG_FILE
 
+SNAKEFILE = Path(__file__).resolve().parents[1] / "Snakefile"
 SLURM_PREFIX = "deft"
 POLL_S = 2
 
@@ -41,15 +43,31 @@ def end_slurm_jobs(name: str) -> list[str]:
     return [f"cancelled SLURM job {job}" for job in found]
 
 
+def go_on(run, extra: list[str]) -> int:
+    """Unlock and run with the settings that the run passed the gate with."""
+    settings = run.dir.resolve() / CONFIG_FILE
+    given = ["--configfile", str(settings)] if settings.is_file() else []
+    command = [sys.executable, "-m", "snakemake", "-s", str(SNAKEFILE), *given, *extra]
+    if not given:
+        command += ["--config", f"workspace={Path(run.workspace).resolve()}"]
+    return (
+        subprocess.run([*command, "--unlock"], check=False).returncode
+        or subprocess.run(command, check=False).returncode
+    )
+
+
 def body(args, run):
-    """End what is left of an earlier command."""
+    """End what is left of an earlier command; with --go-on, unlock and run."""
     for line in [*end_orphans(run.dir), *end_slurm_jobs(run.name)] or ["no orphan found"]:
         print(line, flush=True)
+    return go_on(run, args.snakemake) if args.go_on else 0
 
 
 if __name__ == "__main__":
     options = parser(__doc__, phase=False)
+    options.add_argument("--go-on", action="store_true", help="then unlock and run the loop")
+    options.add_argument("snakemake", nargs="*", help="further arguments of snakemake, after --")
     if "--run" not in sys.argv:
-        where = options.parse_known_args([*sys.argv[1:], "--run", "-"])[0].workspace
-        sys.argv += ["--run", current_run(where)]
+        where = options.parse_known_args(["--run", "-", *sys.argv[1:]])[0].workspace
+        sys.argv[1:1] = ["--run", current_run(where)]
     launch(options.parse_args(), body)

@@ -50,6 +50,8 @@ def test_every_shipped_configuration_is_valid(path):
         ({"run": "20240101_120000"}, "run"),
         ({"automl_policy": "on"}, "automl_policy"),
         ({"deeppcb": {"rooot": "x"}}, "deeppcb"),
+        ({"engine": "tao"}, "not available"),
+        ({"runtime": "onnx"}, "not available"),
     ],
 )
 def test_mistakes_are_one_clear_stop(given, words):

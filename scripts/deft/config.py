@@ -45,6 +45,7 @@ def resolve(given: dict[str, Any]) -> dict[str, Any]:
     out = defaults()
     for key, value in given.items():
         out[key] = {**out[key], **value} if key in GROUPS and isinstance(value, dict) else value
+    refuse_unavailable(out)
     return out
 
 
@@ -62,6 +63,17 @@ def from_words(key: str, value: Any) -> Any:
     if "null" in kinds and value.lower() in ("null", "none", "~"):
         return None
     return value
+
+
+def refuse_unavailable(config: dict[str, Any]) -> None:
+    """Raise ``config_invalid`` for what the contract names but this version does not have."""
+    for key, value, instead in (("engine", "tao", "native"), ("runtime", "onnx", "torch")):
+        if config[key] == value:
+            raise HardStop(
+                "config_invalid",
+                f"{key}: {value} is not available in this version",
+                fix=f"set {key}: {instead}",
+            )
 
 
 def validate(given: dict[str, Any]) -> None:

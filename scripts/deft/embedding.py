@@ -182,7 +182,7 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
 def write_embeddings(
     path: str | Path, table: pd.DataFrame, vectors: np.ndarray, encoder: Encoder
 ) -> Path:
-    """Write ``table``'s columns and ``embedding`` (list<float32>); the metadata name the encoder."""
+    """Write ``table``'s columns and ``embedding`` (list<float32>), the encoder in the metadata."""
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])

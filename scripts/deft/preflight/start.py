@@ -1,4 +1,4 @@
-"""What the state says of a run that passed the gate: its target, tables, settings."""
+"""What is kept of a run that passed the gate: its target, tables and settings."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from deft import layout
 from deft.changenet.spec import load_spec
 from deft.config import epochs
+from deft.files import write_text_atomic
 from deft.hardware import gpus
 from deft.kpi_target import parse_kpi
 from deft.state import update_state
 
+CONFIG_FILE = "preflight/config.yaml"
 
 def record_start(workspace: str | Path, run_dir: str | Path, config: dict[str, Any]) -> None:
     """Write the run-level fields of ``deft_state.json``; what is there already survives."""
@@ -25,6 +29,10 @@ def record_start(workspace: str | Path, run_dir: str | Path, config: dict[str, A
         state.setdefault("current_iteration", 0)
 
     update_state(run_dir, change)
+    # What `make resume` goes on with, and a record of every setting beside the results.
+    settings = {**config, "workspace": str(root), "run": Path(run_dir).name}
+    text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True)
+    write_text_atomic(Path(run_dir) / CONFIG_FILE, text)
 
 
 def start_facts(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:

@@ -102,42 +102,18 @@ def phases_upto(phase):
     return [layout.phase_name(n) for n in range(layout.phase_number(phase) + 1)]
 
 
-def of_previous(name):
-    """Input function: file `name` of the phase before the wildcard `lap`."""
-
-    def path(wildcards):
-        return (
-            f"results/run_{wildcards.ts}/{layout.previous_phase(wildcards.lap)}/{name}"
-        )
-
-    return path
-
-
 def previous_rca(wildcards):
     """Gaps of the phase before the wildcard `lap`."""
     before = layout.previous_phase(wildcards.lap)
     return f"results/run_{wildcards.ts}/{before}/rca_results/{wildcards.ts}/kpi_gaps.parquet"
 
 
-def previous_combined(wildcards, name):
-    """File of the previous iteration's assembly; iteration 1 starts from the base table."""
-    before = layout.previous_phase(wildcards.lap)
-    if before == layout.BASELINE:
-        return []
-    return f"results/run_{wildcards.ts}/{before}/dataset/{name.format(phase=before)}"
-
-
 def previous_assembly(wildcards):
-    """`assembly.json` of the previous iteration, if there is one: small, content counts."""
-    return previous_combined(wildcards, "assembly.json")
-
-
-def previous_mining(wildcards):
-    """`mining.json` of the previous iteration, if there is one."""
+    """`assembly.json` of the previous iteration; iteration 1 starts from the base table."""
     before = layout.previous_phase(wildcards.lap)
     if before == layout.BASELINE:
         return []
-    return f"results/run_{wildcards.ts}/{before}/mining_filter/mining.json"
+    return f"results/run_{wildcards.ts}/{before}/dataset/assembly.json"
 
 
 _digests = {}

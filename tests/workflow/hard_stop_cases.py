@@ -415,7 +415,7 @@ CASES = (
         "checkpoint_interval beyond num_epochs",
         long_interval,
         "spec_invalid",
-        ("checkpoint_interval 30", "2 epochs", SPEC),
+        ("checkpoint_interval 30", "num_epochs 2", SPEC),
     ),
     Case(
         "no approval",
@@ -491,7 +491,7 @@ CASES = (
         "weak label that goes nowhere",
         unknown_defect,
         "silent_drop",
-        ("scratch",),
+        ("SCRATCH", "allow_unrouted"),
         start="finished",
         targets=(f"{ITER1}/routing_results/{TS}/mining_gaps.parquet",),
         args=("-f",),

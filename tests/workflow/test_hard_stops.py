@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -57,13 +58,11 @@ def messages(output: str) -> list[tuple[str, str]]:
 
 def as_row(case: Case, code: str, message: str, workspace: Path) -> str:
     """Return the case's row of the document."""
-    shown = message.replace(str(workspace), "<workspace>").replace(
-        str(workspace.parent), "<elsewhere>"
-    )
-    cell = "<br>".join(line.strip().replace("|", r"\|") for line in shown.splitlines())
-    cell = cell.replace("<workspace>", "&lt;workspace&gt;").replace(
-        "<elsewhere>", "&lt;elsewhere&gt;"
-    )
+    shown = message.replace(str(workspace), "<workspace>")
+    shown = shown.replace(str(workspace.parent), "<elsewhere>")
+    shown = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", shown)
+    cell = "<br>".join(html.escape(line.strip(), quote=False) for line in shown.splitlines())
+    cell = cell.replace("|", r"\|").replace("*", r"\*")
     return f"| {case.name} | `{code}` | {cell} |"
 
 

@@ -14,6 +14,7 @@ from deft.preflight import (
     checks_data,
     checks_inputs,
     checks_machine,
+    checks_model,
     checks_pictures,
     checks_run,
     digest,
@@ -97,14 +98,20 @@ def run_preflight(
 
 def all_checks(ctx: Context) -> Iterator[Check]:
     """Yield every check; a broken one never hides the others."""
+    stops = False
     for topic, checks in TOPICS:
         if topic != "inputs" and not ctx.workspace.is_dir():
             yield skipped(topic, "the workspace")
             continue
         try:
-            yield from checks(ctx)
+            for check in checks(ctx):
+                stops |= check.status == STOP
+                yield check
         except HardStop as stop:  # a stop that its check did not expect still is one
+            stops = True
             yield Check(topic, STOP, stop.message, stop.fix or "", stop)
+    if not stops and ctx.workspace.is_dir():
+        yield from checks_model.checks(ctx)
 
 
 def first_stop(stops: list[Check]) -> HardStop:

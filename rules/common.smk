@@ -278,11 +278,11 @@ def announce_plan():
         f"snakemake -n {run_file(f'{last}/train/weights.json')}",
         file=sys.stderr,
     )
-    for run_dir, changes in void_gates().items():
-        print(
-            f"changed since the approval of {run_dir.name}: {'; '.join(changes)}",
-            file=sys.stderr,
-        )
+    run_dir = WORKSPACE / "results" / RUN
+    passed = (run_dir / "preflight/gate.json").is_file()
+    changes = passed and approval_digest.changes_since_gate(WORKSPACE, run_dir, config)
+    if changes:
+        print(f"changed since the approval of {RUN}: {'; '.join(changes)}", file=sys.stderr)
 
 
 if is_main_process():

@@ -14,7 +14,7 @@ from deft.config import resolve
 from deft.errors import HardStop
 from deft.hardware import Gpu
 from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, PREGEN_NG, PREGEN_OK, SPEC
-from deft.preflight import checks_machine
+from deft.preflight import checks_machine, checks_model
 from deft.preflight.run import run_preflight
 
 CONFIG = {"encoder": "changenet", "device": "cpu"}
@@ -348,6 +348,7 @@ def test_backbone_weights_that_are_not_there(workspace):
 def test_batch_rule_of_the_cards(workspace, monkeypatch, batch, expected):
     card = Gpu(0, "NVIDIA RTX A6000", 47.5, 47.0)
     monkeypatch.setattr(checks_machine, "gpus", lambda: [card])
+    monkeypatch.setattr(checks_model, "checks", lambda ctx: iter(()))
     data = "dataset__classify__"
     edit_spec(
         workspace,
@@ -358,6 +359,20 @@ def test_batch_rule_of_the_cards(workspace, monkeypatch, batch, expected):
     assert status(workspace, "batch_size") == expected
     assert status(workspace, "gpu") == "ok"
     assert report(workspace)["gpus"][0]["name"] == card.name
+
+
+def test_network_that_cannot_be_built_stops(workspace):
+    edit_spec(workspace, model__backbone__type="timm:resnet_of_the_future")
+    error = stop(workspace)
+    assert error.code == "spec_invalid" and "resnet_of_the_future" in error.message
+    assert error.file.endswith("baseline_spec.yaml")
+
+
+def test_network_is_not_built_when_another_check_stops(workspace):
+    edit_spec(workspace, model__backbone__type="timm:resnet_of_the_future")
+    (workspace / "kpi/testing_set.csv").unlink()
+    assert stop(workspace).code == "missing_input"
+    assert "network" not in [c["id"] for c in report(workspace)["checks"]]
 
 
 def test_engine_tao_needs_a_container_tool(workspace, monkeypatch):

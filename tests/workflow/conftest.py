@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from tiny_workspace import make_tiny_workspace
-from workflow_tools import POOL_ROWS, copy_of, snakemake, working_folder
+from workflow_tools import copy_of, draw, snakemake, working_folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,14 +31,13 @@ def shared_folder(config: pytest.Config, factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny workspace whose loop has run to its end: baseline and two laps. Never write into it."""
+    """A tiny workspace whose loop has run to its end, baseline and two laps. Not to be changed."""
     shared = shared_folder(request.config, tmp_path_factory)
     workspace, facts = shared / "finished", shared / "finished.json"
     with FileLock(shared / "finished.lock"):
         if not facts.is_file():
             shutil.rmtree(workspace, ignore_errors=True)
-            make_tiny_workspace(workspace, pool=POOL_ROWS)
-            done = snakemake(workspace)
+            done = snakemake(draw(workspace))
             shutil.rmtree(working_folder(workspace))
             facts.write_text(json.dumps({"status": done.returncode, "output": done.stdout}))
     result = json.loads(facts.read_text())

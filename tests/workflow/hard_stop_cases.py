@@ -52,6 +52,11 @@ class Case:
     wiped: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)  # of the fresh workspace
 
+    @property
+    def is_second_example(self) -> bool:
+        """Whether its check has another case already: such cases are left to the slow suite."""
+        return self.name in SECOND_EXAMPLES
+
 
 def rows_of(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Return header and rows of a table."""
@@ -530,4 +535,22 @@ CASES = (
         stage=("iter1", "data_merge"),
         wiped=(f"{ITER1}/dataset/validation.json",),
     ),
+)
+SECOND_EXAMPLES = frozenset(
+    {
+        "no validation table",
+        "no spec",
+        "text file named .png",
+        "truncated pre-generated picture",
+        "empty object_name",
+        "row with three cells",
+        "table not UTF-8",
+        "KPI set without PASS",
+        "KPI row in the training table",
+        "text for a number",
+        "unknown key in the spec",
+        "inference table without scores",
+        "weight file replaced",
+        "pre-generated pictures replaced during a run",
+    }
 )

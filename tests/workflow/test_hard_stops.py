@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from tiny_workspace import make_tiny_workspace
-from workflow.hard_stop_cases import CASES, Case
+from workflow.hard_stop_cases import CASES, SECOND_EXAMPLES, Case
 from workflow_tools import (
     REPOSITORY,
     RUN,
@@ -83,7 +83,13 @@ def update_document(name: str, row: str) -> None:
         DOCUMENT.write_text(text, encoding="utf-8")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+MARKED = [
+    pytest.param(case, id=case.name, marks=[pytest.mark.slow] * case.is_second_example)
+    for case in CASES
+]
+
+
+@pytest.mark.parametrize("case", MARKED)
 def test_hard_stop(case: Case, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     if case.start == "finished":
@@ -138,7 +144,8 @@ def _recorded(case: Case, workspace: Path, entries: list[dict]) -> None:
 
 
 def test_every_code_has_a_case() -> None:
-    assert {case.code for case in CASES} == set(CODES)
+    assert {case.code for case in CASES if not case.is_second_example} == set(CODES)
+    assert SECOND_EXAMPLES <= {case.name for case in CASES}
 
 
 def test_the_document_has_the_cases_in_order() -> None:

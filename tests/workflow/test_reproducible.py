@@ -12,15 +12,17 @@ from workflow_tools import RUN, draw, snakemake, succeed, tree
 
 pytestmark = pytest.mark.workflow
 
-# Clocks and the machine's load; `command` names the interpreter and the folder of the code.
+# Clocks, and what a clock gives: durations and rates.
 CLOCKS = re.compile(
-    r"(created_at|started_at|approved_at|ts|date|time|duration\w*|\w*seconds|\w*_sec)$"
+    r"(created_at|started_at|approved_at|ts|date|time|eta|time_per_\w+|duration\w*|\w*_sec)$"
+    r"|.*(duration_\w+|stage_seconds)\b.*"
 )
 COMPARED = (".csv", ".parquet", ".json", ".jsonl", ".txt", ".md", ".yaml")
 # A listing of bytes and digests of files that hold clocks themselves.
 DIGESTS_OF_CLOCKS = re.compile(r"artifacts/runs/[^/]+/manifest\.json$")
 UNORDERED = re.compile(
     r"/(logs|benchmarks|\.jobs|hard_stops)/|/train\.log$|/source_embed\.log$|^knowledge_base/"
+    r"|preflight/summary\.md$"  # a page: its columns are as wide as the workspace's path
 )
 
 
@@ -31,7 +33,14 @@ def without_clocks(value, workspace: Path):
         return {k: without_clocks(v, workspace) for k, v in kept.items()}
     if isinstance(value, list):
         return [without_clocks(v, workspace) for v in value]
-    return value.replace(str(workspace), "<workspace>") if isinstance(value, str) else value
+    return of_any_place(value, workspace) if isinstance(value, str) else value
+
+
+def of_any_place(text: str, workspace: Path) -> str:
+    """Return a text without the workspace's path, the time and the room on the disk."""
+    text = text.replace(str(workspace), "<workspace>")
+    text = re.sub(r"[\d.]+ GiB free", "<free>", text)
+    return re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?", "<time>", text)
 
 
 def normal(path: Path, workspace: Path) -> bytes:
@@ -40,7 +49,7 @@ def normal(path: Path, workspace: Path) -> bytes:
         table = pd.read_parquet(path)
         for column in table:
             if table[column].map(lambda cell: isinstance(cell, str)).all():
-                table[column] = [c.replace(str(workspace), "<workspace>") for c in table[column]]
+                table[column] = [of_any_place(cell, workspace) for cell in table[column]]
             else:
                 table[column] = [repr(cell.tolist() if hasattr(cell, "tolist") else cell)
                                  for cell in table[column]]  # fmt: skip
@@ -52,8 +61,7 @@ def normal(path: Path, workspace: Path) -> bytes:
         )
         data = [without_clocks(json.loads(line), workspace) for line in lines if line.strip()]
         return json.dumps(data, indent=1).encode()
-    text = path.read_text(encoding="utf-8").replace(str(workspace), "<workspace>")
-    return re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?", "<time>", text).encode()
+    return of_any_place(path.read_text(encoding="utf-8"), workspace).encode()
 
 
 def compared_files(workspace: Path) -> dict[str, bytes]:

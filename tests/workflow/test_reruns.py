@@ -109,7 +109,12 @@ def stages() -> list[str]:
     return sorted(json.loads((REPOSITORY / "rules/logic_versions.json").read_text()))
 
 
-@pytest.mark.parametrize("stage", stages())
+AT_ONCE = ("train", "mine", "decide")  # the others in the slow suite
+
+
+@pytest.mark.parametrize(
+    "stage", [pytest.param(s, marks=[pytest.mark.slow] * (s not in AT_ONCE)) for s in stages()]
+)
 def test_raised_logic_version_reruns_that_stage(finished: Path, code: Path, stage: str) -> None:
     path = code / "rules/logic_versions.json"
     versions = json.loads(path.read_text())

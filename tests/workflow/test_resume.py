@@ -29,6 +29,7 @@ from workflow_tools import (
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 SETTINGS = {"max_iterations": 0, "training_epochs": 40}
+BASE_ROWS = 60  # so that forty epochs last until the training is ended
 WAIT_S = 120
 
 
@@ -52,7 +53,7 @@ def wait_for(what, why: str):
 @pytest.fixture
 def orphan(tmp_path: Path):
     """A workspace whose Snakemake was killed alone while it trained; its training lives on."""
-    workspace = make_tiny_workspace(tmp_path / "killed")
+    workspace = make_tiny_workspace(tmp_path / "killed", base=BASE_ROWS)
     folder = working_folder(workspace)
     with (folder / "output.txt").open("w") as output:
         main = subprocess.Popen(
@@ -79,7 +80,9 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
     assert training.is_running() and training.status() != psutil.STATUS_ZOMBIE
     assert not (workspace / "results" / RUN / "baseline/train/weights.json").is_file()
 
-    # A second command does not start beside the orphan: the lock, and without it the note.
+    # A second command does not start beside the orphan: the lock, and without it the note. The
+    # orphan is held meanwhile, or it would be done before the last of these commands.
+    training.suspend()
     plain = snakemake(workspace, config=SETTINGS)
     assert plain.returncode != 0 and "lock" in plain.stdout.lower()
     succeed(snakemake(workspace, config=SETTINGS, args=["--unlock"]))
@@ -87,7 +90,8 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
     assert beside.returncode != 0
     assert "still being worked on by process" in beside.stdout and "make resume" in beside.stdout
     assert "Traceback" not in beside.stdout
-    assert training.is_running(), "the orphan goes on undisturbed"
+    assert training.status() == psutil.STATUS_STOPPED, "the orphan is left alone"
+    training.resume()
 
     limits = ("--cores", "2", "--max-threads", "1")
     done = script(workspace, "resume", "--workspace", ".", "--go-on", "--", *limits)
@@ -97,7 +101,7 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
     assert not training.is_running() or training.status() == psutil.STATUS_ZOMBIE
     assert notes(workspace) == []
 
-    undisturbed = make_tiny_workspace(tmp_path / "undisturbed")
+    undisturbed = make_tiny_workspace(tmp_path / "undisturbed", base=BASE_ROWS)
     succeed(snakemake(undisturbed, config=SETTINGS))
     resumed, whole = (load(w, "best_model.json") for w in (workspace, undisturbed))
     for name in ("threshold", "far_pct", "checkpoint_sha256", "bounds", "iteration"):

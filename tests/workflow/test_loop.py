@@ -288,6 +288,7 @@ def one_lap(tmp_path: Path, **config: object) -> tuple[Path, str]:
     return workspace, succeed(snakemake(workspace, config=given))
 
 
+@pytest.mark.slow
 def test_no_lap_at_all(tmp_path: Path) -> None:
     workspace, output = one_lap(tmp_path, max_iterations=0)
     assert "Traceback" not in output
@@ -313,6 +314,8 @@ def test_seeded_baseline_is_not_trained(finished: Path, tmp_path: Path) -> None:
     assert facts["preseeded"] and facts["steps"] == 0
     assert facts["files"][0]["sha256"] == chosen["sha256"]
     assert state(workspace)["from_outside"] == {"kept": True}
+    assert load(workspace, "baseline/decide/kpi.json")["reason"] == "max_iterations"
+    assert not (workspace / "results" / RUN / "iter1").exists()
     # The same weights on the same KPI set give the same result.
     assert load(workspace, "best_model.json")["checkpoint_sha256"] == chosen["sha256"]
 
@@ -347,9 +350,9 @@ def test_control_arms(tmp_path: Path, arm: str) -> None:
         assert assembled["rows"] == 8 + facts["new_rows"]
     else:
         assert facts["new_rows"] == 0 and assembled["rows"] == 8
-        # As many steps as the mined table would have given: batches of four.
+        # As many steps as the mined table would have given: whole batches of four.
         draws = 8 + facts["new_rows_of_nearest"]
-        assert weights["steps"] == -(-draws // 4)
+        assert weights["steps"] == draws // 4 > 8 // 4
     assert load(workspace, "best_model.json")["mining_arm"] == arm
 
 

@@ -282,7 +282,10 @@ def announce_plan():
     passed = (run_dir / "preflight/gate.json").is_file()
     changes = passed and approval_digest.changes_since_gate(WORKSPACE, run_dir, config)
     if changes:
-        print(f"changed since the approval of {RUN}: {'; '.join(changes)}", file=sys.stderr)
+        print(
+            f"changed since the approval of {RUN}: {'; '.join(changes)}",
+            file=sys.stderr,
+        )
 
 
 if is_main_process():

@@ -18,6 +18,7 @@ from deft.state import update_state
 
 CONFIG_FILE = "preflight/config.yaml"
 
+
 def record_start(workspace: str | Path, run_dir: str | Path, config: dict[str, Any]) -> None:
     """Write the run-level fields of ``deft_state.json``; what is there already survives."""
     root = Path(os.path.abspath(workspace))

@@ -269,7 +269,7 @@ def close_command():
 
 def announce_plan():
     """A dry run sees no further than the next decision; say so, and what voided the approval."""
-    if not workflow.dryrun:
+    if not workflow.dryrun or not any(True for _ in workflow.dag.needrun_jobs()):
         return
     last = layout.phase_name(max(1, config["max_iterations"]))
     print(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def rows_on_disk() -> dict[str, str]:
 def update_document(name: str, row: str) -> None:
     """Replace one row; the order is that of the cases."""
     DOCUMENT.parent.mkdir(exist_ok=True)
-    with FileLock(f"{DOCUMENT}.lock"):
+    with FileLock(Path(tempfile.gettempdir()) / "deft_hard_stops_document.lock"):
         rows = {**rows_on_disk(), name: row}
         text = HEAD + "".join(f"{rows[c.name]}\n" for c in CASES if c.name in rows)
         DOCUMENT.write_text(text, encoding="utf-8")

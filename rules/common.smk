@@ -270,7 +270,9 @@ def close_command():
 def announce_plan():
     """A dry run sees no further than the next decision; say so, and what voided the approval."""
     # A dry run marks its jobs as finished; what was planned counts all the same.
-    if not workflow.dryrun or not any(workflow.dag.needrun_jobs(exclude_finished=False)):
+    if not workflow.dryrun or not any(
+        workflow.dag.needrun_jobs(exclude_finished=False)
+    ):
         return
     last = layout.phase_name(max(1, config["max_iterations"]))
     print(

@@ -88,11 +88,6 @@ class Run:
         """Folder of the stage logs."""
         return self.dir / "logs"
 
-    def phases_on_disk(self) -> list[str]:
-        """Return the phases that have metrics, in order."""
-        found = [p.parent.name for p in self.dir.glob("*/metrics.json")]
-        return sorted((p for p in found if p == BASELINE or p[4:].isdigit()), key=phase_number)
-
 
 def image_root(workspace: str | Path) -> Path:
     """Return the KPI image root: ``kpi/images``, or ``images`` where only that exists."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from deft import layout
 from deft.errors import HardStop
-from deft.tables import line_of, read_table, split_pool_cell
+from deft.tables import read_table, split_pool_cell
 
 
 def join(prefix: str, folder: str) -> str:
@@ -75,8 +75,3 @@ def read_pool(workspace: str | Path, prefix_bytes: int | None = None) -> pd.Data
             fix="append production samples to it",
         )
     return table
-
-
-def first_line_of(table: pd.DataFrame, mask: pd.Series) -> list[int]:
-    """Return the CSV lines where ``mask`` holds."""
-    return [line_of(i) for i in table.index[mask]]

@@ -13,7 +13,7 @@ from pathlib import Path
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
 from deft.jobs import AlreadyRunning, registered
-from deft.state import log_stage, read_log, record_hard_stop
+from deft.state import log_stage, record_hard_stop
 
 EXIT_STOP = 1
 MARKER_DIR = "hard_stops"
@@ -144,11 +144,3 @@ def short_duration(seconds: float) -> str:
         return f"{seconds:.0f}s"
     minutes = int(seconds // 60)
     return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
-
-
-def already_logged(run_dir: str | Path, phase: str, stage: str) -> bool:
-    """Return whether a stage has an ``ok`` line."""
-    return any(
-        e["iter"] == phase and e["stage"] == stage and e["status"] == "ok"
-        for e in read_log(run_dir)
-    )

@@ -47,7 +47,8 @@ def go_on(run, extra: list[str]) -> int:
     """Unlock and run with the settings that the run passed the gate with."""
     settings = run.dir.resolve() / CONFIG_FILE
     given = ["--configfile", str(settings)] if settings.is_file() else []
-    command = [sys.executable, "-m", "snakemake", "-s", str(SNAKEFILE), *given, *extra]
+    # --configfile takes several files: last, so that it does not swallow a target.
+    command = [sys.executable, "-m", "snakemake", "-s", str(SNAKEFILE), *extra, *given]
     if not given:
         command += ["--config", f"workspace={Path(run.workspace).resolve()}"]
     return (

@@ -84,6 +84,20 @@ def working_folder(workspace: Path) -> Path:
     return folder
 
 
+def run_to_end(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder; stdout holds stderr too, in the order of a terminal."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
 def snakemake(
     workspace: Path,
     *targets: str,
@@ -95,30 +109,13 @@ def snakemake(
     command = snakemake_command(
         workspace, *targets, config=config, args=args, repository=repository
     )
-    return subprocess.run(
-        command,
-        cwd=working_folder(workspace),
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    return run_to_end(command, working_folder(workspace))
 
 
 def script(workspace: Path, name: str, *args: str) -> subprocess.CompletedProcess[str]:
     """Run a rule's own command line in the workspace."""
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "scripts" / f"{name}.py"), *args],
-        cwd=workspace,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    command = [sys.executable, str(REPOSITORY / "scripts" / f"{name}.py"), *args]
+    return run_to_end(command, workspace)
 
 
 def succeed(done: subprocess.CompletedProcess[str]) -> str:

@@ -85,22 +85,16 @@ def train_phase(
     else:
         facts = train(
             spec,
-            workspace=context.workspace,
             out_dir=out,
             resume_dir=context.run.phase(phase) / RESUME_DIR,
-            device=device,
-            seed=seed,
-            threads=threads,
-            upstream_compat=upstream_compat,
-            phase=phase,
-            draws_per_epoch=draws_per_epoch(context, phase),
+            **_common(context, phase, seed, device, threads, upstream_compat),
         )
-        best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
+    best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
+    if not seeded:
         summary = (
             f"{facts['epochs']} epochs, {facts['steps']} steps on {facts['rows']} rows; lowest "
             f"validation loss {best['val_loss']:.4f} at epoch {best['epoch']}"
         )
-    best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
     if phase == BASELINE and not seeded:
         update_state(context.run.dir, lambda state: state.update(baseline_trained_here=True))
     update_phase(
@@ -113,6 +107,21 @@ def train_phase(
         val_loss=best["val_loss"],
     )
     return summary
+
+
+def _common(
+    context: Context, phase: str, seed: int, device: str, threads: int, upstream_compat: bool
+) -> dict[str, Any]:
+    # A restored file must come from the very training that wrote it: one place for both calls.
+    return {
+        "workspace": context.workspace,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+        "upstream_compat": upstream_compat,
+        "phase": phase,
+        "draws_per_epoch": draws_per_epoch(context, phase),
+    }
 
 
 def draws_per_epoch(context: Context, phase: str) -> int | None:
@@ -202,15 +211,9 @@ def restore_file(
     with tempfile.TemporaryDirectory(dir=context.run.dir, prefix=".restore_") as folder:
         train(
             phase_spec(context, phase, epochs),
-            workspace=context.workspace,
             out_dir=Path(folder) / "train",
             resume_dir=Path(folder) / "resume",
-            device=device,
-            seed=seed,
-            threads=threads,
-            upstream_compat=upstream_compat,
-            phase=phase,
-            draws_per_epoch=draws_per_epoch(context, phase),
+            **_common(context, phase, seed, device, threads, upstream_compat),
         )
         fresh = Path(folder) / "train" / target.name
         if sha256_file(fresh) != known[target.name]:

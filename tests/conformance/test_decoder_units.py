@@ -1,20 +1,13 @@
-"""Decoder, losses, loader and sampler against TAO's reference numbers.
-
-The reference folder is no part of the project: set ``TAO_VECTORS``, or lay it beside the project
-as ``shared/vectors``. Without it these tests are skipped.
-"""
+"""Decoder parts, losses, schedule and sampler against TAO's reference numbers."""
 
 import json
-import os
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import PIL
 import pytest
 import torch
-from torch import nn
+from tao_reference import FOLDER, UNIT_TOLERANCE, fill, load_json, unit, unit_names
 
 from deft.changenet.data import PairData, draw_epoch, sampling_weights
 from deft.changenet.decoder import Decoder, Projection, difference
@@ -23,97 +16,62 @@ from deft.changenet.losses import ContrastiveLoss, WeightedCrossEntropy, distanc
 from deft.changenet.schedule import learning_rate
 from deft.changenet.spec import from_dict
 
-ROOT = Path(__file__).resolve().parents[2]
-VECTORS = Path(os.environ.get("TAO_VECTORS", ROOT / "../shared/vectors"))
-TOLERANCE = 1e-5
-pytestmark = pytest.mark.skipif(not VECTORS.is_dir(), reason=f"no reference folder at {VECTORS}")
-
-DECODERS = ("decoder_ldm1", "decoder_ldm2", "decoder_ldm4", "decoder_fan_strides")
-
-
-def reference(path):
-    return json.loads((VECTORS / path).read_text())
-
-
-def fill(module: nn.Module, prefix: str) -> list:
-    """Fill a module by the reference's rule; return its keys and shapes."""
-    state = module.state_dict()
-    for name, value in state.items():
-        key, last = prefix + name, name.rpartition(".")[2]
-        if last in ("num_batches_tracked", "scaling"):
-            continue
-        random = np.random.RandomState(zlib.crc32(key.encode()))
-        z = random.standard_normal(tuple(value.shape)).astype(np.float32)
-        if last == "running_mean" or last == "bias":
-            new = 0.1 * z
-        elif last == "running_var":
-            new = 1 + 0.1 * np.abs(z)
-        elif last == "weight" and value.ndim == 1:
-            new = 1 + 0.1 * z
-        elif last == "weight":
-            new = z / np.sqrt(np.prod(value.shape[1:]))
-        else:
-            new = 0.5 * z
-        value.copy_(torch.from_numpy(np.asarray(new, np.float32)))
-    module.eval()
-    return [[name, list(value.shape)] for name, value in state.items()]
+DECODERS = [n for n in unit_names("decoder_") if "golden" not in n]
+PARTS = {"conv_diff": lambda: difference(16, 8), "mlp": lambda: Projection(12, 8)}
 
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_decoder(name):
-    unit = reference("units/units.json")["units"][name]
-    arrays = np.load(VECTORS / f"units/{name}.npz")
-    options = dict(unit["ctor"])
+    facts, arrays = unit(name)
+    options = dict(facts["ctor"])
     decoder = Decoder(options.pop("in_channels"), **options)
-    assert fill(decoder, unit["fill_prefix"]) == unit["keys"]
+    assert fill(decoder, facts["fill_prefix"]) == facts["keys"]
     sides = [[torch.from_numpy(arrays[f"{s}{k}"]) for k in (1, 2, 3, 4)] for s in "ab"]
     with torch.no_grad():
         logits = decoder(*sides).numpy()
-    assert np.abs(logits - arrays["logits"]).max() < TOLERANCE
+    assert np.abs(logits - arrays["logits"]).max() < UNIT_TOLERANCE
 
 
-@pytest.mark.parametrize(
-    ("name", "module"), [("conv_diff", difference(16, 8)), ("mlp", Projection(12, 8))]
-)
-def test_decoder_parts(name, module):
-    unit = reference("units/units.json")["units"][name]
-    arrays = np.load(VECTORS / f"units/{name}.npz")
-    assert fill(module, unit["fill_prefix"]) == unit["keys"]
+@pytest.mark.parametrize("name", [n for n in unit_names() if n in PARTS])
+def test_decoder_parts(name):
+    facts, arrays = unit(name)
+    module = PARTS[name]()
+    assert fill(module, facts["fill_prefix"]) == facts["keys"]
     with torch.no_grad():
         out = module(torch.from_numpy(arrays["x"])).numpy()
-    assert np.abs(out - arrays["out"]).max() < TOLERANCE
+    assert np.abs(out - arrays["out"]).max() < UNIT_TOLERANCE
 
 
 def test_cross_entropy():
-    for case in reference("loss/loss_and_lr.json")["ce"]["cases"]:
+    for case in load_json("loss/loss_and_lr.json")["ce"]["cases"]:
         criterion = WeightedCrossEntropy(weight=torch.tensor(case["cls_weight"]))
         logits = torch.tensor(case["logits"], requires_grad=True)
         loss = criterion(logits, torch.tensor(case["label"]))
         loss.backward()
-        assert loss.item() == pytest.approx(case["loss"], abs=TOLERANCE)
-        assert np.abs(logits.grad.numpy() - np.array(case["grad_logits"])).max() < TOLERANCE
+        assert loss.item() == pytest.approx(case["loss"], abs=UNIT_TOLERANCE)
+        assert np.abs(logits.grad.numpy() - np.array(case["grad_logits"])).max() < UNIT_TOLERANCE
 
 
 def test_contrastive_both_forms():
-    for case in reference("loss/loss_and_lr.json")["contrastive"]["cases"]:
+    for case in load_json("loss/loss_and_lr.json")["contrastive"]["cases"]:
         for compat, what in ((True, "upstream_training"), (False, "elementwise")):
             found = torch.tensor(case["distance"], requires_grad=True)
             criterion = ContrastiveLoss(case["margin"], upstream_compat=compat)
             loss = criterion(found, torch.tensor(case["label"]))
             loss.backward()
-            assert loss.item() == pytest.approx(case[f"loss_{what}"], abs=TOLERANCE)
+            assert loss.item() == pytest.approx(case[f"loss_{what}"], abs=UNIT_TOLERANCE)
             wanted = np.array(case[f"grad_{what}"])
-            assert np.abs(found.grad.numpy() - wanted).max() < TOLERANCE
+            assert np.abs(found.grad.numpy() - wanted).max() < UNIT_TOLERANCE
 
 
 def test_distance():
-    case = reference("loss/loss_and_lr.json")["pairwise_distance"]
+    case = load_json("loss/loss_and_lr.json")["pairwise_distance"]
     out = distance(torch.tensor(case["a"]), torch.tensor(case["b"]))
     assert np.allclose(out.numpy(), case["out"], rtol=1e-5, atol=1e-9)
 
 
 def test_learning_rate_tables():
-    for name, case in reference("loss/loss_and_lr.json")["lr_schedule"].items():
+    for name, case in load_json("loss/loss_and_lr.json")["lr_schedule"].items():
         policy, optim, epochs = name.split("/")
         train = {
             "num_epochs": int(epochs.removeprefix("num_epochs=")),
@@ -125,7 +83,7 @@ def test_learning_rate_tables():
 
 
 def test_sampler():
-    for case in reference("sampler_metrics/sampler_metrics.json")["sampler"]:
+    for case in load_json("sampler_metrics/sampler_metrics.json")["sampler"]:
         labels = np.array([label != "PASS" for label in case["labels"]], np.float32)
         if labels.all() or not labels.any():
             continue
@@ -136,7 +94,7 @@ def test_sampler():
 
 
 def loader_cases():
-    path = VECTORS / "dataset/tensors/dataset_cases.json"
+    path = FOLDER / "dataset/tensors/dataset_cases.json"
     if not path.is_file():
         return []
     cases = json.loads(path.read_text())["cases"]
@@ -146,17 +104,17 @@ def loader_cases():
 
 @pytest.mark.parametrize("name", loader_cases())
 def test_loader(name):
-    case = reference("dataset/tensors/dataset_cases.json")["cases"][name]
+    case = load_json("dataset/tensors/dataset_cases.json")["cases"][name]
     new_pillow = int(PIL.__version__.split(".")[0]) >= 13
-    folder = VECTORS / "dataset" / ("tensors_pillow13" if new_pillow else "tensors")
+    folder = FOLDER / "dataset" / ("tensors_pillow13" if new_pillow else "tensors")
     if not (folder / f"{name}.npz").is_file():
         pytest.skip("this case is described without its tensors")
     arrays = np.load(folder / f"{name}.npz")
     # engine tao: sizes such as 24 x 32 are no whole number of TAO's coarse strides.
     spec = from_dict({"dataset": {"classify": case["config"]}}, engine="tao")
-    table = pd.read_csv(VECTORS / "dataset/pairs.csv", dtype=str, keep_default_na=False)
+    table = pd.read_csv(FOLDER / "dataset/pairs.csv", dtype=str, keep_default_na=False)
     training = name.startswith("train_")
-    data = PairData(spec, table, VECTORS / "dataset/images", training=training)
+    data = PairData(spec, table, FOLDER / "dataset/images", training=training)
     batch = data.batch(range(len(table)))
     assert np.array_equal(batch.label.numpy(), arrays["label"])
     assert data.augmented == (data.resample == BICUBIC)

@@ -13,7 +13,6 @@ from workflow_tools import copy_of, draw, snakemake, working_folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-docs", action="store_true", help="rewrite docs/hard_stops.md")
     parser.addoption(
         "--finished", metavar="DIR", help="keep the finished run there and take it from there"
     )

@@ -1,0 +1,65 @@
+"""The spec's keys as a table for people, read off the dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from deft.changenet.spec_schema import Rule, SpecFields
+
+HEAD = """# The experiment spec, key by key
+
+Task `classify` of TAO Visual ChangeNet. Defaults and ranges are those of the source in the last
+column; a key that is not here is refused by name. What the native engine cannot do is refused with
+advice, never ignored. Made from `scripts/deft/changenet/spec_schema.py` by
+`pytest tests/changenet/test_spec_doc.py --update-docs`.
+
+| key | type | default | allowed | unit | source |
+|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One key of the spec: dotted name, type as text, default and rule."""
+
+    name: str
+    kind: str
+    default: Any
+    rule: Rule
+
+
+def spec_keys(kind: type = SpecFields, where: str = "") -> Iterator[Row]:
+    """Yield every key in schema order."""
+    hints = typing.get_type_hints(kind)
+    for entry in dataclasses.fields(kind):
+        name, hint = where + entry.name, hints[entry.name]
+        if dataclasses.is_dataclass(hint):
+            yield from spec_keys(hint, name + ".")
+            continue
+        made = entry.default_factory is not dataclasses.MISSING
+        default = entry.default_factory() if made else entry.default
+        kind_name = getattr(hint, "__name__", str(hint)) if not typing.get_args(hint) else str(hint)
+        yield Row(name, kind_name, default, entry.metadata.get("rule", Rule()))
+
+
+def spec_page() -> str:
+    """Return ``docs/spec.md``."""
+    return HEAD + "".join(_line(row) for row in spec_keys())
+
+
+def _line(row: Row) -> str:
+    cells = [f"`{row.name}`", row.kind, f"`{row.default!r}`", _allowed(row.rule)]
+    return "| " + " | ".join([*cells, row.rule.unit, row.rule.source]) + " |\n"
+
+
+def _allowed(rule: Rule) -> str:
+    if rule.choices:
+        return ", ".join(rule.choices)
+    bounds = [f"≥ {rule.low:g}"] if rule.low is not None else []
+    bounds += [f"≤ {rule.high:g}"] if rule.high is not None else []
+    length = [f"{rule.length} entries"] if rule.length is not None else []
+    return ", ".join([" and ".join(bounds)] * bool(bounds) + length)

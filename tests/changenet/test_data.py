@@ -7,20 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deft.changenet import augment
-from deft.changenet.data import (
-    PairData,
-    batches,
+from deft.changenet.data import augment
+from deft.changenet.data.images import PictureCache, PictureError, read_picture
+from deft.changenet.data.pairs import PairData, batches, join_lights, open_pairs
+from deft.changenet.data.sampling import (
     draw_epoch,
     epoch_generator,
-    join_lights,
-    open_pairs,
     sampling_weights,
     training_weights,
 )
-from deft.changenet.images import PictureCache, PictureError, read_picture
 from deft.changenet.spec import from_dict, render
-from deft.changenet.spec_schema import Augmentation
+from deft.changenet.spec.schema import Augmentation
 from deft.errors import HardStop
 
 

@@ -62,8 +62,7 @@ def test_defaults_are_taos():
         ("task", "segment", "segment"),
         ("model.decode_head.in_channels", [1, 2], "4 entries"),
         ("train.classify.loss", "contrastive", "does not go with"),
-        ("train.num_gpus", 2, "train.num_gpus"),
-        ("dataset.classify.num_golden", 3, "num_golden"),
+        ("train.num_nodes", 2, "train.num_nodes"),
         ("dataset.classify.num_input", 4, "input_map has 1 light"),
         ("dataset.classify.image_width", 30, "not a multiple"),
         ("dataset.classify.input_map", {"A": "x"}, "input_map.A"),
@@ -79,8 +78,8 @@ def test_refused_by_name(dotted, value, said):
 
 
 def test_what_only_tao_can_do_passes_for_tao():
-    spec = from_dict(changed("train.num_gpus", 4), engine="tao")
-    assert spec.train.num_gpus == 4
+    spec = from_dict(changed("train.num_nodes", 4), engine="tao")
+    assert spec.train.num_nodes == 4
 
 
 def test_references_keep_types_and_join_text():

@@ -1,7 +1,7 @@
 """Make the kept subset anew from a whole reference folder: ``python keep.py FOLDER``.
 
-The subset is what a clone alone can check: each building block once at its smallest, the whole
-C-RADIO v2-B model once, losses, schedules, sampler, metrics and one loader case.
+The subset is what a clone alone can check: each building block once at its smallest, one whole
+C-RADIO v2-B and one FAN model, losses, schedules, sampler, metrics and one loader case.
 """
 
 import json
@@ -26,7 +26,7 @@ UNITS = (
     "tiny_radio_224",
     "vit_blocks_tiny_input",
 )
-MODEL = "learnable_radio_b_224"
+MODELS = ("learnable_radio_b_224", "euclid_fan_small_128")
 LOADER_CASE, LIGHT = "one_light_down", "SolderLight"
 KINDS = ("units", "model", "dataset/tensors_pillow13")
 WHOLE = (
@@ -35,9 +35,11 @@ WHOLE = (
     "sampler_metrics/sampler_metrics.json",
     "model/backbones.json",
     "io/backbone_file_rules.json",
+    "io/run_euclidean.json",
+    "io/run_learnable.json",
     "io/status_example.jsonl",
     "dataset/pairs.csv",
-    *(f"model/{MODEL}{end}" for end in (".json", ".npz", ".keys.csv")),
+    *(f"model/{name}{end}" for name in MODELS for end in (".json", ".npz", ".keys.csv")),
     *(f"units/{name}.npz" for name in UNITS),
     *(f"dataset/{folder}/{LOADER_CASE}.npz" for folder in ("tensors", "tensors_pillow13")),
 )

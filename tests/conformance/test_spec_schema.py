@@ -6,8 +6,8 @@ import pytest
 from tao_reference import FOLDER
 
 from deft.changenet.spec import from_dict
-from deft.changenet.spec_doc import spec_keys
-from deft.changenet.spec_schema import CODE, OURS
+from deft.changenet.spec.doc import spec_keys
+from deft.changenet.spec.schema import CODE, OURS
 
 SCHEMAS = FOLDER.parent / "tao_schemas"
 TASKS = sorted(path.name.partition(".")[0] for path in SCHEMAS.glob("*.schema.json"))

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from deft.changenet.spec_schema import Rule, SpecFields
+from deft.changenet.spec.schema import Rule, SpecFields
 
 HEAD = """# The experiment spec, key by key
 
 Task `classify` of TAO Visual ChangeNet. Defaults and ranges are those of the source in the last
 column; a key that is not here is refused by name. What the native engine cannot do is refused with
-advice, never ignored. Made from `scripts/deft/changenet/spec_schema.py` by
+advice, never ignored. Made from `scripts/deft/changenet/spec/schema.py` by
 `pytest tests/changenet/test_spec_doc.py --update-docs`.
 
 | key | type | default | allowed | unit | source |

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from deft.changenet.images import BICUBIC
-from deft.changenet.spec_schema import Augmentation
+from deft.changenet.data.images import BICUBIC
+from deft.changenet.spec.schema import Augmentation
 
 CROP_AREA = (0.8, 1.0)  # share of the picture that a random crop keeps
 

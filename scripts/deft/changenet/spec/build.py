@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from deft.changenet.spec_schema import Rule
+from deft.changenet.spec.schema import Rule
 from deft.errors import HardStop
 
 REFERENCE = re.compile(r"\$\{([^{}]*)\}")

@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from deft.changenet.spec_build import SpecProblem, build, parse_yaml, resolve_references
-from deft.changenet.spec_native import check_native
-from deft.changenet.spec_schema import SpecFields
+from deft.changenet.spec.build import SpecProblem, build, parse_yaml, resolve_references
+from deft.changenet.spec.native import check_native
+from deft.changenet.spec.schema import SpecFields
 from deft.errors import HardStop
 from deft.files import write_text_atomic
 
@@ -64,11 +64,6 @@ class Spec(SpecFields):
     def learnable(self) -> bool:
         """Whether the difference module is the learnable one (else euclidean)."""
         return self.model.classify.difference_module == "learnable"
-
-    @property
-    def bfloat16(self) -> bool:
-        """Whether ``train.precision`` asks for bfloat16 (used on CUDA only)."""
-        return self.train.precision in ("bf16-mixed", "bf16")
 
     @property
     def digest(self) -> str:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deft.changenet.spec_build import SpecProblem
-from deft.changenet.spec_schema import MISSING
+from deft.changenet.spec.backbones import check_backbone
+from deft.changenet.spec.build import SpecProblem
+from deft.changenet.spec.schema import MISSING
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec
 
+# What train.checkpointer.monitor may name -> the figure of a validation that it stands for.
+MONITORS = {
+    **{name: name for name in ("val_loss", "val_acc", "val_fpr", "val_far_pct")},
+    **dict.fromkeys(("val_far", "val_far_at_recall_pct"), "val_far_at_recall_pct"),
+}
 TIMM_PREFIX = "timm:"
+GOLDEN_WINDOW = 7  # side in places of the windows of the attention over several goldens
 TAO_ENGINE = "set engine: tao to run it in NVIDIA's container"
 
 
@@ -19,25 +26,14 @@ def check_native(spec: Spec) -> None:
     data, train, model = spec.dataset.classify, spec.train, spec.model
     refusals = [
         (data.num_classes != 2, "dataset.classify.num_classes", "2 (PASS and NO_PASS)"),
-        (data.num_golden != 1, "dataset.classify.num_golden", "1"),
         (
             model.decode_head.in_index != [0, 1, 2, 3],
             "model.decode_head.in_index",
             "[0, 1, 2, 3]",
         ),
         (model.backbone.feat_downsample, "model.backbone.feat_downsample", "false"),
-        (train.num_gpus != 1, "train.num_gpus", "1"),
-        (train.num_nodes != 1, "train.num_nodes", "1"),
-        (train.precision in ("16-mixed", "16", "fp16"), "train.precision", "bf16-mixed or 32-true"),
-        (train.checkpoint_interval_unit != "epoch", "train.checkpoint_interval_unit", "epoch"),
-        (train.checkpointer.enable_topk, "train.checkpointer.enable_topk", "false"),
-        (train.tensorboard.enabled, "train.tensorboard.enabled", "false (curves are CSV files)"),
+        (train.num_nodes != 1, "train.num_nodes", "1 (a job runs on one node)"),
         (train.optim.monitor_name != "val_loss", "train.optim.monitor_name", "val_loss"),
-        (
-            bool(train.resume_training_checkpoint_path),
-            "train.resume_training_checkpoint_path",
-            '"" (an interrupted training resumes by itself)',
-        ),
         (spec.evaluate.trt_engine not in ("", MISSING), "evaluate.trt_engine", '""'),
         (spec.inference.trt_engine not in ("", MISSING), "inference.trt_engine", '""'),
         (spec.wandb.enable, "wandb.enable", "false"),
@@ -54,9 +50,45 @@ def check_native(spec: Spec) -> None:
             "dataset.classify.fpratio_sampling 0 would never show a defect to the training",
             "set dataset.classify.fpratio_sampling: 0.1",
         )
+    _check_checkpointer(spec)
     _check_loss(spec)
     _check_lights(spec)
+    check_backbone(spec)
     _check_size(spec)
+    _check_goldens(spec)
+
+
+def _check_checkpointer(spec: Spec) -> None:
+    """Check ``train.checkpointer`` where it is on."""
+    options = spec.train.checkpointer
+    if not options.enable_topk:
+        return
+    for broken, name, allowed in (
+        (options.dirpath, "dirpath", '"" (files lie beside the others)'),
+        (options.auto_insert_metric_name, "auto_insert_metric_name", "false"),
+        (options.monitor not in MONITORS, "monitor", " or ".join(MONITORS)),
+    ):
+        if broken:
+            raise SpecProblem(
+                f"train.checkpointer.{name} is not supported unless it is {allowed}",
+                f"set train.checkpointer.{name}: {allowed.split(' ')[0]}",
+            )
+    try:
+        first, second = (
+            options.filename.format(epoch=epoch, step=9 + epoch, val_loss=0.5) for epoch in (1, 2)
+        )
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise SpecProblem(
+            f"train.checkpointer.filename {options.filename!r} is no pattern of epoch, step and "
+            f"val_loss ({type(error).__name__}: {error})",
+            "set train.checkpointer.filename: model_best_{epoch:03d}",
+        ) from None
+    if "/" in first or first == second:
+        raise SpecProblem(
+            f"train.checkpointer.filename {options.filename!r} must name each epoch's file "
+            "differently, without a folder",
+            "set train.checkpointer.filename: model_best_{epoch:03d}",
+        )
 
 
 def _check_loss(spec: Spec) -> None:
@@ -85,6 +117,28 @@ def _check_lights(spec: Spec) -> None:
             f"dataset.classify.grid_map is {spec.grid[0]} x {spec.grid[1]}, but there are "
             f"{count} lights",
             "make grid_map.x times grid_map.y the number of lights",
+        )
+
+
+def _check_goldens(spec: Spec) -> None:
+    """Check what several goldens a pair ask for: TAO's attention over them knows one layout."""
+    count = spec.dataset.classify.num_golden
+    if count == 1:
+        return
+    if not spec.learnable:
+        raise SpecProblem(
+            f"dataset.classify.num_golden is {count}, but difference_module euclidean compares "
+            "with one golden",
+            "set dataset.classify.num_golden: 1, or model.classify.difference_module: learnable",
+        )
+    height, width = spec.tensor_size
+    step = GOLDEN_WINDOW * max(spec.model.decode_head.feature_strides)
+    if height % step or width % step:
+        raise SpecProblem(
+            f"with dataset.classify.num_golden {count} the joined picture's sides must be "
+            f"multiples of {step} pixels (coarsest feature stride times windows of "
+            f"{GOLDEN_WINDOW}), found {width} x {height}",
+            "change dataset.classify.image_width and image_height, such as to 224",
         )
 
 

@@ -1,0 +1,1 @@
+"""Pairs of pictures: decoding, joining, augmenting, choosing goldens, sampling."""

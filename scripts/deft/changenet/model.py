@@ -5,19 +5,25 @@ Keys: ``model.backbone.…``, ``model.decoder.…`` or ``model.fc1.…``, ``crit
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import nn
 
-from deft.changenet.backbone import build_backbone, load_backbone
+from deft.changenet.backbones import build_backbone, load_backbone
 from deft.changenet.decoder import Decoder, perceptron
 from deft.changenet.losses import ContrastiveLoss, WeightedCrossEntropy, distance
 from deft.changenet.spec import Spec
 
 EUCLIDEAN_HIDDEN = 512
+Embedding = Sequence[torch.Tensor]  # parts, each with one entry a picture along its first axis
 
 
 class LearnableNetwork(nn.Module):
-    """Feature pyramids of both pictures compared by a decoder; output logits (B, 2)."""
+    """Feature pyramids of both pictures compared by a decoder; output logits (B, 2).
+
+    With several goldens a pair, ``golden`` is (B, N, 3, H, W).
+    """
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -32,10 +38,31 @@ class LearnableNetwork(nn.Module):
             embed_dec=spec.model.classify.embed_dec,
             align_corners=head.align_corners,
             learnable_difference_modules=spec.model.classify.learnable_difference_modules,
+            num_golden=spec.dataset.classify.num_golden,
         )
 
     def forward(self, test: torch.Tensor, golden: torch.Tensor) -> torch.Tensor:
-        return self.decoder(*both_sides(self.backbone, self.backbone, test, golden))
+        return self.from_features(*self.features(test, golden))
+
+    def features(self, test: torch.Tensor, golden: torch.Tensor) -> tuple[Embedding, Embedding]:
+        """Return what the backbone makes of both sides; goldens stacked golden-major."""
+        return both_sides(self.backbone, self.features_of, test, golden_major(golden))
+
+    def features_of(self, pictures: torch.Tensor) -> Embedding:
+        """Return the backbone's four maps of each picture."""
+        return self.backbone(pictures)
+
+    def from_features(self, test: Embedding, golden: Embedding) -> torch.Tensor:
+        """Return logits from what :meth:`features` gave."""
+        return self.decoder(test, golden)
+
+    def embed(self, pictures: torch.Tensor) -> Embedding:
+        """Return all that :meth:`compare` wants of each picture: four maps of ``embed_dim``."""
+        return self.decoder.project(self.backbone(pictures))
+
+    def compare(self, test: Embedding, golden: Embedding) -> torch.Tensor:
+        """Return logits (B, 2) of embedded pictures; N goldens a pair are stacked golden-major."""
+        return self.decoder.compare(test, golden)
 
 
 class EuclideanNetwork(nn.Module):
@@ -48,19 +75,48 @@ class EuclideanNetwork(nn.Module):
         self.fc1 = perceptron(width, EUCLIDEAN_HIDDEN, spec.model.classify.embedding_vectors)
 
     def forward(self, test: torch.Tensor, golden: torch.Tensor) -> torch.Tensor:
-        embed = getattr(self.backbone, "embedding", self.backbone.pooled)
-        first, second = both_sides(self.backbone, embed, test, golden)
-        return distance(self.fc1(first), self.fc1(second))
+        return self.from_features(*self.features(test, golden))
+
+    def features(self, test: torch.Tensor, golden: torch.Tensor) -> tuple[Embedding, Embedding]:
+        """Return what the backbone makes of both sides."""
+        return both_sides(self.backbone, self.features_of, test, golden)
+
+    def features_of(self, pictures: torch.Tensor) -> Embedding:
+        """Return the backbone's one vector of each picture."""
+        return [getattr(self.backbone, "embedding", self.backbone.pooled)(pictures)]
+
+    def from_features(self, test: Embedding, golden: Embedding) -> torch.Tensor:
+        """Return distances (B,) from what :meth:`features` gave."""
+        return distance(self.fc1(test[0]), self.fc1(golden[0]))
+
+    def embed(self, pictures: torch.Tensor) -> Embedding:
+        """Return all that :meth:`compare` wants of each picture: one short vector."""
+        return [self.fc1(self.features_of(pictures)[0])]
+
+    def compare(self, test: Embedding, golden: Embedding) -> torch.Tensor:
+        """Return distances (B,) of embedded pictures."""
+        return distance(test[0], golden[0])
 
 
-def both_sides(backbone: nn.Module, run, test: torch.Tensor, golden: torch.Tensor):
+def golden_major(golden: torch.Tensor) -> torch.Tensor:
+    """Stack goldens (B, N, 3, H, W) as (N * B, 3, H, W): index = golden * B + pair."""
+    if golden.dim() == 4:
+        return golden
+    stacked = golden.transpose(0, 1).reshape(-1, *golden.shape[2:])
+    return stacked.contiguous(memory_format=torch.channels_last)
+
+
+def both_sides(
+    backbone: nn.Module,
+    run: Callable[[torch.Tensor], Embedding],
+    test: torch.Tensor,
+    golden: torch.Tensor,
+) -> tuple[Embedding, Embedding]:
     """Run both pictures, in one batch where the backbone allows it; return (test, golden)."""
     if not getattr(backbone, "joint_batch", False):
         return run(test), run(golden)
     count = len(test)
     out = run(torch.cat([test, golden]))
-    if isinstance(out, torch.Tensor):
-        return out[:count], out[count:]
     return [level[:count] for level in out], [level[count:] for level in out]
 
 

@@ -1,13 +1,10 @@
-"""Backbones: a picture to four feature maps. ``timm:<name>`` is any timm model with four levels.
-
-TAO's own names are entered in ``NATIVE`` by the modules that implement them.
-"""
+"""``timm:<name>``: any timm model with four feature levels as a backbone."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
@@ -15,8 +12,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from deft.changenet.spec import Spec
-from deft.changenet.spec_native import TAO_ENGINE, TIMM_PREFIX
 from deft.errors import HardStop
 
 LEVELS = 4
@@ -89,33 +84,6 @@ def _create(name: str, size: tuple[int, int]) -> nn.Module:
             f"{size[1]} x {size[0]} pixels ({error})",
             fix="choose a model such as timm:resnet10t or timm:mobilenetv3_small_050",
         ) from None
-
-
-Builder = Callable[[Spec], nn.Module]
-NATIVE: dict[str, Builder] = {}  # TAO's name -> how to build it
-
-
-def build_backbone(spec: Spec) -> nn.Module:
-    """Return the spec's backbone, randomly initialised; raises HardStop ``spec_invalid``."""
-    name = spec.model.backbone.type
-    if name in NATIVE:
-        return NATIVE[name](spec)
-    if name.startswith(TIMM_PREFIX):
-        try:
-            return TimmBackbone(
-                name.removeprefix(TIMM_PREFIX),
-                spec.tensor_size,
-                spec.model.decode_head.feature_strides,
-            )
-        except HardStop as stop:
-            raise HardStop(stop.code, stop.message, file=spec.source, fix=stop.fix) from None
-    known = ", ".join([*sorted(NATIVE), f"{TIMM_PREFIX}<name>"])
-    raise HardStop(
-        "spec_invalid",
-        f"model.backbone.type {name!r} is not available in the native engine",
-        file=spec.source,
-        fix=f"use one of {known}; or {TAO_ENGINE}",
-    )
 
 
 def load_backbone(backbone: nn.Module, path: str | Path) -> None:

@@ -24,6 +24,58 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def training_devices(spec: Spec, device: str) -> list[torch.device]:
+    """Return the device of each training process of this machine: ``train.num_gpus`` of them.
+
+    ``cuda`` and ``auto`` take the GPUs that ``train.gpu_ids`` names (its default ``[0]`` stands
+    for the first ones when ``num_gpus`` is larger). With ``cpu`` asked for by name there are as
+    many processes on the CPU.
+
+    Raises
+    ------
+    HardStop ``spec_invalid`` when the machine has not these GPUs, ``config_invalid`` for a device
+    that it lacks altogether.
+    """
+    count, ids = spec.train.num_gpus, list(spec.train.gpu_ids)
+    target = pick_device(device)
+    if target.type == "cpu":
+        if count > 1 and device != "cpu":
+            raise HardStop(
+                "spec_invalid",
+                f"train.num_gpus is {count}, but torch finds no CUDA device here",
+                file=spec.source,
+                fix="set train.num_gpus: 1, or device: cpu for that many processes on the CPU",
+            )
+        return [target] * count
+    if target.index is not None:
+        if count > 1:
+            raise HardStop(
+                "config_invalid",
+                f"device {device!r} names one GPU, but train.num_gpus is {count}",
+                fix="set device: cuda, and the GPUs in train.gpu_ids",
+            )
+        return [target]
+    if len(ids) != count:
+        if ids != [0]:
+            raise HardStop(
+                "spec_invalid",
+                f"train.gpu_ids {ids} names {len(ids)} GPU(s), but train.num_gpus is {count}",
+                file=spec.source,
+                fix="make both agree",
+            )
+        ids = list(range(count))
+    there = torch.cuda.device_count()
+    if len(set(ids)) != len(ids) or min(ids) < 0 or max(ids) >= there:
+        raise HardStop(
+            "spec_invalid",
+            f"train.gpu_ids: GPU(s) {ids} asked for, but this job sees {there} GPU(s), numbered "
+            "from 0",
+            file=spec.source,
+            fix=f"set train.num_gpus to {there} or less and train.gpu_ids to numbers below {there}",
+        )
+    return [torch.device("cuda", i) for i in ids]
+
+
 @contextmanager
 def reproducible(spec: Spec, device: torch.device, threads: int) -> Iterator[torch.device]:
     """Set torch's process-wide switches for a reproducible training, and put them back."""

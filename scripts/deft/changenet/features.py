@@ -11,16 +11,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from deft.changenet.data import normalise
+from deft.changenet.data.images import PictureError, read_picture
+from deft.changenet.data.pairs import normalise
 from deft.changenet.device import pick_device
-from deft.changenet.images import PictureError, read_picture
 from deft.changenet.model import build_model
 from deft.changenet.spec import Spec
 from deft.changenet.weights import load_weights
 from deft.errors import HardStop
 from deft.files import sha256_file
 
-VERSION = 1  # of the features' logic; part of the digest
+VERSION = 2  # of the features' logic; part of the digest
 BATCH = 32
 
 
@@ -69,7 +69,7 @@ class ChangeNetEncoder:
 
     def _vectors(self, pictures: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            tensor = normalise(self.spec, pictures).to(self.device)
+            tensor = normalise(self.spec, pictures, self.device)
             return F.normalize(self.backbone.pooled(tensor).float(), dim=1).cpu().numpy()
 
     def _picture(self, path: Path) -> np.ndarray:

@@ -7,19 +7,23 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
-from deft.changenet.data import open_pairs
+from deft.changenet.data.pairs import open_pairs
 from deft.changenet.device import pick_device
 from deft.changenet.model import build_model
+from deft.changenet.onnx.scorer import Scorer, score_pairs
+from deft.changenet.precision import float32_scores
+from deft.changenet.scoring import outputs
 from deft.changenet.spec import Spec
-from deft.changenet.validate import outputs
+from deft.changenet.speed import prepare
 from deft.changenet.weights import load_weights
 from deft.errors import HardStop
 from deft.files import write_text_atomic
 from deft.tables import SCORE_COLUMN, line_of
 
-VERSION = 1  # of the scoring's logic
+VERSION = 2  # of the scoring's logic
 
 
 def infer_table(
@@ -32,11 +36,15 @@ def infer_table(
     device: str = "cpu",
     threads: int = 1,
     batch_size: int | None = None,
+    onnx: Scorer | None = None,
+    compile: bool = False,
 ) -> int:
     """Score every row of a table and write the result; return the number of rows.
 
     Scores are float32 in their shortest form; every other cell stays as it was, in the same order.
-    They do not depend on the batch size beyond float noise (about 1e-6).
+    They do not depend on the batch size beyond float noise (about 1e-6). With ``onnx``, the
+    loaded export of these weights, ONNX Runtime scores instead of torch (on its own device).
+    ``compile``: see :func:`deft.changenet.speed.prepare`.
 
     Raises
     ------
@@ -51,14 +59,21 @@ def infer_table(
         device=device,
         threads=threads,
         batch_size=batch_size,
+        onnx=onnx,
+        compile=compile,
     )
+    write_text_atomic(out_csv, scored_csv(table, scores))
+    return len(table)
+
+
+def scored_csv(table: pd.DataFrame, scores: np.ndarray) -> str:
+    """Return ``table`` (text cells) with ``scores`` (float32) as last column, as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*table.columns, SCORE_COLUMN])
     for cells, score in zip(table.itertuples(index=False, name=None), scores, strict=True):
         writer.writerow([*cells, shortest(score)])
-    write_text_atomic(out_csv, text.getvalue())
-    return len(table)
+    return text.getvalue()
 
 
 def score_table(
@@ -70,6 +85,8 @@ def score_table(
     device: str = "cpu",
     threads: int = 1,
     batch_size: int | None = None,
+    onnx: Scorer | None = None,
+    compile: bool = False,
 ):
     """Return (scores float32 (rows,), table); see :func:`infer_table`."""
     data = open_pairs(spec, table_path, images_dir)
@@ -81,14 +98,17 @@ def score_table(
             row=1,
             fix="give the table without scores",
         )
-    target = pick_device(device)
-    torch.set_num_threads(max(1, threads))
-    model = build_model(spec)
-    load_weights(model, weights_path)
-    model.to(target, memory_format=torch.channels_last)
     size = batch_size or spec.dataset.classify.batch_size
-    out = outputs(model, data, size, target, bfloat16=spec.bfloat16)
-    scores = model.score(out).numpy()
+    if onnx is not None:
+        scores = score_pairs(onnx, data, size)
+    else:
+        target = pick_device(device)
+        torch.set_num_threads(max(1, threads))
+        model = build_model(spec)
+        load_weights(model, weights_path)
+        prepare(model, target, compile=compile)
+        out = outputs(model, data, size, target, cast=float32_scores)
+        scores = model.score(out).numpy()
     broken = np.flatnonzero(~np.isfinite(scores))
     if len(broken):
         raise HardStop(

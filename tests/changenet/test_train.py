@@ -4,23 +4,15 @@ import pandas as pd
 import pytest
 import torch
 from changenet_pairs import spec_data
+from training_runs import run
 
-from deft.changenet import train as module
 from deft.changenet.model import build_model
-from deft.changenet.schedule import learning_rate
 from deft.changenet.spec import from_dict, load_spec, render
-from deft.changenet.train import train
+from deft.changenet.training import epoch as train_epoch
+from deft.changenet.training import resume
+from deft.changenet.training.schedule import learning_rate
 from deft.changenet.weights import read_state, save_weights
 from deft.errors import HardStop
-
-
-def run(spec, workspace, folder, **options):
-    lines = []
-    options = {"seed": 1, "log": lines.append} | options
-    result = train(
-        spec, workspace=workspace, out_dir=folder / "out", resume_dir=folder / "resume", **options
-    )
-    return result, lines
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +69,17 @@ def test_interrupted_training_ends_in_the_same_bytes(
 ):
     (result, _), _ = trained
     spec = from_dict(spec_data())
-    original = module._Run._epoch
+    original = train_epoch.EpochRunner.run
 
-    def dies(self, epoch, order):
+    def dies(self, epoch, *given, **named):
         if epoch == after:
             raise Killed
-        return original(self, epoch, order)
+        return original(self, epoch, *given, **named)
 
-    monkeypatch.setattr(module._Run, "_epoch", dies)
+    monkeypatch.setattr(train_epoch.EpochRunner, "run", dies)
     with pytest.raises(Killed):
         run(spec, workspace, tmp_path)
-    monkeypatch.setattr(module._Run, "_epoch", original)
+    monkeypatch.setattr(train_epoch.EpochRunner, "run", original)
     for file in (tmp_path / "out").iterdir():  # as the workflow does with a failed job's outputs
         file.unlink()
     torch.manual_seed(99)
@@ -99,7 +91,7 @@ def test_interrupted_training_ends_in_the_same_bytes(
 
 
 def test_resume_state_of_another_training_is_not_used(workspace, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.resume, "clear_resume", lambda folder: None)
+    monkeypatch.setattr(resume, "clear_resume", lambda folder: None)
     run(from_dict(spec_data()), workspace, tmp_path)
     monkeypatch.undo()
     shorter = from_dict(spec_data(num_epochs=1))
@@ -111,7 +103,7 @@ def test_lap_starts_from_weights_with_fresh_epochs(trained, workspace, tmp_path)
     (_, _), folder = trained
     spec = from_dict(spec_data(num_epochs=1, optim={"lr": 0.0, "weight_decay": 0.0}))
     start = folder / "out/model_epoch_002_step_00009.pth"
-    result, _ = run(spec, workspace, tmp_path, initial_weights=start)
+    result, _ = run(spec, workspace, tmp_path, initial_weights=str(start))
     assert result["initialised_from"]["path"] == start.as_posix()
     assert result["files"][0]["path"] == "model_epoch_000_step_00003.pth"
     before, after = (
@@ -136,7 +128,7 @@ def test_divergence_is_no_new_weights(workspace, tmp_path, spec):
         model.model.decoder.classifier[6].bias.fill_(float("nan"))
     save_weights(tmp_path / "nan.pth", model, epoch=0, step=0)
     with pytest.raises(HardStop) as caught:
-        run(spec, workspace, tmp_path, initial_weights=tmp_path / "nan.pth")
+        run(spec, workspace, tmp_path, initial_weights=str(tmp_path / "nan.pth"))
     assert caught.value.code == "no_new_checkpoint"
     assert not list(tmp_path.glob("out/*.pth"))
 
@@ -172,3 +164,43 @@ def test_learning_rates(spec):
     assert learning_rate(ten, 1) == pytest.approx(9.090909090909092e-05)
     step = render(ten, {"train.optim.policy": "step"})
     assert [learning_rate(step, e) for e in (0, 2, 3, 9)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-7])
+
+
+def weights(folder, result):
+    return read_state(folder / "out" / result["latest"])["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def weighted(tmp_path_factory):
+    """A model file whose class weights are [1, 10]; the specs here say [1, 3]."""
+    path = tmp_path_factory.mktemp("weighted") / "ten.pth"
+    ten = spec_data(classify={"loss": "ce", "cls_weight": [1, 10]})
+    torch.manual_seed(0)
+    save_weights(path, build_model(from_dict(ten)), epoch=0, step=0)
+    return path
+
+
+@pytest.mark.parametrize(("compat", "kept"), [(False, [1.0, 3.0]), (True, [1.0, 10.0])])
+def test_whose_class_weights_count(weighted, workspace, tmp_path, compat, kept):
+    spec = from_dict(spec_data(num_epochs=1, pretrained_model_path=str(weighted)))
+    result, lines = run(spec, workspace, tmp_path, upstream_compat=compat)
+    assert weights(tmp_path, result)["criterion.weight"].tolist() == kept
+    (line,) = [line for line in lines if line.startswith("class weights:")]
+    assert "[1.0, 10.0]" in line and "[1.0, 3.0]" in line
+    assert ("the file's are used" in line) is compat
+
+
+def test_equal_class_weights_are_no_news(weighted, workspace, tmp_path):
+    data = spec_data(num_epochs=1, pretrained_model_path=str(weighted))
+    data["train"]["classify"]["cls_weight"] = [1, 10]
+    _, lines = run(from_dict(data), workspace, tmp_path)
+    assert not [line for line in lines if "class weights" in line]
+
+
+def test_going_on_keeps_the_files_class_weights(workspace, tmp_path):
+    data = spec_data(num_epochs=1)
+    result, _ = run(from_dict(data), workspace, tmp_path / "a")
+    data["train"] |= {"num_epochs": 2, "classify": {"loss": "ce", "cls_weight": [1, 7]}}
+    data["train"]["resume_training_checkpoint_path"] = str(tmp_path / "a/out" / result["latest"])
+    resumed, _ = run(from_dict(data), workspace, tmp_path / "b")
+    assert weights(tmp_path / "b", resumed)["criterion.weight"].tolist() == [1.0, 3.0]

@@ -35,3 +35,29 @@ class ContrastiveLoss(nn.Module):
 def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Return the L2 distance of embeddings (B, D) as (B,); equal ones give 1e-6 * sqrt(D)."""
     return F.pairwise_distance(first.float(), second.float(), p=2.0, eps=1e-6)
+
+
+def batch_mass(criterion: nn.Module, labels: torch.Tensor) -> float:
+    """Return what a batch's loss is divided by: the sum of class weights, or the number of pairs.
+
+    ``labels``: (B, 1), 0 or 1.
+    """
+    weight = getattr(criterion, "weight", None)
+    if weight is None:
+        return float(labels.numel())
+    return float(weight.detach().double().cpu()[labels.long().flatten()].sum())
+
+
+def loss_shares(criterion: nn.Module, groups: list[torch.Tensor], *, equal: bool) -> list[float]:
+    """Return the factors with which the losses of several batches make the loss of all at once.
+
+    A weighted mean over the whole is the mean of the parts' weighted means, each weighted with its
+    own sum of class weights: ``sum_k (m_k / sum m) * loss_k``, ``m_k`` from :func:`batch_mass`.
+    ``equal`` gives each the same factor instead, as TAO's accumulation and DDP do (that differs
+    when the parts have unequal shares of defects).
+    """
+    if equal:
+        return [1.0 / len(groups)] * len(groups)
+    masses = [batch_mass(criterion, labels) for labels in groups]
+    whole = sum(masses)
+    return [mass / whole for mass in masses]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import pickle
+import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from deft.errors import HardStop
-from deft.files import write_bytes_atomic
+from deft.files import replace_atomically
 
 TAO_MODEL = "visual_changenet_classify"
 LIGHTNING_VERSION = "2.5.0.post0"  # the layout that TAO's loader expects
@@ -94,10 +94,18 @@ def key_report(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Ten
 def load_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
     """Fill ``model`` from a model file, strictly; return the file's other entries.
 
-    As in TAO, ``criterion.weight`` comes along and overrides the spec's ``cls_weight``.
+    ``criterion.weight`` comes along, as in TAO; ``training.train`` then puts the spec's
+    ``cls_weight`` back unless told otherwise.
     """
     data = read_state(path)
-    state = data.pop("state_dict", None)
+    fill_strictly(model, data, path)
+    del data["state_dict"]
+    return data
+
+
+def fill_strictly(model: nn.Module, data: Mapping[str, Any], path: str | Path) -> None:
+    """Fill ``model`` from a model file's dictionary; every key must be there and fit."""
+    state = data.get("state_dict")
     if not isinstance(state, Mapping):
         raise HardStop("spec_invalid", "the model file has no state_dict", file=path)
     problem = key_report(model.state_dict(), state)
@@ -109,7 +117,6 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
             fix="use the spec that the file was trained with",
         )
     model.load_state_dict(state, strict=True)
-    return data
 
 
 def save_weights(
@@ -119,36 +126,61 @@ def save_weights(
     epoch: int,
     step: int,
     model_type: str | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> int:
     """Write a model file with TAO's keys, whole or not at all; return its size in bytes.
 
-    The file depends on the numbers alone: equal trainings give equal bytes. The optimizer's state
-    is left out: it would make the file three times as large, and nothing starts from it (an
-    interrupted training has its own resume state).
+    The file depends on the numbers alone: equal trainings give equal bytes.
+
+    Parameters
+    ----------
+    epoch: 0-based.
+    step: optimizer steps so far.
+    model_type: TAO's ``tao_model_type`` (``radio_learnable``), None where it has none.
+    training: what ``training.checkpoint.training_entries`` returns; None writes weights
+        that a training can start from but not go on from.
     """
-    state = OrderedDict(
-        (k, v.detach().cpu().contiguous().clone()) for k, v in model.state_dict().items()
-    )
     data: dict[str, Any] = {
         "epoch": epoch,
         "global_step": step,
         "pytorch-lightning_version": LIGHTNING_VERSION,
-        "state_dict": state,
+        "state_dict": OrderedDict(model.state_dict()),
         "loops": {},
         "callbacks": {},
         "optimizer_states": [],
         "lr_schedulers": [],
-        "tao_model": TAO_MODEL,
     }
+    data.update(training or {})
+    data["tao_model"] = TAO_MODEL
     if model_type is not None:
         data["tao_model_type"] = model_type
-    return write_torch(path, data)
+    return write_torch(path, plain(data))
+
+
+def plain(value: Any) -> Any:
+    """Return a copy whose pickled bytes depend on the values alone.
+
+    Pickle writes a repeated object once and refers to it afterwards, so what shares memory would
+    show in the bytes; here nothing does, but equal texts, which always do.
+    """
+    if isinstance(value, torch.Tensor):
+        own = value.detach().cpu().contiguous()
+        # A part of a larger tensor would be written with the whole of it.
+        return own if own.untyped_storage().nbytes() == own.nbytes else own.clone()
+    if isinstance(value, Mapping):
+        made = {plain(name): plain(inner) for name, inner in value.items()}
+        return type(value)(made)
+    if isinstance(value, list | tuple):
+        return type(value)([plain(inner) for inner in value])
+    return sys.intern(value) if type(value) is str else value
 
 
 def write_torch(path: str | Path, data: Any) -> int:
     """Write ``torch.save`` bytes whole or not at all; return their number."""
-    # Through memory: torch puts the file's name inside the archive when given a path.
-    buffer = io.BytesIO()
-    torch.save(data, buffer)
-    write_bytes_atomic(path, buffer.getvalue())
-    return buffer.tell()
+
+    def write(temporary: Path) -> None:
+        # An open file: torch puts the file's name inside the archive when given a path.
+        with temporary.open("wb") as handle:
+            torch.save(data, handle)
+
+    return replace_atomically(path, write).stat().st_size

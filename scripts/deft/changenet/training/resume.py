@@ -47,7 +47,7 @@ def load_resume(
 ) -> dict[str, Any] | None:
     """Return the state when it belongs to this very training; else clear the folder.
 
-    ``identity`` says which training it is: spec, tables, initial weights, seed and logic version.
+    ``identity`` says which training it is: spec, tables, initial weights, options, logic version.
     """
     path = resume_dir / STATE_FILE
     if not path.is_file():

@@ -9,14 +9,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from deft.files import write_text_atomic
 
 TRAIN_COLUMNS = ("epoch", "step", "train_loss", "lr")
-VALIDATION_COLUMNS = ("epoch", "step", "val_loss", "val_far_pct", "val_recall_pct")
+VALIDATION_COLUMNS = (
+    *("epoch", "step", "val_loss", "val_far_pct", "val_recall_pct", "val_far_at_recall_pct"),
+)
+# In the status log TAO's names stand first and mean what they mean there; ours come after them.
+TAO_KPI = ("train_loss", "train_acc", "train_fpr", "val_loss", "val_acc", "val_fpr")
+OUR_KPI = ("val_far_pct", "val_recall_pct", "val_far_at_recall_pct")
 
 
 @dataclass
@@ -26,6 +31,7 @@ class History:
     train: list[dict[str, Any]] = field(default_factory=list)
     validation: list[dict[str, Any]] = field(default_factory=list)
     status: list[dict[str, Any]] = field(default_factory=list)
+    trained: dict[str, Any] = field(default_factory=dict)  # last figures of the training
 
     def write(self, out_dir: Path) -> None:
         """Write ``train_curve.csv``, ``validation_curve.csv`` and ``status.json``."""
@@ -50,27 +56,43 @@ class History:
         self.status.append(line | ({"kpi": kpi} if kpi is not None else {}))
 
     def epoch_done(
-        self, epoch: int, epochs: int, step: int, total_steps: int, seconds: float, kpi: dict
+        self, epoch: int, epochs: int, step: int, total_steps: int, seconds: Seconds, kpi: dict
     ) -> None:
         """Append the lines that TAO writes at the end of an epoch (``kpi``: train and val)."""
-        steps = max(1, step // (epoch + 1))
-        validated = {k: v for k, v in kpi.items() if k.startswith("val_")}
+        validated = _picked(kpi, "val_")
         if validated:
             self.add_status("RUNNING", "Eval metrics generated.", validated)
         self.add_status(
             "RUNNING",
             "Training loop in progress",
-            validated,
+            validated or None,
             epoch=epoch,
             step=step,
             max_epoch=epochs - 1,
             max_step=total_steps,
-            time_per_epoch=str(datetime.timedelta(seconds=seconds)),
-            time_per_step=str(datetime.timedelta(seconds=seconds / steps)),
-            eta=str(datetime.timedelta(seconds=seconds * (epochs - 1 - epoch))),
+            time_per_epoch=str(datetime.timedelta(seconds=seconds.epoch)),
+            time_per_step=str(datetime.timedelta(seconds=seconds.step)),
+            eta=str(datetime.timedelta(seconds=seconds.epoch * (epochs - 1 - epoch))),
         )
-        trained = {k: v for k, v in kpi.items() if k.startswith("train_")}
-        self.add_status("RUNNING", "Train metrics generated.", trained)
+        self.trained = _picked(kpi, "train_")
+        self.add_status("RUNNING", "Train metrics generated.", self.trained)
+
+    def finished(self) -> None:
+        """Append the lines that TAO writes at the end of a training."""
+        self.add_status("RUNNING", "Training loop complete.", self.trained)
+        self.add_status("SUCCESS", "Train finished successfully.", self.trained)
+
+
+class Seconds(NamedTuple):
+    """Seconds that an epoch took, and one of its optimizer steps (validation not included)."""
+
+    epoch: float
+    step: float
+
+
+def _picked(kpi: dict[str, Any], prefix: str) -> dict[str, Any]:
+    names = [n for n in (*TAO_KPI, *OUR_KPI) if n.startswith(prefix)]
+    return {n: kpi[n] for n in names if kpi.get(n) is not None}
 
 
 def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:

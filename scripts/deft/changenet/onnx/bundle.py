@@ -1,0 +1,128 @@
+"""``best_model/``: everything that scores two pictures elsewhere, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import PIL
+
+from deft.changenet.spec import Spec
+from deft.files import sha256_file, write_json_atomic, write_text_atomic
+
+MODEL = "model.onnx"
+INT8 = "model.int8.onnx"
+PREPROCESSING = "preprocessing.json"
+EXAMPLE = "score_pair.py"
+README = "README.md"
+CHECKSUM = "model.onnx.sha256"
+FACTS = "export.json"
+EXAMPLE_SOURCE = Path(__file__).with_name(EXAMPLE)
+
+
+def preprocessing(
+    spec: Spec, exported: dict[str, Any], *, threshold: float, kpi_threshold: float
+) -> dict[str, Any]:
+    """Return ``preprocessing.json``: how pictures become inputs, and the output a decision.
+
+    ``threshold`` is the one to use; ``kpi_threshold`` is a KPI picture's own score, see
+    :func:`deft.changenet.onnx.parity.safe_threshold`. Both are float32 values.
+    """
+    data = spec.dataset.classify
+    grid = spec.grid or (1, len(spec.lights))
+    height, width = spec.picture_size
+    return {
+        "schema_version": 1,
+        "file": exported["file"],
+        "sha256": exported["sha256"],
+        "batch": max(1, exported["batch"]),
+        "lights": spec.lights,
+        "picture_name": "{object_name}_{light}" + data.image_ext,
+        "colour_order": "RGB",
+        "height_px": height,
+        "width_px": width,
+        "resample": f"bilinear, Pillow's Image.resize (measured with Pillow {PIL.__version__})",
+        "join": "left to right, then down, in the order of lights",
+        "join_x": grid[0],
+        "join_y": grid[1],
+        "input_height_px": spec.tensor_size[0],
+        "input_width_px": spec.tensor_size[1],
+        "scale": "pixel / 255, then (value - mean) / std per channel",
+        "mean": list(data.augmentation_config.rgb_input_mean),
+        "std": list(data.augmentation_config.rgb_input_std),
+        "inputs": {
+            "input_1": "test picture, float32 (batch, 3, height, width)",
+            "input_2": "golden picture, the same"
+            if data.num_golden == 1
+            else "golden pictures, float32 (batch, num_golden, 3, height, width)",
+        },
+        "num_golden": data.num_golden,
+        "output": "logits" if spec.learnable else "distance",
+        "score": "softmax of the two logits, second value" if spec.learnable else "the output",
+        "threshold": threshold,
+        "kpi_threshold": kpi_threshold,
+        "rule": "score > threshold means NO_PASS",
+    }
+
+
+def write_bundle(
+    folder: Path, facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: str
+) -> None:
+    """Write what stands beside the ONNX: preprocessing, checksums, example, README, record."""
+    write_json_atomic(folder / PREPROCESSING, facts)
+    names = [p.name for p in sorted(folder.glob("model*.onnx*")) if p.name != CHECKSUM]
+    lines = [f"{sha256_file(folder / name)}  {name}" for name in names]
+    write_text_atomic(folder / CHECKSUM, "\n".join(lines) + "\n")
+    shutil.copyfile(EXAMPLE_SOURCE, folder / EXAMPLE)
+    write_text_atomic(folder / README, readme(facts, record, run=run, phase=phase))
+    write_json_atomic(folder / FACTS, record)
+
+
+def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: str) -> str:
+    """Return the folder's README; its figures are those of the record."""
+    found = record["parity"]["at_safe_threshold"]
+    lights, goldens = facts["lights"], facts["num_golden"]
+    sides = ["TEST", *(["GOLDEN"] if goldens == 1 else [f"GOLDEN{i + 1}" for i in range(goldens)])]
+    ext = facts["picture_name"].rpartition("}")[2]
+    names = [f"{side}_{light}{ext}" if light else side for side in sides for light in lights]
+    parts = [
+        f"# The best model of {run} ({phase})",
+        "",
+        "```bash",
+        "sha256sum -c model.onnx.sha256",
+        f"python {EXAMPLE} {' '.join(names)}   # numpy, Pillow and onnxruntime; prints the score",
+        "```",
+        "",
+        "| file | what |",
+        "|---|---|",
+        f"| `{MODEL}` | the network, float32, opset {record['opset']} |",
+    ]
+    if record["data_file"]:
+        parts.append(f"| `{record['data_file']}` | its numbers; must lie beside it |")
+    if (record["int8"] or {}).get("kept"):
+        parts.append(f"| `{INT8}` | the same in int8; put its name into `{PREPROCESSING}` |")
+    parts += [
+        f"| `{PREPROCESSING}` | how pictures become inputs; threshold and rule |",
+        f"| `{EXAMPLE}` | the whole path in 30 lines |",
+        f"| `{FACTS}` | how the export was checked |",
+        "",
+        f"A part is NO_PASS when its score is above {facts['threshold']:.9g}.",
+        "",
+        f"Checked on {found['pairs']} of {record['kpi_rows']} KPI parts, from file to decision: "
+        f"scores differ from the pipeline's by at most {found['largest_difference']:.2g}, no score "
+        f"is nearer to the threshold than {found['smallest_margin']:.2g}, "
+        f"{found['flips']} decisions differ.",
+    ]
+    if not found["above_noise"]:
+        parts.append(
+            "\nThat margin is within float noise: on another machine the parts nearest to the "
+            "threshold may fall on its other side. The network does not tell them apart."
+        )
+    if record["int8"]:
+        kept = "kept" if record["int8"]["kept"] else "not kept"
+        parts.append(
+            f"\nint8 ({record['int8']['form']}): {kept}; {record['int8']['reason']}; "
+            f"{record['int8']['speed_ratio']:g} times the speed of float32 here."
+        )
+    return "\n".join(parts) + "\n"

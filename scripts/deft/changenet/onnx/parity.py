@@ -1,0 +1,141 @@
+"""Does the ONNX decide as the KPI did? Two sets of scores of the same pictures at one threshold.
+
+Both sides run the whole path: decode, resize, normalise, network, threshold.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deft.changenet.data.pairs import PairData, batches
+from deft.changenet.model import ChangeNet
+from deft.changenet.onnx.scorer import Scorer, score_pairs
+from deft.changenet.scoring import outputs
+from deft.errors import HardStop
+from deft.tables import line_of
+
+ROWS_KEPT = 20  # flipped rows that a record names
+FLOAT_NOISE = 1e-6  # of a score, between batch sizes, thread counts and machines
+RUNTIME_FIX = (
+    "set runtime: onnx, so that the KPI and its threshold are measured with what is handed off"
+)
+
+
+def safe_threshold(scores: np.ndarray, threshold: float) -> float:
+    """Return the middle of all thresholds that decide as ``threshold`` does on ``scores``.
+
+    A KPI threshold is itself the score of a picture (the sweep tries every score), so a difference
+    in its eighth digit would turn that picture. Every threshold from the highest score that passes
+    up to below the lowest that is rejected decides alike; their middle is farthest from both. The
+    result is a float32 value; scores are compared in float32.
+    """
+    scores, cut = np.asarray(scores, np.float32), np.float32(threshold)
+    passing, rejected = scores[scores <= cut], scores[scores > cut]
+    low = passing.max() if passing.size else np.float32(0)  # no score is negative
+    if not rejected.size:
+        return float(cut)
+    high = rejected.min()
+    middle = np.float32((float(low) + float(high)) / 2)
+    return float(middle if low <= middle < high else low)
+
+
+def hardest_rows(scores: np.ndarray, threshold: float, limit: int) -> np.ndarray:
+    """Return at most ``limit`` places (ascending): where a flip is likeliest, and an even spread.
+
+    Half are the scores nearest to the threshold; a flip needs a difference beyond that distance.
+    """
+    count = len(scores)
+    if count <= limit:
+        return np.arange(count)
+    distance = np.abs(np.asarray(scores, np.float64) - threshold)
+    near = np.argsort(distance, kind="stable")[: limit // 2]
+    spread = np.linspace(0, count - 1, limit - len(near)).astype(int)
+    return np.unique(np.concatenate([near, spread]))
+
+
+def compare(reference: np.ndarray, other: np.ndarray, threshold: float) -> dict[str, Any]:
+    """Compare float32 scores (n,) of two runtimes at a threshold; return plain numbers.
+
+    ``largest_difference``: of a score. ``smallest_margin``: of any score on either side to the
+    threshold; ``above_noise``: whether that is more than float noise. ``flips``: pairs that one
+    side rejects and the other passes; ``flipped`` are the first of their places, from 0.
+    """
+    reference, other = (np.asarray(s, np.float32) for s in (reference, other))
+    if reference.shape != other.shape or reference.ndim != 1 or not reference.size:
+        raise ValueError(f"scores {reference.shape} against {other.shape}")
+    cut = np.float32(threshold)
+    flipped = np.flatnonzero((reference > cut) != (other > cut))
+    both = np.stack([reference, other]).astype(np.float64)
+    margin = float(np.abs(both - float(cut)).min())
+    return {
+        "pairs": int(reference.size),
+        "threshold": float(cut),
+        "largest_difference": float(np.abs(both[0] - both[1]).max()),
+        "smallest_margin": margin,
+        "above_noise": margin > FLOAT_NOISE,
+        "flips": int(flipped.size),
+        "flipped": flipped[:ROWS_KEPT].tolist(),
+    }
+
+
+def gate(found: dict[str, Any], table: str | Path, what: str, fix: str = RUNTIME_FIX) -> None:
+    """Stop with ``score_invalid`` when a decision differs, naming the table's rows."""
+    if found["flips"]:
+        raise HardStop(
+            "score_invalid",
+            f"{what} decides {found['flips']} of {found['pairs']} parts otherwise at the threshold "
+            f"{found['threshold']:.6g} (scores differ by up to {found['largest_difference']:.3g})",
+            file=table,
+            row=[line_of(i) for i in found["flipped"]],
+            fix=fix,
+            evidence={k: v for k, v in found.items() if k != "flipped"},
+        )
+
+
+def parity(
+    model: ChangeNet,
+    onnx_path: str | Path,
+    data: PairData,
+    threshold: float,
+    *,
+    threads: int = 1,
+    batch_size: int | None = None,
+) -> dict[str, Any]:
+    """Score a table with torch and with ONNX Runtime on the CPU and compare at ``threshold``.
+
+    ``at_kpi_threshold`` is :func:`compare` there, ``at_safe_threshold`` at
+    :func:`safe_threshold`, which is what a hand-off carries.
+    """
+    torch.set_num_threads(max(1, threads))
+    size = batch_size or data.spec.dataset.classify.batch_size
+    out = outputs(model.cpu(), data, size, torch.device("cpu"))
+    reference = model.score(out).numpy()
+    other = score_pairs(Scorer(onnx_path, threads=threads), data, size)
+    safe = safe_threshold(reference, threshold)
+    return {
+        "at_kpi_threshold": compare(reference, other, threshold),
+        "at_safe_threshold": compare(reference, other, safe),
+    }
+
+
+def pairs_per_s(score: Any, data: PairData, batch_size: int, *, pairs: int, rounds: int) -> float:
+    """Return the best of ``rounds`` rates of ``score(test, golden)`` on decoded batches.
+
+    ``score`` takes two normalised float32 arrays; pictures are decoded before the clock starts.
+    """
+    rows = range(min(pairs, len(data)))
+    fed = [(b.test.numpy(), b.golden.numpy()) for b in batches(data, rows, batch_size)]
+    fed = [tuple(np.ascontiguousarray(side) for side in pair) for pair in fed]
+    score(*fed[0])  # the first call allocates
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.perf_counter()
+        for test, golden in fed:
+            score(test, golden)
+        best = min(best, time.perf_counter() - began)
+    return len(rows) / best

@@ -1,0 +1,1 @@
+"""Training a network: the loop, its files, the choice among them, several processes."""

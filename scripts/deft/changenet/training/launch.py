@@ -1,0 +1,117 @@
+"""Starting a training in several processes with torchrun, and telling why one of them failed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from deft.changenet.spec import Spec
+from deft.errors import HardStop
+from deft.files import read_json, write_json_atomic
+
+JOB_FILE = "job.json"
+PR_SET_PDEATHSIG = 1  # of prctl(2)
+LIBRARY = Path(__file__).resolve().parents[3]
+LAST_WORDS = 15  # lines of a failed process that are shown
+
+
+def train_in_processes(
+    spec: Spec, count: int, arguments: dict[str, Any], *, threads: int, log: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run a training in ``count`` processes of this machine and return its ``weights.json``.
+
+    Parameters
+    ----------
+    arguments: of :func:`deft.changenet.training.train.train`, as JSON holds them.
+    threads: CPU threads of all processes together.
+    log: takes what process 0 prints, line by line.
+
+    Raises
+    ------
+    HardStop of the process that stopped (the lowest number, if several did). ``RuntimeError`` with
+    the last lines of a process that died otherwise. torchrun ends the others in both cases.
+    """
+    with tempfile.TemporaryDirectory(prefix="deft_train_") as name:
+        folder = Path(name)
+        job = {"spec": spec.to_dict(), "source": spec.source, "arguments": arguments}
+        write_json_atomic(folder / JOB_FILE, job)
+        each = max(1, threads // count)
+        paths = [str(LIBRARY), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(each),
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        }
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(count)]
+        command += ["-m", "deft.changenet.training.worker", str(folder / JOB_FILE)]
+        with (folder / "stderr.txt").open("w") as errors:
+            status = _run(command, environment, errors, log)
+        if status:
+            raise _reason(folder, count, status)
+    return read_json(Path(arguments["out_dir"]) / "weights.json")
+
+
+def _run(command: list[str], environment: dict[str, str], errors: Any, log: Callable) -> int:
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        preexec_fn=partial(end_with_parent, signal.SIGTERM),
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            log(line.rstrip("\n"))
+        return process.wait()
+    finally:
+        if process.poll() is None:  # interrupted: torchrun passes the signal on
+            process.terminate()
+            process.wait()
+
+
+def end_with_parent(how: int) -> None:
+    """Have Linux send this process the signal ``how`` when its parent ends, even by a kill.
+
+    Else orphans would go on writing beside the training that resumes. Elsewhere: nothing.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)
+
+
+def stop_file(job: Path, rank: int) -> Path:
+    """Return where the process ``rank`` writes its hard stop."""
+    return job.with_name(f"stop_{rank}.json")
+
+
+def death_file(job: Path, rank: int) -> Path:
+    """Return where the process ``rank`` writes the traceback of any other error."""
+    return job.with_name(f"died_{rank}.txt")
+
+
+def _reason(folder: Path, count: int, status: int) -> Exception:
+    for rank in range(count):
+        path = stop_file(folder / JOB_FILE, rank)
+        if path.is_file():
+            return HardStop.from_dict(read_json(path))
+    for rank in range(count):
+        path = death_file(folder / JOB_FILE, rank)
+        if path.is_file():
+            told = path.read_text(encoding="utf-8").strip()
+            last = told.splitlines()[-1]
+            error = RuntimeError(f"training process {rank} of {count} died: {last}")
+            error.__cause__ = RuntimeError(told)  # for the file with the details
+            return error
+    # Killed from outside (memory, a signal): only torchrun can tell.
+    words = (folder / "stderr.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    last_words = "\n".join([line for line in words if line.strip()][-LAST_WORDS:])
+    return RuntimeError(f"one of {count} training processes died (status {status}):\n{last_words}")

@@ -1,0 +1,115 @@
+"""Which model files a training writes, and what ``weights.json`` says of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from deft.changenet.spec import Spec
+from deft.changenet.training import resume
+from deft.changenet.training.checkpoint import Progress, training_entries
+from deft.changenet.training.schedule import Schedule
+from deft.changenet.training.selection import TopK
+from deft.changenet.weights import save_weights, weights_name
+from deft.files import sha256_file
+
+OPTIMIZER_STATE = ("none", "last", "all")
+FIGURES = ("val_loss", "val_far_pct", "val_far_at_recall_pct")
+
+
+class Saver:
+    """Writes model files into the resume folder and links them into the output folder.
+
+    Parameters
+    ----------
+    optimizer_state: which files hold the optimizer's state, so that a training can go on from
+        them: ``none``, ``last`` (the training's last file) or ``all``. It triples a file's size.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        model: nn.Module,
+        optimizer: Any,
+        schedule: Schedule,
+        out_dir: Path,
+        resume_dir: Path,
+        optimizer_state: str,
+    ) -> None:
+        self.spec, self.model, self.optimizer, self.schedule = spec, model, optimizer, schedule
+        self.out_dir, self.resume_dir = out_dir, resume_dir
+        self.optimizer_state = optimizer_state
+        self.files: list[dict[str, Any]] = []
+        self.topk = TopK(spec)
+
+    def restore(self, files: list[dict[str, Any]], topk: list[dict[str, Any]]) -> None:
+        """Take over the files of an interrupted training."""
+        self.files, self.topk.kept = files, topk
+        names = [f["path"] for f in (*files, *topk)]
+        resume.restore_files(self.resume_dir, self.out_dir, names)
+
+    def mid_epoch(self, progress: Progress) -> None:
+        """Write a file after a step if one is due (``checkpoint_interval_unit: step``)."""
+        train = self.spec.train
+        if train.checkpoint_interval_unit == "step" and not self._periodic_off():
+            if progress.step % train.checkpoint_interval == 0:
+                name = weights_name(progress.epoch, progress.step)
+                self.files.append(self._write(name, progress, None, last=False))
+
+    def end_of_epoch(
+        self, progress: Progress, validated: dict[str, Any] | None, *, last: bool
+    ) -> None:
+        """Write what is due after an epoch: the periodic file, and one of the best."""
+        train = self.spec.train
+        count = progress.epoch + 1
+        if train.checkpoint_interval_unit == "step":
+            count = progress.step
+        due = count % train.checkpoint_interval == 0 and not self._periodic_off()
+        if due or last:
+            name = weights_name(progress.epoch, progress.step)
+            self.files.append(self._write(name, progress, validated, last=last))
+        if validated is not None and self.topk.wants(validated):
+            name = self.topk.name(progress.epoch, progress.step, validated)
+            entry = self._write(name, progress, validated, last=last)
+            entry["monitored"] = validated[self.topk.figure]
+            for dropped in self.topk.add(entry):
+                for folder in (self.out_dir, self.resume_dir):
+                    (folder / dropped).unlink(missing_ok=True)
+
+    def all_files(self) -> list[dict[str, Any]]:
+        """Return every file's entry, periodic ones first, each kind by epoch."""
+        return [*self.files, *sorted(self.topk.kept, key=lambda f: f["epoch"])]
+
+    def _periodic_off(self) -> bool:
+        options = self.spec.train.checkpointer
+        return options.enable_topk and options.replace_periodic
+
+    def _write(
+        self, name: str, progress: Progress, validated: dict[str, Any] | None, *, last: bool
+    ) -> dict[str, Any]:
+        whole = self.optimizer_state == "all" or (self.optimizer_state == "last" and last)
+        train, kept = self.spec.train, self.resume_dir / name
+        size = save_weights(
+            kept,
+            self.model,
+            epoch=progress.epoch,
+            step=progress.step,
+            model_type=getattr(self.model.model.backbone, "tao_model_type", None),
+            training=training_entries(
+                progress,
+                self.optimizer if whole else None,
+                self.schedule,
+                save_every=(train.checkpoint_interval, train.checkpoint_interval_unit),
+            ),
+        )
+        resume.link_or_copy(kept, self.out_dir / name)
+        return {
+            "path": name,
+            "epoch": progress.epoch,
+            "step": progress.step,
+            **{figure: validated[figure] if validated else None for figure in FIGURES},
+            "sha256": sha256_file(kept),
+            "bytes": size,
+        }

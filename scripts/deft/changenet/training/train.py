@@ -1,0 +1,251 @@
+"""Training a ChangeNet natively: reproducible on a CPU, resumable, with TAO's files.
+
+``loop`` holds the loop, ``saving`` the files, ``selection`` the choice among them,
+``checkpoint`` the layout of a whole training's state, ``distributed`` several processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deft.changenet.data.images import PictureCache
+from deft.changenet.data.pairs import PairData, open_pairs
+from deft.changenet.data.sampling import training_weights
+from deft.changenet.device import reproducible, training_devices
+from deft.changenet.model import ChangeNet, build_model
+from deft.changenet.precision import Precision
+from deft.changenet.spec import Spec, dump_spec
+from deft.changenet.speed import prepare
+from deft.changenet.training import resume
+from deft.changenet.training.checkpoint import Restored, restore_training
+from deft.changenet.training.distributed import World, joined, launched
+from deft.changenet.training.launch import train_in_processes
+from deft.changenet.training.loop import TrainLoop
+from deft.changenet.training.options import Options
+from deft.changenet.training.schedule import Schedule, make_optimizer
+from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
+from deft.changenet.weights import load_weights
+from deft.errors import HardStop
+from deft.files import sha256_file, write_json_atomic
+
+VERSION = 2  # of the training's logic; raise it when equal inputs give other numbers
+Log = Callable[[str], None]
+
+
+def train(
+    spec: Spec,
+    *,
+    workspace: str | Path,
+    out_dir: str | Path,
+    resume_dir: str | Path,
+    options: Options | None = None,
+    log: Log | None = None,
+) -> dict[str, Any]:
+    """Train as the spec says and return what ``weights.json`` holds.
+
+    Parameters
+    ----------
+    spec: gives tables, network, schedule; its relative paths start at ``workspace``. With
+        ``train.num_gpus`` above 1 torchrun starts that many processes on this machine.
+    out_dir: gets model files, ``weights.json``, ``experiment.yaml``, ``status.json`` and curves.
+    resume_dir: state of an unfinished training; removed at the end. A state of this very training
+        is continued and ends in the same numbers (on a CPU: the same bytes).
+    options: everything else, see :class:`deft.changenet.training.options.Options`.
+    log: takes one line per epoch; without it a terminal shows a bar, a file plain lines.
+
+    Raises
+    ------
+    HardStop ``csv_invalid``, ``image_invalid``, ``missing_input``, ``spec_invalid``,
+    ``config_invalid``, and ``no_new_checkpoint`` when the loss is not finite or nothing was
+    trained.
+    """
+    options = options or Options()
+    workspace, out_dir, resume_dir = Path(workspace), Path(out_dir), Path(resume_dir)
+    devices = training_devices(spec, options.device)
+    Precision(spec, devices[0])  # refuses what the device cannot do, before anything is read
+    if len(devices) > 1 and not launched():
+        folders = {"workspace": workspace, "out_dir": out_dir, "resume_dir": resume_dir}
+        arguments = {name: str(path.absolute()) for name, path in folders.items()}
+        arguments["options"] = asdict(options)
+        say = log or (lambda text: print(text, flush=True))
+        return train_in_processes(spec, len(devices), arguments, threads=options.threads, log=say)
+    return _train_here(spec, workspace, out_dir, resume_dir, options, devices, log)
+
+
+def _train_here(
+    spec: Spec,
+    workspace: Path,
+    out_dir: Path,
+    resume_dir: Path,
+    options: Options,
+    devices: list[torch.device],
+    log: Log | None,
+) -> dict[str, Any]:
+    with joined(devices) as (world, target):
+        threads = max(1, options.threads // world.size)
+        with reproducible(spec, target, threads):
+            loop, start = _prepared(
+                spec, workspace, (out_dir, resume_dir), options, world, target, log
+            )
+            loop.run(training_weights(loop.data), log)
+        result = _result(loop, start, workspace) if world.writes else {}
+        if world.writes:
+            out_dir.mkdir(parents=True, exist_ok=True)
+            dump_spec(spec, out_dir / "experiment.yaml")
+            write_json_atomic(out_dir / "weights.json", result)
+        world.wait()
+    if world.writes:
+        resume.clear_resume(resume_dir)
+    return result
+
+
+def _prepared(
+    spec: Spec,
+    workspace: Path,
+    folders: tuple[Path, Path],
+    options: Options,
+    world: World,
+    target: torch.device,
+    log: Log | None,
+) -> tuple[TrainLoop, Path | None]:
+    """Return the loop over opened tables and a filled network, and the file that filled it."""
+    going_on = spec.train.resume_training_checkpoint_path
+    start = going_on or options.initial_weights or spec.train.pretrained_model_path or None
+    start = workspace / start if start else None
+    data, validation = _open(spec, workspace, options.seed)
+    training_weights(data)  # stops before a network is built when the table cannot train
+    need_both_classes(validation.labels, options.select_weights_by, validation.csv_path)
+    torch.manual_seed(options.seed)
+    model = build_model(
+        spec, upstream_compat=options.upstream_compat, load_pretrained=start is None
+    )
+    if start is not None and not going_on:
+        load_weights(model, start)
+        _settle_class_weights(model, spec, start, options.upstream_compat, log)
+    prepare(model, target, compile=options.compile)
+    optimizer = make_optimizer(spec, model)
+    schedule, progress = Schedule(spec, spec.train.optim.lr), None
+    if going_on:
+        restored = restore_training(start, model, optimizer)
+        schedule, progress = _go_on(spec, restored, start), restored.progress
+    identity = {
+        "version": VERSION,
+        "spec": spec.digest,
+        "tables": [sha256_file(data.csv_path), sha256_file(validation.csv_path)],
+        "initial_weights": sha256_file(start) if start else None,
+        **options.identity(),
+    }
+    loop = TrainLoop(
+        spec,
+        options,
+        world,
+        target,
+        model,
+        optimizer,
+        schedule,
+        progress,
+        (data, validation),
+        folders,
+        identity,
+    )
+    return loop, start
+
+
+def _open(spec: Spec, workspace: Path, seed: int) -> tuple[PairData, PairData]:
+    cache = PictureCache()
+    found = []
+    for name in ("train_dataset", "validation_dataset"):
+        source = getattr(spec.dataset.classify, name)
+        if not source.csv_path:
+            raise HardStop(
+                "spec_invalid", f"dataset.classify.{name}.csv_path is empty", file=spec.source
+            )
+        found.append(
+            open_pairs(
+                spec,
+                workspace / source.csv_path,
+                workspace / source.images_dir,
+                cache=cache,
+                training=name == "train_dataset",
+                seed=seed,
+            )
+        )
+    return found[0], found[1]
+
+
+def _settle_class_weights(
+    model: ChangeNet, spec: Spec, path: Path, upstream_compat: bool, log: Log | None
+) -> None:
+    """Put the spec's ``cls_weight`` back after loading a model file, which brings its own.
+
+    TAO lets the file win, silently; ``upstream_compat`` keeps that.
+    """
+    if not model.learnable:
+        return
+    weight = model.criterion.weight
+    wanted = torch.tensor(spec.train.classify.cls_weight, dtype=weight.dtype)
+    if torch.equal(weight.cpu(), wanted):
+        return
+    winner = "the file's" if upstream_compat else "the spec's"
+    say = log or (lambda text: print(text, flush=True))
+    say(
+        f"class weights: {path.name} was trained with {weight.tolist()}, the spec says "
+        f"{wanted.tolist()}; {winner} are used"
+    )
+    if not upstream_compat:
+        with torch.no_grad():
+            weight.copy_(wanted)
+
+
+def _go_on(spec: Spec, restored: Restored, path: Path) -> Schedule:
+    """Return the schedule of a training that goes on after ``restored``."""
+    progress = restored.progress
+    first = progress.epoch + progress.epoch_done
+    if first >= spec.train.num_epochs:
+        raise HardStop(
+            "spec_invalid",
+            f"train.resume_training_checkpoint_path: the file's training has finished epoch "
+            f"{progress.epoch}, and train.num_epochs is {spec.train.num_epochs}: nothing is left",
+            file=path,
+            fix=f"set train.num_epochs above {first}",
+        )
+    return Schedule(spec, restored.base, first, restored.rate)
+
+
+def _result(loop: TrainLoop, start: Path | None, workspace: Path) -> dict[str, Any]:
+    files, options = loop.saver.all_files(), loop.options
+    best = {judge: best_file(files, judge) for judge in JUDGES}
+    chosen = best[options.select_weights_by]
+    if chosen is None:
+        raise HardStop(
+            "no_new_checkpoint", "no model file of this training was validated", file=loop.out_dir
+        )
+    origin = None
+    if start is not None:
+        resolved, root = start.resolve(), workspace.resolve()
+        inside = root in resolved.parents
+        shown = resolved.relative_to(root) if inside else resolved
+        origin = {"path": shown.as_posix(), "sha256": loop.identity["initial_weights"]}
+    return {
+        "schema_version": 1,
+        "phase": options.phase,
+        "files": files,
+        "best_val": chosen["path"],
+        "latest": loop.saver.files[-1]["path"],
+        "selected_by": options.select_weights_by,
+        "best_by": {judge: found["path"] if found else None for judge, found in best.items()},
+        "min_recall_pct": 100 * options.min_recall,
+        "steps": loop.runner.step,
+        "epochs": loop.spec.train.num_epochs,
+        "stopped_after_epoch": loop.stopped_after,
+        "rows": len(loop.data),
+        "validation_rows": len(loop.validation),
+        "initialised_from": origin,
+        "spec_sha256": loop.spec.digest,
+        "seed": options.seed,
+    }

@@ -39,6 +39,7 @@ include: "rules/finish.smk"
 
 localrules:
     all,
+    best_model,
     preflight,
     approve,
     gate,

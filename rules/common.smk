@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import yaml
+
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from deft import config as deft_config
@@ -186,6 +188,38 @@ def train_inputs(wildcards):
     }
 
 
+def training_options():
+    """Options of a training's command line, by one function so that a restored file gets the same.
+
+    The required recall counts only where it chooses the weights.
+    """
+    by_far = config["select_weights_by"] == "val_far"
+    given = {
+        "epochs": config["training_epochs"] or 0,
+        "seed": config["seed"],
+        "device": config["device"],
+        "upstream-compat": config["upstream_compat"],
+        "accumulate-steps": config["accumulate_steps"],
+        "select-weights-by": config["select_weights_by"],
+        "early-stop-epochs": config["early_stop_epochs"] or 0,
+        "min-recall": MIN_RECALL if by_far else 1.0,
+        "optimizer-state": config["optimizer_state"],
+        "compile": config["compile"],
+    }
+    return " ".join(f"--{name} {value}" for name, value in given.items())
+
+
+def training_gpus(wildcards):
+    """GPUs of a training job: as many as the spec's train.num_gpus; 0 on the CPU."""
+    if not GPU:
+        return 0
+    try:
+        spec = yaml.safe_load((WORKSPACE / layout.SPEC).read_text(encoding="utf-8"))
+        return max(1, int(spec["train"]["num_gpus"]))
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return GPU  # the pre-flight says what is wrong with the spec
+
+
 def base_tables(wildcards):
     """Digest of the base tables: training and validation, or validation alone after the baseline."""
     if wildcards.phase == layout.BASELINE:
@@ -243,6 +277,12 @@ def finish_inputs(wildcards):
         "decision": f"{root}/{decision['phase']}/decide/{question}.json",
         "rca": f"{root}/{best}/rca_results/{wildcards.ts}/metrics.json",
     }
+
+
+def export_inputs(wildcards):
+    """What the best model is chosen by: every phase's metrics and the last decision."""
+    found = finish_inputs(wildcards)
+    return {name: found[name] for name in ("metrics", "decision")}
 
 
 def last_decision(wildcards, input):

@@ -23,24 +23,20 @@ rule train:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=GPU,
+        gpu=training_gpus,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=base_tables,
-        epochs=config["training_epochs"] or 0,
-        seed=config["seed"],
-        device=config["device"],
-        compat=config["upstream_compat"],
+        options=training_options(),
         laps=config["max_iterations"],
         logic=logic("train"),
     message:
         "{wildcards.phase}: train"
     shell:
         'python "$DEFT_HOME/scripts/train.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --epochs {params.epochs} --seed {params.seed}"
-        " --device {params.device} --threads {threads} --upstream-compat {params.compat}"
+        " --phase {wildcards.phase} {params.options} --threads {threads}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
 
 
@@ -56,20 +52,16 @@ rule restore_weights:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=GPU,
+        gpu=training_gpus,
         mem_mb=8000,
         runtime=720,
     params:
-        epochs=config["training_epochs"] or 0,
-        seed=config["seed"],
-        device=config["device"],
-        compat=config["upstream_compat"],
+        options=training_options(),
     message:
         "{wildcards.phase}: train again to restore a deleted weight file"
     shell:
         'python "$DEFT_HOME/scripts/restore_weights.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --epochs {params.epochs} --seed {params.seed}"
-        " --device {params.device} --threads {threads} --upstream-compat {params.compat}"
+        " --phase {wildcards.phase} {params.options} --threads {threads}"
         " --restore {output.weights:q} --log {log:q}"
 
 
@@ -96,6 +88,8 @@ rule infer:
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
         device=config["device"],
+        runtime=config["runtime"],
+        compile=config["compile"],
         laps=config["max_iterations"],
         logic=logic("infer"),
     message:
@@ -103,7 +97,8 @@ rule infer:
     shell:
         'python "$DEFT_HOME/scripts/infer.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.phase} --device {params.device} --threads {threads}"
-        " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
+        " --runtime {params.runtime} --compile {params.compile} --max-iterations {params.laps}"
+        " --attempt {resources.try_number} --log {log:q}"
 
 
 rule embed_pool:

@@ -1,8 +1,9 @@
 """Reports after each phase, and the end of the loop: hand-off, lab record, last report.
 
-Needs: metrics and decisions. Makes: `<phase>/report.html`, `<phase>_summary.md`, `best_model.json`,
-`best_model_inference_spec.yaml`, `artifacts/runs/<run>/`. `DEFT_Loop_Report.html` is rendered
-by all of these and by `report`, and is nobody's declared output.
+Needs: metrics and decisions. Makes: `<phase>/report.html`, `<phase>_summary.md`, `best_model/`,
+`best_model.json`, `best_model_inference_spec.yaml`, `artifacts/runs/<run>/`.
+`DEFT_Loop_Report.html` is rendered by all but the export and by `report`, and is nobody's declared
+output.
 """
 
 
@@ -27,10 +28,54 @@ rule phase_report:
         " --phase {wildcards.phase} --log {log:q}"
 
 
+rule export_best:
+    input:
+        unpack(export_inputs),
+        gate=ancient(GATE),
+    output:
+        onnx="results/run_{ts}/best_model/model.onnx",
+        checksum="results/run_{ts}/best_model/model.onnx.sha256",
+        preprocessing="results/run_{ts}/best_model/preprocessing.json",
+        example="results/run_{ts}/best_model/score_pair.py",
+        readme="results/run_{ts}/best_model/README.md",
+        facts="results/run_{ts}/best_model/export.json",
+    log:
+        "results/run_{ts}/logs/export_best.log",
+    retries: 0
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        gpu=GPU,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+        try_number=lambda wildcards, attempt: attempt,
+    params:
+        tables=digest(layout.SPEC, layout.KPI_TABLE),
+        decision=last_decision,
+        device=config["device"],
+        int8=config["int8"],
+        logic=logic("export"),
+    message:
+        "best model: ONNX, checked on the KPI set"
+    shell:
+        'python "$DEFT_HOME/scripts/export_best.py" --workspace . --run run_{wildcards.ts}'
+        " --decision {params.decision:q} --device {params.device} --threads {threads}"
+        " --int8 {params.int8} --attempt {resources.try_number} --log {log:q}"
+
+
+rule best_model:
+    input:
+        run_file("best_model/export.json"),
+    message:
+        "best model: ONNX, checked on the KPI set"
+
+
 rule finish:
     input:
         unpack(finish_inputs),
         gate=ancient(GATE),
+        onnx="results/run_{ts}/best_model/export.json",
     output:
         best="results/run_{ts}/best_model.json",
         spec="results/run_{ts}/best_model_inference_spec.yaml",

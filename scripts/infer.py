@@ -1,6 +1,6 @@
 """Score the KPI set with both weight files of a phase."""
 
-from deft.cli import launch, parser
+from deft.cli import flag, launch, parser
 from deft.stage import run_stage
 from deft.steps.context import Context
 from deft.steps.infer import infer_phase
@@ -12,7 +12,14 @@ def body(args, run):
         run.dir,
         args.phase,
         "inference",
-        lambda: infer_phase(Context(run), args.phase, device=args.device, threads=args.threads),
+        lambda: infer_phase(
+            Context(run),
+            args.phase,
+            device=args.device,
+            threads=args.threads,
+            runtime=args.runtime,
+            compile=args.compile,
+        ),
         attempt=args.attempt,
         next_stage="evaluate",
         max_iterations=args.max_iterations,
@@ -22,5 +29,7 @@ def body(args, run):
 if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="engine")
+    options.add_argument("--compile", type=flag, default=False, help="torch.compile the network")
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
     launch(options.parse_args(), body)

@@ -5,7 +5,7 @@ from pathlib import Path
 from deft.cli import launch
 from deft.steps.context import Context
 from deft.steps.train import restore_file
-from train import training_parser
+from train import training_options, training_parser
 
 
 def body(args, run):
@@ -15,10 +15,7 @@ def body(args, run):
         args.phase,
         args.restore,
         epochs=args.epochs,
-        seed=args.seed,
-        device=args.device,
-        threads=args.threads,
-        upstream_compat=args.upstream_compat,
+        options=training_options(args),
     )
     print(summary, flush=True)
 

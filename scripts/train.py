@@ -1,5 +1,6 @@
 """Train a phase natively, or take pre-seeded baseline weights."""
 
+from deft.changenet.training.options import Options
 from deft.cli import flag, launch, parser
 from deft.stage import run_stage
 from deft.steps.context import Context
@@ -16,10 +17,7 @@ def body(args, run):
             Context(run),
             args.phase,
             epochs=args.epochs,
-            seed=args.seed,
-            device=args.device,
-            threads=args.threads,
-            upstream_compat=args.upstream_compat,
+            options=training_options(args),
         ),
         attempt=args.attempt,
         next_stage="inference",
@@ -34,8 +32,30 @@ def training_parser(description):
     options.add_argument("--seed", type=int, default=0, help="of order, augmentation, weights")
     options.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
-    options.add_argument("--upstream-compat", type=flag, default=False, help="TAO's own loss")
+    options.add_argument("--upstream-compat", type=flag, default=False, help="TAO's deviations")
+    options.add_argument("--accumulate-steps", type=int, default=1, help="batches of a step")
+    options.add_argument("--select-weights-by", default="val_loss", help="val_loss or val_far")
+    options.add_argument("--early-stop-epochs", type=int, default=0, help="0 = never")
+    options.add_argument("--min-recall", type=float, default=1.0, help="of val_far, 0 to 1")
+    options.add_argument("--optimizer-state", default="last", help="none, last or all")
+    options.add_argument("--compile", type=flag, default=False, help="torch.compile the network")
     return options
+
+
+def training_options(args):
+    """Return what the options say of a training."""
+    return Options(
+        seed=args.seed,
+        device=args.device,
+        threads=args.threads,
+        upstream_compat=args.upstream_compat,
+        accumulate_steps=args.accumulate_steps,
+        select_weights_by=args.select_weights_by,
+        early_stop_epochs=args.early_stop_epochs or None,
+        min_recall=args.min_recall,
+        optimizer_state=args.optimizer_state,
+        compile=args.compile,
+    )
 
 
 if __name__ == "__main__":

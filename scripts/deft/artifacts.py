@@ -226,6 +226,8 @@ def _inputs(files: RunFiles) -> list[Path]:
 def _outputs(files: RunFiles) -> list[Path]:
     """Files of the run that others build on. The report is none: it is rendered at any time."""
     out = [files.run.dir / MODEL_FILE, files.run.dir / SPEC_FILE]
+    # The whole folder: an int8 form or numbers beside the model are there or not.
+    out += sorted(p for p in files.run.best_model.glob("*") if p.is_file())
     out += [files.run.synth_pool / "manifest.json"]
     for phase in files.phases:
         out += [phase.dir / name for name in PHASE_OUTPUTS]

@@ -40,6 +40,8 @@ def write_handoff(run_dir: str | Path, workspace: str | Path) -> dict[str, Any]:
     model = best_model(files, best)
     spec_path, spec = _training_spec(files, best)
     model["training_spec"] = str(spec_path)
+    if files.export:
+        model["onnx"] = onnx_pointer(files)
     validate("best_model", model)
     text = yaml.safe_dump(
         inference_spec(spec, model["checkpoint"], model["threshold"]), sort_keys=True
@@ -78,6 +80,19 @@ def best_model(files: RunFiles, best: PhaseFiles) -> dict[str, Any]:
         "kpi_met": met_of(files, best.far_pct),
         "mining_arm": files.arm,
         "run": files.name,
+    }
+
+
+def onnx_pointer(files: RunFiles) -> dict[str, Any]:
+    """Return where the exported form lies, its digest and the threshold it is used at."""
+    folder, record = files.run.best_model.resolve(), files.export
+    return {
+        "path": str(folder / record["file"]),
+        "sha256": record["sha256"],
+        "preprocessing": str(folder / "preprocessing.json"),
+        "example": str(folder / "score_pair.py"),
+        "threshold": record["parity"]["at_safe_threshold"]["threshold"],
+        "phase": record["phase"],
     }
 
 

@@ -84,6 +84,11 @@ class Run:
         return self.dir / "synth_pool"
 
     @property
+    def best_model(self) -> Path:
+        """Folder of the exported best model."""
+        return self.dir / "best_model"
+
+    @property
     def logs(self) -> Path:
         """Folder of the stage logs."""
         return self.dir / "logs"

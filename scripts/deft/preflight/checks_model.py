@@ -8,6 +8,66 @@ from deft.errors import HardStop
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 
 
+def _onnx(ctx: Context) -> Check:
+    """Return whether the hand-off (and, with ``runtime: onnx``, inference) can work here."""
+    from deft.changenet.onnx.export import check_export, require
+    from deft.changenet.onnx.scorer import require_cuda_build
+
+    uses_it = ctx.config.get("runtime", "torch") == "onnx"
+    try:
+        opset = check_export(ctx.spec)
+        require("onnx")
+        version = require("onnxruntime").__version__
+        if uses_it and _cuda(ctx.config.get("device", "auto")):
+            require_cuda_build(ctx.config["device"])
+    except HardStop as stop:
+        return stopped("onnx", stop)
+    what = "inference and hand-off" if uses_it else "hand-off"
+    text = f"onnxruntime {version}: {what}, opset {opset}"
+    asked = ctx.spec.export.opset_version
+    if asked < opset:
+        return warn("onnx", text, f"export.opset_version {asked} is raised to {opset}")
+    return ok("onnx", text)
+
+
+def _cuda(device: str) -> bool:
+    """Return whether jobs will run on CUDA; the card itself may be another machine's."""
+    import torch
+
+    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
+
+
+def _training(ctx: Context) -> Check:
+    """Return whether a training can do what the spec asks for on this machine's devices."""
+    import torch
+
+    from deft.changenet.device import training_devices
+    from deft.changenet.precision import Precision
+    from deft.changenet.training.event_log import require_tensorboard
+
+    train, device = ctx.spec.train, ctx.config.get("device", "auto")
+    text = f"{train.num_gpus} process(es), precision {train.precision}"
+    try:
+        if train.tensorboard.enabled:
+            require_tensorboard(ctx.spec)
+        going_on = train.resume_training_checkpoint_path
+        if going_on and not (ctx.workspace / going_on).is_file():
+            raise HardStop(
+                "missing_input",
+                "train.resume_training_checkpoint_path: no such file",
+                file=ctx.workspace / going_on,
+            )
+        if device != "cpu" and not torch.cuda.is_available():
+            # The jobs may run on another machine, which has the GPUs.
+            if train.num_gpus > 1 or train.precision in ("16-mixed", "16", "fp16"):
+                return warn("training", f"{text}: cannot be tried without a GPU here")
+            return ok("training", text)
+        Precision(ctx.spec, training_devices(ctx.spec, device)[0])
+    except HardStop as stop:
+        return stopped("training", stop)
+    return ok("training", text)
+
+
 def checks(ctx: Context) -> Iterator[Check]:
     """Yield the check of the network; another engine builds its own."""
     if ctx.spec is None:
@@ -19,6 +79,8 @@ def checks(ctx: Context) -> Iterator[Check]:
 
     from deft.changenet.model import build_model
 
+    yield _onnx(ctx)
+    yield _training(ctx)
     name = ctx.spec.model.backbone.type
     try:
         # Shapes without numbers: a ViT costs a moment here, not seconds and gigabytes.

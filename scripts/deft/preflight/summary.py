@@ -17,6 +17,7 @@ PARAMETERS_FIRST = (
     "engine",
     "device",
     "runtime",
+    "int8",
     "kpi",
     "max_iterations",
     "training_epochs",

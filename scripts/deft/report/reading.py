@@ -168,6 +168,7 @@ class RunFiles:
     pool: dict[str, Any]
     spec: dict[str, Any]
     phases: list[PhaseFiles]
+    export: dict[str, Any] = field(default_factory=dict)  # best_model/export.json
 
     @property
     def name(self) -> str:
@@ -306,6 +307,7 @@ def load_run(run_dir: str | Path, workspace: str | Path) -> RunFiles:
         pool=json_or(run.synth_pool / "manifest.json", {}),
         spec=spec or yaml_or_empty(workspace / layout.SPEC),
         phases=phases,
+        export=json_or(run.best_model / "export.json", {}),
     )
 
 

@@ -115,6 +115,7 @@ def collect_results(files: RunFiles) -> dict[str, float]:
             out.put(f"{phase.name}.models_scored_so_far", len(scored))
     _run(out, files, len(scored))
     _best(out, files)
+    _export(out, files)
     return dict(sorted(out.items()))
 
 
@@ -331,6 +332,16 @@ def _best(out: Numbers, files: RunFiles) -> None:
         out.put(f"{key}.recall_pct", 100 * row["recall"])
         for name in ("fp", "fn"):
             out.put(f"{key}.{name}", int(row[name]) if name in row and row[name] >= 0 else None)
+
+
+def _export(out: Numbers, files: RunFiles) -> None:
+    """How the ONNX agrees with the KPI's scores; absent before the hand-off."""
+    found = dig(files.export, "parity", "at_safe_threshold")
+    fields = ("pairs", "largest_difference", "smallest_margin", "flips", "threshold")
+    out.put_all("export", found, fields)
+    out.put_all("export", files.export, ("opset", "kpi_rows"))
+    int8 = ("flips", "largest_difference", "speed_ratio", "kept")
+    out.put_all("export.int8", dig(files.export, "int8"), int8)
 
 
 def whatif_rows(phase: PhaseFiles) -> Any:

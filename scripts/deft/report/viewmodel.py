@@ -69,6 +69,7 @@ def build_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
         "status": status(met, "best.gap_pp", running=files.running),
         "best": best.name if best else None,
         "handed_off": (files.run.dir / "best_model.json").is_file(),
+        "int8": dig(files.export, "int8"),
         "reason": REASONS.get(str(files.stop_reason)),
         "hard_stop": files.hard_stop,
         "phases": [phase_view(files, p) for p in files.phases],

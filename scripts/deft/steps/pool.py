@@ -67,7 +67,7 @@ def open_encoder(
     context: Context, name: str, weights: str, *, device: str, batch_size: int, threads: int
 ) -> Encoder:
     """Return the encoder; ``changenet`` is the baseline's chosen weights, fixed for the run."""
-    from deft.changenet.train import pick_device
+    from deft.changenet.device import pick_device
 
     if name == "changenet":
         from deft.changenet.features import ChangeNetEncoder

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deft import layout
 from deft.changenet.spec import Spec, dump_spec, render
-from deft.changenet.train import train
+from deft.changenet.training.options import Options
+from deft.changenet.training.progress import TRAIN_COLUMNS, VALIDATION_COLUMNS
+from deft.changenet.training.train import train
 from deft.config import DEFAULT_EPOCHS
 from deft.errors import HardStop
 from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
@@ -46,11 +49,15 @@ def phase_spec(context: Context, phase: str, epochs: int) -> Spec:
         changes[f"{data}.train_dataset.images_dir"] = "."
         start = context.chosen_weights(previous_phase(phase))
         changes["train.pretrained_model_path"] = context.relative(start)
+        # Only the baseline can be the training that the user's file was interrupted in.
+        changes["train.resume_training_checkpoint_path"] = ""
         # The trained weights are the start; a backbone file would only be read to be replaced.
         changes["model.backbone.pretrained_backbone_path"] = ""
-    for name in ("checkpoint_interval", "validation_interval"):
-        found = getattr(spec.train, name)
-        changes[f"train.{name}"] = min(found, changes["train.num_epochs"])
+    intervals = ["validation_interval"]
+    if spec.train.checkpoint_interval_unit == "epoch":
+        intervals.append("checkpoint_interval")
+    for name in intervals:
+        changes[f"train.{name}"] = min(getattr(spec.train, name), changes["train.num_epochs"])
     return render(spec, changes)
 
 
@@ -70,10 +77,7 @@ def train_phase(
     phase: str,
     *,
     epochs: int,
-    seed: int,
-    device: str,
-    threads: int,
-    upstream_compat: bool,
+    options: Options,
 ) -> str:
     """Train (or take the pre-seeded baseline) and return the log summary."""
     out = context.run.phase(phase) / "train"
@@ -87,13 +91,16 @@ def train_phase(
             spec,
             out_dir=out,
             resume_dir=context.run.phase(phase) / RESUME_DIR,
-            **_common(context, phase, seed, device, threads, upstream_compat),
+            workspace=context.workspace,
+            options=_completed(context, phase, options),
         )
     best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
     if not seeded:
+        stopped = facts["stopped_after_epoch"]
+        ran = facts["epochs"] if stopped is None else f"{stopped + 1} of {facts['epochs']}"
         summary = (
-            f"{facts['epochs']} epochs, {facts['steps']} steps on {facts['rows']} rows; lowest "
-            f"validation loss {best['val_loss']:.4f} at epoch {best['epoch']}"
+            f"{ran} epochs, {facts['steps']} steps on {facts['rows']} rows; "
+            f"{_judgement(facts, best)} at epoch {best['epoch']}"
         )
     if phase == BASELINE and not seeded:
         update_state(context.run.dir, lambda state: state.update(baseline_trained_here=True))
@@ -109,19 +116,16 @@ def train_phase(
     return summary
 
 
-def _common(
-    context: Context, phase: str, seed: int, device: str, threads: int, upstream_compat: bool
-) -> dict[str, Any]:
+def _judgement(facts: dict[str, Any], best: dict[str, Any]) -> str:
+    if facts["selected_by"] == "val_loss":
+        return f"lowest validation loss {best['val_loss']:.4f}"
+    recall = f"{facts['min_recall_pct']:g}%"
+    return f"lowest validation FAR {best['val_far_at_recall_pct']:.2f}% at recall {recall}"
+
+
+def _completed(context: Context, phase: str, options: Options) -> Options:
     # A restored file must come from the very training that wrote it: one place for both calls.
-    return {
-        "workspace": context.workspace,
-        "seed": seed,
-        "device": device,
-        "threads": threads,
-        "upstream_compat": upstream_compat,
-        "phase": phase,
-        "draws_per_epoch": draws_per_epoch(context, phase),
-    }
+    return replace(options, phase=phase, draws_per_epoch=draws_per_epoch(context, phase))
 
 
 def draws_per_epoch(context: Context, phase: str) -> int | None:
@@ -151,6 +155,7 @@ def _adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, 
                 "step": 0,
                 "val_loss": None,
                 "val_far_pct": None,
+                "val_far_at_recall_pct": None,
                 "sha256": digest,
                 "bytes": (out / name).stat().st_size,
             }
@@ -168,10 +173,8 @@ def _adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, 
     }
     dump_spec(spec, out / "experiment.yaml")
     write_text_atomic(out / "status.json", "")
-    write_text_atomic(out / "train_curve.csv", "epoch,step,train_loss,lr\n")
-    write_text_atomic(
-        out / "validation_curve.csv", "epoch,step,val_loss,val_far_pct,val_recall_pct\n"
-    )
+    write_text_atomic(out / "train_curve.csv", ",".join(TRAIN_COLUMNS) + "\n")
+    write_text_atomic(out / "validation_curve.csv", ",".join(VALIDATION_COLUMNS) + "\n")
     write_json_atomic(out / "weights.json", facts)
     return facts
 
@@ -182,10 +185,7 @@ def restore_file(
     target: Path,
     *,
     epochs: int,
-    seed: int,
-    device: str,
-    threads: int,
-    upstream_compat: bool,
+    options: Options,
 ) -> str:
     """Train once more, aside, and put back one deleted weight file if it comes out the same.
 
@@ -213,7 +213,8 @@ def restore_file(
             phase_spec(context, phase, epochs),
             out_dir=Path(folder) / "train",
             resume_dir=Path(folder) / "resume",
-            **_common(context, phase, seed, device, threads, upstream_compat),
+            workspace=context.workspace,
+            options=_completed(context, phase, options),
         )
         fresh = Path(folder) / "train" / target.name
         if sha256_file(fresh) != known[target.name]:

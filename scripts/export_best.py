@@ -1,0 +1,32 @@
+"""Export the best model as ONNX and check it on the KPI set."""
+
+import time
+from pathlib import Path
+
+from deft.cli import flag, launch, parser
+from deft.jobs import registered
+from deft.stage import hard_stop_recorded, status_line
+from deft.steps.context import Context
+from deft.steps.export import export_best
+
+
+def body(args, run):
+    """Write best_model/ of a run whose loop has stopped in good order."""
+    began = time.monotonic()
+    with (
+        hard_stop_recorded(run.dir, "preflight", "loop_stop", attempt=args.attempt),
+        registered(run.dir, "run", "export"),
+    ):
+        summary = export_best(
+            Context(run), args.decision, device=args.device, threads=args.threads, int8=args.int8
+        )
+    print(status_line("run", "export", summary, time.monotonic() - began, "hand-off"))
+
+
+if __name__ == "__main__":
+    options = parser(__doc__, phase=False)
+    options.add_argument("--decision", type=Path, required=True, help="the last decision's JSON")
+    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    options.add_argument("--threads", type=int, default=1, help="CPU threads")
+    options.add_argument("--int8", type=flag, default=False, help="try an int8 form too")
+    launch(options.parse_args(), body)

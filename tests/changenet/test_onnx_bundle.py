@@ -1,0 +1,123 @@
+"""The folder that is handed off: its example gives the pipeline's score, from two pictures."""
+
+import ast
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from changenet_pairs import COLUMNS, spec_data
+from PIL import Image
+
+from deft.changenet.infer import score_table
+from deft.changenet.model import build_model
+from deft.changenet.onnx import bundle
+from deft.changenet.onnx.export import export_onnx
+from deft.changenet.spec import from_dict
+from deft.changenet.weights import save_weights
+
+
+def made_bundle(folder, threshold=0.5, margin=1e-3, **classify):
+    """Export random weights into ``folder``; return (spec, weights)."""
+    data = spec_data()
+    data["dataset"]["classify"] |= classify
+    if classify.get("euclidean"):
+        data["dataset"]["classify"].pop("euclidean")
+        data["model"]["classify"]["difference_module"] = "euclidean"
+        data["train"]["classify"] = {"loss": "contrastive"}
+    data["export"] = {"batch_size": data["dataset"]["classify"].pop("fixed", -1)}
+    spec = from_dict(data)
+    torch.manual_seed(0)
+    weights = folder.parent / "m.pth"
+    save_weights(weights, build_model(spec), epoch=0, step=1)
+    exported = export_onnx(spec, weights, folder / bundle.MODEL)
+    facts = bundle.preprocessing(spec, exported, threshold=threshold, kpi_threshold=threshold)
+    parity = {"pairs": 9, "largest_difference": 1e-8, "smallest_margin": margin}
+    parity |= {"flips": 0, "above_noise": margin > 1e-6}
+    record = {**exported, "kpi_rows": 9, "int8": None, "parity": {"at_safe_threshold": parity}}
+    bundle.write_bundle(folder, facts, record, run="run_a", phase="iter1")
+    return spec, weights
+
+
+def example(folder, *pictures):
+    """Run the example in a process of its own, elsewhere; return (score, decision)."""
+    done = subprocess.run(
+        [sys.executable, str(folder / bundle.EXAMPLE), *map(str, pictures)],
+        capture_output=True, text=True, timeout=120, cwd=folder.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    score, decision = done.stdout.split()
+    return float(score), decision
+
+
+LIGHTS = {"num_input": 2, "input_map": {"A": 0, "B": 1}}
+FOUR = {"num_input": 4, "input_map": {"D": 0, "A": 0, "C": 0, "B": 0}}
+
+
+@pytest.mark.parametrize(
+    "classify",
+    [
+        {},
+        {"euclidean": True},
+        {"fixed": 2},
+        LIGHTS,
+        {**FOUR, "concat_type": "grid", "grid_map": {"x": 2, "y": 2}},
+    ],
+    ids=["one light", "euclidean", "fixed batch", "linear", "grid"],
+)
+def test_the_example_gives_the_pipelines_score(tmp_path, classify):
+    folder = tmp_path / "best_model"
+    spec, weights = made_bundle(folder, **classify)
+    rng = np.random.default_rng(1)
+    for side in ("in", "gold"):
+        (tmp_path / "images" / side).mkdir(parents=True)
+        for light in spec.lights:
+            # Another size than the network's, and grey: resized and made RGB on the way.
+            pixels = rng.integers(0, 255, (57, 43)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"images/{side}/p_{light}.png")
+    table = tmp_path / "t.csv"
+    pd.DataFrame([("in", "gold", "PASS", "p")], columns=COLUMNS).to_csv(table, index=False)
+    scores, _ = score_table(spec, weights, table, tmp_path / "images")
+    files = [
+        tmp_path / f"images/{s}/p_{light}.png" for s in ("in", "gold") for light in spec.lights
+    ]
+    score, decision = example(folder, *files)
+    assert score == pytest.approx(float(scores[0]), abs=1e-5)
+    for threshold, wanted in ((score - 0.01, "NO_PASS"), (score + 0.01, "PASS")):
+        facts = json.loads((folder / bundle.PREPROCESSING).read_text())
+        facts["threshold"] = threshold
+        (folder / bundle.PREPROCESSING).write_text(json.dumps(facts))
+        assert example(folder, *files)[1] == wanted
+    assert decision == ("NO_PASS" if score > 0.5 else "PASS")
+
+
+def test_the_example_is_short_and_needs_three_packages():
+    text = bundle.EXAMPLE_SOURCE.read_text()
+    assert len(text.splitlines()) <= 30
+    names = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module).split(".")[0])
+    assert names - set(sys.stdlib_module_names) == {"numpy", "PIL", "onnxruntime"}
+
+
+def test_checksums_and_readme(tmp_path):
+    folder = tmp_path / "best_model"
+    made_bundle(folder, threshold=0.25)
+    done = subprocess.run(
+        ["sha256sum", "-c", bundle.CHECKSUM], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "model.onnx: OK" in done.stdout
+    text = (folder / bundle.README).read_text()
+    assert "float noise" not in text
+    made_bundle(folder, margin=1e-8)
+    assert "may fall on its other side" in (folder / bundle.README).read_text()
+    assert "score_pair.py TEST_A.png GOLDEN_A.png" in text and "above 0.25" in text
+    facts = json.loads((folder / bundle.PREPROCESSING).read_text())
+    assert facts["rule"] == "score > threshold means NO_PASS" and facts["colour_order"] == "RGB"
+    assert facts["mean"] == [0.485, 0.456, 0.406] and facts["file"] == "model.onnx"

@@ -1,0 +1,155 @@
+"""The hand-off of the finished run, and the loop's inference by ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from workflow_tools import RUN, load, plan, script, snakemake, succeed
+
+pytestmark = pytest.mark.workflow
+
+LAST = "iter2/decide/kpi.json"  # the decision that ended the finished run
+
+
+def best_phase(workspace: Path) -> tuple[Path, dict]:
+    """Return the best phase's folder and metrics."""
+    name = load(workspace, "best_model.json")["iteration"]
+    return workspace / "results" / RUN / name, load(workspace, f"{name}/metrics.json")
+
+
+def test_the_folder_scores_two_pictures_as_the_pipeline_did(finished: Path) -> None:
+    folder = finished / "results" / RUN / "best_model"
+    named = "README.md export.json model.onnx model.onnx.sha256 preprocessing.json score_pair.py"
+    assert sorted(p.name for p in folder.iterdir()) == named.split()
+    phase, metrics = best_phase(finished)
+    scored = pd.read_csv(phase / "inference" / metrics["chosen"] / "inference.csv")
+    threshold = metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"]
+    # The nearest part on either side of the threshold that float noise cannot turn.
+    distance = (scored["siamese_score"] - threshold).abs()
+    for above in (True, False):
+        rows = scored[((scored["siamese_score"] > threshold) == above) & (distance > 1e-5)]
+        row = rows.loc[distance[rows.index].idxmin()]
+        images = finished / "kpi/images"
+        pictures = [
+            str(images / row[side] / f"{row['object_name']}_SolderLight.png")
+            for side in ("input_path", "golden_path")
+        ]
+        done = subprocess.run(
+            [sys.executable, "score_pair.py", *pictures],
+            cwd=folder, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        score, decision = done.stdout.split()
+        assert float(score) == pytest.approx(row["siamese_score"], abs=1e-5)
+        assert decision == ("NO_PASS" if above else "PASS")
+
+
+def test_the_handed_off_threshold_decides_every_kpi_part_alike(finished: Path) -> None:
+    phase, metrics = best_phase(finished)
+    facts = load(finished, "best_model/preprocessing.json")
+    point = metrics["kinds"][metrics["chosen"]]["recall_point"]
+    table = pd.read_csv(phase / "inference" / metrics["chosen"] / "inference.csv")
+    scores = table["siamese_score"].to_numpy(np.float32)
+    assert facts["kpi_threshold"] == pytest.approx(point["threshold"], abs=1e-9)
+    alike = (scores > np.float32(facts["threshold"])) == (scores > np.float32(point["threshold"]))
+    assert alike.all()
+
+
+def test_pointers_digests_and_numbers_agree(finished: Path) -> None:
+    best, record = load(finished, "best_model.json"), load(finished, "best_model/export.json")
+    path = Path(best["onnx"]["path"])
+    assert path.is_absolute() and path == finished / "results" / RUN / "best_model/model.onnx"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest == best["onnx"]["sha256"] == record["sha256"]
+    assert record["weights_sha256"] == best["checkpoint_sha256"]
+    assert record["phase"] == best["iteration"] == best["onnx"]["phase"]
+    parity = record["parity"]["at_safe_threshold"]
+    assert parity["flips"] == 0 and parity["pairs"] == record["kpi_rows"] == 24
+    assert parity["largest_difference"] < 1e-5 and parity["smallest_margin"] > 0
+    assert Path(best["onnx"]["example"]).is_file()
+    lab = finished / "artifacts/runs" / RUN
+    outputs = {
+        o["path"]: o["sha256"] for o in json.loads((lab / "manifest.json").read_text())["outputs"]
+    }
+    assert outputs[f"results/{RUN}/best_model/model.onnx"] == digest
+    results = json.loads((lab / "analysis.json").read_text())["results"]
+    assert results["export.flips"] == 0 and results["export.pairs"] == 24
+    page = (finished / "results" / RUN / "DEFT_Loop_Report.html").read_text()
+    assert "best_model/model.onnx" in page and 'data-key="export.largest_difference"' in page
+
+
+def test_inference_by_onnx_runtime_gives_torchs_table(finished: Path, workspace: Path) -> None:
+    target = f"results/{RUN}/baseline/metrics.json"
+    planned = plan(workspace, target, config={"runtime": "onnx"})
+    assert planned == {"infer": 1, "evaluate": 1}
+    succeed(snakemake(workspace, target, config={"runtime": "onnx"}))
+    facts = load(workspace, "baseline/inference/inference.json")
+    assert facts["runtime"]["name"] == "onnx"
+    assert facts["runtime"]["provider"] == "CPUExecutionProvider"
+    assert all(len(k["onnx_sha256"]) == 64 for k in facts["kinds"].values())
+    assert load(finished, "baseline/inference/inference.json")["runtime"] == {"name": "torch"}
+    for kind in ("best_val", "latest"):
+        name = f"results/{RUN}/baseline/inference/{kind}/inference.csv"
+        by_torch, by_onnx = (pd.read_csv(w / name) for w in (finished, workspace))
+        ours, theirs = by_onnx.pop("siamese_score"), by_torch.pop("siamese_score")
+        assert by_onnx.equals(by_torch) and (ours - theirs).abs().max() < 1e-5
+    before, after = (load(w, "baseline/metrics.json")["kinds"] for w in (finished, workspace))
+    for kind in before:
+        for count in ("tp", "fp", "tn", "fn"):
+            assert after[kind]["recall_point"][count] == before[kind]["recall_point"][count]
+
+
+def export(workspace: Path, *more: str):
+    """Run the rule's own command line."""
+    decision = f"results/{RUN}/{LAST}"
+    return script(
+        workspace, "export_best", "--workspace", ".", "--run", RUN, "--decision", decision,
+        "--device", "cpu", *more,
+    )  # fmt: skip
+
+
+def test_a_flipped_decision_stops_the_hand_off(workspace: Path) -> None:
+    """As if the KPI had been measured in another precision: two parts change sides."""
+    phase, metrics = best_phase(workspace)
+    path = phase / "inference" / metrics["chosen"] / "inference.csv"
+    threshold = metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"]
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    scores = table["siamese_score"].astype(float)
+    above, below = scores[scores > threshold].idxmax(), scores[scores <= threshold].idxmin()
+    table.loc[[above, below], "siamese_score"] = table.loc[[below, above], "siamese_score"].values
+    table.to_csv(path, index=False)
+    done = export(workspace)
+    assert done.returncode == 1 and "Traceback" not in done.stdout
+    assert "HARD STOP score_invalid: the exported ONNX decides 2 of 24 parts" in done.stdout
+    rows = sorted(i + 2 for i in (above, below))
+    assert f"testing_set.csv, rows {rows[0]}, {rows[1]}" in done.stdout
+    assert "runtime: onnx" in done.stdout
+
+
+def test_int8_is_recorded_whatever_becomes_of_it(workspace: Path) -> None:
+    succeed(export(workspace, "--int8", "true"))
+    record = load(workspace, "best_model/export.json")["int8"]
+    folder = workspace / "results" / RUN / "best_model"
+    assert record["kept"] == (record["flips"] == 0) == (folder / "model.int8.onnx").is_file()
+    assert ("model.int8.onnx" in (folder / "model.onnx.sha256").read_text()) == record["kept"]
+    assert record["reason"] in (folder / "README.md").read_text()
+    succeed(snakemake(workspace, "report"))
+    page = (workspace / "results" / RUN / "DEFT_Loop_Report.html").read_text()
+    assert ("not kept: it would turn" in page) != record["kept"]
+
+
+def test_the_target_best_model_makes_the_folder_again(workspace: Path) -> None:
+    folder = workspace / "results" / RUN / "best_model"
+    before = (folder / "model.onnx").read_bytes()
+    assert plan(workspace, "best_model") == {}
+    for name in ("model.onnx", "export.json"):
+        (folder / name).unlink()
+    succeed(snakemake(workspace, "best_model"))
+    assert (folder / "model.onnx").read_bytes() == before

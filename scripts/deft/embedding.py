@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from deft.errors import HardStop
 from deft.files import replace_atomically, sha256_file
+from deft.vectors import EMBEDDING, ParquetVectors
 
 CODE_VERSION = 1  # raise when the same weights and pictures would give other vectors
 META_KEY = b"deft_encoder"
@@ -186,7 +187,7 @@ def write_embeddings(
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    arrow = arrow.append_column("embedding", column)
+    arrow = arrow.append_column(EMBEDDING, column)
     meta = {"name": encoder.name, "dim": int(encoder.dim), "digest": encoder.digest}
     arrow = arrow.replace_schema_metadata({META_KEY: json.dumps(meta, sort_keys=True).encode()})
     return replace_atomically(path, lambda p: pq.write_table(arrow, p))
@@ -196,10 +197,18 @@ def read_embeddings(path: str | Path) -> tuple[pd.DataFrame, np.ndarray, dict[st
     """Return (table without the vectors, vectors float32 (n, d), encoder facts)."""
     arrow = pq.read_table(path)
     meta = json.loads((arrow.schema.metadata or {}).get(META_KEY, b"{}"))
-    column = arrow.column("embedding").combine_chunks()
+    column = arrow.column(EMBEDDING).combine_chunks()
     dim = column.type.list_size
     vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-    return arrow.drop_columns(["embedding"]).to_pandas(), vectors.astype(np.float32), meta
+    return arrow.drop_columns([EMBEDDING]).to_pandas(), vectors.astype(np.float32), meta
+
+
+def open_embeddings(path: str | Path) -> tuple[pd.DataFrame, ParquetVectors, dict[str, Any]]:
+    """Return what :func:`read_embeddings` returns, the vectors as a table that is streamed."""
+    schema = pq.read_schema(path)
+    others = [name for name in schema.names if name != EMBEDDING]
+    meta = json.loads((schema.metadata or {}).get(META_KEY, b"{}"))
+    return pq.read_table(path, columns=others).to_pandas(), ParquetVectors(path), meta
 
 
 def check_same_encoder(source: dict[str, Any], target: dict[str, Any], file: str | Path) -> None:

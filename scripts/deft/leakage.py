@@ -19,6 +19,7 @@ from deft.errors import HardStop
 from deft.fingerprint import Fingerprint, fingerprints
 from deft.fingerprint import content_digests as content_digests  # leakage is where users look
 from deft.fingerprint import pixel_digest as pixel_digest
+from deft.near import nearest_within
 from deft.tables import clean_label, image_name, line_of
 
 COMPARED: dict[str, Callable[[str], str]] = {
@@ -28,8 +29,6 @@ COMPARED: dict[str, Callable[[str], str]] = {
 }
 KEY_COLUMNS = ("input_path", "golden_path", "label", "object_name", "boardname")
 NEAR_BITS = 3  # differing bits of 64 that still count as the same picture
-BAND_BITS = 16  # four bands: two hashes within 3 bits agree in at least one
-NEAR_PAIRS_MAX = 20_000_000  # a bound on work, not on correctness: near pairs only warn
 
 
 @dataclass(frozen=True)
@@ -143,31 +142,15 @@ def find_near_duplicates(
 ) -> list[Leak]:
     """Return pictures of ``a`` within ``bits`` of the hash of one of ``b``, not equal to it.
 
-    Hashes are compared only where one of four 16-bit bands agrees, which finds every pair up to
-    three bits apart. A hash of 0 (a picture without structure) is left out.
+    Named is the nearest of ``b``, of equally near ones the first; all are found, see
+    :mod:`deft.near`. A hash of 0 (a picture without structure) is left out.
     """
     left, right = _first_by_hash(a), _first_by_hash(b)
-    if not left or not right:
-        return []
     hashes_a = np.fromiter(left, dtype=np.uint64, count=len(left))
     hashes_b = np.fromiter(right, dtype=np.uint64, count=len(right))
-    near: dict[int, int] = {}
-    budget = NEAR_PAIRS_MAX
-    for shift in range(0, 64, BAND_BITS):
-        band_a = (hashes_a >> np.uint64(shift)) & np.uint64((1 << BAND_BITS) - 1)
-        band_b = (hashes_b >> np.uint64(shift)) & np.uint64((1 << BAND_BITS) - 1)
-        order = np.argsort(band_b, kind="stable")
-        low = np.searchsorted(band_b[order], band_a, side="left")
-        high = np.searchsorted(band_b[order], band_a, side="right")
-        for i in np.flatnonzero(high > low):
-            budget -= int(high[i] - low[i])
-            if budget < 0:
-                break
-            others = hashes_b[order[low[i] : high[i]]]
-            distance = np.bitwise_count(others ^ hashes_a[i])
-            best = int(distance.argmin())
-            if distance[best] <= bits:
-                near.setdefault(int(hashes_a[i]), int(others[best]))
+    place = nearest_within(hashes_a, hashes_b, bits)
+    found = np.flatnonzero(place >= 0)
+    near = dict(zip(hashes_a[found].tolist(), hashes_b[place[found]].tolist(), strict=True))
     leaks = []
     for index, path, print_ in a:
         if print_ is None or print_.dhash not in near:

@@ -160,6 +160,13 @@ class ChangeNet(nn.Module):
         return output.float().softmax(dim=1)[:, 1] if self.learnable else output.float()
 
 
+def state_bytes(spec: Spec) -> int:
+    """Return the size of the network's state in bytes; its numbers are never made."""
+    with torch.device("meta"):
+        state = ChangeNet(spec).state_dict()
+    return sum(value.numel() * value.element_size() for value in state.values())
+
+
 def build_model(
     spec: Spec, *, upstream_compat: bool = False, load_pretrained: bool = False
 ) -> ChangeNet:

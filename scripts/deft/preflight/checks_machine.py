@@ -17,9 +17,9 @@ from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
 CREDENTIALS = ("HF_TOKEN", "NGC_API_KEY")
 VIT_B_MARKS = ("vit_base", "vit-b", "vit_b")
-# ASSUME: a weights file of a backbone whose size is not known yet, with optimizer state beside it.
-WEIGHTS_GIB = {"vit_base": 0.45, "vit_large": 1.3, "vit_huge": 2.6, "other": 0.15}
 SPARE_GIB = 2.0  # logs, plots, embeddings, the staged pool
+GIB = 2**30
+ADAM_STATE = 2  # numbers that the optimizer keeps of each weight
 
 
 def checks(ctx: Context) -> Iterator[Check]:
@@ -208,12 +208,16 @@ def _disk(ctx: Context) -> Check:
     free = free_disk_gib(ctx.run_dir)
     if ctx.spec is None:
         return ok("disk", f"{free:.1f} GiB free")
-    name, train = ctx.spec.model.backbone.type.lower(), ctx.spec.train
+    from deft.changenet.model import state_bytes  # seconds of import, wanted only here
+
+    train = ctx.spec.train
     count, _ = ctx.facts.get("num_epochs", (train.num_epochs, ""))
-    each = next((gib for mark, gib in WEIGHTS_GIB.items() if mark in name), WEIGHTS_GIB["other"])
+    each = state_bytes(ctx.spec) / GIB
     phases = int(ctx.config.get("max_iterations", 3)) + 1
     files = -(-count // max(1, train.checkpoint_interval))
-    need = SPARE_GIB + phases * files * each
+    kept = {"none": 0, "last": 1, "all": files}[ctx.config.get("optimizer_state", "last")]
+    # A training under way also has its resume state; the last export is one more network.
+    need = SPARE_GIB + each * (phases * (files + kept * ADAM_STATE) + 1 + ADAM_STATE + 1)
     ctx.facts["disk"] = {"free_gib": round(free, 1), "need_gib": round(need, 1)}
     text = f"{free:.1f} GiB free; about {need:.1f} GiB for {phases} phases of {files} weights files"
     if free < need:

@@ -90,7 +90,7 @@ def test_frozen_and_filled(tiny, tmp_path, learnable, prefix):
     source = vit()
     torch.nn.init.normal_(source.cls_token)
     save_file({prefix + k: v for k, v in source.state_dict().items()}, path)
-    model = build_model(from_dict(dino_data(learnable=learnable, path=path)), load_pretrained=True)
+    model = build_model(from_dict(dino_data(learnable=learnable, path=path)), backbone_file=path)
     backbone = model.train().model.backbone
     inside = backbone.vit if learnable else backbone.inner
     assert torch.equal(inside.cls_token, source.cls_token) and not inside.training

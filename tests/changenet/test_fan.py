@@ -110,7 +110,7 @@ def test_backbone_files(tiny_hybrid, tmp_path):
     file |= {"module.head.weight": torch.zeros(5, 16), "module.norm.weight": torch.zeros(16)}
     torch.save({"state_dict": file}, path)
     spec = fan_spec(tiny_hybrid, pretrained_backbone_path=str(path))
-    backbone = build_model(spec, load_pretrained=True).model.backbone
+    backbone = build_model(spec, backbone_file=path).model.backbone
     assert all(torch.equal(v, source[k]) for k, v in backbone.state_dict().items())
 
     broken = copy.copy(source)
@@ -119,7 +119,7 @@ def test_backbone_files(tiny_hybrid, tmp_path):
     broken["blocks.7.gamma1"] = torch.zeros(16)
     torch.save(broken, path)
     with pytest.raises(HardStop) as caught:
-        build_model(spec, load_pretrained=True)
+        build_model(spec, backbone_file=path)
     message = caught.value.message
     assert "1 missing (pos_embed.token_projection.bias)" in message
     assert "1 extra (blocks.7.gamma1)" in message

@@ -74,7 +74,7 @@ def test_frozen_backbone_stays_in_eval(tmp_path):
     torch.save(source.state_dict() | {"fc.weight": torch.zeros(2)}, path)
     data = spec_data()
     data["model"]["backbone"] |= {"freeze_backbone": True, "pretrained_backbone_path": str(path)}
-    model = build_model(from_dict(data), load_pretrained=True).train()
+    model = build_model(from_dict(data), backbone_file=path).train()
     assert not model.model.backbone.training
     assert model.model.decoder.training
     assert not any(p.requires_grad for p in model.model.backbone.parameters())
@@ -83,7 +83,7 @@ def test_frozen_backbone_stays_in_eval(tmp_path):
     del data["model"]["backbone"]["freeze_backbone"]
     torch.save({"conv.weight": torch.zeros(2)}, path)
     with pytest.raises(HardStop, match=r"missing.*1 extra \(conv.weight\)"):
-        build_model(from_dict(data), load_pretrained=True)
+        build_model(from_dict(data), backbone_file=path)
 
 
 def test_weights_round_trip_and_errors(spec, tmp_path):

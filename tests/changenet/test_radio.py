@@ -118,7 +118,7 @@ def test_freezing_leaves_the_adapter_learning(tmp_path):
     torch.save(RadioBackbone(SIZE).vit.state_dict(), path)
     data = radio_data()
     data["model"]["backbone"] |= {"freeze_backbone": True, "pretrained_backbone_path": str(path)}
-    model = build_model(from_dict(data), load_pretrained=True).train()
+    model = build_model(from_dict(data), backbone_file=path).train()
     backbone = model.model.backbone
     assert backbone.training and not any(m.training for m in backbone.radio.modules())
     assert backbone.spm.training and model.model.decoder.training

@@ -13,6 +13,7 @@ from deft.changenet.training import resume
 from deft.changenet.training.schedule import learning_rate
 from deft.changenet.weights import read_state, save_weights
 from deft.errors import HardStop
+from deft.files import sha256_file
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,21 @@ def test_files_and_result(trained, workspace):
     assert len(lines) == 3
     assert not (folder / "resume").exists()
     assert load_spec(out / "experiment.yaml").digest == result["spec_sha256"]
+
+
+def test_a_backbone_file_is_found_in_the_workspace_and_recorded(workspace, tmp_path):
+    source = build_model(from_dict(spec_data())).model.backbone.net.state_dict()
+    path = workspace / "augmentation/backbone/b.pth"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(source, path)
+    data = spec_data()
+    shown = "augmentation/backbone/b.pth"
+    data["model"]["backbone"] |= {"pretrained_backbone_path": shown, "freeze_backbone": True}
+    result, _ = run(from_dict(data), workspace, tmp_path)
+    assert result["initialised_from"] is None
+    assert result["backbone_from"] == {"path": shown, "sha256": sha256_file(path)}
+    trained = read_state(tmp_path / "out" / result["latest"])["state_dict"]
+    assert all(torch.equal(trained[f"model.backbone.net.{k}"], v) for k, v in source.items())
 
 
 def test_curves_and_status(trained):

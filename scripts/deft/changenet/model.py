@@ -6,6 +6,7 @@ Keys: ``model.backbone.…``, ``model.decoder.…`` or ``model.fc1.…``, ``crit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -168,19 +169,17 @@ def state_bytes(spec: Spec) -> int:
 
 
 def build_model(
-    spec: Spec, *, upstream_compat: bool = False, load_pretrained: bool = False
+    spec: Spec, *, upstream_compat: bool = False, backbone_file: Path | None = None
 ) -> ChangeNet:
     """Return the spec's network, randomly initialised from torch's current seed.
 
-    ``load_pretrained`` fills the backbone from ``model.backbone.pretrained_backbone_path``; leave
-    it off where weights of the whole network follow.
+    ``backbone_file`` fills the backbone; leave it off where weights of the whole network follow.
     """
     model = ChangeNet(spec, upstream_compat=upstream_compat)
-    path = spec.model.backbone.pretrained_backbone_path
-    if load_pretrained and path:
+    if backbone_file is not None:
         own_loader = getattr(model.model.backbone, "load_pretrained", None)
         if own_loader is not None:
-            own_loader(path)
+            own_loader(backbone_file)
         else:
-            load_backbone(model.model.backbone, path)
+            load_backbone(model.model.backbone, backbone_file)
     return model

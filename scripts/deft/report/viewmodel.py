@@ -136,7 +136,6 @@ def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
     """Return one phase: its status, notes and what its card needs."""
     met = met_of(files, phase.far_pct)
     weights = phase.metrics.get("weights") or {}
-    started = phase.weights.get("initialised_from") or {}
     curves = charts.training_curves(
         phase.curve("train_curve.csv"), phase.curve("validation_curve.csv"), phase.name
     )
@@ -150,7 +149,8 @@ def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
         "chosen": phase.chosen if phase.metrics else None,
         "weights": Path(str(weights.get("path", ""))).name or None,
         "kinds": sorted(phase.metrics.get("kinds") or {}),
-        "initialised_from": _start(started, files.name),
+        "initialised_from": _start(phase.weights.get("initialised_from"), files.name),
+        "backbone_from": _start(phase.weights.get("backbone_from"), files.name),
         "curves": curves,
         "trained": bool(phase.weights),
         "mined": bool(phase.mining),

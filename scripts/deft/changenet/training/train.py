@@ -89,11 +89,9 @@ def _train_here(
     with joined(devices) as (world, target):
         threads = max(1, options.threads // world.size)
         with reproducible(spec, target, threads):
-            loop, start = _prepared(
-                spec, workspace, (out_dir, resume_dir), options, world, target, log
-            )
+            loop = _prepared(spec, workspace, (out_dir, resume_dir), options, world, target, log)
             loop.run(training_weights(loop.data), log)
-        result = _result(loop, start, workspace) if world.writes else {}
+        result = _result(loop, workspace) if world.writes else {}
         if world.writes:
             out_dir.mkdir(parents=True, exist_ok=True)
             dump_spec(spec, out_dir / "experiment.yaml")
@@ -112,18 +110,15 @@ def _prepared(
     world: World,
     target: torch.device,
     log: Log | None,
-) -> tuple[TrainLoop, Path | None]:
-    """Return the loop over opened tables and a filled network, and the file that filled it."""
+) -> TrainLoop:
+    """Return the loop over opened tables and a filled network."""
     going_on = spec.train.resume_training_checkpoint_path
-    start = going_on or options.initial_weights or spec.train.pretrained_model_path or None
-    start = workspace / start if start else None
+    start, backbone = _sources(spec, options, workspace)
     data, validation = _open(spec, workspace, options.seed)
     training_weights(data)  # stops before a network is built when the table cannot train
     need_both_classes(validation.labels, options.select_weights_by, validation.csv_path)
     torch.manual_seed(options.seed)
-    model = build_model(
-        spec, upstream_compat=options.upstream_compat, load_pretrained=start is None
-    )
+    model = build_model(spec, upstream_compat=options.upstream_compat, backbone_file=backbone)
     if start is not None and not going_on:
         load_weights(model, start)
         _settle_class_weights(model, spec, start, options.upstream_compat, log)
@@ -138,9 +133,10 @@ def _prepared(
         "spec": spec.digest,
         "tables": [sha256_file(data.csv_path), sha256_file(validation.csv_path)],
         "initial_weights": sha256_file(start) if start else None,
+        "backbone_weights": sha256_file(backbone) if backbone else None,
         **options.identity(),
     }
-    loop = TrainLoop(
+    return TrainLoop(
         spec,
         options,
         world,
@@ -153,7 +149,19 @@ def _prepared(
         folders,
         identity,
     )
-    return loop, start
+
+
+def _sources(spec: Spec, options: Options, workspace: Path) -> tuple[Path | None, Path | None]:
+    """Return the file of a whole network to start from, or else the one of the backbone."""
+    start = (
+        spec.train.resume_training_checkpoint_path
+        or options.initial_weights
+        or spec.train.pretrained_model_path
+    )
+    if start:
+        return workspace / start, None
+    backbone = spec.model.backbone.pretrained_backbone_path
+    return None, workspace / backbone if backbone else None
 
 
 def _open(spec: Spec, workspace: Path, seed: int) -> tuple[PairData, PairData]:
@@ -217,20 +225,15 @@ def _go_on(spec: Spec, restored: Restored, path: Path) -> Schedule:
     return Schedule(spec, restored.base, first, restored.rate)
 
 
-def _result(loop: TrainLoop, start: Path | None, workspace: Path) -> dict[str, Any]:
+def _result(loop: TrainLoop, workspace: Path) -> dict[str, Any]:
     files, options = loop.saver.all_files(), loop.options
+    start, backbone = _sources(loop.spec, options, workspace)
     best = {judge: best_file(files, judge) for judge in JUDGES}
     chosen = best[options.select_weights_by]
     if chosen is None:
         raise HardStop(
             "no_new_checkpoint", "no model file of this training was validated", file=loop.out_dir
         )
-    origin = None
-    if start is not None:
-        resolved, root = start.resolve(), workspace.resolve()
-        inside = root in resolved.parents
-        shown = resolved.relative_to(root) if inside else resolved
-        origin = {"path": shown.as_posix(), "sha256": loop.identity["initial_weights"]}
     return {
         "schema_version": 1,
         "phase": options.phase,
@@ -245,7 +248,17 @@ def _result(loop: TrainLoop, start: Path | None, workspace: Path) -> dict[str, A
         "stopped_after_epoch": loop.stopped_after,
         "rows": len(loop.data),
         "validation_rows": len(loop.validation),
-        "initialised_from": origin,
+        "initialised_from": _origin(start, loop.identity["initial_weights"], workspace),
+        "backbone_from": _origin(backbone, loop.identity["backbone_weights"], workspace),
         "spec_sha256": loop.spec.digest,
         "seed": options.seed,
     }
+
+
+def _origin(path: Path | None, digest: str | None, workspace: Path) -> dict[str, Any] | None:
+    """Return a file's path, relative to the workspace where it lies inside, and its SHA-256."""
+    if path is None:
+        return None
+    resolved, root = path.resolve(), workspace.resolve()
+    shown = resolved.relative_to(root) if root in resolved.parents else resolved
+    return {"path": shown.as_posix(), "sha256": digest}

@@ -42,9 +42,11 @@ rule mine:
         weights=config["encoder_weights"] or "",
         device=config["device"],
         batch=config["embed_batch_size"],
+        search=config["search"],
         memory_mb=config["search_memory_mb"],
         leakage=config["content_leakage"],
         seed=config["seed"],
+        rules=json.dumps(deft_config.mining_rules(config), sort_keys=True),
         laps=config["max_iterations"],
         tables=digest(layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE),
         logic=logic("mine"),
@@ -55,6 +57,7 @@ rule mine:
         " --phase {wildcards.lap} --strategy {params.strategy} --top-k {params.top_k}"
         " --min-similarity {params.min_similarity} --encoder {params.encoder}"
         " --encoder-weights={params.weights:q} --device {params.device}"
-        " --batch-size {params.batch} --memory-mb {params.memory_mb} --threads {threads}"
-        " --content-leakage {params.leakage} --seed {params.seed}"
+        " --batch-size {params.batch} --search {params.search} --memory-mb {params.memory_mb}"
+        " --threads {threads}"
+        " --content-leakage {params.leakage} --seed {params.seed} --rules {params.rules:q}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"

@@ -1,16 +1,23 @@
 """Mine the pool for the weak samples of the previous phase."""
 
+import json
+
 from deft.cli import launch, parser
+from deft.search_ann import KINDS
 from deft.stage import run_stage
 from deft.steps.context import Context
 from deft.steps.mine import MineOptions, mine
 from deft.steps.pool import open_encoder
+from deft.strategies import STRATEGIES, Rules
 
 
 def body(args, run):
     """Mine as one logged stage."""
 
     def work():
+        from deft.changenet.device import pick_device  # seconds of import, wanted only here
+
+        given = json.loads(args.rules)
         context = Context(run)
         encoder = open_encoder(
             context,
@@ -27,6 +34,10 @@ def body(args, run):
             args.memory_mb,
             args.content_leakage,
             args.seed,
+            args.search,
+            str(pick_device(args.device)),
+            given.pop("budget", None),
+            Rules(**given),
         )
         return mine(context, args.phase, encoder, options)
 
@@ -43,14 +54,16 @@ def body(args, run):
 
 if __name__ == "__main__":
     options = parser(__doc__)
-    options.add_argument("--strategy", choices=("nearest", "random", "none"), required=True)
+    options.add_argument("--strategy", choices=tuple(STRATEGIES), required=True)
+    options.add_argument("--rules", default="{}", help="JSON: budget and rules of deft.strategies")
     options.add_argument("--top-k", type=int, required=True, help="neighbours per weak sample")
     options.add_argument("--min-similarity", type=float, required=True, help="cosine cutoff")
     options.add_argument("--encoder", required=True, help="siglip, clip or changenet")
     options.add_argument("--encoder-weights", default="", help="local folder of the weights")
     options.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options.add_argument("--batch-size", type=int, default=32, help="pictures per forward pass")
-    options.add_argument("--memory-mb", type=int, default=512, help="bound of one similarity block")
+    options.add_argument("--search", choices=KINDS, default="exact", help="kind of search")
+    options.add_argument("--memory-mb", type=int, default=512, help="bound of the exact search")
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
     options.add_argument("--content-leakage", choices=("stop", "warn"), default="stop")
     options.add_argument("--seed", type=int, default=0, help="of the random arm")

@@ -51,7 +51,8 @@ def test_every_shipped_configuration_is_valid(path):
         ({"automl_policy": "on"}, "automl_policy"),
         ({"deeppcb": {"rooot": "x"}}, "deeppcb"),
         ({"engine": "tao"}, "not available"),
-        ({"runtime": "onnx"}, "not available"),
+        ({"runtime": "tensorrt"}, "runtime"),
+        ({"int8": "yes"}, "int8"),
     ],
 )
 def test_mistakes_are_one_clear_stop(given, words):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deft import mining
+from deft import mining, search
 from deft.embedding import normalise
 
 
@@ -38,7 +38,7 @@ def test_top_k_equals_brute_force_with_duplicates_and_zeros(seed, m, n, d, k):
     # Few distinct values make many exact ties and duplicates.
     targets = normalise(rng.integers(-1, 2, (m, d)))
     sources = normalise(rng.integers(-1, 2, (n, d)))
-    index, cosine = mining.top_k(targets, sources, k)
+    index, cosine = search.top_k(targets, sources, k)
     want_index, want_cosine = brute_force(targets, sources, min(k, n))
     np.testing.assert_allclose(cosine, want_cosine, atol=1.01e-6)
     np.testing.assert_array_equal(index, want_index)
@@ -47,15 +47,15 @@ def test_top_k_equals_brute_force_with_duplicates_and_zeros(seed, m, n, d, k):
 def test_top_k_does_not_depend_on_the_block_size(monkeypatch):
     rng = np.random.default_rng(1)
     targets, sources = normalise(rng.normal(size=(5, 16))), normalise(rng.normal(size=(900, 16)))
-    whole = mining.top_k(targets, sources, 7)
+    whole = search.top_k(targets, sources, 7)
     for memory_mb in (0, 0.001, 0.01):
-        blocks = mining.top_k(targets, sources, 7, memory_mb=memory_mb)
+        blocks = search.top_k(targets, sources, 7, memory_mb=memory_mb)
         np.testing.assert_array_equal(whole[0], blocks[0])
         np.testing.assert_array_equal(whole[1], blocks[1])
 
 
 def test_no_source_gives_no_neighbour():
-    index, cosine = mining.top_k(np.ones((2, 3), np.float32), np.ones((0, 3), np.float32), 5)
+    index, cosine = search.top_k(np.ones((2, 3), np.float32), np.ones((0, 3), np.float32), 5)
     assert index.shape == cosine.shape == (2, 0)
 
 
@@ -93,19 +93,6 @@ def test_counts_close_candidates_are_kept_or_rejected():
     assert chosen.kept_count + chosen.rejected_count == chosen.candidate_count
     assert set(targets["filepath"]) <= set(chosen.rows["filepath"])  # a row is nearest to itself
     assert len(mining.select_nearest(pairs, pool, -1.0).rows) == chosen.candidate_count
-
-
-def test_random_arm_takes_that_many_new_parts_with_all_their_lights():
-    pool, _ = frames()
-    taken = {mining.part_keys(pool)[0]}
-    chosen = mining.select_random(pool, 6, taken, seed=3)
-    assert len(set(mining.part_keys(chosen.rows))) == 6
-    assert not taken & set(mining.part_keys(chosen.rows))
-    assert len(chosen.rows) == 12
-    again = mining.select_random(pool.sample(frac=1, random_state=1), 6, taken, seed=3)
-    assert set(again.rows["filepath"]) == set(chosen.rows["filepath"])
-    other = mining.select_random(pool, 6, taken, seed=4)
-    assert set(other.rows["filepath"]) != set(chosen.rows["filepath"])
 
 
 def test_warnings_name_uncovered_labels_and_a_fallen_yield():

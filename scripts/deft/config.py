@@ -67,13 +67,12 @@ def from_words(key: str, value: Any) -> Any:
 
 def refuse_unavailable(config: dict[str, Any]) -> None:
     """Raise ``config_invalid`` for what the contract names but this version does not have."""
-    for key, value, instead in (("engine", "tao", "native"), ("runtime", "onnx", "torch")):
-        if config[key] == value:
-            raise HardStop(
-                "config_invalid",
-                f"{key}: {value} is not available in this version",
-                fix=f"set {key}: {instead}",
-            )
+    if config["engine"] == "tao":
+        raise HardStop(
+            "config_invalid",
+            "engine: tao is not available in this version",
+            fix="set engine: native",
+        )
 
 
 def validate(given: dict[str, Any]) -> None:
@@ -95,6 +94,12 @@ def validate(given: dict[str, Any]) -> None:
             f"{where}: {error.message}",
             fix=f"see {where} in config/config.yaml for its meaning and default",
         )
+
+
+def mining_rules(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the selection without their prefix, for ``scripts/mine.py``."""
+    prefix = "mining_"
+    return {k.removeprefix(prefix): v for k, v in config.items() if k.startswith(prefix)}
 
 
 def sources(config: dict[str, Any], named_by_user: set[str]) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""Exact cosine k-NN and the selection of pool rows for the weak samples.
+"""The neighbours of the weak samples in the pool, and the selection of rows from them.
 
-Similarities are found by blocked float32 products and then computed again in float64 for the
-few candidates, rounded to ``SIMILARITY_DECIMALS``; ties go to the smaller ``filepath``. So the
-result does not depend on block size, thread count or the order of the pool.
+Neighbours are those of :mod:`deft.search`; ties go to the smaller ``filepath``, so the result does
+not depend on block size, thread count or the order of the pool.
 """
 
 from __future__ import annotations
@@ -13,96 +12,61 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-SIMILARITY_DECIMALS = 6
-# float32 products of unit vectors of up to some thousand dimensions err by less than this.
-FLOAT32_MARGIN = 1e-5
-
-
-def top_k(
-    targets: np.ndarray, sources: np.ndarray, k: int, *, memory_mb: int = 512
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ``k`` most similar sources of every target.
-
-    Parameters
-    ----------
-    targets: (m, d) float32, unit rows. sources: (n, d) float32, unit rows, in tie order.
-    k: neighbours wanted; fewer come back when n < k.
-    memory_mb: bound of one block of similarities.
-
-    Returns
-    -------
-    (m, min(k, n)) int64 indices and float64 cosines rounded to 6 decimals, best first; equal
-    cosines by the lower index.
-    """
-    k = min(k, len(sources))
-    if k == 0 or len(targets) == 0:
-        return np.zeros((len(targets), k), np.int64), np.zeros((len(targets), k))
-    block = max(k, int(memory_mb * 2**20 / (4 * max(len(targets), 1))))
-    kept: list[np.ndarray] = [np.empty(0, np.int64)] * len(targets)
-    rough: list[np.ndarray] = [np.empty(0, np.float32)] * len(targets)
-    for start in range(0, len(sources), block):
-        similarity = targets @ sources[start : start + block].T
-        for i, row in enumerate(similarity):
-            scores = np.concatenate([rough[i], row])
-            kth = np.partition(scores, -k)[-k] if scores.size > k else -np.inf
-            near = np.flatnonzero(scores >= kth - 2 * FLOAT32_MARGIN)
-            ids = np.concatenate([kept[i], np.arange(start, start + row.size)])
-            kept[i], rough[i] = ids[near], scores[near]
-    index = np.empty((len(targets), k), np.int64)
-    cosine = np.empty((len(targets), k))
-    for i, candidates in enumerate(kept):
-        candidates = np.sort(candidates)
-        exact = exact_cosine(targets[i], sources[candidates])
-        order = np.lexsort([candidates, -exact])[:k]
-        index[i], cosine[i] = candidates[order], exact[order]
-    return index, cosine
-
-
-def exact_cosine(target: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """Return float64 cosines (n,) of one target (d,) and rows (n, d), rounded."""
-    a = target.astype(np.float64)
-    b = sources.astype(np.float64)
-    length = np.linalg.norm(a) * np.sqrt((b * b).sum(axis=1))
-    dot = (b * a).sum(axis=1)
-    cosine = np.divide(dot, length, out=np.zeros_like(dot), where=length > 0)
-    return np.round(cosine, SIMILARITY_DECIMALS)
+from deft.search_ann import Search
+from deft.vectors import VectorTable
 
 
 def knn_pairs(
     targets: pd.DataFrame,
     target_vectors: np.ndarray,
     sources: pd.DataFrame,
-    source_vectors: np.ndarray,
+    source_vectors: np.ndarray | VectorTable,
     *,
     k: int,
-    memory_mb: int = 512,
+    search: Search | None = None,
+    left_out: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Return the ``k`` nearest sources of each target, within the same light.
 
-    Both frames have ``filepath, label, light``; sources also ``provenance``. Columns of the
-    result: target, source, rank (1 = nearest), similarity, target_label, source_label, light,
-    provenance; ordered by target, then rank.
+    Both frames have ``filepath, label, light``; sources also ``provenance``. Vectors are in the
+    order of their frame. ``search`` defaults to the exact one; ``left_out`` (sources,) bool marks
+    sources that are nobody's neighbours. Columns of the result: target, source, rank (1 =
+    nearest), similarity, target_label, source_label, light, provenance; ordered by target, then
+    rank.
     """
+    targets, sources = targets.reset_index(drop=True), sources.reset_index(drop=True)
+    lights = sorted(targets["light"].unique())
+    codes = {light: code for code, light in enumerate(lights)}
+    by_path = sources["filepath"].sort_values(kind="stable").index
+    rank = np.empty(len(sources), np.int64)
+    rank[by_path] = np.arange(len(sources))
+    group = sources["light"].map(codes).fillna(-1).to_numpy(np.int64)
+    if left_out is not None:
+        group = np.where(left_out, -1, group)
+    index, cosine = (search or Search()).top_k(
+        target_vectors,
+        source_vectors,
+        k,
+        rank=rank,
+        target_group=targets["light"].map(codes).to_numpy(np.int64),
+        source_group=group,
+    )
     frames = []
-    for light in sorted(targets["light"].unique()):
+    for light in lights:
         t = targets[targets["light"] == light].sort_values("filepath", kind="stable")
-        s = sources[sources["light"] == light].sort_values("filepath", kind="stable")
-        t_vec = target_vectors[targets.index.get_indexer(t.index)]
-        s_vec = source_vectors[sources.index.get_indexer(s.index)]
-        index, cosine = top_k(t_vec, s_vec, k, memory_mb=memory_mb)
-        width = index.shape[1]
-        flat = index.reshape(-1)
+        there = index[t.index] >= 0
+        flat = index[t.index][there]
         frames.append(
             pd.DataFrame(
                 {
-                    "target": np.repeat(t["filepath"].to_numpy(), width),
-                    "source": s["filepath"].to_numpy()[flat],
-                    "rank": np.tile(np.arange(1, width + 1), len(t)),
-                    "similarity": cosine.reshape(-1),
-                    "target_label": np.repeat(t["label"].to_numpy(), width),
-                    "source_label": s["label"].to_numpy()[flat],
+                    "target": np.repeat(t["filepath"].to_numpy(), there.sum(axis=1)),
+                    "source": sources["filepath"].to_numpy()[flat],
+                    "rank": np.nonzero(there)[1] + 1,
+                    "similarity": cosine[t.index][there],
+                    "target_label": np.repeat(t["label"].to_numpy(), there.sum(axis=1)),
+                    "source_label": sources["label"].to_numpy()[flat],
                     "light": light,
-                    "provenance": s["provenance"].to_numpy()[flat],
+                    "provenance": sources["provenance"].to_numpy()[flat],
                 }
             )
         )
@@ -130,22 +94,6 @@ def select_nearest(pairs: pd.DataFrame, sources: pd.DataFrame, min_similarity: f
     kept = set(pairs.loc[pairs["similarity"] >= min_similarity, "source"])
     rows = sources[sources["filepath"].isin(kept)].sort_values("filepath", kind="stable")
     return Selection(rows, pairs["source"].nunique(), len(kept))
-
-
-def select_random(
-    sources: pd.DataFrame, parts: int, taken: set[tuple[str, ...]], seed: int
-) -> Selection:
-    """Return as many parts at random as ``parts``, from those that are not in ``taken`` yet.
-
-    The control arm: same number of new parts as the strategy would add, chosen blindly.
-    """
-    order = sources.sort_values("filepath", kind="stable")
-    keys = part_keys(order)
-    free = sorted({key for key in keys if key not in taken})
-    rng = np.random.default_rng(seed)
-    chosen = {free[i] for i in rng.permutation(len(free))[:parts]}
-    rows = order[np.array([key in chosen for key in keys], dtype=bool)]
-    return Selection(rows, len(rows), len(rows))
 
 
 def part_keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:

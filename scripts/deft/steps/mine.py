@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,20 @@ import pyarrow.parquet as pq
 
 from deft import layout, mining
 from deft.assembly import assemble, first_combined, validate_combined
-from deft.embedding import Encoder, check_same_encoder, read_embeddings, write_embeddings
+from deft.embedding import Encoder, check_same_encoder, open_embeddings, write_embeddings
 from deft.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
+from deft.fingerprint import fingerprints
 from deft.layout import phase_number, previous_phase
 from deft.leakage import Side, check_leakage
 from deft.pool_rows import base_rows
+from deft.search_ann import Search
 from deft.state import update_phase
 from deft.steps.context import Context
 from deft.steps.pool import EmbedProgress
-from deft.tables import COLUMNS, in_contract_order, read_table, write_table
+from deft.strategies import Lap, Rules, select
+from deft.strategies.problem import Key
+from deft.strategies.rows import advice, copies_in, fresh_parts
+from deft.tables import COLUMNS, image_file, in_contract_order, read_table, write_table
 
 SEED_STEP = 1_000_003  # iterations of one seed draw independently
 
@@ -35,6 +41,10 @@ class MineOptions:
     memory_mb: int
     content_leakage: str
     seed: int
+    search: str = "exact"
+    device: str = "cpu"
+    budget: int | None = None  # new parts a lap; None = as many as the neighbours would add
+    rules: Rules = field(default_factory=Rules)
 
 
 def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -> str:
@@ -43,7 +53,7 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
     gaps = pd.read_parquet(context.run.routing(phase) / "mining_gaps.parquet")
     targets = gaps.drop_duplicates("filepath").reset_index(drop=True)
     pool = pd.read_parquet(context.run.synth_pool / "source_pool.parquet")
-    embedded, vectors, source_meta = read_embeddings(
+    embedded, vectors, source_meta = open_embeddings(
         context.run.synth_pool / "source_embeddings.parquet"
     )
     check_same_encoder(
@@ -52,25 +62,47 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         context.run.synth_pool / "source_embeddings.parquet",
     )
     warnings = mining.coverage_warnings(set(targets["label"]), set(pool["label"]))
+    warnings += [
+        f"mining_label_quota names {label!r}, which no pool sample has"
+        for label in sorted(set(options.rules.label_quota) - set(pool["label"]))
+    ]
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
     progress = EmbedProgress(len(targets), "embed weak samples")
     target_vectors = encoder.embed(list(targets["filepath"]), progress)
     progress.close()
     write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder)
-    pairs = mining.knn_pairs(
-        targets, target_vectors, embedded, vectors, k=options.top_k, memory_mb=options.memory_mb
-    )
+    search = Search(options.search, options.memory_mb, options.device)
     previous, _ = previous_table(context, phase)
-    taken = set(mining.part_keys(previous))
+    taken = frozenset(mining.part_keys(previous))
+    # Vectors are in the order of their own table.
+    pool = pool.set_index("filepath", drop=False).loc[embedded["filepath"]].reset_index(drop=True)
+    rules = replace(options.rules, min_similarity=options.min_similarity)
+    gone = left_out(context, pool, rules, taken)
+    pairs = mining.knn_pairs(
+        targets,
+        target_vectors,
+        embedded,
+        vectors,
+        k=options.top_k,
+        search=search,
+        left_out=gone,
+    )
+    if search.facts:
+        print(search.sentence(), flush=True)
     nearest = mining.select_nearest(pairs, pool, options.min_similarity)
-    would_be_new = new_parts(nearest.rows, taken)
-    selection = nearest
-    if options.strategy == "random":
-        seed = options.seed * SEED_STEP + phase_number(phase)
-        selection = mining.select_random(pool, would_be_new, taken, seed)
-    elif options.strategy == "none":
-        selection = mining.Selection(pool.iloc[:0], 0, 0)
+    would_be_new = fresh_parts(nearest.rows, taken)
+    budget = would_be_new if options.budget is None else options.budget
+    seed = options.seed * SEED_STEP + phase_number(phase)
+    selection = select(
+        options.strategy,
+        pool,
+        vectors,
+        pairs,
+        rules,
+        Lap(taken, budget, seed, gone),
+        pictures_of(context, pool) if options.strategy == "places" else None,
+    )
     warnings += mining.yield_warning(selection.kept_count, _previous_yield(context, phase))
     survivors = selection.rows.drop_duplicates(["input_path", "object_name"]).reset_index(drop=True)
     survivors = survivors[[*COLUMNS, "provenance"]]
@@ -91,7 +123,13 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         "new_rows_of_nearest": would_be_new,
         "labels": {k: int(v) for k, v in survivors["label"].value_counts().sort_index().items()},
         "warnings": warnings,
+        **({"search": search.facts} if search.facts else {}),
+        **rule_facts(options, budget),
     }
+    if options.strategy != "none":
+        free = len(set(mining.part_keys(pool)) - taken)
+        wanted = budget if options.strategy != "nearest" else 0
+        facts["warnings"] += advice(options.strategy, facts["new_rows"], wanted, free)
     labels = mining.label_table(pairs, selection, options.min_similarity)
     _write(out, selection, survivors, pairs, facts, labels)
     update_phase(
@@ -107,9 +145,41 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
     )
 
 
-def new_parts(rows: pd.DataFrame, taken: set[tuple[str, ...]]) -> int:
-    """Return how many distinct parts of ``rows`` are not in the training table yet."""
-    return len(set(mining.part_keys(rows)) - taken)
+def left_out(
+    context: Context, pool: pd.DataFrame, rules: Rules, taken: frozenset[Key]
+) -> np.ndarray | None:
+    """Return which rows of the pool (n,) bool the rules keep from being anybody's neighbours."""
+    gone = np.zeros(len(pool), bool)
+    if rules.copies_bits is not None:
+        prints = fingerprints([test for test, _ in pictures_of(context, pool)])
+        hashes = np.array([p.dhash for p in prints if p is not None], np.uint64)
+        gone |= copies_in(pool, hashes, rules.copies_bits)
+        print(f"near-copies left out of the pool: {int(gone.sum())} of {len(pool)}", flush=True)
+    if rules.history:
+        gone |= np.array([key in taken for key in mining.part_keys(pool)], bool)
+    return gone if gone.any() else None
+
+
+def pictures_of(context: Context, pool: pd.DataFrame) -> list[tuple[Path, Path]]:
+    """Return the test and the golden picture of each row of the pool, below this workspace."""
+    test, golden = (
+        [
+            image_file(context.root, folder, name, light, context.ext)
+            for folder, name, light in zip(
+                pool[column], pool["object_name"], pool["light"], strict=True
+            )
+        ]
+        for column in ("input_path", "golden_path")
+    )
+    return list(zip(test, golden, strict=True))
+
+
+def rule_facts(options: MineOptions, budget: int) -> dict[str, Any]:
+    """Return what ``mining.json`` says beyond the contract: rules that are not the defaults."""
+    changed = {k: v for k, v in asdict(options.rules).items() if v != getattr(Rules(), k)}
+    changed.pop("min_similarity", None)  # the file has it already
+    plain = options.strategy in ("nearest", "random", "none")
+    return {} if plain and not changed else {"budget": budget, "rules": asdict(options.rules)}
 
 
 def previous_table(context: Context, phase: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -62,6 +62,7 @@ def as_row(case: Case, code: str, message: str, workspace: Path) -> str:
     shown = message.replace(str(workspace), "<workspace>")
     shown = shown.replace(str(workspace.parent), "<elsewhere>")
     shown = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", shown)
+    shown = re.sub(r"\b[0-9a-f]{12}\b", "<digest>", shown)  # of weights: differ by processor
     cell = "<br>".join(html.escape(line.strip(), quote=False) for line in shown.splitlines())
     cell = cell.replace("|", r"\|").replace("*", r"\*")
     return f"| {case.name} | `{code}` | {cell} |"

@@ -10,6 +10,7 @@ A backbone has ``channels`` (of the four levels, finest first), ``forward`` (pic
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 
 from torch import nn
@@ -17,7 +18,7 @@ from torch import nn
 from deft.changenet.backbones import dinov3, fan, nvdinov2, radio
 from deft.changenet.backbones.timm_features import TimmBackbone, load_backbone
 from deft.changenet.spec import Spec
-from deft.changenet.spec.native import TAO_ENGINE, TIMM_PREFIX
+from deft.changenet.spec.native import TIMM_PREFIX
 from deft.errors import HardStop
 
 __all__ = ["NATIVE", "Builder", "TimmBackbone", "build_backbone", "load_backbone"]
@@ -45,10 +46,11 @@ def build_backbone(spec: Spec) -> nn.Module:
             )
         except HardStop as stop:
             raise HardStop(stop.code, stop.message, file=spec.source, fix=stop.fix) from None
-    known = ", ".join([*sorted(NATIVE), f"{TIMM_PREFIX}<name>"])
+    near = difflib.get_close_matches(name, NATIVE, n=3)
+    advice = f"did you mean {', '.join(near)}? " if near else ""
     raise HardStop(
         "spec_invalid",
         f"model.backbone.type {name!r} is not available in the native engine",
         file=spec.source,
-        fix=f"use one of {known}; or {TAO_ENGINE}",
+        fix=f"{advice}the names are in docs/backbones.md; any timm model is {TIMM_PREFIX}<name>",
     )

@@ -23,7 +23,7 @@ wildcard_constraints:
     phase=r"baseline|iter[1-9][0-9]*",
     lap=r"iter[1-9][0-9]*",
     question="kpi|pool",
-    weights=r"model_epoch_[0-9]+_step_[0-9]+",
+    weights=r"[^/]+",  # any name that train.checkpointer.filename gives
 
 
 include: "rules/workspace.smk"

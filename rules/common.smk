@@ -209,15 +209,32 @@ def training_options():
     return " ".join(f"--{name} {value}" for name, value in given.items())
 
 
-def training_gpus(wildcards):
-    """GPUs of a training job: as many as the spec's train.num_gpus; 0 on the CPU."""
-    if not GPU:
-        return 0
+def training_processes():
+    """Processes of a training: as many as the spec's train.num_gpus, on the CPU too."""
     try:
         spec = yaml.safe_load((WORKSPACE / layout.SPEC).read_text(encoding="utf-8"))
         return max(1, int(spec["train"]["num_gpus"]))
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return GPU  # the pre-flight says what is wrong with the spec
+        return 1  # the pre-flight says what is wrong with the spec
+
+
+def training_gpus(wildcards):
+    """GPUs of a training job: one a process; 0 on the CPU.
+
+    With `device: auto` a cluster's head node cannot tell what a job will find; the profile can: one
+    that gives `infer` a GPU (set-resources) has GPUs. A fixed number for `train` there would
+    override this function.
+    """
+    profile_has_gpus = "gpu" in workflow.resource_settings.overwrite_resources.get(
+        "infer", {}
+    )
+    wanted = GPU or (config["device"] == "auto" and profile_has_gpus)
+    return training_processes() if wanted else 0
+
+
+def training_mem_mb(wildcards, attempt=1):
+    """Memory of a training job, MB: 8 GB a process, more at each attempt."""
+    return 8000 * training_processes() * attempt
 
 
 def base_tables(wildcards):

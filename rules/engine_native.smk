@@ -24,7 +24,7 @@ rule train:
     threads: 8
     resources:
         gpu=training_gpus,
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        mem_mb=training_mem_mb,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
@@ -53,7 +53,7 @@ rule restore_weights:
     threads: 8
     resources:
         gpu=training_gpus,
-        mem_mb=8000,
+        mem_mb=training_mem_mb,
         runtime=720,
     params:
         options=training_options(),

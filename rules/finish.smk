@@ -41,7 +41,6 @@ rule export_best:
         facts="results/run_{ts}/best_model/export.json",
     log:
         "results/run_{ts}/logs/export_best.log",
-    retries: 0
     conda:
         "../envs/torch.yaml"
     threads: 8

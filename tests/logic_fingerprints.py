@@ -16,24 +16,36 @@ LIBRARY = ROOT / "scripts" / "deft"
 RECORD = Path(__file__).with_suffix(".json")
 VERSIONS = ROOT / "rules" / "logic_versions.json"
 
-# The modules whose change can change a stage's output from equal inputs.
-MODEL = ["changenet/" + n for n in ("augment", "backbone", "data", "decoder", "images", "model")]
+# The modules whose change can change a stage's output from equal inputs; a folder stands for all
+# modules in it.
+NETWORK = ["changenet/" + n for n in ("backbones", "data", "decoder", "layout", "model", "weights")]
+SCORING = [*NETWORK, "changenet/embeddings", "changenet/precision", "changenet/scoring"]
+ONNX = ["changenet/onnx/export", "changenet/onnx/scorer"]
+PICTURES = ["changenet/data/images", "changenet/features"]
+SEARCH = ["cosine", "search", "search_ann", "vectors"]
+LEAKAGE = ["fingerprint", "leakage", "near"]
 BEHIND = {
-    "train": [*MODEL, "changenet/losses", "changenet/schedule", "changenet/train",
-              "changenet/validate", "changenet/weights", "steps/train"],
-    "infer": [*MODEL, "changenet/infer", "changenet/validate", "steps/infer"],
+    "train": [*SCORING, "changenet/losses", "changenet/training", "steps/train"],
+    "infer": [*SCORING, *ONNX, "changenet/infer", "steps/infer"],
     "evaluate": ["kpi", "evaluate", "plots"],
     "decide": ["decide", "kpi_target"],
     "rca": ["kpi", "gaps", "rca"],
     "route": ["routing"],
     "ingest": ["pool"],
     "stage_pool": ["pool", "pool_rows", "tables", "steps/pool"],
-    "embed_pool": ["embedding", "changenet/features", "changenet/images", "steps/pool"],
-    "mine": ["mining", "embedding", "changenet/features", "steps/mine", "leakage"],
+    "embed_pool": ["embedding", *PICTURES, "steps/pool"],
+    "mine": ["mining", "strategies", "embedding", *PICTURES, *SEARCH, *LEAKAGE, "steps/mine"],
     "assemble": ["assembly", "pool_rows", "steps/mine"],
-    "validate": ["assembly", "leakage", "steps/mine"],
+    "validate": ["assembly", *LEAKAGE, "steps/mine"],
+    "export": [*SCORING, *ONNX, "changenet/onnx", "handoff", "steps/export"],
     "finish": ["handoff", "artifacts", "report/results"],
-}  # fmt: skip
+}
+
+
+def modules(name: str) -> list[Path]:
+    """Return the files that a name of ``BEHIND`` stands for."""
+    folder = LIBRARY / name
+    return sorted(folder.glob("*.py")) if folder.is_dir() else [LIBRARY / f"{name}.py"]
 
 
 def _strip(tree: ast.AST) -> ast.AST:
@@ -49,9 +61,8 @@ def _strip(tree: ast.AST) -> ast.AST:
 def fingerprint(stage: str) -> str:
     """Return the digest of the modules behind a stage."""
     text = ""
-    for name in sorted(BEHIND[stage]):
-        tree = ast.parse((LIBRARY / f"{name}.py").read_text(encoding="utf-8"))
-        text += ast.dump(_strip(tree))
+    for path in sorted({path for name in BEHIND[stage] for path in modules(name)}):
+        text += ast.dump(_strip(ast.parse(path.read_text(encoding="utf-8"))))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,8 @@ from deft.jobs import AlreadyRunning, registered
 from deft.state import log_stage, record_hard_stop
 
 EXIT_STOP = 1
+GPU_MEMORY_ERROR = "OutOfMemoryError"  # torch's
+GPU_MEMORY_ADVICE = "lower dataset.classify.batch_size, or raise accumulate_steps"
 MARKER_DIR = "hard_stops"
 
 
@@ -42,10 +44,18 @@ def main(body: Callable[[], int | None]) -> None:
         print("\nout of memory: ask for more (mem_mb) or lower the batch size", file=sys.stderr)
         status = 137
     except Exception as error:  # a bug or the machine: say so in one line, keep the details
+        if _is_gpu_memory(error):
+            print(f"\nout of GPU memory: {GPU_MEMORY_ADVICE}\n({error})", file=sys.stderr)
+            sys.exit(137)  # as when the machine's own memory runs out: it may be tried again
         _keep_traceback()
         print(f"\nunexpected {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         status = 2
     sys.exit(status)
+
+
+def _is_gpu_memory(error: Exception) -> bool:
+    # By name: torch is not imported here. A training process's death is told in a text.
+    return type(error).__name__ == GPU_MEMORY_ERROR or f"{GPU_MEMORY_ERROR}: " in str(error)
 
 
 def _keep_for_the_end(text: str) -> None:

@@ -5,6 +5,7 @@ import torch
 from changenet_pairs import spec_data
 from training_runs import run
 
+from deft.changenet.data.pairs import PairData
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict, render
 from deft.changenet.training.schedule import learning_rate
@@ -143,6 +144,95 @@ def test_files_that_no_training_can_go_on_from(whole, workspace, tmp_path):
     refused(other, workspace, tmp_path, "does not fit train.optim")
     narrow = render(spec, {key: last, "model.classify.embed_dec": 7})
     refused(narrow, workspace, tmp_path, "does not fit the spec's architecture")
+
+
+def first(name, value):
+    """Return a change that puts ``value`` at ``name`` of the file's optimizer state."""
+
+    def change(data):
+        data["optimizer_states"][0][name] = value
+
+    return change
+
+
+def loops(data):
+    data["loops"] = [1, 2]
+
+
+def counter(data):
+    data["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"] = "six"
+
+
+def beyond(data):
+    state = data["optimizer_states"][0]["state"]
+    state[10_000] = state.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (first("state", None), "not torch's"),
+        (first("state", {0: None}), "not torch's"),
+        (first("param_groups", [{"params": 3}]), "not torch's"),
+        (lambda data: data.update(optimizer_states={"a": 1}), "not torch's"),
+        (lambda data: data.update(lr_schedulers={"a": 1}), "lr_schedulers are not torch's"),
+        (beyond, "an entry for parameter 10000"),
+        (loops, "loops is a list"),
+        (counter, "'six', no count"),
+        (lambda data: data.update(epoch=-1), "names no epoch"),
+    ],
+)
+def test_malformed_entries_are_refused(whole, workspace, tmp_path, change, words):
+    _, out = whole
+    data = read_state(out / "model_epoch_001_step_00006.pth")
+    change(data)
+    torch.save(data, tmp_path / "bad.pth")
+    path = str(tmp_path / "bad.pth")
+    spec = from_dict(steady(num_epochs=4, resume_training_checkpoint_path=path))
+    refused(spec, workspace, tmp_path, words)
+
+
+def test_other_settings_of_the_optimizer_are_told(whole, workspace, tmp_path):
+    _, out = whole
+    path = str(out / "model_epoch_002_step_00009.pth")
+    data = steady(num_epochs=4, resume_training_checkpoint_path=path)
+    _, lines = run(from_dict(data), workspace, tmp_path / "same")
+    assert not [line for line in lines if line.startswith("optimizer:")]
+    data["train"]["optim"] = {"lr": 1e-3, "optim": "adam", "weight_decay": 0.5}
+    result, lines = run(from_dict(data), workspace, tmp_path / "other")
+    (line,) = [line for line in lines if line.startswith("optimizer:")]
+    assert "(the spec: 0.5)" in line and line.endswith("the file's are used")
+
+
+def test_middle_of_an_epoch_with_other_batches(workspace, tmp_path):
+    data = steady(num_epochs=2, checkpoint_interval=1, checkpoint_interval_unit="step")
+    data["dataset"]["classify"]["batch_size"] = 3
+    run(from_dict(data), workspace, tmp_path / "a", optimizer_state="all")
+    data["dataset"]["classify"]["batch_size"] = 6
+    out, key = tmp_path / "a/out", "train.resume_training_checkpoint_path"
+    late = render(from_dict(data), {key: str(out / "model_epoch_001_step_00010.pth")})
+    refused(late, workspace, tmp_path / "b", "in the middle of an epoch with other batches: 4")
+    early = render(from_dict(data), {key: str(out / "model_epoch_001_step_00007.pth")})
+    _, lines = run(early, workspace, tmp_path / "c")
+    assert any("1 finished epochs had 6 batches, with the present" in line for line in lines)
+
+
+def test_done_batches_are_not_loaded_again(workspace, tmp_path, monkeypatch):
+    data = steady(num_epochs=1, checkpoint_interval=2, checkpoint_interval_unit="step")
+    result, _ = run(from_dict(data), workspace, tmp_path / "a", optimizer_state="all")
+    loaded, original = [], PairData.pixels
+
+    def counted(self, rows, *, epoch=0, start=0):
+        loaded.extend([start] if self.training else [])
+        return original(self, rows, epoch=epoch, start=start)
+
+    monkeypatch.setattr(PairData, "pixels", counted)
+    data["train"]["resume_training_checkpoint_path"] = str(
+        tmp_path / "a/out" / result["files"][0]["path"]
+    )
+    resumed, _ = run(from_dict(data), workspace, tmp_path / "b", optimizer_state="all")
+    assert loaded == [12]
+    assert resumed["files"] == result["files"][1:]
 
 
 def test_torch_loads_the_optimizer_and_scheduler(whole):

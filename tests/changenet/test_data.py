@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deft.changenet.data import augment
+from deft.changenet.data import augment, pairs
 from deft.changenet.data.images import PictureCache, PictureError, read_picture
 from deft.changenet.data.pairs import PairData, batches, join_lights, open_pairs
 from deft.changenet.data.sampling import (
@@ -164,3 +164,25 @@ def test_same_picture_stays_a_pair_of_equals():
     for seed in range(20):
         change = augment.draw(Augmentation(), np.random.default_rng(seed))
         assert np.array_equal(augment.apply(picture, change), augment.apply(picture.copy(), change))
+
+
+def test_constants_of_the_normalisation_are_copied_to_a_device_once(spec, monkeypatch):
+    made = []
+    tensor = torch.tensor
+    monkeypatch.setattr(torch, "tensor", lambda *a, **k: made.append(a) or tensor(*a, **k))
+    pairs._constant.cache_clear()
+    pictures = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    config = spec.dataset.classify.augmentation_config
+    full, mean, std = (
+        np.array(values, np.float32).reshape(-1, 1, 1)
+        for values in ([255.0], config.rgb_input_mean, config.rgb_input_std)
+    )
+    with torch.inference_mode():
+        first = pairs.normalise(spec, pictures)
+    again = pairs.normalise(spec, pictures)
+    wanted = (pictures.transpose(0, 3, 1, 2).astype(np.float32) / full - mean) / std
+    assert np.array_equal(again.numpy(), wanted) and torch.equal(first, again)
+    assert len(made) == 3
+    weight = torch.ones(1, requires_grad=True)  # a constant made for scoring serves a training
+    (again * weight * pairs._constant(tuple(config.rgb_input_std), again.device)).sum().backward()
+    assert weight.grad is not None

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pandas as pd
 import psutil
@@ -14,10 +15,13 @@ import torch
 from changenet_pairs import spec_data
 from training_runs import run
 
+from deft.changenet.data.pairs import open_pairs
 from deft.changenet.device import training_devices
 from deft.changenet.spec import from_dict, render
-from deft.changenet.training.distributed import World
+from deft.changenet.training import launch, loop
+from deft.changenet.training.distributed import World, joined
 from deft.changenet.training.launch import train_in_processes
+from deft.changenet.training.options import Options
 from deft.changenet.training.sync_norm import CpuSyncBatchNorm, CpuSyncBatchNormAct, _synchronised
 from deft.changenet.weights import read_state
 from deft.errors import HardStop
@@ -130,6 +134,33 @@ def test_a_process_that_dies_is_no_hard_stop(workspace, tmp_path):
     assert "resume_dir" in str(caught.value)
 
 
+def test_a_process_without_gpu_memory_tells_so(tmp_path):
+    """torch's words may end in other lines than the one that names the error."""
+    (tmp_path / "died_1.txt").write_text(
+        "Traceback (most recent call last):\n"
+        '  File "x.py", line 1, in train\n'
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.\n"
+        "See the documentation for memory management.\n"
+    )
+    error = launch._reason(tmp_path, 2, 2)
+    assert str(error).startswith(
+        "training process 1 of 2 died: torch.OutOfMemoryError: CUDA out of memory."
+    )
+
+
+def test_one_process_works_on_the_named_gpu(monkeypatch):
+    """Work without a named device must not open a context on the first GPU."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    gpu = torch.device("cuda", 1)
+    with joined([gpu]) as (world, device):
+        assert (world.size, device) == (1, gpu)
+    assert chosen == [gpu]
+    with joined([torch.device("cpu")]) as (_, device):
+        assert device.type == "cpu"
+    assert chosen == [gpu]
+
+
 def test_too_few_rows_for_all_processes(workspace, tmp_path):
     spec = from_dict(small(10, num_gpus=2))
     with pytest.raises(HardStop, match="18 draws do not fill a batch of 2 x 10") as caught:
@@ -195,3 +226,25 @@ def test_synchronised_norm_of_one_process_is_batch_norm(tmp_path):
         assert type(_synchronised(torch.nn.BatchNorm1d(2), torch.device("cpu"))) is CpuSyncBatchNorm
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ("compat", "dealt_out", "epochs"), [(False, False, 1), (True, True, 1), (True, False, 2)]
+)
+def test_whose_draw_an_epoch_is(workspace, tmp_path, monkeypatch, compat, dealt_out, epochs):
+    """Upstream's processes draw a whole epoch each; here one draw is dealt out."""
+    for part in ("EpochRunner", "Saver"):
+        monkeypatch.setattr(loop, part, MagicMock())
+    spec = from_dict(small(3, num_gpus=2, use_distributed_sampler=dealt_out))
+    data = open_pairs(spec, workspace / "train.csv", workspace / "images")
+    made = loop.TrainLoop(
+        spec,
+        Options(upstream_compat=compat),
+        World(0, 2),
+        *[MagicMock()] * 4,  # device, model, optimizer, schedule
+        None,
+        (data, data),
+        (tmp_path, tmp_path),
+        {},
+    )
+    assert made.draws == epochs * len(data)

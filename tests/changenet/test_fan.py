@@ -133,3 +133,9 @@ def test_strides_and_sizes_are_checked(tiny_hybrid):
         build_model(render(spec, {"model.decode_head.feature_strides": [4, 8, 16, 32]}))
     with pytest.raises(HardStop, match="multiples of 16 pixels; the joined picture is 36 x 32"):
         build_model(render(spec, {"dataset.classify.image_width": 36}))
+
+
+def test_encoder_pads_sides_that_do_not_fit(tiny_hybrid):
+    backbone, picture = Fan(TINY, (32, 48)).eval(), pictures(height=20, width=40)[0]
+    fitting = torch.nn.functional.pad(picture, (0, 8, 0, 12))
+    assert torch.equal(backbone.pooled(picture), backbone.pooled(fitting))

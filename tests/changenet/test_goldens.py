@@ -155,6 +155,16 @@ def test_a_folder_that_is_not_there(boards):
     assert (caught.value.code, caught.value.rows) == ("missing_input", [6])
 
 
+def test_a_folder_that_may_not_be_read(boards, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("deft.changenet.data.goldens.os.listdir", refuse)
+    with pytest.raises(HardStop, match=r"cannot be listed \(Permission denied\)") as caught:
+        opened(boards, golden_spec(2))
+    assert (caught.value.code, caught.value.rows) == ("missing_input", [2])
+
+
 def test_a_golden_without_one_of_its_lights(boards):
     (boards / "images/g1/gold0_B.png").unlink()
     data = opened(boards, golden_spec(2, ("A", "B"), image_height=SIZE // 2))

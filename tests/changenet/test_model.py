@@ -2,10 +2,11 @@ import pytest
 import torch
 from changenet_pairs import spec_data
 
+from deft.changenet.backbones.pretrained import read_backbone_file
 from deft.changenet.losses import ContrastiveLoss, WeightedCrossEntropy, distance
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict, render
-from deft.changenet.weights import load_weights, read_state, save_weights
+from deft.changenet.weights import load_weights, read_state, read_tensors, save_weights
 from deft.errors import HardStop
 
 
@@ -106,6 +107,45 @@ def test_weights_round_trip_and_errors(spec, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(HardStop, match="broken"):
         load_weights(other, path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
+        b"<!DOCTYPE html><html><body>Not found</body></html>",
+        b"a page of text\n",
+        b"hello, this is no model",
+        b"(lp0\n",
+        b"\x80\x02}q",
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path, content):
+    path = tmp_path / "m.pth"
+    path.write_bytes(content)
+    with pytest.raises(HardStop, match="the model file is broken") as stop:
+        read_state(path)
+    assert stop.value.code == "spec_invalid" and stop.value.file == str(path)
+
+
+def test_states_that_are_no_tensors_by_name(spec, tmp_path):
+    model, path = build_model(spec), tmp_path / "m.pth"
+    first = next(iter(model.state_dict()))
+    for state, said in (
+        ({first: 3}, "int, no tensor, instead of"),
+        ({"weight": 3, 7: torch.ones(1)}, r"2 extra \(weight, 7\)"),
+    ):
+        torch.save({"state_dict": state}, path)
+        with pytest.raises(HardStop, match=said):
+            load_weights(model, path)
+    for read in (read_tensors, read_backbone_file):
+        with pytest.raises(HardStop, match=r"named 7 \(int\)"):
+            read(path)
+    torch.save({"weight": torch.ones(1)}, path)
+    with pytest.raises(HardStop, match="no state_dict") as stop:
+        load_weights(model, path)
+    assert "model.backbone.pretrained_backbone_path" in stop.value.fix
 
 
 class Evil:

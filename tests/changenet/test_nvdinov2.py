@@ -104,3 +104,15 @@ def test_sizes(module, size, said):
     with pytest.raises(HardStop, match=said) as caught:
         build_nvdinov2(from_dict(data))
     assert caught.value.code == "spec_invalid"
+
+
+def test_encoder_pads_sides_that_do_not_fit():
+    torch.manual_seed(0)
+    for backbone, (height, width) in (
+        (NvDino(TINY), (28, 56)),
+        (NvDinoAdapter(64, TINY, SMALL), (32, 64)),
+    ):
+        backbone.eval()
+        small = picture(height - 3, width - 5)
+        fitting = torch.nn.functional.pad(small, (0, 5, 0, 3))
+        assert torch.equal(backbone.pooled(small), backbone.pooled(fitting))

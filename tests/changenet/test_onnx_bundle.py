@@ -20,7 +20,7 @@ from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
 
 
-def made_bundle(folder, threshold=0.5, margin=1e-3, **classify):
+def made_bundle(folder, threshold=0.5, margin=1e-3, flips=0, **classify):
     """Export random weights into ``folder``; return (spec, weights)."""
     data = spec_data()
     data["dataset"]["classify"] |= classify
@@ -36,7 +36,7 @@ def made_bundle(folder, threshold=0.5, margin=1e-3, **classify):
     exported = export_onnx(spec, weights, folder / bundle.MODEL)
     facts = bundle.preprocessing(spec, exported, threshold=threshold, kpi_threshold=threshold)
     parity = {"pairs": 9, "largest_difference": 1e-8, "smallest_margin": margin}
-    parity |= {"flips": 0, "above_noise": margin > 1e-6}
+    parity |= {"flips": flips, "above_noise": margin > 1e-6}
     record = {**exported, "kpi_rows": 9, "int8": None, "parity": {"at_safe_threshold": parity}}
     bundle.write_bundle(folder, facts, record, run="run_a", phase="iter1")
     return spec, weights
@@ -114,9 +114,11 @@ def test_checksums_and_readme(tmp_path):
     )
     assert done.returncode == 0 and "model.onnx: OK" in done.stdout
     text = (folder / bundle.README).read_text()
-    assert "float noise" not in text
-    made_bundle(folder, margin=1e-8)
-    assert "may fall on its other side" in (folder / bundle.README).read_text()
+    assert "float noise" not in text and "Warning" not in text
+    made_bundle(folder, margin=1e-8, flips=2)
+    told = (folder / bundle.README).read_text()
+    assert "may fall on its other side" in told
+    assert "Warning: 2 of the checked parts were decided otherwise" in told
     assert "score_pair.py TEST_A.png GOLDEN_A.png" in text and "above 0.25" in text
     facts = json.loads((folder / bundle.PREPROCESSING).read_text())
     assert facts["rule"] == "score > threshold means NO_PASS" and facts["colour_order"] == "RGB"

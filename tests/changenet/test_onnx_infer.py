@@ -12,7 +12,7 @@ from deft.changenet.data.pairs import open_pairs
 from deft.changenet.infer import infer_table
 from deft.changenet.model import build_model
 from deft.changenet.onnx import scorer as onnx_infer
-from deft.changenet.onnx.export import export_onnx
+from deft.changenet.onnx.export import INPUTS, export_onnx
 from deft.changenet.onnx.scorer import (
     CPU,
     CUDA,
@@ -101,6 +101,51 @@ def test_cuda_without_a_card_or_without_a_cuda_build(monkeypatch):
     with pytest.raises(HardStop, match="built without CUDA") as stop:
         onnx_infer.wanted_provider("auto")
     assert "onnxruntime-gpu" in stop.value.fix
+
+
+def network_file(path, *, batch="n", size=8, output="output", axes=3):
+    """Write a network of one Add, (batch, 3, size, size) -> the same or, flattened, less."""
+    shape = [batch, *([3, size, size][:axes])]
+    sides = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in INPUTS]
+    node = helper.make_node("Add", list(INPUTS), [output])
+    made = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
+    graph = helper.make_graph([node], "g", sides, [made])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "file, said",
+    [
+        ({"output": "score"}, r"outputs \['score'\]"),
+        ({"axes": 1}, r"pictures of shape \['n', 3\]"),
+    ],
+)
+def test_networks_with_other_ends(tmp_path, file, said):
+    with pytest.raises(HardStop, match=said) as stop:
+        Scorer(network_file(tmp_path / "m.onnx", **file))
+    assert stop.value.code == "spec_invalid"
+
+
+def test_pictures_that_the_file_cannot_take(tmp_path):
+    scorer = Scorer(network_file(tmp_path / "m.onnx", batch=None))
+    assert scorer.fixed_batch is None  # an axis without a name takes any number
+    for size, said in ((9, "cannot compute pictures of shape"), (8, r"output of shape \(2, 3, 8")):
+        pictures = np.zeros((2, 3, size, size), np.float32)
+        with pytest.raises(HardStop, match=said) as stop:
+            scorer.run(pictures, pictures)
+        assert stop.value.code == "spec_invalid" and stop.value.file == str(tmp_path / "m.onnx")
+
+
+def test_an_error_without_words(tmp_path, monkeypatch):
+    def fail(*args, **options):
+        raise RuntimeError("")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", fail)
+    with pytest.raises(HardStop, match=r"cannot load the file \(RuntimeError\)"):
+        Scorer(network_file(tmp_path / "m.onnx"))
 
 
 def test_files_that_are_no_such_network(tmp_path):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from changenet_pairs import spec_data
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deft.changenet.data.pairs import open_pairs
 from deft.changenet.model import build_model
@@ -14,6 +16,7 @@ from deft.changenet.onnx.scorer import Scorer, score_pairs
 from deft.changenet.spec import from_dict
 from deft.errors import HardStop
 from deft.kpi import candidate_thresholds
+from deft.steps.export import _summary, refuse_other_decisions
 
 
 def test_compare_counts_differences_margins_and_flips():
@@ -31,7 +34,9 @@ def test_compare_counts_differences_margins_and_flips():
 
 def test_gate_names_the_rows_that_flip(tmp_path):
     gate(compare([0.1, 0.9], [0.2, 0.8], 0.5), tmp_path / "t.csv", "it")
-    with pytest.raises(HardStop, match="decides 1 of 2 parts otherwise") as stop:
+    with pytest.raises(
+        HardStop, match="decides 1 of 2 parts otherwise, beyond float noise"
+    ) as stop:
         gate(compare([0.1, 0.9], [0.2, 0.4], 0.5), tmp_path / "t.csv", "it")
     assert stop.value.code == "score_invalid" and stop.value.rows == [3]
     assert stop.value.evidence["flips"] == 1 and "runtime: onnx" in stop.value.fix
@@ -55,6 +60,50 @@ def test_safe_threshold_at_the_ends_and_between_neighbours():
     low = np.float32(0.5)
     high = np.nextafter(low, np.float32(1))
     assert safe_threshold(np.array([low, high]), float(low)) == low
+
+
+def test_safe_threshold_where_a_rejected_score_is_zero():
+    scores = np.float32([0, 0.2, 0.9])
+    lowest = candidate_thresholds(scores)[0]
+    assert (scores > lowest).all()  # recall 100 % with a defect at 0: everything is rejected
+    assert (scores > np.float32(safe_threshold(scores, float(lowest)))).all()
+
+
+@given(st.lists(st.floats(0, 2, width=32), min_size=1, max_size=12))
+def test_safe_threshold_decides_every_score_as_the_kpi_threshold(values):
+    scores = np.array(values, np.float32)
+    for threshold in candidate_thresholds(scores):
+        safe = safe_threshold(scores, float(threshold))
+        refuse_other_decisions(scores, safe, float(threshold), "t.csv")
+
+
+def test_a_handed_off_threshold_that_decides_otherwise_stops():
+    with pytest.raises(HardStop, match="decides 1 of 3 KPI parts otherwise") as stop:
+        refuse_other_decisions(np.float32([0, 0.2, 0.9]), 0.3, 0.1, "t.csv")
+    assert stop.value.code == "score_invalid" and stop.value.rows == [3]
+
+
+def test_a_flip_within_float_noise_is_told_and_no_stop():
+    found = compare([0.1, 0.5 + 3e-7, 0.9], [0.1, 0.5 - 2e-6, 0.9], 0.5)
+    assert (found["flips"], found["flips_above_noise"], found["flipped"]) == (1, 0, [1])
+    assert not found["above_noise"]
+    gate(found, "t.csv", "it")
+    # Near the threshold on one side, yet no float noise between the two.
+    far = compare([0.5 + 3e-7, 0.5 + 3e-7], [0.5 - 2e-6, 0.4], 0.5)
+    assert (far["flips"], far["flips_above_noise"], far["flipped"]) == (2, 1, [1])
+    with pytest.raises(HardStop, match="decides 1 of 2 parts"):
+        gate(far, "t.csv", "it")
+    # Neither score is within 1e-6 of the threshold.
+    assert compare([0.5 + 2e-6], [0.5 - 2e-6], 0.5)["flips_above_noise"] == 1
+
+
+@pytest.mark.parametrize("other, said", [(0.5 - 2e-6, "1 decided otherwise"), (0.6, "no flip")])
+def test_the_terminal_tells_flips_within_noise(other, said):
+    found = compare([0.1, 0.5 + 3e-7], [0.1, other], 0.5)
+    text = _summary("iter1", {"parity": {"at_safe_threshold": found}, "int8": None})
+    assert said in text and "within float noise" in text
+    both = {"at_safe_threshold": found, "torch": found | {"flips": 2}}
+    assert "torch decides 2 otherwise" in _summary("iter1", {"parity": both, "int8": None})
 
 
 def test_hardest_rows_are_near_the_threshold_and_everywhere():

@@ -1,5 +1,7 @@
 """Scoring a table: every picture embedded once, and caching changes nothing but float noise."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -205,3 +207,27 @@ def test_prepare_keeps_keys_and_says_when_it_cannot_compile(tmp_path, monkeypatc
     monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
     assert list(prepare(model, CPU, compile=True).state_dict()) == keys
     assert {function.__name__ for function in compiled} >= {"features_of", "embed", "compare"}
+
+
+@pytest.mark.slow
+def test_compiled_parts_give_the_same_features_and_scores():
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler, which torch.compile needs on a CPU")
+    data = spec_data()
+    data["model"]["backbone"]["type"] = "timm:test_convnext"
+    torch.manual_seed(0)
+    model = build_model(from_dict(data)).eval()
+    test, golden = torch.randn(2, 2, 3, 32, 32)
+    network = prepare(model, CPU).model
+
+    def results():
+        with torch.inference_mode():
+            sides = network.embed(test), network.embed(golden)
+            return [*sides[0], *sides[1], network.compare(*sides)]
+
+    wanted, plain = results(), network.embed
+    prepare(model, CPU, compile=True)
+    assert network.embed is not plain and hasattr(network.embed, "_torchdynamo_orig_callable")
+    for found, expected in zip(results(), wanted, strict=True):
+        assert torch.allclose(found, expected, atol=1e-5, rtol=1e-5)

@@ -9,6 +9,7 @@ from training_runs import run
 
 from deft.changenet.spec import from_dict
 from deft.changenet.training import loop as train_loop
+from deft.changenet.training import resume
 from deft.changenet.training.options import Options
 from deft.changenet.training.selection import EarlyStop, best_file, far_at_recall
 from deft.errors import HardStop
@@ -20,16 +21,21 @@ COURSE = [(0.9, 40.0), (0.5, 20.0), (0.6, 10.0), (0.6, 10.0), (0.7, 30.0), (0.4,
 @pytest.fixture
 def course(monkeypatch):
     """Validations that give the figures above, whatever the network does."""
-    original, calls = train_loop.validate, []
+    calls = []
+    monkeypatch.setattr(train_loop, "validate", given_course(COURSE, calls))
+    return calls
+
+
+def given_course(course, calls=None):
+    original, calls = train_loop.validate, [] if calls is None else calls
 
     def given(*args, **named):
-        loss, far = COURSE[len(calls)]
+        loss, far = course[len(calls)]
         calls.append(loss)
         found = original(*args, **named)
         return found | {"val_loss": loss, "val_far_at_recall_pct": far}
 
-    monkeypatch.setattr(train_loop, "validate", given)
-    return calls
+    return given
 
 
 def epochs(result):
@@ -90,6 +96,96 @@ def test_best_files_are_kept(workspace, tmp_path, course):
     assert result["best_by"] == {"val_loss": names[0], "val_far": names[2]}
 
 
+class Killed(Exception):
+    pass
+
+
+def best_two(**options):
+    data = spec_data(num_epochs=5, checkpoint_interval=5)
+    named = {"enable_topk": True, "save_top_k": 2, "monitor": "val_far", **options}
+    data["train"]["checkpointer"] = named
+    return from_dict(data)
+
+
+@pytest.fixture
+def undisturbed(workspace, tmp_path, course):
+    result, _ = run(best_two(), workspace, tmp_path / "whole")
+    course.clear()
+    return result
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_while_a_best_file_drops_out(
+    undisturbed, workspace, tmp_path, course, monkeypatch, when
+):
+    """Epoch 2 drops epoch 0's file: the kill hits just before or after the state is written."""
+    original = resume.save_resume
+
+    def dies(folder, identity, state):
+        third = state["epochs_done"] == 3
+        if when == "after" or not third:
+            original(folder, identity, state)
+        if third:
+            raise Killed
+
+    monkeypatch.setattr(resume, "save_resume", dies)
+    with pytest.raises(Killed):
+        run(best_two(), workspace, tmp_path)
+    monkeypatch.setattr(resume, "save_resume", original)
+    if when == "before":
+        course.pop()  # the epoch is validated again
+    for file in (tmp_path / "out").iterdir():  # as the workflow does with a failed job's outputs
+        file.unlink()
+    resumed, lines = run(best_two(), workspace, tmp_path)
+    assert lines[0].startswith(f"resuming after epoch {2 if when == 'before' else 3}/5")
+    assert resumed["files"] == undisturbed["files"]
+    names = sorted(f["path"] for f in resumed["files"])
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.pth")) == names
+
+
+@pytest.mark.parametrize(("gone", "goes_on"), [(0, True), (1, False)])
+def test_a_best_file_that_is_gone(
+    undisturbed, workspace, tmp_path, course, monkeypatch, gone, goes_on
+):
+    """Only the worst one may be: an epoch that is trained again may have dropped it."""
+    original = train_loop.TrainLoop._note
+
+    def dies(self, epoch, *given):
+        if epoch == 2:
+            raise Killed
+        original(self, epoch, *given)
+
+    monkeypatch.setattr(train_loop.TrainLoop, "_note", dies)
+    with pytest.raises(Killed):
+        run(best_two(), workspace, tmp_path)
+    monkeypatch.undo()
+    for folder in ("out", "resume"):
+        (tmp_path / folder / f"model_best_00{gone}.pth").unlink()
+    monkeypatch.setattr(train_loop, "validate", given_course(COURSE[2:]))
+    if not goes_on:
+        with pytest.raises(HardStop, match="counts on model_best_001.pth"):
+            run(best_two(), workspace, tmp_path)
+        return
+    resumed, lines = run(best_two(), workspace, tmp_path)
+    assert any("model_best_000.pth is gone" in line for line in lines)
+    assert resumed["files"] == undisturbed["files"]
+
+
+def test_files_of_another_training_are_removed(workspace, tmp_path, course):
+    """But for the one that the training starts from, and files that no training names so."""
+    out = tmp_path / "out"
+    run(best_two(), workspace, tmp_path)
+    (out / "model_epoch_001_step_99999.pth").write_bytes(b"old")
+    (out / "model_best_of_all.pth").write_bytes(b"the user's")
+    start = out / "model_epoch_004_step_00015.pth"
+    course.clear()
+    changed = best_two(save_top_k=1)
+    result, _ = run(changed, workspace, tmp_path, seed=2, initial_weights=str(start))
+    wanted = {f["path"] for f in result["files"]} | {start.name, "model_best_of_all.pth"}
+    assert {p.name for p in out.glob("*.pth")} == wanted
+    assert result["initialised_from"]["path"] == start.as_posix()
+
+
 def test_best_files_instead_of_periodic_ones(workspace, tmp_path, course):
     data = spec_data(num_epochs=4)
     data["train"]["checkpointer"] = {"enable_topk": True, "replace_periodic": True}
@@ -108,6 +204,13 @@ def test_best_files_instead_of_periodic_ones(workspace, tmp_path, course):
         ({"filename": "best"}, "must name each epoch's file"),
         ({"filename": "best_{accuracy}"}, "no pattern"),
         ({"filename": "../{epoch}"}, "without a folder"),
+        ({"filename": "model_epoch_{epoch:03d}_step_{step:05d}"}, "names of the periodic files"),
+        ({"filename": "model_epoch_{epoch}_step_{val_loss:.0f}"}, "names of the periodic files"),
+        ({"filename": "best\n{epoch}"}, "control characters"),
+        ({"filename": "a{epoch:999999999999}"}, "no format of 30 characters at most"),
+        ({"filename": "a{epoch:{step}}"}, "no format of 30 characters at most"),
+        ({"filename": "a" * 250 + "{epoch}"}, "200 bytes at most"),
+        ({"filename": "a{epoch[0]}"}, "no pattern"),
     ],
 )
 def test_checkpointer_keys_that_are_refused(options, words):

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deft.changenet.spec import Spec, dump_spec, from_dict, load_spec, render
+from deft.changenet.spec.build import parse_yaml
 from deft.errors import HardStop
 
 GOOD = {
@@ -110,7 +111,23 @@ def test_file_round_trip_and_exponents(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a: [1", "- 1", "task: classify\ntask: classify\n", "!!python/x 1"]
+    "text",
+    [
+        "",
+        "a: [1",
+        "- 1",
+        "task: classify\ntask: classify\n",
+        "!!python/x 1",
+        "? [a, b]\n: 1",
+        "? {a: b}\n: 1",
+        "a: 2024-13-45",
+        "a: !!int x",
+        "train: &x {classify: *x}",
+        "train: &x [*x]",
+        "train: " + "[" * 5000 + "]" * 5000,
+        "train: " + "[" * 40 + "]" * 40,
+        "a: &a {x: 1}\nb: {<<: *a, y: 1, y: 2}",
+    ],
 )
 def test_files_that_are_no_spec(tmp_path, text):
     path = tmp_path / "spec.yaml"
@@ -119,6 +136,17 @@ def test_files_that_are_no_spec(tmp_path, text):
         load_spec(path)
     assert caught.value.code == "spec_invalid"
     assert caught.value.file == str(path)
+
+
+def test_merge_keys_add_what_a_mapping_does_not_say_itself():
+    text = (
+        "evaluate: &base {batch_size: 3, checkpoint: a}\n"
+        "inference: &more {<<: *base, checkpoint: b}\n"
+        "other: {<<: [*more], batch_size: 5}\n"
+    )
+    data = parse_yaml(text)
+    assert data["inference"] == {"batch_size": 3, "checkpoint": "b"}
+    assert data["other"] == {"batch_size": 5, "checkpoint": "b"}
 
 
 def test_missing_file(tmp_path):

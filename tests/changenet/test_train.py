@@ -115,6 +115,27 @@ def test_resume_state_of_another_training_is_not_used(workspace, tmp_path, monke
     assert "another training (spec)" in lines[0]
 
 
+@pytest.mark.parametrize("state", [[1, 2], {"identity": "mine"}, {"step": 3}])
+def test_a_state_that_is_none_of_a_training_is_not_used(workspace, tmp_path, state):
+    (tmp_path / "resume").mkdir()
+    torch.save(state, tmp_path / "resume" / resume.STATE_FILE)
+    _, lines = run(from_dict(spec_data(num_epochs=1)), workspace, tmp_path)
+    assert lines[0].endswith("training starts anew")
+
+
+def test_home_is_found_in_the_paths_of_weights(trained, workspace, tmp_path, monkeypatch):
+    (result, _), folder = trained
+    monkeypatch.setenv("HOME", str(folder))
+    spec = from_dict(spec_data(num_epochs=1, pretrained_model_path=f"~/out/{result['latest']}"))
+    started, _ = run(spec, workspace, tmp_path)
+    assert started["initialised_from"]["sha256"] == result["files"][-1]["sha256"]
+    data = spec_data(num_epochs=1)
+    torch.save(build_model(spec).model.backbone.net.state_dict(), folder / "b.pth")
+    data["model"]["backbone"]["pretrained_backbone_path"] = "~/b.pth"
+    filled, _ = run(from_dict(data), workspace, tmp_path / "b")
+    assert filled["backbone_from"]["sha256"] == sha256_file(folder / "b.pth")
+
+
 def test_lap_starts_from_weights_with_fresh_epochs(trained, workspace, tmp_path):
     (_, _), folder = trained
     spec = from_dict(spec_data(num_epochs=1, optim={"lr": 0.0, "weight_decay": 0.0}))

@@ -8,9 +8,11 @@ import torch
 from changenet_pairs import spec_data
 from training_runs import run
 
+from deft import stage
 from deft.changenet.losses import ContrastiveLoss, WeightedCrossEntropy, loss_shares
-from deft.changenet.precision import Precision
+from deft.changenet.precision import Precision, float32_scores
 from deft.changenet.spec import from_dict, render
+from deft.changenet.training import epoch
 from deft.changenet.weights import read_state
 from deft.errors import HardStop
 
@@ -62,6 +64,21 @@ def test_precisions_on_cuda(workspace, tmp_path, name):
         assert Precision(spec, torch.device("cuda")).scaler.is_enabled()
 
 
+@pytest.mark.parametrize("asked", ["high", "highest"])
+def test_scores_are_float32_whatever_the_program_asks_for(asked):
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(asked)
+    try:
+        with pytest.raises(ZeroDivisionError), float32_scores():
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert not torch.backends.cudnn.allow_tf32
+            assert torch.get_float32_matmul_precision() == "highest"
+            raise ZeroDivisionError
+        assert torch.get_float32_matmul_precision() == asked
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 # --- accumulation
 
 
@@ -77,6 +94,36 @@ def test_shares_make_the_loss_of_the_whole():
     assert loss_shares(criterion, [labels] * 4, equal=True) == [0.25] * 4
     pairs = ContrastiveLoss(2.0)
     assert loss_shares(pairs, [labels[p] for p in parts], equal=False) == [3 / 7, 4 / 7]
+
+
+def test_a_step_never_reads_class_weights_from_the_device():
+    """Reading them stops a GPU; the meta device cannot be read at all."""
+    labels = [torch.tensor([[0.0], [1]]), torch.tensor([[0.0], [0]])]
+    on_device = WeightedCrossEntropy(weight=torch.tensor([1.0, 3.0], device="meta"))
+    assert loss_shares(on_device, labels[:1], equal=False) == [1.0]
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        loss_shares(on_device, labels, equal=False)
+
+
+def test_accumulated_steps_take_class_weights_from_a_copy_on_the_cpu(
+    workspace, tmp_path, monkeypatch
+):
+    asked, owned, step = [], [], epoch.EpochRunner._step
+
+    def noted(criterion, groups, *, equal):
+        asked.append(criterion)
+        return loss_shares(criterion, groups, equal=equal)
+
+    def noting(runner, *given):
+        owned.append(runner.model.criterion)
+        return step(runner, *given)
+
+    monkeypatch.setattr(epoch, "loss_shares", noted)
+    monkeypatch.setattr(epoch.EpochRunner, "_step", noting)
+    run(from_dict(spec_data(num_epochs=1)), workspace, tmp_path, accumulate_steps=3)
+    for criterion, own in zip(asked, owned, strict=True):
+        assert criterion is not own and criterion.weight.device == CPU
+        assert torch.equal(criterion.weight, own.weight)
 
 
 def test_accumulated_batches_are_the_big_batch(workspace, tmp_path):
@@ -167,6 +214,25 @@ def test_one_class_cannot_train(workspace, tmp_path, label):
     with pytest.raises(HardStop, match="the training table has only") as caught:
         run(from_dict(data), workspace, tmp_path)
     assert caught.value.code == "csv_invalid"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+        RuntimeError("training process 1 of 2 died: torch.OutOfMemoryError: CUDA out of memory."),
+    ],
+)
+def test_gpu_memory_is_advice_and_may_be_tried_again(capsys, error):
+    def body():
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        stage.main(body)
+    told = capsys.readouterr().err
+    assert caught.value.code == 137, "as when the machine's memory runs out"
+    assert "lower dataset.classify.batch_size, or raise accumulate_steps" in told
+    assert "CUDA out of memory" in told and "Traceback" not in told
 
 
 def test_fewer_rows_than_a_batch_cannot_train(workspace, tmp_path, spec):

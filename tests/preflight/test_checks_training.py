@@ -51,3 +51,10 @@ def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     found = training_check(tmp_path, tensorboard={"enabled": True})
     assert found.status == "stop" and "tensorboard" in found.evidence
+
+
+def test_the_home_folder_may_be_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/m.pth").write_bytes(b"x")
+    assert training_check(tmp_path, resume_training_checkpoint_path="~/m.pth").status == "ok"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from workflow_tools import (
     NOTHING,
     REPOSITORY,
@@ -20,9 +23,12 @@ from workflow_tools import (
     tree,
 )
 
+from deft import layout
+
 pytestmark = pytest.mark.workflow
 
 HEAVY = {"train", "infer", "mine"}  # cluster jobs of a lap; embed_pool runs once per run
+RESTORED = "baseline/train/model_best_003.pth"  # a name that train.checkpointer.filename gives
 PARSE_LIMIT_S = 20  # a broken parse reads gigabytes or imports torch; this is no benchmark
 
 
@@ -162,3 +168,72 @@ def test_every_profile_plans_the_loop(fresh: Path, profile: str) -> None:
     target = f"results/{RUN}/iter1/train/weights.json"
     jobs = planned_rules(succeed(snakemake(fresh, target, args=args, config=config)))
     assert jobs["train"] == 2 and jobs["mine"] == 1
+
+
+@pytest.mark.parametrize(
+    ("profile", "device"), [("slurm", "auto"), ("slurm", "cuda"), ("gpu", None)]
+)
+def test_a_training_asks_for_all_its_gpus(
+    fresh: Path, tmp_path: Path, profile: str, device: str | None
+) -> None:
+    if profile == "slurm":
+        pytest.importorskip("snakemake_executor_plugin_slurm")
+    _two_processes(fresh)
+    args = ["--resources", "gpu=2"] if profile == "gpu" else []  # else cut to one job at a time
+    args += ["-n", "--workflow-profile", str(REPOSITORY / "profiles" / profile)]
+    targets = [f"results/{RUN}/{name}" for name in ("iter1/train/weights.json", RESTORED)]
+    planned = _planned_resources(
+        fresh, tmp_path / "repository", *targets, args=args, config={"device": device}
+    )
+    for rule in ("train", "restore_weights"):
+        assert planned[rule]["gpu"] == 2 and planned[rule]["mem_mb"] == 16000
+    assert planned["infer"]["gpu"] == planned["mine"]["gpu"] == 1
+
+
+def test_two_processes_on_a_cpu_take_the_memory_of_two_and_no_gpu(
+    fresh: Path, tmp_path: Path
+) -> None:
+    _two_processes(fresh)
+    target = f"results/{RUN}/{RESTORED}"
+    planned = _planned_resources(fresh, tmp_path / "repository", target, args=["-n"])
+    for rule in ("train", "restore_weights"):
+        assert planned[rule]["gpu"] == 0 and planned[rule]["mem_mb"] == 16000
+
+
+def test_every_model_stage_gets_a_gpu_and_retries_in_both_profiles() -> None:
+    blocks = re.split(r"^(?=(?:rule|checkpoint) )", _rules_text(), flags=re.MULTILINE)[1:]
+    single = {
+        re.match(r"\w+ (\w+)", block).group(1)
+        for block in blocks
+        if re.search(r"^        gpu=GPU,", block, re.MULTILINE)
+    }
+    assert "export_best" in single
+    for profile in ("gpu", "slurm"):
+        text = (REPOSITORY / "profiles" / profile / "profile.yaml").read_text()
+        assert set(yaml.safe_load(text)["set-resources"]) == single
+    heavy = [b for b in blocks if re.match(r"\w+ (\w+)", b).group(1) in _rules_without_localrule()]
+    assert [b for b in heavy if "retries: 0" in b] == [], "a lost node would end the run"
+
+
+def _two_processes(workspace: Path) -> None:
+    path = workspace / layout.SPEC
+    spec = yaml.safe_load(path.read_text())
+    spec["train"]["num_gpus"] = 2
+    path.write_text(yaml.safe_dump(spec))
+
+
+def _planned_resources(
+    workspace: Path, repository: Path, *targets: str, **options: Any
+) -> dict[str, dict[str, int]]:
+    """Return rule -> resources of its planned jobs; a dry run prints none beside a message."""
+    copy_of_repository(repository)
+    with (repository / "Snakefile").open("a") as snakefile:
+        snakefile.write(
+            "\n\n@atexit.register\ndef tell():\n"
+            "    for job in workflow.dag.needrun_jobs(exclude_finished=False):\n"
+            "        print('planned', job.rule.name, json.dumps(dict(job.resources.items())))\n"
+        )
+    output = succeed(snakemake(workspace, *targets, repository=repository, **options))
+    return {
+        rule: json.loads(found) for rule, found in re.findall(r"^planned (\w+) (.*)", output, re.M)
+    }

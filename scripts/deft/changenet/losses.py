@@ -40,7 +40,7 @@ def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def batch_mass(criterion: nn.Module, labels: torch.Tensor) -> float:
     """Return what a batch's loss is divided by: the sum of class weights, or the number of pairs.
 
-    ``labels``: (B, 1), 0 or 1.
+    ``labels``: (B, 1), 0 or 1. A ``criterion`` on a GPU is waited for: give a copy on the CPU.
     """
     weight = getattr(criterion, "weight", None)
     if weight is None:
@@ -56,7 +56,7 @@ def loss_shares(criterion: nn.Module, groups: list[torch.Tensor], *, equal: bool
     ``equal`` gives each the same factor instead, as TAO's accumulation and DDP do (that differs
     when the parts have unequal shares of defects).
     """
-    if equal:
+    if equal or len(groups) == 1:
         return [1.0 / len(groups)] * len(groups)
     masses = [batch_mass(criterion, labels) for labels in groups]
     whole = sum(masses)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -50,12 +50,20 @@ class Precision:
         return torch.autocast(self.device.type, dtype=self.dtype or torch.bfloat16, enabled=on)
 
 
-def float32_scores() -> AbstractContextManager:
-    """Return the context in which a network scores: float32 throughout, whatever it trained in.
+@contextmanager
+def float32_scores() -> Iterator[None]:
+    """Run a network that scores: float32 throughout, whatever it trained in.
 
     The KPI's threshold is taken from these scores and must hold for the exported network, too. On
-    CUDA convolutions would otherwise round their inputs to TF32, a thousandth of their value.
+    CUDA convolutions would otherwise round their inputs to TF32, a thousandth of their value, and
+    so would matrix products where the program or its container asks for that.
     """
-    return torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +17,7 @@ from deft.files import replace_atomically
 TAO_MODEL = "visual_changenet_classify"
 LIGHTNING_VERSION = "2.5.0.post0"  # the layout that TAO's loader expects
 KEYS_NAMED = 4
+MESSAGE_CHARACTERS = 200  # of a reader's own words
 
 
 def weights_name(epoch: int, step: int) -> str:
@@ -33,18 +32,12 @@ def read_state(path: str | Path) -> dict[str, Any]:
         raise HardStop("missing_input", "the model file does not exist", file=path)
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # what is no model file fails in torch's readers in many ways
         first = str(error).strip().splitlines()
         raise HardStop(
             "spec_invalid",
             "the model file is broken, or holds more than tensors and is refused "
-            f"({first[0] if first else type(error).__name__})",
+            f"({first[0][:MESSAGE_CHARACTERS] if first else type(error).__name__})",
             file=path,
             fix="give a file saved by this project or by TAO",
         ) from None
@@ -54,34 +47,53 @@ def read_state(path: str | Path) -> dict[str, Any]:
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a ``.safetensors`` or ``.pth`` file, flat."""
+    """Return the tensors of a ``.safetensors`` or ``.pth`` file, flat.
+
+    Raises HardStop ``missing_input``, or ``spec_invalid`` for what is no such file.
+    """
     path = Path(path)
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise HardStop("missing_input", "the weights file does not exist", file=path)
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             return load_file(path)
-        except SafetensorError as error:
-            raise HardStop("spec_invalid", f"not a safetensors file ({error})", file=path) from None
+        except Exception as error:  # headers can be wrong in more ways than its own class says
+            first = " ".join(str(error).split())[:MESSAGE_CHARACTERS]
+            raise HardStop("spec_invalid", f"not a safetensors file ({first})", file=path) from None
     data = read_state(path)
     for name in ("state_dict", "model"):
         if isinstance(data.get(name), Mapping):
             data = dict(data[name])
             break
-    return {k: v for k, v in data.items() if isinstance(v, torch.Tensor)}
+    return named_tensors(data, path)
 
 
-def key_report(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
-    """Return what keeps ``found`` from filling ``wanted``, or ``""``."""
+def named_tensors(data: Mapping[Any, Any], path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the entries that are tensors; raises HardStop ``spec_invalid`` for a name not text."""
+    odd = next((name for name in data if not isinstance(name, str)), None)
+    if odd is not None:
+        raise HardStop(
+            "spec_invalid",
+            f"the model file has an entry named {odd!r} ({type(odd).__name__}); names are text",
+            file=path,
+            fix="give a file that holds a network's state_dict",
+        )
+    return {name: value for name, value in data.items() if isinstance(value, torch.Tensor)}
+
+
+def key_report(wanted: Mapping[str, torch.Tensor], found: Mapping[Any, Any]) -> str:
+    """Return what keeps ``found`` from filling ``wanted``, or ``""``.
+
+    ``found`` is as read: its keys need not be text, nor its values tensors.
+    """
     missing = [k for k in wanted if k not in found]
-    extra = [k for k in found if k not in wanted]
+    extra = [str(k) for k in found if k not in wanted]
     shaped = [
-        f"{k} {tuple(found[k].shape)} instead of {tuple(wanted[k].shape)}"
+        f"{k} {_shape(found[k])} instead of {_shape(wanted[k])}"
         for k in wanted
-        if k in found and found[k].shape != wanted[k].shape
+        if k in found and _shape(found[k]) != _shape(wanted[k])
     ]
     parts = []
     for what, names in (("missing", missing), ("extra", extra), ("misshapen", shaped)):
@@ -89,6 +101,11 @@ def key_report(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Ten
             more = f" and {len(names) - KEYS_NAMED} more" if len(names) > KEYS_NAMED else ""
             parts.append(f"{len(names)} {what} ({', '.join(names[:KEYS_NAMED])}{more})")
     return "; ".join(parts)
+
+
+def _shape(value: Any) -> str:
+    tensor = isinstance(value, torch.Tensor)
+    return str(tuple(value.shape)) if tensor else f"{type(value).__name__}, no tensor,"
 
 
 def load_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
@@ -107,7 +124,12 @@ def fill_strictly(model: nn.Module, data: Mapping[str, Any], path: str | Path) -
     """Fill ``model`` from a model file's dictionary; every key must be there and fit."""
     state = data.get("state_dict")
     if not isinstance(state, Mapping):
-        raise HardStop("spec_invalid", "the model file has no state_dict", file=path)
+        raise HardStop(
+            "spec_invalid",
+            "the model file has no state_dict, so it is no whole ChangeNet",
+            file=path,
+            fix="weights of a backbone alone go into model.backbone.pretrained_backbone_path",
+        )
     problem = key_report(model.state_dict(), state)
     if problem:
         raise HardStop(

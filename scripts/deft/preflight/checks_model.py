@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from deft.errors import HardStop
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
@@ -51,11 +52,13 @@ def _training(ctx: Context) -> Check:
         if train.tensorboard.enabled:
             require_tensorboard(ctx.spec)
         going_on = train.resume_training_checkpoint_path
-        if going_on and not (ctx.workspace / going_on).is_file():
+        resumed = ctx.workspace / Path(going_on).expanduser()
+        if going_on and not resumed.is_file():
             raise HardStop(
                 "missing_input",
                 "train.resume_training_checkpoint_path: no such file",
-                file=ctx.workspace / going_on,
+                file=resumed,
+                fix="name a model file of a training, relative to the workspace or absolute",
             )
         if device != "cpu" and not torch.cuda.is_available():
             # The jobs may run on another machine, which has the GPUs.

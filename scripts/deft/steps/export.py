@@ -15,14 +15,19 @@ from deft.changenet.infer import score_table
 from deft.changenet.onnx import bundle
 from deft.changenet.onnx.export import export_onnx
 from deft.changenet.onnx.int8 import try_int8
-from deft.changenet.onnx.parity import compare, gate, hardest_rows, safe_threshold
+from deft.changenet.onnx.parity import (
+    ROWS_KEPT,
+    compare,
+    gate,
+    hardest_rows,
+    safe_threshold,
+)
 from deft.changenet.onnx.scorer import CUDA, Scorer, runtime_facts, score_pairs
-from deft.changenet.spec import render
 from deft.errors import HardStop
 from deft.evaluate import read_scores
 from deft.files import read_json, sha256_file
 from deft.steps.context import Context
-from deft.tables import SCORE_COLUMN
+from deft.tables import SCORE_COLUMN, line_of
 
 COMPARED_ROWS = 4000  # of a larger KPI set: the rows nearest to the threshold, and a spread
 
@@ -33,7 +38,8 @@ def export_best(
     """Write ``best_model/`` of the decided best phase; returns the status line's summary.
 
     Raises HardStop ``score_invalid`` when ONNX Runtime decides a KPI part otherwise than the
-    pipeline did, and whatever :func:`deft.changenet.onnx.export.export_network` raises.
+    pipeline did, beyond float noise, and whatever
+    :func:`deft.changenet.onnx.export.export_network` raises.
     """
     phase = read_json(decision_path)["best_phase"]
     metrics = read_json(context.run.phase(phase) / "metrics.json")
@@ -56,6 +62,7 @@ def export_best(
             fix="start another run: snakemake preflight --config run=new",
         )
     safe = safe_threshold(scores, kpi_threshold)
+    refuse_other_decisions(scores, safe, kpi_threshold, table)
     rows = hardest_rows(scores, safe, COMPARED_ROWS)
     by_onnx = read_json(inference / "inference.json").get("runtime", {}).get("name") == "onnx"
     scorer = Scorer(
@@ -105,6 +112,25 @@ def export_best(
     return _summary(phase, record)
 
 
+def refuse_other_decisions(
+    scores: np.ndarray, safe: float, kpi_threshold: float, table: str | Path
+) -> None:
+    """Stop with ``score_invalid`` where the handed-off threshold decides otherwise than the KPI's.
+
+    ``scores``: float32 (n,) of all rows of ``table``. Thresholds are compared in float32.
+    """
+    other = (scores > np.float32(safe)) != (scores > np.float32(kpi_threshold))
+    if other.any():
+        raise HardStop(
+            "score_invalid",
+            f"the threshold to hand off, {safe:.9g}, decides {int(other.sum())} of {len(scores)} "
+            f"KPI parts otherwise than the KPI's {kpi_threshold:.9g}",
+            file=table,
+            row=[line_of(int(i)) for i in np.flatnonzero(other)[:ROWS_KEPT]],
+            fix="report it with the run's inference.csv: both must decide alike",
+        )
+
+
 def _device(device: str, *, asserted: bool) -> str:
     """Return where ONNX Runtime checks the export.
 
@@ -120,10 +146,9 @@ def _device(device: str, *, asserted: bool) -> str:
 
 
 def _by_torch(context: Context, weights: Path, device: str, threads: int) -> np.ndarray:
-    spec = render(context.spec, {"train.precision": "32-true"})
     table = context.workspace / layout.KPI_TABLE
     scores, _ = score_table(
-        spec, weights, table, context.image_root, device=device, threads=threads
+        context.spec, weights, table, context.image_root, device=device, threads=threads
     )
     return scores
 
@@ -134,10 +159,15 @@ def _without_rows(found: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(phase: str, record: dict[str, Any]) -> str:
     found = record["parity"]["at_safe_threshold"]
+    flips = found["flips"]
     text = (
         f"{phase} as ONNX: {found['pairs']} KPI parts, scores differ by at most "
-        f"{found['largest_difference']:.2g}, margin {found['smallest_margin']:.2g}, no flip"
+        f"{found['largest_difference']:.2g}, margin {found['smallest_margin']:.2g}, "
+        f"{f'{flips} decided otherwise' if flips else 'no flip'}"
     )
+    torch_flips = record["parity"].get("torch", {}).get("flips", 0)
+    if torch_flips:
+        text += f" (warning: torch decides {torch_flips} otherwise, within float noise)"
     if not found["above_noise"]:
         text += " (warning: margin within float noise)"
     if record["int8"]:

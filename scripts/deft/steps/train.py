@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deft import layout
+from deft.changenet.device import pick_device
 from deft.changenet.spec import Spec, dump_spec, render
 from deft.changenet.training.options import Options
 from deft.changenet.training.progress import TRAIN_COLUMNS, VALIDATION_COLUMNS
@@ -208,6 +209,13 @@ def restore_file(
             raise HardStop("missing_input", "the pre-seeded weights are gone too", file=source)
         shutil.copyfile(source, target)
         return f"{target.name} copied from the pre-seeded file"
+    on_gpu = pick_device(options.device).type == "cuda"
+    if on_gpu:
+        print(
+            f"training {phase} again to restore {target.name}. On a GPU it may differ in its last "
+            "bits: then the file stays lost, and the phase must be trained again on purpose",
+            flush=True,
+        )
     with tempfile.TemporaryDirectory(dir=context.run.dir, prefix=".restore_") as folder:
         train(
             phase_spec(context, phase, epochs),
@@ -220,7 +228,8 @@ def restore_file(
         if sha256_file(fresh) != known[target.name]:
             raise HardStop(
                 "no_new_checkpoint",
-                "the repeated training gives other bytes than the deleted file had",
+                "the repeated training gives other bytes than the deleted file had"
+                + (", as may happen on a GPU" if on_gpu else ""),
                 file=target,
                 fix="train the phase again with: snakemake -R train "
                 f"{context.relative(context.run.phase(phase) / 'train' / 'weights.json')}",

@@ -19,6 +19,7 @@ from torch import nn
 
 from deft.changenet.backbones.fan_blocks import FanBlock, HybridEmbed, layer_norm
 from deft.changenet.backbones.pretrained import fill_part, read_backbone_file
+from deft.changenet.layout import padded
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec
@@ -116,8 +117,8 @@ class Fan(nn.Module):
         return fill_part(self, read_backbone_file(path), path, name="the FAN hybrid", own=OWN_NAMES)
 
     def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Return the mean over places of the last map, (B, C_4)."""
-        return self(pictures)[-1].mean(dim=(2, 3))
+        """Return the mean over places of the last map, (B, C_4), padded where sides do not fit."""
+        return self(padded(pictures, PATCH_PX))[-1].mean(dim=(2, 3))
 
     def embedding(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the last map in one row, (B, C_4 * H/16 * W/16): what TAO compares by distance."""

@@ -22,6 +22,7 @@ from torch import nn
 
 from deft.changenet.backbones.pretrained import KEY, fill_part, read_backbone_file
 from deft.changenet.backbones.vit_adapter import AdapterPyramid, AdapterSize
+from deft.changenet.layout import padded
 from deft.errors import HardStop
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ class NvDino(VisionTransformer):
         return [last] * 4
 
     def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Return the mean over places, (B, C)."""
-        return self.tokens(pictures)[:, CLASS_TOKENS:].mean(dim=1)
+        """Return the mean over places, (B, C); sides that do not fit are padded."""
+        return self.tokens(padded(pictures, self.patch_px))[:, CLASS_TOKENS:].mean(dim=1)
 
     def load_pretrained(self, path: str | Path) -> list[str]:
         """Fill the transformer from a file; return the names that had no use."""

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from deft.changenet.weights import key_report, read_state, read_tensors
+from deft.changenet.weights import key_report, named_tensors, read_state, read_tensors
 from deft.errors import HardStop
 
 KEY = "model.backbone.pretrained_backbone_path"
@@ -61,7 +61,7 @@ def read_backbone_file(path: str | Path) -> dict[str, torch.Tensor]:
         if isinstance(data.get(wrapper), Mapping):
             data = data[wrapper]
             break
-    return cleaned({k: v for k, v in data.items() if isinstance(v, torch.Tensor)})
+    return cleaned(named_tensors(data, path))
 
 
 def cleaned(tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,5 +99,13 @@ class GoldenFolders:
                 row=line_of(row),
                 fix="with num_golden above 1, golden_path names a folder of goldens",
             ) from None
+        except OSError as error:
+            raise HardStop(
+                "missing_input",
+                f"golden_path {folder} cannot be listed ({error.strerror})",
+                file=csv_path,
+                row=line_of(row),
+                fix=f"let this user read the folder {self.images_dir / folder}",
+            ) from None
         ending = self._ending()
         return sorted(name.removesuffix(ending) for name in files if name.endswith(ending))

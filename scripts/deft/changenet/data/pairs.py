@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -186,17 +187,24 @@ def normalise(
     tensor = _moved(pictures, device).movedim(-1, -3).float()
     # Divided by tensors: CUDA turns a division by a plain number into a rounded multiplication.
     full, mean, std = (
-        torch.tensor(values, device=tensor.device).view(-1, 1, 1)
+        _constant(tuple(values), tensor.device)
         for values in ([255.0], config.rgb_input_mean, config.rgb_input_std)
     )
     return tensor.div_(full).sub_(mean).div_(std)
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Return ``values`` as float32 (C, 1, 1); kept, since each copy to a GPU waits for it."""
+    with torch.inference_mode(False):  # one made for scoring must serve a training too
+        return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
 
 
 def _moved(tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor:
     if device is None or device.type == "cpu":
         return tensor
     if device.type == "cuda":
-        # From pinned memory the copy runs beside the computing of the batch before.
+        # From pinned memory the copy is only queued: this thread goes on, and loads what follows.
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
@@ -240,17 +248,19 @@ def batches(
     workers: int = 0,
     device: torch.device | None = None,
     part: tuple[int, int] = (0, 1),
+    skip: int = 0,
 ) -> Iterator[Batch]:
     """Yield ``order`` in batches of ``size`` on ``device``, loaded ahead by ``workers`` threads.
 
     ``part`` = (rank, processes): of every so many batches this process yields one, so that the
     processes' batches together are the batch of one process with ``processes * size`` rows.
+    ``skip``: so many of its first batches are not loaded; the others stay what they are.
     """
     rank, processes = part
     whole = size * processes
     stop = len(order) - len(order) % whole if drop_last else len(order)
     chunks = [(start, order[start : min(start + size, stop)]) for start in range(0, stop, size)]
-    chunks = chunks[rank::processes]
+    chunks = chunks[rank::processes][skip:]
 
     def load(chunk: tuple[int, Sequence[int]]) -> Pixels:
         start, rows = chunk

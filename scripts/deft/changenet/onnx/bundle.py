@@ -119,6 +119,11 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
             "\nThat margin is within float noise: on another machine the parts nearest to the "
             "threshold may fall on its other side. The network does not tell them apart."
         )
+    if found["flips"]:
+        parts.append(
+            f"\nWarning: {found['flips']} of the checked parts were decided otherwise by this file "
+            f"than by the pipeline, all within float noise; `{FACTS}` counts them."
+        )
     if record["int8"]:
         kept = "kept" if record["int8"]["kept"] else "not kept"
         parts.append(

@@ -18,6 +18,8 @@ GPU_ADVICE = (
     "install onnxruntime-gpu instead of onnxruntime (both together hide CUDA; see "
     "envs/requirements-gpu.txt), or set device: cpu"
 )
+SOURCE_ADVICE = "give a file that this project or TAO exported"
+PICTURE_AXES = 4
 # Repeatable numbers rather than the last percent of speed: no TF32, no timing of algorithms.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 
@@ -58,7 +60,7 @@ class Scorer:
     ``provider`` is what it really runs on. Its numbers depend on the file and the pictures, not on
     the company of other pairs beyond float noise (about 1e-6).
 
-    Raises HardStop ``missing_input``, ``spec_invalid`` (not an ONNX file, or other inputs),
+    Raises HardStop ``missing_input``, ``spec_invalid`` (not an ONNX file, other inputs or outputs),
     ``config_invalid`` (CUDA asked for, CPU given).
     """
 
@@ -81,9 +83,11 @@ class Scorer:
         try:
             self.session = ort.InferenceSession(str(self.path), options, providers=providers)
         except Exception as error:  # onnxruntime's own classes have no common base
-            first = str(error).strip().splitlines()[0]
             raise HardStop(
-                "spec_invalid", f"ONNX Runtime cannot load the file ({first})", file=self.path
+                "spec_invalid",
+                f"ONNX Runtime cannot load the file ({_first_line(error)})",
+                file=self.path,
+                fix=SOURCE_ADVICE,
             ) from None
         assert_provider(self.session.get_providers(), self.provider)
         found = [i.name for i in self.session.get_inputs()]
@@ -92,19 +96,54 @@ class Scorer:
                 "spec_invalid",
                 f"the ONNX file has the inputs {found} instead of {list(INPUTS)}",
                 file=self.path,
-                fix="give a file that this project or TAO exported",
+                fix=SOURCE_ADVICE,
             )
-        first = self.session.get_inputs()[0].shape[0]
-        self.fixed_batch = None if isinstance(first, str) else int(first)
+        outputs = [o.name for o in self.session.get_outputs()]
+        self.shape = list(self.session.get_inputs()[0].shape)
+        if OUTPUT not in outputs or len(self.shape) != PICTURE_AXES:
+            raise HardStop(
+                "spec_invalid",
+                f"the ONNX file has the outputs {outputs} and pictures of shape {self.shape} "
+                f"instead of {[OUTPUT]} and (batch, 3, height, width)",
+                file=self.path,
+                fix=SOURCE_ADVICE,
+            )
+        first = self.shape[0]  # text, or None, where any number of pairs goes
+        self.fixed_batch = first if isinstance(first, int) and first > 0 else None
 
     def run(self, test: np.ndarray, golden: np.ndarray) -> np.ndarray:
-        """Return outputs float32, (B, 2) or (B,), of normalised float32 pictures."""
+        """Return outputs float32, (B, 2) or (B,), of normalised float32 pictures.
+
+        Raises HardStop ``spec_invalid`` where the file cannot take them, such as at another size.
+        """
         count, size = len(test), self.fixed_batch or len(test)
         parts = []
         for start in range(0, count, size):
             fed = [_padded(side[start : start + size], size) for side in (test, golden)]
-            parts.append(self.session.run([OUTPUT], dict(zip(INPUTS, fed, strict=True)))[0])
+            parts.append(self._output(*fed))
         return np.concatenate(parts)[:count]
+
+    def _output(self, test: np.ndarray, golden: np.ndarray) -> np.ndarray:
+        try:
+            (found,) = self.session.run([OUTPUT], dict(zip(INPUTS, (test, golden), strict=True)))
+        except Exception as error:  # onnxruntime's own classes have no common base
+            raise HardStop(
+                "spec_invalid",
+                f"ONNX Runtime cannot compute pictures of shape {test.shape} with goldens of "
+                f"{golden.shape}; the file takes {self.shape} ({_first_line(error)})",
+                file=self.path,
+                fix="give the file that was exported with this spec; where memory is short, a "
+                "smaller dataset.classify.batch_size",
+            ) from None
+        if found.shape not in ((len(test),), (len(test), 2)):
+            raise HardStop(
+                "spec_invalid",
+                f"the ONNX file gives an output of shape {found.shape} for {len(test)} pair(s) "
+                "instead of (batch, 2) or (batch)",
+                file=self.path,
+                fix=SOURCE_ADVICE,
+            )
+        return found
 
 
 def assert_provider(providers: list[str], wanted: str) -> None:
@@ -115,6 +154,10 @@ def assert_provider(providers: list[str], wanted: str) -> None:
             f"ONNX Runtime was asked for {wanted} and fell back to {', '.join(providers)}",
             fix=f"its CUDA libraries do not load here: {GPU_ADVICE}",
         )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _padded(pictures: np.ndarray, size: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Reading, changing and writing the experiment spec of Visual ChangeNet (task ``classify``).
 
 ``load_spec`` is the only way in: whatever it returns has known keys, right types, values in range
-and (engine ``native``) nothing that the native engine would have to ignore.
+and (engine ``native``) nothing that would change a result and the native engine cannot do.
 """
 
 from __future__ import annotations

@@ -20,6 +20,10 @@ from deft.changenet.spec.schema import Rule
 from deft.errors import HardStop
 
 REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+MERGE_TAG = "tag:yaml.org,2002:merge"
+DEEPEST = 32  # mappings and lists inside one another; the schema has 6
+# What PyYAML raises besides its own class: dates that do not exist, values of a wrong tag, ...
+YAML_SLIPS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 PYTHON_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -36,18 +40,35 @@ class SpecProblem(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with plain exponents as numbers (``1e-4``) and doubled keys refused, as TAO reads it."""
+    """YAML with plain exponents as numbers (``1e-4``) and doubled keys refused, as TAO reads it.
 
-    def construct_mapping(self, node, deep=False):
+    Merge keys (``<<: *anchor``) work as in PyYAML: a mapping's own keys win.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.checked: set[yaml.Node] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge as PyYAML does, after a look at the mapping's own keys, before others join them."""
+        if node not in self.checked:
+            self.checked.add(node)
+            self._check_own_keys(node)
+        super().flatten_mapping(node)
+
+    def _check_own_keys(self, node: yaml.MappingNode) -> None:
         seen = set()
         for name_node, _ in node.value:
-            name = self.construct_object(name_node, deep=True)
-            if isinstance(name, str | int | float | bool) and name in seen:
+            line = name_node.start_mark.line + 1
+            if not isinstance(name_node, yaml.ScalarNode):
                 raise SpecProblem(
-                    f"key {name!r} stands twice (line {name_node.start_mark.line + 1})"
+                    f"a key must be a plain word, found a list or mapping (line {line})"
                 )
+            merge = name_node.tag == MERGE_TAG
+            name = "<<" if merge else self.construct_object(name_node, deep=True)
+            if name in seen:
+                raise SpecProblem(f"key {name!r} stands twice (line {line})")
             seen.add(name)
-        return super().construct_mapping(node, deep=deep)
 
 
 _Loader.add_implicit_resolver(
@@ -64,11 +85,41 @@ def parse_yaml(text: str) -> dict[str, Any]:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.YAMLError as error:
         raise SpecProblem(f"not readable as YAML: {' '.join(str(error).split())}") from None
+    except YAML_SLIPS as error:
+        raise SpecProblem(
+            f"a value is not what it looks like: {' '.join(str(error).split())}",
+            "put quotes around text that looks like a date or a number",
+        ) from None
+    except RecursionError:
+        raise _too_deep() from None
     if data is None:
         raise SpecProblem("the file is empty")
     if not isinstance(data, dict):
         raise SpecProblem(f"a spec is a mapping of keys, found {type(data).__name__}")
+    _check_depth(data)
     return data
+
+
+def _check_depth(data: Any) -> None:
+    """Refuse what is nested beyond sense; an anchor inside itself is nested without end."""
+    todo, seen = [(data, 1)], set()
+    while todo:
+        value, depth = todo.pop()
+        if not isinstance(value, dict | list) or (id(value), depth) in seen:
+            continue
+        if depth > DEEPEST:
+            raise _too_deep()
+        seen.add((id(value), depth))
+        inner = value.values() if isinstance(value, dict) else value
+        todo += [(part, depth + 1) for part in inner]
+
+
+def _too_deep() -> SpecProblem:
+    return SpecProblem(
+        f"more than {DEEPEST} levels of keys and lists inside one another, or an anchor inside "
+        "itself",
+        "write the values where they belong; no key of a spec lies as deep",
+    )
 
 
 def resolve_references(data: dict[str, Any]) -> dict[str, Any]:

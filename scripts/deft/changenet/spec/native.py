@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from string import Formatter
 from typing import TYPE_CHECKING
 
 from deft.changenet.spec.backbones import check_backbone
@@ -17,12 +19,15 @@ MONITORS = {
     **dict.fromkeys(("val_far", "val_far_at_recall_pct"), "val_far_at_recall_pct"),
 }
 TIMM_PREFIX = "timm:"
+PERIODIC = r"model_epoch_\d+_step_\d+"  # names of the files that train.checkpoint_interval gives
+WIDEST = 30  # characters that a number may be given in a file name
+LONGEST = 200  # bytes of a file name before its .pth; file systems take 255
 GOLDEN_WINDOW = 7  # side in places of the windows of the attention over several goldens
 TAO_ENGINE = "set engine: tao to run it in NVIDIA's container"
 
 
 def check_native(spec: Spec) -> None:
-    """Raise :class:`SpecProblem` at the first thing the native engine would have to ignore."""
+    """Raise :class:`SpecProblem` at the first thing that changes results and is not done here."""
     data, train, model = spec.dataset.classify, spec.train, spec.model
     refusals = [
         (data.num_classes != 2, "dataset.classify.num_classes", "2 (PASS and NO_PASS)"),
@@ -73,22 +78,43 @@ def _check_checkpointer(spec: Spec) -> None:
                 f"train.checkpointer.{name} is not supported unless it is {allowed}",
                 f"set train.checkpointer.{name}: {allowed.split(' ')[0]}",
             )
+    _check_filename(options.filename)
+
+
+def _check_filename(pattern: str) -> None:
+    """Check ``train.checkpointer.filename``: all names different, and none a periodic file's."""
+    default = "set train.checkpointer.filename: model_best_{epoch:03d}"
     try:
-        first, second = (
-            options.filename.format(epoch=epoch, step=9 + epoch, val_loss=0.5) for epoch in (1, 2)
+        # Before it is formatted: a width of a milliard would fill the memory.
+        for _, _, form, _ in Formatter().parse(pattern):
+            widths = map(int, re.findall(r"\d+", form or ""))
+            if "{" in (form or "") or max(widths, default=0) > WIDEST:
+                raise ValueError(f"{form!r} is no format of {WIDEST} characters at most")
+        first, second, whole = (
+            pattern.format(epoch=epoch, step=9 + epoch, val_loss=loss)
+            for epoch, loss in ((1, 0.5), (2, 0.5), (1, 1.0))
         )
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
         raise SpecProblem(
-            f"train.checkpointer.filename {options.filename!r} is no pattern of epoch, step and "
+            f"train.checkpointer.filename {pattern!r} is no pattern of epoch, step and "
             f"val_loss ({type(error).__name__}: {error})",
-            "set train.checkpointer.filename: model_best_{epoch:03d}",
+            default,
         ) from None
-    if "/" in first or first == second:
-        raise SpecProblem(
-            f"train.checkpointer.filename {options.filename!r} must name each epoch's file "
-            "differently, without a folder",
-            "set train.checkpointer.filename: model_best_{epoch:03d}",
-        )
+    for broken, rule in (
+        (
+            "/" in first or first == second,
+            "must name each epoch's file differently, without a folder",
+        ),
+        (not first.isprintable(), "must not give a name with control characters"),
+        (len(first.encode()) > LONGEST, f"must give names of {LONGEST} bytes at most"),
+        (
+            any(re.fullmatch(PERIODIC, name) for name in (first, whole)),
+            "must not give the names of the periodic files (model_epoch_<epoch>_step_<step>), "
+            "which would be deleted in its place",
+        ),
+    ):
+        if broken:
+            raise SpecProblem(f"train.checkpointer.filename {pattern!r} {rule}", default)
 
 
 def _check_loss(spec: Spec) -> None:

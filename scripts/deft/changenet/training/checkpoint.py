@@ -7,17 +7,13 @@ inside are file names alone: equal trainings give equal bytes wherever they run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from deft.changenet.training.schedule import Schedule
-from deft.changenet.weights import fill_strictly, read_state, weights_name
-from deft.errors import HardStop
+from deft.changenet.weights import weights_name
 
 SAVER = (
     "ModelCheckpoint{'monitor': None, 'mode': 'min', 'every_n_train_steps': %d, "
@@ -145,111 +141,3 @@ def _optimizer_state(
         kept["lr"] = schedule.rate(_next_epoch(progress))
         groups.append({**kept, "initial_lr": schedule.base, "params": group["params"]})
     return {"state": state["state"], "param_groups": groups}
-
-
-@dataclass(frozen=True)
-class Restored:
-    """Where a training goes on: its progress, the saved rate and the schedule's base rate."""
-
-    progress: Progress
-    rate: float
-    base: float
-
-
-def restore_training(
-    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Restored:
-    """Fill model and optimizer from a model file with a whole training's state, ours or TAO's.
-
-    Raises
-    ------
-    HardStop ``missing_input`` or ``spec_invalid``: a file of another architecture or optimizer, or
-    one that holds no optimizer state.
-    """
-    data = read_state(path)
-    fill_strictly(model, data, path)
-    states = data.get("optimizer_states")
-    if not states:
-        raise HardStop(
-            "spec_invalid",
-            "train.resume_training_checkpoint_path: the file holds no optimizer state, so its "
-            "training cannot go on",
-            file=path,
-            fix="name it in train.pretrained_model_path to start anew from its weights, or save "
-            "files with optimizer_state: all",
-        )
-    _fill_optimizer(optimizer, states, path)
-    group = optimizer.param_groups[0]
-    schedulers = data.get("lr_schedulers") or [{}]
-    base = (schedulers[0].get("base_lrs") or [group.get("initial_lr", group["lr"])])[0]
-    return Restored(_progress(data, path), float(group["lr"]), float(base))
-
-
-def _progress(data: Mapping[str, Any], path: str | Path) -> Progress:
-    epoch, step = data.get("epoch"), data.get("global_step")
-    if not isinstance(epoch, int) or not isinstance(step, int):
-        raise HardStop("spec_invalid", "the model file names no epoch and step", file=path)
-    loop = (data.get("loops") or {}).get("fit_loop") or {}
-    batch = loop.get("epoch_loop.batch_progress") or {}
-    optim = loop.get("epoch_loop.automatic_optimization.optim_progress") or {}
-    steps = (optim.get("optimizer") or {}).get("step") or {}
-    done = batch.get("is_last_batch", True)
-    # A file that Lightning writes after the last epoch, not at its end, already names the next.
-    ended = ((loop.get("epoch_progress") or {}).get("current") or {}).get("processed")
-    epoch = ended - 1 if done and ended else epoch
-    return Progress(
-        epoch=epoch,
-        step=step,
-        batches=_completed(batch, "total", step),
-        epoch_steps=_completed(steps, "current", 0),
-        epoch_batches=_completed(batch, "current", 0),
-        epoch_done=bool(done),
-    )
-
-
-def _completed(counters: Mapping[str, Any], which: str, otherwise: int) -> int:
-    return int((counters.get(which) or {}).get("completed", otherwise))
-
-
-def _fill_optimizer(optimizer: torch.optim.Optimizer, states: Any, path: str | Path) -> None:
-    """Load the one optimizer's state after checking that it fits, parameter by parameter."""
-    own = optimizer.state_dict()
-    saved = states[0]
-    try:
-        groups, entries = saved["param_groups"], saved["state"]
-        counts = [len(group["params"]) for group in groups]
-    except (TypeError, KeyError):
-        raise HardStop(
-            "spec_invalid", "the file's optimizer state is not torch's", file=path
-        ) from None
-    wanted = [len(group["params"]) for group in own["param_groups"]]
-    problem = ""
-    if len(states) != 1 or counts != wanted:
-        problem = f"parameters by group {counts} instead of {wanted}"
-    slots = {"SGD": {"momentum_buffer"}}.get(
-        type(optimizer).__name__, {"step", "exp_avg", "exp_avg_sq"}
-    )
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, entry in entries.items():
-        if problem:
-            break
-        if not slots >= set(entry):
-            problem = f"it holds {', '.join(entry)}, which {type(optimizer).__name__} does not have"
-            continue
-        for name, value in entry.items():
-            shape = tuple(getattr(value, "shape", ()))
-            if name != "step" and shape != tuple(parameters[index].shape):
-                problem = (
-                    f"{name} of parameter {index} is {shape} instead of "
-                    f"{tuple(parameters[index].shape)}"
-                )
-    if problem:
-        raise HardStop(
-            "spec_invalid",
-            f"the file's optimizer state does not fit train.optim: {problem}",
-            file=path,
-            fix="use the spec that the file was trained with",
-        )
-    # Newer versions of torch have group entries that TAO's files lack: keep the present ones.
-    merged = [{**mine, **theirs} for mine, theirs in zip(own["param_groups"], groups, strict=True)]
-    optimizer.load_state_dict({"state": dict(entries), "param_groups": merged})

@@ -87,12 +87,12 @@ def joined(devices: list[torch.device]) -> Iterator[tuple[World, torch.device]]:
 
     Yields the world and this process's device, one of ``devices``.
     """
-    if not launched():
-        yield World(), devices[0]
-        return
-    device = devices[int(os.environ["LOCAL_RANK"])]
+    device = devices[int(os.environ["LOCAL_RANK"]) if launched() else 0]
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(device)  # else work without a named device goes to the first GPU
+    if not launched():
+        yield World(), device
+        return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     yield World(dist.get_rank(), dist.get_world_size()), device
     # Only after a good end: leaving in order would wait for processes that wait for this one.

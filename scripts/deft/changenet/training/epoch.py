@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -75,10 +76,12 @@ class EpochRunner:
         size, processes = self.batch_size, self.world.size
         count = len(order) // (size * processes)  # batches of each process
         if count <= done.batches:
-            raise self._too_few(epoch, len(order))
+            raise self._too_few(epoch, len(order), done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
+        # Class weights that every step reads: on a GPU each reading would wait for all its work.
+        self.weighing = deepcopy(self.model.criterion).cpu()
         labels = self.data.labels[order[: count * size * processes]]
         labels = torch.from_numpy(labels).view(count, processes, size)
         loader = batches(
@@ -90,8 +93,8 @@ class EpochRunner:
             workers=self.spec.dataset.classify.workers,
             device=self.device,
             part=(self.world.rank, processes),
+            skip=done.batches,
         )
-        loader = islice(loader, done.batches, None)
         losses, scores, seen = [], [], []
         for begin in range(done.batches, count, self.options.accumulate_steps):
             end = min(begin + self.options.accumulate_steps, count)
@@ -112,7 +115,7 @@ class EpochRunner:
         """
         processes, rank = self.world.size, self.world.rank
         groups = list(labels.flatten(0, 1))
-        shares = loss_shares(self.model.criterion, groups, equal=self.options.upstream_compat)
+        shares = loss_shares(self.weighing, groups, equal=self.options.upstream_compat)
         parts = []
         self.optimizer.zero_grad(set_to_none=True)
         for i, batch in enumerate(islice(loader, len(labels))):
@@ -147,9 +150,19 @@ class EpochRunner:
         found = rates(*(torch.cat([part[i] for part in everyone]).numpy() for i in (1, 2)), cut)
         return {"train_loss": mean, "train_acc": found["acc"], "train_fpr": found["fpr"]}
 
-    def _too_few(self, epoch: int, draws: int) -> HardStop:
+    def _too_few(self, epoch: int, draws: int, done: Done) -> HardStop:
         size, processes = self.batch_size, self.world.size
         whole = f"{size}" if processes == 1 else f"{processes} x {size}"
+        if done.batches:
+            return HardStop(
+                "spec_invalid",
+                "train.resume_training_checkpoint_path: the file was saved in the middle of an "
+                f"epoch with other batches: {done.batches} batches of epoch {epoch} are done, but "
+                f"its {draws} draws make only {draws // (size * processes)} of {whole}",
+                file=self.spec.train.resume_training_checkpoint_path,
+                fix="use the dataset.classify.batch_size and train.num_gpus it was saved with, or "
+                "a file from an epoch's end",
+            )
         return HardStop(
             "no_new_checkpoint",
             f"epoch {epoch} made no step: {draws} draws do not fill a batch of {whole}",

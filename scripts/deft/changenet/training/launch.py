@@ -20,6 +20,7 @@ from deft.files import read_json, write_json_atomic
 JOB_FILE = "job.json"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 LIBRARY = Path(__file__).resolve().parents[3]
+OUT_OF_MEMORY = "OutOfMemoryError: "  # torch's, in a traceback
 LAST_WORDS = 15  # lines of a failed process that are shown
 
 
@@ -107,7 +108,10 @@ def _reason(folder: Path, count: int, status: int) -> Exception:
         path = death_file(folder / JOB_FILE, rank)
         if path.is_file():
             told = path.read_text(encoding="utf-8").strip()
-            last = told.splitlines()[-1]
+            lines = told.splitlines()
+            # torch's words on memory may go on for several lines; the first of them tells.
+            memory = [line for line in lines if OUT_OF_MEMORY in line and "File " not in line]
+            last = memory[-1] if memory else lines[-1]
             error = RuntimeError(f"training process {rank} of {count} died: {last}")
             error.__cause__ = RuntimeError(told)  # for the file with the details
             return error

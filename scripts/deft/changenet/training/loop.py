@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class TrainLoop:
     model: on ``device``; its parameters are the optimizer's.
     start: progress of the file that is resumed, None when starting anew.
     identity: which training this is, for the state of an interruption.
+    sources: files that the training starts from; they are never deleted.
     """
 
     def __init__(
@@ -55,12 +56,13 @@ class TrainLoop:
         tables: tuple[PairData, PairData],
         folders: tuple[Path, Path],
         identity: dict[str, Any],
+        sources: Sequence[Path] = (),
     ) -> None:
         self.spec, self.options, self.world, self.device = spec, options, world, device
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.data, self.validation = tables
         self.out_dir, self.resume_dir = folders
-        self.identity, self.start = identity, start
+        self.identity, self.start, self.sources = identity, start, sources
         self.runner = EpochRunner(spec, options, world, device, model, optimizer, self.data)
         self.saver = Saver(
             spec, model, optimizer, schedule, *folders, optimizer_state=options.optimizer_state
@@ -90,10 +92,7 @@ class TrainLoop:
         try:
             for epoch in range(first, epochs):
                 began = time.monotonic()
-                if self.world.size > 1:
-                    torch.manual_seed(
-                        seed + PROCESS_SEED * (epoch * self.world.size + self.world.rank)
-                    )
+                self._seed_process(epoch)
                 order = draw_epoch(chances, epoch_generator(seed, epoch), self.draws)
                 trained = self.runner.run(
                     epoch,
@@ -106,10 +105,13 @@ class TrainLoop:
                 validated = self._validated(epoch)
                 last = self._is_last(epoch, validated, say)
                 if self.world.writes:
-                    self.saver.end_of_epoch(self._progress(epoch, trained), validated, last=last)
+                    at = self._progress(epoch, trained)
+                    dropped = self.saver.end_of_epoch(at, validated, last=last)
                     took = time.monotonic() - began
                     seconds = Seconds(took, steps_took / trained["steps"])
                     self._note(epoch, trained, validated, seconds)
+                    # Only now: until then the state of the epoch before counts on these files.
+                    self.saver.remove(dropped)
                     self._show(reporter, events, epoch, trained, validated)
                 done = Done()
                 if last:
@@ -142,12 +144,29 @@ class TrainLoop:
             return self._continue(state, say), Done()
         self.history.add_status("STARTED", "Starting Training Loop.")
         if self.start is None:
+            if self.world.writes:
+                self.saver.remove_older(self.sources)
             return 0, Done()
         path = self.spec.train.resume_training_checkpoint_path
         self.history.add_status("RUNNING", f"Resuming training from checkpoint: {path}")
         if self.start.epoch_done:
             return self.start.epoch + 1, Done()
+        self._compare_epochs(self.start, say)
         return self.start.epoch, Done(self.start.epoch_batches, self.start.epoch_steps)
+
+    def _compare_epochs(self, start: Progress, say: Log) -> None:
+        """Tell when a file from the middle of an epoch counts on other batches than these.
+
+        It does not hold the batch size; its finished epochs give the batches of one.
+        """
+        here = self.draws // (self.runner.batch_size * self.world.size)
+        finished = start.batches - start.epoch_batches
+        if finished != start.epoch * here:
+            say(
+                f"resuming in the middle of epoch {start.epoch}: its {start.epoch} finished epochs "
+                f"had {finished} batches, with the present batch size they have "
+                f"{start.epoch * here}: the rows skipped as done may not be those that were seen"
+            )
 
     def _continue(self, state: dict[str, Any], say: Log) -> int:
         """Take over an interrupted training's state; return the first unfinished epoch."""
@@ -161,7 +180,7 @@ class TrainLoop:
         for row in self.history.validation:
             self.early.says_stop(row["epoch"], row)
         if self.world.writes:
-            self.saver.restore(state["files"], state["topk"])
+            self.saver.restore(state["files"], state["topk"], say)
         if self.world.size == 1:
             resume.restore_rng(state)
         done, epochs = state["epochs_done"], self.spec.train.num_epochs

@@ -58,8 +58,12 @@ def load_resume(
         log(f"resume state cannot be read ({type(error).__name__}): training starts anew")
         clear_resume(resume_dir)
         return None
-    if state.get("identity") != identity:
-        found = state.get("identity") or {}
+    found = state.get("identity") if isinstance(state, dict) else None
+    if not isinstance(found, dict):
+        log("resume state is not one of a training: training starts anew")
+        clear_resume(resume_dir)
+        return None
+    if found != identity:
         differs = sorted(k for k in identity if found.get(k) != identity[k])
         log(f"resume state is of another training ({', '.join(differs)}): training starts anew")
         clear_resume(resume_dir)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from torch import nn
 
 from deft.changenet.spec import Spec
+from deft.changenet.spec.native import PERIODIC
 from deft.changenet.training import resume
 from deft.changenet.training.checkpoint import Progress, training_entries
 from deft.changenet.training.schedule import Schedule
@@ -16,7 +20,14 @@ from deft.changenet.weights import save_weights, weights_name
 from deft.files import sha256_file
 
 OPTIMIZER_STATE = ("none", "last", "all")
+NUMBER = r"[-+ ]*[0-9][0-9.,_eE%+-]*"  # as a format of epoch, step or val_loss writes it
 FIGURES = ("val_loss", "val_far_pct", "val_far_at_recall_pct")
+
+
+def _names_of(pattern: str) -> str:
+    """Return a regular expression for the names that ``train.checkpointer.filename`` gives."""
+    parts = Formatter().parse(pattern)
+    return "".join(re.escape(text) + (NUMBER if name else "") for text, name, _, _ in parts)
 
 
 class Saver:
@@ -44,11 +55,41 @@ class Saver:
         self.files: list[dict[str, Any]] = []
         self.topk = TopK(spec)
 
-    def restore(self, files: list[dict[str, Any]], topk: list[dict[str, Any]]) -> None:
+    def restore(
+        self, files: list[dict[str, Any]], topk: list[dict[str, Any]], say: Callable[[str], None]
+    ) -> None:
         """Take over the files of an interrupted training."""
-        self.files, self.topk.kept = files, topk
-        names = [f["path"] for f in (*files, *topk)]
-        resume.restore_files(self.resume_dir, self.out_dir, names)
+        self.files, self.topk.kept = files, list(topk)
+        worst = self.topk.worst()
+        # A newer epoch, which is trained again, may have dropped the worst of the best already.
+        if worst and not any((f / worst["path"]).is_file() for f in self._folders()):
+            say(f"{worst['path']} is gone: an epoch that is trained again had dropped it")
+            self.topk.kept.remove(worst)
+        names = {f["path"] for f in self.all_files()}
+        resume.restore_files(self.resume_dir, self.out_dir, sorted(names))
+        found = {path.name for path in self.resume_dir.glob("*.pth")}
+        self.remove(found - names - {resume.STATE_FILE})
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete files of this training that no state counts on."""
+        for name in names:
+            for folder in self._folders():
+                (folder / name).unlink(missing_ok=True)
+
+    def remove_older(self, needed: Iterable[Path]) -> None:
+        """Delete what another training left in the output folder, but for the files ``needed``.
+
+        Model files by their names: the periodic ones, and with ``enable_topk`` those that
+        ``train.checkpointer.filename`` can give.
+        """
+        patterns = [PERIODIC]
+        if self.topk.on:
+            patterns.append(_names_of(self.spec.train.checkpointer.filename))
+        kept = {path.resolve() for path in needed}
+        for path in self.out_dir.glob("*.pth"):
+            ours = any(re.fullmatch(pattern, path.stem) for pattern in patterns)
+            if ours and path.resolve() not in kept:
+                path.unlink()
 
     def mid_epoch(self, progress: Progress) -> None:
         """Write a file after a step if one is due (``checkpoint_interval_unit: step``)."""
@@ -60,8 +101,12 @@ class Saver:
 
     def end_of_epoch(
         self, progress: Progress, validated: dict[str, Any] | None, *, last: bool
-    ) -> None:
-        """Write what is due after an epoch: the periodic file, and one of the best."""
+    ) -> list[str]:
+        """Write what is due after an epoch: the periodic file, and one of the best.
+
+        Returns the names that dropped out of the best, for :meth:`remove` once the resume state
+        no longer counts on them.
+        """
         train = self.spec.train
         count = progress.epoch + 1
         if train.checkpoint_interval_unit == "step":
@@ -74,13 +119,15 @@ class Saver:
             name = self.topk.name(progress.epoch, progress.step, validated)
             entry = self._write(name, progress, validated, last=last)
             entry["monitored"] = validated[self.topk.figure]
-            for dropped in self.topk.add(entry):
-                for folder in (self.out_dir, self.resume_dir):
-                    (folder / dropped).unlink(missing_ok=True)
+            return self.topk.add(entry)
+        return []
 
     def all_files(self) -> list[dict[str, Any]]:
         """Return every file's entry, periodic ones first, each kind by epoch."""
         return [*self.files, *sorted(self.topk.kept, key=lambda f: f["epoch"])]
+
+    def _folders(self) -> tuple[Path, Path]:
+        return self.out_dir, self.resume_dir
 
     def _periodic_off(self) -> bool:
         options = self.spec.train.checkpointer

@@ -101,7 +101,7 @@ class TopK:
             return False
         if len(self.kept) < self.spec.train.checkpointer.save_top_k:
             return True
-        return self.sign * validated[self.figure] <= self._worst()[0]
+        return self.sign * validated[self.figure] <= self.sign * self._worst()["monitored"]
 
     def name(self, epoch: int, step: int, validated: Mapping[str, Any]) -> str:
         """Return the file's name, from ``train.checkpointer.filename``."""
@@ -113,11 +113,15 @@ class TopK:
         self.kept.append(entry)
         dropped = []
         while len(self.kept) > self.spec.train.checkpointer.save_top_k:
-            worst = self._worst()[1]
+            worst = self._worst()
             self.kept.remove(worst)
             dropped.append(worst["path"])
         return dropped
 
-    def _worst(self) -> tuple[float, dict[str, Any]]:
-        entry = max(self.kept, key=lambda f: (self.sign * f["monitored"], -f["epoch"]))
-        return self.sign * entry["monitored"], entry
+    def worst(self) -> dict[str, Any] | None:
+        """Return the entry that the next better file drops; None as long as none has to go."""
+        full = self.kept and len(self.kept) >= self.spec.train.checkpointer.save_top_k
+        return self._worst() if full else None
+
+    def _worst(self) -> dict[str, Any]:
+        return max(self.kept, key=lambda f: (self.sign * f["monitored"], -f["epoch"]))

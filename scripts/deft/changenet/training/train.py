@@ -1,7 +1,8 @@
 """Training a ChangeNet natively: reproducible on a CPU, resumable, with TAO's files.
 
 ``loop`` holds the loop, ``saving`` the files, ``selection`` the choice among them,
-``checkpoint`` the layout of a whole training's state, ``distributed`` several processes.
+``checkpoint`` and ``restore`` a whole training's state in a file, ``distributed`` several
+processes.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from deft.changenet.precision import Precision
 from deft.changenet.spec import Spec, dump_spec
 from deft.changenet.speed import prepare
 from deft.changenet.training import resume
-from deft.changenet.training.checkpoint import Restored, restore_training
 from deft.changenet.training.distributed import World, joined, launched
 from deft.changenet.training.launch import train_in_processes
 from deft.changenet.training.loop import TrainLoop
 from deft.changenet.training.options import Options
+from deft.changenet.training.restore import Restored, restore_training
 from deft.changenet.training.schedule import Schedule, make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
 from deft.changenet.weights import load_weights
@@ -126,7 +127,8 @@ def _prepared(
     optimizer = make_optimizer(spec, model)
     schedule, progress = Schedule(spec, spec.train.optim.lr), None
     if going_on:
-        restored = restore_training(start, model, optimizer)
+        say = log or (lambda text: print(text, flush=True))
+        restored = restore_training(start, model, optimizer, say)
         schedule, progress = _go_on(spec, restored, start), restored.progress
     identity = {
         "version": VERSION,
@@ -148,6 +150,7 @@ def _prepared(
         (data, validation),
         folders,
         identity,
+        sources=[path for path in (start, backbone) if path],
     )
 
 
@@ -159,9 +162,9 @@ def _sources(spec: Spec, options: Options, workspace: Path) -> tuple[Path | None
         or spec.train.pretrained_model_path
     )
     if start:
-        return workspace / start, None
+        return workspace / Path(start).expanduser(), None
     backbone = spec.model.backbone.pretrained_backbone_path
-    return None, workspace / backbone if backbone else None
+    return None, workspace / Path(backbone).expanduser() if backbone else None
 
 
 def _open(spec: Spec, workspace: Path, seed: int) -> tuple[PairData, PairData]:

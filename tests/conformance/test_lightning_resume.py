@@ -1,6 +1,6 @@
 """PyTorch Lightning, which TAO trains with, goes on from our files, and we from its.
 
-Lightning is no dependency of the project: without it these tests are skipped and say so.
+Only these tests need Lightning (`envs/requirements-dev.txt`); without it they are skipped.
 """
 
 import pytest
@@ -17,6 +17,8 @@ lightning = pytest.importorskip(
     "pytorch_lightning", reason=f"pip install pytorch-lightning=={LIGHTNING_VERSION} to compare"
 )
 BASE = 1e-5
+# Lightning's advice on callbacks and loaders of its own is nothing that can be heeded here.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:`isinstance")
 
 
 def spec_of(**train):

@@ -54,7 +54,7 @@ rule export_best:
         decision=last_decision,
         device=config["device"],
         int8=config["int8"],
-        logic=logic("export"),
+        logic=logic("export_best"),
     message:
         "best model: ONNX, checked on the KPI set"
     shell:

@@ -37,7 +37,7 @@ BEHIND = {
     "mine": ["mining", "strategies", "embedding", *PICTURES, *SEARCH, *LEAKAGE, "steps/mine"],
     "assemble": ["assembly", "pool_rows", "steps/mine"],
     "validate": ["assembly", *LEAKAGE, "steps/mine"],
-    "export": [*SCORING, *ONNX, "changenet/onnx", "handoff", "steps/export"],
+    "export_best": [*SCORING, *ONNX, "changenet/onnx", "handoff", "steps/export"],
     "finish": ["handoff", "artifacts", "report/results"],
 }
 

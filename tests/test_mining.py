@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pool_frames import frames
 
 from deft import mining, search
 from deft.embedding import normalise
@@ -57,19 +58,6 @@ def test_top_k_does_not_depend_on_the_block_size(monkeypatch):
 def test_no_source_gives_no_neighbour():
     index, cosine = search.top_k(np.ones((2, 3), np.float32), np.ones((0, 3), np.float32), 5)
     assert index.shape == cosine.shape == (2, 0)
-
-
-def frames(seed=0, n=30, lights=("A", "B")):
-    rng = np.random.default_rng(seed)
-    rows = [
-        {"filepath": f"/p/{i:03d}_{light}.png", "label": "PASS" if i % 3 else "bridge",
-         "light": light, "provenance": "real" if i % 2 else "sdg", "input_path": "p",
-         "golden_path": "g", "object_name": f"{i:03d}"}
-        for light in lights
-        for i in range(n)
-    ]  # fmt: skip
-    pool = pd.DataFrame(rows)
-    return pool, normalise(rng.normal(size=(len(pool), 8)))
 
 
 def test_pairs_stay_within_a_light_and_do_not_depend_on_row_order():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pool_frames import frames
 
 from deft import mining
 from deft.embedding import normalise
@@ -233,16 +234,7 @@ def test_cells_read_pictures_and_take_the_light_that_differs_most(tmp_path):
 
 
 def tables(seed=0, n=40, lights=("A", "B")):
-    rng = np.random.default_rng(seed)
-    rows = [
-        {"filepath": f"/p/{i:03d}_{light}.png", "label": "PASS" if i % 3 else "bridge",
-         "light": light, "provenance": "real" if i % 2 else "sdg", "input_path": "p",
-         "golden_path": "g", "object_name": f"{i:03d}"}
-        for light in lights
-        for i in range(n)
-    ]  # fmt: skip
-    pool = pd.DataFrame(rows)
-    vectors = normalise(rng.normal(size=(len(pool), 8)))
+    pool, vectors = frames(seed, n, lights)
     targets = pool.iloc[[0, 5]].assign(filepath=["/t/a", "/t/b"]).reset_index(drop=True)
     return pool, vectors, targets, vectors[[0, 5]] + np.float32(0.01)
 

@@ -116,7 +116,20 @@ class PairData:
         self, files: Sequence[Path], row: int, change: augment.Draw | None = None
     ) -> np.ndarray:
         """Return one picture's lights joined, uint8 (H, W, 3); ``row`` is for messages."""
-        return self._joined(list(files), row, change)
+        size = self.spec.picture_size
+        try:
+            lights = [self.cache.get(path, size, self.resample) for path in files]
+        except PictureError as error:
+            raise HardStop(
+                "missing_input" if error.missing else "image_invalid",
+                f"picture {error.path}: {error.reason}",
+                file=self.csv_path,
+                row=line_of(row),
+                fix="restore the picture, or remove its row from the table",
+            ) from None
+        if change is not None:
+            lights = [augment.apply(picture, change) for picture in lights]
+        return join_lights(lights, self.spec.grid)
 
     def pixels(self, rows: Sequence[int], *, epoch: int = 0, start: int = 0) -> Pixels:
         """Return ``rows`` as bytes; ``start`` is the place of the first in its epoch."""
@@ -145,22 +158,6 @@ class PairData:
         if not self.augmented:
             return None
         return augment.draw(self.config, np.random.default_rng((self.seed, epoch, place)))
-
-    def _joined(self, files: list[Path], row: int, change: augment.Draw | None) -> np.ndarray:
-        size = self.spec.picture_size
-        try:
-            lights = [self.cache.get(path, size, self.resample) for path in files]
-        except PictureError as error:
-            raise HardStop(
-                "missing_input" if error.missing else "image_invalid",
-                f"picture {error.path}: {error.reason}",
-                file=self.csv_path,
-                row=line_of(row),
-                fix="restore the picture, or remove its row from the table",
-            ) from None
-        if change is not None:
-            lights = [augment.apply(picture, change) for picture in lights]
-        return join_lights(lights, self.spec.grid)
 
 
 def as_batch(spec: Spec, pixels: Pixels, device: torch.device | None = None) -> Batch:

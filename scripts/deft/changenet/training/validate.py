@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from deft.changenet.data.pairs import PairData
+from deft.changenet.metrics import aoi_metrics
 from deft.changenet.model import ChangeNet
 from deft.changenet.precision import Precision
 from deft.changenet.scoring import outputs
@@ -36,14 +37,12 @@ def rates(scores: np.ndarray, labels: np.ndarray, cut: float) -> dict[str, Any]:
     All in percent. ``fpr`` divides false alarms by all rows, as TAO's status log does; ``far_pct``
     by good rows.
     """
-    rejected, bad = scores > np.float32(cut), labels > 0
-    good_rows, bad_rows = int((~bad).sum()), int(bad.sum())
-    alarms, caught = int((rejected & ~bad).sum()), int((rejected & bad).sum())
+    counts = aoi_metrics(scores, labels, cut)
     return {
-        "far_pct": 100.0 * alarms / good_rows if good_rows else None,
-        "recall_pct": 100.0 * caught / bad_rows if bad_rows else None,
-        "acc": 100.0 * float((rejected == bad).mean()),
-        "fpr": 100.0 * alarms / len(labels),
+        "far_pct": 100.0 * counts.alarms / counts.goods if counts.goods else None,
+        "recall_pct": 100.0 * counts.found / counts.defects if counts.defects else None,
+        "acc": 100.0 * ((counts.found + counts.passed) / len(labels)),
+        "fpr": 100.0 * counts.alarms / len(labels),
     }
 
 

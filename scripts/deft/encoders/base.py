@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -56,3 +57,16 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
     vectors = np.asarray(vectors, dtype=np.float32)
     length = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     return (vectors / np.where(length > 0, length, 1.0)).astype(np.float32)
+
+
+def embed_pictures(encoder: Encoder, paths: Sequence[Path]) -> np.ndarray:
+    """Return float32 (len(paths), dim), one picture after the other; for a handful of them."""
+    found = np.empty((len(paths), encoder.dim), np.float32)
+    batch = np.zeros((encoder.batch_size, *encoder.size_px, 3), np.uint8)
+    for start in range(0, len(paths), encoder.batch_size):
+        part = paths[start : start + encoder.batch_size]
+        for i, path in enumerate(part):
+            batch[i] = encoder.prepare(path)
+        batch[len(part) :] = 0
+        found[start : start + len(part)] = encoder.forward(batch)[: len(part)]
+    return found

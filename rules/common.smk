@@ -5,6 +5,7 @@ Nothing here imports torch or pandas: the file is parsed again in every cluster 
 
 import atexit
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from deft.files import sha256_file
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
 from deft.session import hand_down, inherited
+from deft.shards import shard_count
 
 
 def stop_parsing(error):
@@ -64,6 +66,21 @@ def resolve_run():
     return time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
 
 
+def resolve_shards():
+    """Number of the pool's shards; --set-scatter embed=N wins, jobs inherit it."""
+    chosen = workflow.resource_settings.overwrite_scatter.get("embed")
+    if chosen is not None:
+        return int(chosen)
+    if not is_main_process() and inherited("DEFT_EMBED_SHARDS"):
+        return int(inherited("DEFT_EMBED_SHARDS"))
+    return shard_count(WORKSPACE, WORKSPACE / run_file(""), config["embed_shard_rows"])
+
+
+def run_file(name):
+    """Path of a file of the chosen run, relative to the workspace."""
+    return f"results/{RUN}/{name}"
+
+
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
 try:
     config = deft_config.resolve(config)
@@ -72,21 +89,18 @@ try:
 except HardStop as error:
     stop_parsing(error)
 RUN = resolve_run()
+EMBED_SHARDS = resolve_shards()
 hand_down(
     home=workflow.basedir,
     workspace=WORKSPACE,
     run=RUN,
     config=config,
     user_keys=NAMED_BY_USER,
+    embed_shards=EMBED_SHARDS,
 )
 
 GATE = "results/run_{ts}/preflight/gate.json"
 GPU = 1 if config["device"] == "cuda" else 0
-
-
-def run_file(name):
-    """Path of a file of the chosen run, relative to the workspace."""
-    return f"results/{RUN}/{name}"
 
 
 def logic(stage):
@@ -174,6 +188,19 @@ def encoder_inputs(wildcards):
     if config["encoder"] == "changenet":
         return f"results/run_{wildcards.ts}/baseline/metrics.json"
     return []
+
+
+def encoder_options():
+    """Options of the encoder on a command line; the weights' folder may hold any character."""
+    given = {
+        "encoder": config["encoder"],
+        "encoder-weights": shlex.quote(config["encoder_weights"] or ""),
+        "device": config["device"],
+        "batch-size": config["embed_batch_size"],
+        "precision": config["embed_precision"],
+        "compile": config["embed_compile"],
+    }
+    return " ".join(f"--{name}={value}" for name, value in given.items())
 
 
 def train_inputs(wildcards):

@@ -38,10 +38,7 @@ rule mine:
         strategy=config["mining"],
         top_k=config["top_k_per_target"],
         min_similarity=config["min_similarity"],
-        encoder=config["encoder"],
-        weights=config["encoder_weights"] or "",
-        device=config["device"],
-        batch=config["embed_batch_size"],
+        encoder=encoder_options(),
         search=config["search"],
         memory_mb=config["search_memory_mb"],
         leakage=config["content_leakage"],
@@ -55,9 +52,8 @@ rule mine:
     shell:
         'python "$DEFT_HOME/scripts/mine.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.lap} --strategy {params.strategy} --top-k {params.top_k}"
-        " --min-similarity {params.min_similarity} --encoder {params.encoder}"
-        " --encoder-weights={params.weights:q} --device {params.device}"
-        " --batch-size {params.batch} --search {params.search} --memory-mb {params.memory_mb}"
-        " --threads {threads}"
+        " --min-similarity {params.min_similarity} {params.encoder} --threads {threads}"
+        ' --cache "$DEFT_EMBEDDING_CACHE"'
+        " --search {params.search} --memory-mb {params.memory_mb}"
         " --content-leakage {params.leakage} --seed {params.seed} --rules {params.rules:q}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deft.errors import HardStop
-from deft.files import replace_atomically, sha256_file
-from deft.vectors import EMBEDDING, ParquetVectors
+from deft.files import put_in_place, sha256_file, temporary_name
+from deft.vectors import EMBEDDING, ParquetVectors, VectorTable, as_table
 
+GROUP_ROWS = 8192  # of a row group of a table of embeddings
 CODE_VERSION = 1  # raise when the same weights and pictures would give other vectors
 META_KEY = b"deft_encoder"
 HUB_MODELS = {
@@ -180,31 +181,95 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.where(length > 0, length, 1.0)).astype(np.float32)
 
 
+class EmbeddingWriter:
+    """A table of embeddings that is written as a stream, whole or not at all.
+
+    Its row groups have ``GROUP_ROWS`` rows whatever the sizes of the parts that are added, so its
+    bytes depend on the rows alone, and memory is two groups. To be used in a ``with`` block.
+
+    Parameters
+    ----------
+    columns: name and type of the columns before ``embedding``.
+    encoder: name, dim and digest, for the file's metadata; ``more`` metadata beside it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        columns: pa.Schema,
+        encoder: Any,
+        more: dict[bytes, Any] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        facts = {"name": encoder.name, "dim": int(encoder.dim), "digest": encoder.digest}
+        metadata = {META_KEY: facts, **(more or {})}
+        vector = pa.list_(pa.float32(), int(encoder.dim))
+        self.schema = pa.schema(
+            [*columns, pa.field(EMBEDDING, vector)],
+            {key: json.dumps(value, sort_keys=True).encode() for key, value in metadata.items()},
+        )
+        self.others = [field.name for field in columns]
+        self._parts: list[pa.Table] = []
+        self._waiting = 0
+
+    def __enter__(self) -> EmbeddingWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = temporary_name(self.path)
+        self._file = pq.ParquetWriter(
+            self._temporary,
+            self.schema,
+            use_dictionary=self.others,
+            # Vectors are as good as random: packing costs time at either end and saves nothing.
+            compression={**dict.fromkeys(self.others, "snappy"), EMBEDDING: "none"},
+            write_statistics=self.others,
+        )
+        return self
+
+    def add(self, rows: pa.Table, vectors: np.ndarray) -> None:
+        """Add rows (n) of the other columns and their vectors (n, d) float32."""
+        flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+        column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+        self.add_table(rows.append_column(EMBEDDING, column))
+
+    def add_table(self, rows: pa.Table) -> None:
+        """Add rows of all columns."""
+        self._parts.append(rows.select(self.schema.names).cast(self.schema))
+        self._waiting += rows.num_rows
+        while self._waiting >= GROUP_ROWS:
+            self._write(GROUP_ROWS)
+
+    def _write(self, count: int) -> None:
+        table = pa.concat_tables(self._parts)
+        # One chunk a group: pages follow chunks, and bytes must not follow the parts.
+        self._file.write_table(table.slice(0, count).combine_chunks(), row_group_size=GROUP_ROWS)
+        self._parts, self._waiting = [table.slice(count)], self._waiting - count
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None and self._waiting:
+                self._write(self._waiting)
+            self._file.close()
+            if kind is None:
+                put_in_place(self._temporary, self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
 def write_embeddings(
-    path: str | Path, table: pd.DataFrame, vectors: np.ndarray, encoder: Encoder
+    path: str | Path, table: pd.DataFrame, vectors: np.ndarray | VectorTable, encoder: Any
 ) -> Path:
     """Write ``table``'s columns and ``embedding`` (list<float32>), the encoder in the metadata."""
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
-    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    arrow = arrow.append_column(EMBEDDING, column)
-    meta = {"name": encoder.name, "dim": int(encoder.dim), "digest": encoder.digest}
-    arrow = arrow.replace_schema_metadata({META_KEY: json.dumps(meta, sort_keys=True).encode()})
-    return replace_atomically(path, lambda p: pq.write_table(arrow, p))
-
-
-def read_embeddings(path: str | Path) -> tuple[pd.DataFrame, np.ndarray, dict[str, Any]]:
-    """Return (table without the vectors, vectors float32 (n, d), encoder facts)."""
-    arrow = pq.read_table(path)
-    meta = json.loads((arrow.schema.metadata or {}).get(META_KEY, b"{}"))
-    column = arrow.column(EMBEDDING).combine_chunks()
-    dim = column.type.list_size
-    vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-    return arrow.drop_columns([EMBEDDING]).to_pandas(), vectors.astype(np.float32), meta
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata()
+    done = 0
+    with EmbeddingWriter(path, arrow.schema, encoder) as out:
+        for block in as_table(vectors).blocks(GROUP_ROWS):
+            out.add(arrow.slice(done, len(block)), block)
+            done += len(block)
+    return Path(path)
 
 
 def open_embeddings(path: str | Path) -> tuple[pd.DataFrame, ParquetVectors, dict[str, Any]]:
-    """Return what :func:`read_embeddings` returns, the vectors as a table that is streamed."""
+    """Return (table without the vectors, the vectors as a stream, encoder facts)."""
     schema = pq.read_schema(path)
     others = [name for name in schema.names if name != EMBEDDING]
     meta = json.loads((schema.metadata or {}).get(META_KEY, b"{}"))

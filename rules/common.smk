@@ -199,6 +199,7 @@ def encoder_options():
         "batch-size": config["embed_batch_size"],
         "precision": config["embed_precision"],
         "compile": config["embed_compile"],
+        "runtime": config["embed_runtime"],
     }
     return " ".join(f"--{name}={value}" for name, value in given.items())
 

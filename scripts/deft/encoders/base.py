@@ -12,6 +12,7 @@ import numpy as np
 
 CODE_VERSION = 2  # raise when the same weights and pictures would give other vectors
 PRECISIONS = ("float32", "bfloat16")
+RUNTIMES = ("torch", "onnx")
 
 
 @runtime_checkable

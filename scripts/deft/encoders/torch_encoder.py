@@ -15,7 +15,7 @@ from torch import nn
 from deft.changenet.device import pick_device
 from deft.changenet.precision import float32_scores
 from deft.changenet.speed import check_compiler
-from deft.encoders.base import PRECISIONS, digest_of, unit_rows
+from deft.encoders.base import PRECISIONS, RUNTIMES, digest_of, unit_rows
 from deft.encoders.preprocessing import Preprocessing
 from deft.errors import HardStop
 
@@ -31,12 +31,18 @@ class Options:
     batch_size: int = 32
     precision: str = "float32"
     compile: bool = False
+    runtime: str = "torch"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise HardStop(
                 "config_invalid",
                 f"precision {self.precision!r} of the encoder; known: {', '.join(PRECISIONS)}",
+            )
+        if self.runtime not in RUNTIMES:
+            raise HardStop(
+                "config_invalid",
+                f"runtime {self.runtime!r} of the encoder; known: {', '.join(RUNTIMES)}",
             )
 
 
@@ -70,16 +76,22 @@ class TorchEncoder:
                 "encoder": facts,
                 "preprocessing": preprocessing.facts(),
                 "precision": options.precision,
-                "runtime": "torch.compile" if options.compile else "torch",
+                "runtime": "torch.compile" if options.compile else options.runtime,
             }
         )
         module = module.eval().requires_grad_(False)
+        if options.runtime == "onnx":
+            self._refuse_what_onnx_lacks()
         self._module: Callable[[torch.Tensor], torch.Tensor] = module.to(
             self.device, memory_format=torch.channels_last
         )
         if options.compile:
             check_compiler(self.device)
             self._module = torch.compile(module)
+        if options.runtime == "onnx":
+            from deft.encoders.onnx_module import OnnxModule  # wanted only here
+
+            self._module = OnnxModule(module)
         # Divided by tensors: CUDA turns a division by a plain number into a rounded product.
         self._full, self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=self.device).view(-1, 1, 1)
@@ -101,6 +113,23 @@ class TorchEncoder:
             tensor = tensor.movedim(-1, -3).float()
             tensor = tensor.div_(self._full).sub_(self._mean).div_(self._std)
             return unit_rows(self._module(tensor).float().cpu().numpy())
+
+    def _refuse_what_onnx_lacks(self) -> None:
+        wrong = [
+            name
+            for name, on in (
+                (f"device {self.device.type}", self.device.type != "cpu"),
+                (f"embed_precision: {self.precision}", self.precision != "float32"),
+                ("embed_compile: true", self.options.compile),
+            )
+            if on
+        ]
+        if wrong:
+            raise HardStop(
+                "config_invalid",
+                f"embed_runtime: onnx computes in float32 on a CPU, not with {', '.join(wrong)}",
+                fix="set embed_runtime: torch",
+            )
 
     def _cast(self) -> Any:
         if self.options.precision == "float32":

@@ -39,6 +39,7 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="pictures per forward pass")
     parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
     parser.add_argument("--compile", type=flag, default=False, help="use torch.compile")
+    parser.add_argument("--runtime", default="torch", help="torch or onnx, on the CPU")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument(
         "--cache", default="", help="folder of embedded pictures, off, or nothing for the default"
@@ -53,7 +54,7 @@ def open_encoder(context: Context, args: argparse.Namespace) -> Encoder:
     from deft.encoders.torch_encoder import Options
 
     torch.set_num_threads(max(1, args.threads))
-    options = Options(args.device, args.batch_size, args.precision, args.compile)
+    options = Options(args.device, args.batch_size, args.precision, args.compile, args.runtime)
     return opened(
         args.encoder,
         args.encoder_weights or None,

@@ -54,7 +54,13 @@ class Preprocessing:
         Raises HardStop ``missing_input`` or ``image_invalid`` naming the picture.
         """
         try:
-            return self.apply(open_rgb(path))
+            picture = open_rgb(path)
+            height, width = self._resized_px(picture.height, picture.width)
+            if min(height, width) < 1:
+                raise PictureError(
+                    Path(path),
+                    f"{picture.width} × {picture.height} px are resized to {width} × {height} px",
+                )
         except PictureError as error:
             raise HardStop(
                 "missing_input" if error.missing else "image_invalid",
@@ -62,6 +68,7 @@ class Preprocessing:
                 file=error.path,
                 fix="restore the picture, or remove its row from the table",
             ) from None
+        return self.apply(picture)
 
     def apply(self, picture: Image.Image) -> np.ndarray:
         """Return uint8 (height, width, 3) of an RGB picture."""

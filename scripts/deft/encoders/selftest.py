@@ -22,9 +22,10 @@ from deft.errors import HardStop
 from deft.files import read_json, sha256_file, write_json_atomic
 
 PICTURES = Path(__file__).with_name("pictures")
-# Lowest cosine of a picture with its record. Other kernels and devices move a float32 embedding by
-# less than 1e-6 of it, another filter or another order of channels by far more than 1e-5.
-MIN_COSINE = {"float32": 0.99999, "bfloat16": 0.999}
+# Lowest cosine of a picture with its record. 1 - cosine is about 1e-13 between two runtimes or batch
+# sizes in float32; 2e-6 and more with pixels divided by 256, 3e-4 with another filter, 1e-1 with
+# swapped channels (tests/encoders). bfloat16 itself is 1e-5 and, in deep networks, 1e-3 off.
+MIN_COSINE = {"float32": 0.999999, "bfloat16": 0.998}
 SCHEMA_VERSION = 1
 DECIMALS = 8
 PACKAGES = ("torch", "timm", "open_clip_torch", "pillow", "numpy")

@@ -139,6 +139,14 @@ def _model(files: EncoderFiles, size_px: tuple[int, int]) -> nn.Module:
         raise HardStop(
             "config_invalid", f"{config['architecture']} has no class token to embed", file=path
         )
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1, 1))
+    if any(side % own for side, own in zip(size_px, patch, strict=True)):
+        raise HardStop(
+            "config_invalid",
+            f"pretrained_cfg.input_size is {size_px[1]} × {size_px[0]} px; sides must be multiples "
+            f"of {patch[0]}",
+            file=path,
+        )
     return model
 
 

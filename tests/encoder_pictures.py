@@ -1,4 +1,4 @@
-"""Draws the self-test's five pictures: ``python tests/encoders/draw_pictures.py``.
+"""Draws the self-test's five pictures: ``python tests/encoder_pictures.py``.
 
 Parts of the demo's boards, without the camera's noise so that the files stay small. Their sides
 differ, so that every rule of resizing and cropping takes part; one is grey and one is larger
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from deft.demo import boards, defects  # noqa: E402
 from deft.demo.catalogue import design_parts  # noqa: E402

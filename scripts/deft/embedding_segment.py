@@ -95,6 +95,8 @@ def read_rows(path: Path, first_byte: int, dim: int, rows: np.ndarray) -> np.nda
     Not mapped into memory: a file that another machine deletes would end this process.
     """
     out = np.full((len(rows), dim), np.nan, "<f4")
+    if not out.size:
+        return out
     runs = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
     flat = memoryview(out).cast("B")
     width = dim * 4

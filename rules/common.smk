@@ -348,8 +348,13 @@ def print_result():
 
 
 def close_command():
-    """Shell command that logs the end of a failed run and renders the report from what is there."""
-    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}'
+    """Shell command that logs the end of a failed run and renders the report from what is there.
+
+    A helper that failed by itself is no end of a run: then only its stop is said again.
+    """
+    asked = {job.rule.name for job in workflow.dag.jobs}
+    aside = " --aside" if asked <= {"encoder_selftest", "prune_embeddings"} else ""
+    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
 
 
 def announce_plan():

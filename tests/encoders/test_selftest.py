@@ -13,7 +13,7 @@ from encoder_pictures import drawn
 from PIL import Image
 
 from deft.encoders import selftest
-from deft.encoders.base import embed_pictures
+from deft.encoders.base import Encoder, embed_pictures
 from deft.encoders.selftest import MIN_COSINE, picture_paths, read_reference, verify
 from deft.errors import HardStop
 
@@ -192,3 +192,37 @@ def test_a_reference_keeps_the_vectors_to_eight_digits(opened, record):
 
 def test_speed_is_measured(opened):
     assert selftest.images_per_s(opened("clip", batch_size=2), seconds=0.01) > 0
+
+
+def test_an_encoder_is_compared_before_its_first_vectors_and_once(opened, record, monkeypatch):
+    asked = []
+    monkeypatch.setattr(selftest, "verify", lambda *given: asked.append(given) or [])
+    encoder = opened("clip", batch_size=5)
+    tested = selftest.SelfTested(encoder, record)
+    assert isinstance(tested, Encoder)
+    assert (tested.name, tested.dim, tested.digest) == ("clip", encoder.dim, encoder.digest)
+    batch = np.stack([tested.prepare(path) for path in picture_paths()])
+    assert asked == []
+    for _ in range(2):
+        assert np.array_equal(tested.forward(batch), encoder.forward(batch))
+    assert asked == [(encoder, record)]
+
+
+def test_no_vector_leaves_an_encoder_that_differs(opened, record):
+    verify(opened("clip"), record)
+    wrong = opened("clip", batch_size=5)
+    _channels_swapped(wrong)
+    tested = selftest.SelfTested(wrong, record)
+    with pytest.raises(HardStop, match="cosine"):
+        embed_pictures(tested, picture_paths())
+
+
+def test_the_table_shows_each_picture_and_reference(staged, opened, tmp_path, record):
+    folder = tmp_path / "weights"
+    shutil.copytree(staged("clip"), folder)
+    verify(opened("clip"), folder / "selftest.json")
+    encoder = opened("clip", folder=folder)
+    text = selftest.table(encoder, verify(encoder, record), 12.34)
+    assert text.count("1.00000000") == 10 and encoder.digest in text
+    assert "12.3 images/s" in text and "first use" in text and "at least 0.999999" in text
+    assert all(text.count(path.name) == 2 for path in picture_paths())

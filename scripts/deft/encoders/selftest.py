@@ -9,20 +9,21 @@ the first use of that digest left, and with ``selftest.json`` beside the weights
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deft.embedding_cache import FOLDER_DIGITS
 from deft.encoders.base import Encoder, embed_pictures
 from deft.encoders.files import REFERENCE_NAME
 from deft.errors import HardStop
 from deft.files import read_json, sha256_file, write_json_atomic
 
 PICTURES = Path(__file__).with_name("pictures")
-# Lowest cosine of a picture with its record. 1 - cosine is about 1e-13 between two runtimes or batch
+# Lowest cosine of a picture with its record. 1 - cosine is about 1e-13 between runtimes or batch
 # sizes in float32; 2e-6 and more with pixels divided by 256, 3e-4 with another filter, 1e-1 with
 # swapped channels (tests/encoders). bfloat16 itself is 1e-5 and, in deep networks, 1e-3 off.
 MIN_COSINE = {"float32": 0.999999, "bfloat16": 0.998}
@@ -38,6 +39,14 @@ class Comparison:
     reference: Path
     cosines: dict[str, float]
     limit: float
+    first_use: bool = False  # the reference was written a moment ago
+
+    def text(self) -> str:
+        """Return one line for a log."""
+        lowest = min(self.cosines.values())
+        if self.first_use:
+            return f"self-test of the encoder: first use, recorded in {self.reference}"
+        return f"self-test of the encoder: lowest cosine {lowest:.8f} with {self.reference}"
 
     @property
     def failed(self) -> dict[str, float]:
@@ -49,11 +58,6 @@ class Comparison:
 def picture_paths() -> list[Path]:
     """Return the five pictures, by name."""
     return sorted(PICTURES.glob("*.png"))
-
-
-def record_path(cache: str | Path, digest: str) -> Path:
-    """Return where the embeddings of an encoder's first use lie."""
-    return Path(cache) / digest / REFERENCE_NAME
 
 
 def reference_of(encoder: Encoder, vectors: np.ndarray) -> dict[str, Any]:
@@ -71,6 +75,11 @@ def reference_of(encoder: Encoder, vectors: np.ndarray) -> dict[str, Any]:
             for path, row in zip(picture_paths(), vectors, strict=True)
         },
     }
+
+
+def record_path(folder: str | Path, digest: str) -> Path:
+    """Return where the embeddings of an encoder's first use lie, below a folder of all encoders."""
+    return Path(folder) / digest[:FOLDER_DIGITS] / REFERENCE_NAME
 
 
 def read_reference(path: str | Path) -> dict[str, Any]:
@@ -155,8 +164,30 @@ def verify(encoder: Encoder, record: Path) -> list[Comparison]:
             )
     if not record.is_file():
         write_json_atomic(record, reference_of(encoder, vectors))
-        done.append(compare(encoder, vectors, record))
+        done.append(replace(compare(encoder, vectors, record), first_use=True))
     return done
+
+
+class SelfTested:
+    """An encoder that compares itself with its record before its first vectors leave it.
+
+    So a stage whose pictures are all in the cache does not wait for it. Anything else is the
+    encoder's own. ``forward`` is for one thread, as an encoder's is.
+    """
+
+    def __init__(self, encoder: Encoder, record: Path) -> None:
+        self.encoder, self.record, self.verified = encoder, record, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def forward(self, pictures: np.ndarray) -> np.ndarray:
+        """See :class:`deft.encoders.base.Encoder`; raises as :func:`verify` does."""
+        if not self.verified:
+            for done in verify(self.encoder, self.record):
+                print(done.text(), flush=True)
+            self.verified = True
+        return self.encoder.forward(pictures)
 
 
 def images_per_s(encoder: Encoder, seconds: float = 2.0) -> float:
@@ -168,6 +199,22 @@ def images_per_s(encoder: Encoder, seconds: float = 2.0) -> float:
         encoder.forward(batch)
         count += encoder.batch_size
     return count / (time.monotonic() - began)
+
+
+def table(encoder: Encoder, done: list[Comparison], speed: float) -> str:
+    """Return what a person reads: the encoder, a cosine for each picture and reference, speed."""
+    height, width = encoder.size_px
+    lines = [
+        f"encoder   {encoder.name}, {width} × {height} px, {encoder.dim} numbers a picture",
+        f"digest    {encoder.digest}",
+        f"computes  {_precision(encoder)} on {getattr(encoder, 'device', 'cpu')}, batches of "
+        f"{encoder.batch_size}: {speed:.1f} images/s without decoding",
+    ]
+    for one in done:
+        what = "first use, recorded now" if one.first_use else f"at least {one.limit:g}"
+        lines += ["", f"cosine with {one.reference} ({what}):"]
+        lines += [f"  {name:<26}{cosine:.8f}" for name, cosine in one.cosines.items()]
+    return "\n".join(lines)
 
 
 def _precision(encoder: Encoder) -> str:

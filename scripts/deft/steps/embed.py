@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deft.cli import flag
+from deft.credentials import credential
 from deft.embedding import META_KEY, EmbeddingWriter
-from deft.embedding_cache import open_cache
+from deft.embedding_cache import cache_folder, open_cache
 from deft.embedding_files import Counts, EmbeddedFiles
 from deft.encoders.base import Encoder
+from deft.encoders.selftest import SelfTested, record_path
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
 from deft.layout import BASELINE
@@ -29,6 +31,7 @@ COLUMNS = ("filepath", "label", "light", "provenance")
 PATH_COLUMNS = ("input_path", "object_name", "light")
 BLOCK_ROWS = 4096
 SHARD_KEY = b"deft_shard"
+NO_CACHE_RECORDS = "results/encoder_selftest"  # of the self-test, with embedding_cache: off
 
 
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +49,11 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_encoder(context: Context, args: argparse.Namespace) -> Encoder:
-    """Return the encoder; ``changenet`` is the baseline's chosen weights, fixed for the run."""
+def open_encoder(context: Context, args: argparse.Namespace) -> SelfTested:
+    """Return the encoder; ``changenet`` is the baseline's chosen weights, fixed for the run.
+
+    It compares itself with its record (:mod:`deft.encoders.selftest`) before its first vectors.
+    """
     import torch  # seconds of import, wanted only here
 
     from deft.encoders.opening import open_encoder as opened
@@ -55,12 +61,15 @@ def open_encoder(context: Context, args: argparse.Namespace) -> Encoder:
 
     torch.set_num_threads(max(1, args.threads))
     options = Options(args.device, args.batch_size, args.precision, args.compile, args.runtime)
-    return opened(
+    encoder = opened(
         args.encoder,
         args.encoder_weights or None,
         options,
         network=lambda: (context.spec, context.chosen_weights(BASELINE)),
+        token=lambda: credential(context.workspace, "HF_TOKEN"),
     )
+    records = cache_folder(context.workspace, args.cache) or context.root / NO_CACHE_RECORDS
+    return SelfTested(encoder, record_path(records, encoder.digest))
 
 
 def embed_shard(

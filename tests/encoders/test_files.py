@@ -235,3 +235,21 @@ def test_c_radio_takes_its_normalisation_from_exactly_one_place(staged, opened, 
     assert opened("c_radio", folder=folder).preprocessing.mean == (0.1, 0.2, 0.3)
     path.write_text(json.dumps(plain))
     assert "neither" in stop_of(opened, "c_radio", folder=folder).message
+
+
+def test_c_radio_takes_its_summary_tokens_from_weights_or_teachers(staged, opened, tmp_path):
+    folder = tmp_path / "radio"
+    shutil.copytree(staged("c_radio"), folder)
+    weights, path = folder / "model.safetensors", folder / "config.json"
+    state = load_file(weights)
+    del state["radio_model.summary_idxs"]
+    save_file(state, weights)
+    assert "summary_idxs" in stop_of(opened, "c_radio", folder=folder).message
+    config = json.loads(path.read_text())
+    clip, sam = {"name": "clip"}, {"name": "sam", "use_summary": False}
+    config["args"]["teachers"] = [clip, sam, {"name": "dino", "use_summary": True}]
+    path.write_text(json.dumps(config))
+    assert opened("c_radio", folder=folder)._module.backbone.size.summary_tokens == (0, 2)
+    config["args"]["teachers"] = [sam]
+    path.write_text(json.dumps(config))
+    assert "tokens ()" in stop_of(opened, "c_radio", folder=folder).message

@@ -120,8 +120,7 @@ def build(files: EncoderFiles, options: Options) -> TorchEncoder:
         if name.endswith((SUMMARY, MEAN, STD))
     }
     mean, std = _normalisation(files, extra)
-    if SUMMARY in extra:
-        size = replace(size, summary_tokens=tuple(int(i) for i in extra[SUMMARY].tolist()))
+    size = replace(size, summary_tokens=_summary_tokens(files, extra, size))
     backbone = RadioBackbone(size)
     try:
         load_radio(backbone.vit, files.weights)
@@ -146,6 +145,29 @@ def build(files: EncoderFiles, options: Options) -> TorchEncoder:
         options,
         files.reference,
     )
+
+
+def _summary_tokens(
+    files: EncoderFiles, extra: dict[str, torch.Tensor], size: RadioSize
+) -> tuple[int, ...]:
+    """Return which class tokens make the summary: as the weights say, or else ``config.json``."""
+    path = files.configs[CONFIG_NAME]
+    if SUMMARY in extra:
+        found = tuple(int(i) for i in extra[SUMMARY].flatten().tolist())
+    else:
+        teachers = files.config(CONFIG_NAME)["args"].get("teachers")
+        if not isinstance(teachers, list) or not all(isinstance(t, dict) for t in teachers):
+            raise HardStop(
+                "config_invalid",
+                f"neither {SUMMARY} in the weights nor args.teachers in {CONFIG_NAME} says which "
+                "tokens make the summary",
+                file=path,
+                fix=files.published.advice(),
+            )
+        found = tuple(i for i, t in enumerate(teachers) if t.get("use_summary", True))
+    if not found or not all(0 <= i < size.prefix_tokens for i in found):
+        raise HardStop("config_invalid", f"the summary is made of tokens {found}", file=path)
+    return found
 
 
 def _normalisation(

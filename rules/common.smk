@@ -100,7 +100,9 @@ hand_down(
 )
 
 GATE = "results/run_{ts}/preflight/gate.json"
-GPU = 1 if config["device"] == "cuda" else 0
+# With `auto` jobs take the card of the machine that parses, so they must wait for each other too.
+HAS_CARD = Path("/dev/nvidiactl").exists()
+GPU = int(config["device"] == "cuda" or (config["device"] == "auto" and HAS_CARD))
 
 
 def logic(stage):

@@ -11,8 +11,10 @@ rule mine:
         gate=ancient(GATE),
         gaps="results/run_{ts}/{lap}/routing_results/{ts}/mining_gaps.parquet",
         ingest="results/run_{ts}/{lap}/anomalygen/ingest_summary.json",
+        manifest="results/run_{ts}/synth_pool/manifest.json",
         pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
-        embedded="results/run_{ts}/synth_pool/source_embeddings.json",
+        # Joined again from other shards they are the same; what changes them is a parameter here.
+        embedded=ancient("results/run_{ts}/synth_pool/source_embeddings.json"),
         embeddings=ancient("results/run_{ts}/synth_pool/source_embeddings.parquet"),
     output:
         facts="results/run_{ts}/{lap}/mining_filter/mining.json",
@@ -46,7 +48,7 @@ rule mine:
         rules=json.dumps(deft_config.mining_rules(config), sort_keys=True),
         laps=config["max_iterations"],
         tables=digest(layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE),
-        logic=logic("mine"),
+        logic=f"{logic('mine')}-{logic('embed_pool')}",
     message:
         "{wildcards.lap}: mine the pool ({params.strategy})"
     shell:

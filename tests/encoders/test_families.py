@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from encoder_folders import DECIMALS, NAMES, PINNED, reference
 
 from deft.encoders.base import Encoder, embed_pictures
@@ -58,6 +59,15 @@ def test_bfloat16_is_near_and_another_encoder(name, opened):
     both = [embed_pictures(encoder, PICTURES) for encoder in (exact, fast)]
     cosines = (both[0].astype(np.float64) * both[1]).sum(axis=1)
     assert not np.array_equal(*both) and cosines.min() > 0.999
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_onnx_runtime_computes_the_same(name, staged, opened, capsys):
+    encoder = opened(name, batch_size=2, runtime="onnx")
+    assert encoder.digest != opened(name).digest
+    _, wanted = reference(name, staged(name), PICTURES)
+    assert np.abs(embed_pictures(encoder, PICTURES) - wanted).max() < FLOAT_NOISE
+    assert torch.backends.mha.get_fastpath_enabled() and not capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,25 @@ from deft.errors import HardStop
 PROVIDER = "CPUExecutionProvider"
 TOLERANCE = 1e-4  # of a number of a unit vector, between the runtimes
 ADVICE = "set embed_runtime: torch"
+
+
+@contextmanager
+def exportable(module: nn.Module) -> Iterator[None]:
+    """Spell attention out in single operations: its fused forms have none in ONNX's opset.
+
+    timm's layers have a switch each, torch's own layer has one for the process.
+    """
+    fused = [m for m in module.modules() if getattr(m, "fused_attn", False) is True]
+    before = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        for layer in fused:
+            layer.fused_attn = False
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+        for layer in fused:
+            layer.fused_attn = True
 
 
 class OnnxModule:
@@ -74,7 +96,9 @@ class OnnxModule:
     def _export(self, example: torch.Tensor, path: Path) -> None:
         # What the exporter warns of (constants taken from the example) the comparison proves or
         # refutes; the number of pictures is fixed anyway.
-        with warnings.catch_warnings(), torch.no_grad():
+        assert self.module is not None
+        quiet = redirect_stdout(io.StringIO())  # a failed export prints its whole graph
+        with warnings.catch_warnings(), torch.no_grad(), exportable(self.module), quiet:
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 self.module,

@@ -12,13 +12,14 @@ from deft.encoders.files import offline
 from deft.errors import HardStop
 from deft.hardware import advised_batch, cpus, free_disk_gib, gpus
 from deft.layout import BACKBONE_DIR, SPEC
-from deft.preflight import checks_encoder
+from deft.preflight import checks_embedding, checks_encoder
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
 CREDENTIALS = ("HF_TOKEN", "NGC_API_KEY")
 VIT_B_MARKS = ("vit_base", "vit-b", "vit_b")
-SPARE_GIB = 2.0  # logs, plots, embeddings, the staged pool
+SPARE_GIB = 2.0  # logs, plots, the staged pool
+VECTOR_BYTES = 3 * 4 * 768  # of a pool picture: in the cache, its shard and the joined table
 GIB = 2**30
 ADAM_STATE = 2  # numbers that the optimizer keeps of each weight
 
@@ -28,6 +29,7 @@ def checks(ctx: Context) -> Iterator[Check]:
     yield from _gpu(ctx)
     yield _backbone(ctx)
     yield from checks_encoder.checks(ctx)
+    yield from checks_embedding.checks(ctx)
     yield from _containers(ctx)
     yield _credentials(ctx)
     yield _disk(ctx)
@@ -176,7 +178,8 @@ def _disk(ctx: Context) -> Check:
     files = -(-count // max(1, train.checkpoint_interval))
     kept = {"none": 0, "last": 1, "all": files}[ctx.config.get("optimizer_state", "last")]
     # A training under way also has its resume state; the last export is one more network.
-    need = SPARE_GIB + each * (phases * (files + kept * ADAM_STATE) + 1 + ADAM_STATE + 1)
+    pool = len(ctx.tables.get("pool", ())) * len(ctx.spec.lights) * VECTOR_BYTES / GIB
+    need = SPARE_GIB + pool + each * (phases * (files + kept * ADAM_STATE) + 1 + ADAM_STATE + 1)
     ctx.facts["disk"] = {"free_gib": round(free, 1), "need_gib": round(need, 1)}
     text = f"{free:.1f} GiB free; about {need:.1f} GiB for {phases} phases of {files} weights files"
     if free < need:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.workflow
 TABLE = f"results/{RUN}/synth_pool/source_embeddings.parquet"
 FACTS = f"results/{RUN}/synth_pool/source_embeddings.json"
 CACHE = "results/embedding_cache"
-FOUR = ["--set-scatter", "embed=4"]
+FOUR = ["--set-scatter", "embed=4", "--cores", "2"]  # the option swallows what follows it
 
 
 def test_another_number_of_shards_mines_and_trains_nothing_again(finished: Path) -> None:

@@ -123,5 +123,5 @@ def check_same_encoder(source: dict[str, Any], target: dict[str, Any], file: str
             f"the pool was embedded with {source.get('name')} {str(source.get('digest'))[:12]}, "
             f"the weak samples with {target.get('name')} {str(target.get('digest'))[:12]}",
             file=file,
-            fix="delete synth_pool/source_embeddings.parquet and ask for it again",
+            fix="delete synth_pool/source_embeddings.parquet and synth_pool/shards, then run again",
         )

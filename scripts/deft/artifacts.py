@@ -27,6 +27,7 @@ from deft.report.reading import PhaseFiles, RunFiles, json_or, load_run, table_o
 from deft.report.results import collect_results
 from deft.schemas import validate
 from deft.state import utc_now
+from deft.workspace_source import SOURCE_FILE
 
 # name, state key, default path, what the table is for
 TABLES = (
@@ -225,6 +226,7 @@ def _inputs(files: RunFiles) -> list[Path]:
         *named,
         files.workspace / layout.SPEC,
         files.workspace / layout.DEFECT_SPEC,
+        files.workspace / SOURCE_FILE,
         files.run.preflight / "inputs.json",
     ]
 

@@ -23,7 +23,8 @@ from deft.lab.record import (
 )
 from deft.metric_definitions import METRICS, PRIMARY, definitions
 from deft.provenance import environment
-from deft.report.reading import PhaseFiles, RunFiles, json_or, load_run, table_or_empty
+from deft.report.lenient import json_or, table_or_empty
+from deft.report.reading import PhaseFiles, RunFiles, load_run
 from deft.report.results import collect_results
 from deft.schemas import validate
 from deft.state import utc_now

@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 from deft.files import write_text_atomic
 from deft.report.advice import phase_notes
+from deft.report.lenient import json_or
 from deft.report.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
-from deft.report.reading import PhaseFiles, RunFiles, json_or
+from deft.report.reading import PhaseFiles, RunFiles
 from deft.report.viewmodel import met_of
 from deft.workspace_source import SOURCE_FILE
 

@@ -45,6 +45,7 @@ localrules:
     approve,
     gate,
     report,
+    check_quotes,
     demo_workspace,
     import_deeppcb,
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from deft.interrupt import raise_on_signals
 from deft.layout import Run
 from deft.stage import main
 
@@ -72,7 +73,17 @@ def open_log(path: Path | None) -> None:
     os.environ.setdefault("DEFT_TRACEBACK", f"{path}.traceback")
 
 
-def launch(args: argparse.Namespace, body: Callable[[argparse.Namespace, Run], int | None]) -> None:
-    """Open the log, run ``body(args, run)`` and exit with its status."""
+def launch(
+    args: argparse.Namespace,
+    body: Callable[[argparse.Namespace, Run], int | None],
+    *,
+    stops_in_order: bool = True,
+) -> None:
+    """Open the log, run ``body(args, run)`` and exit with its status.
+
+    ``stops_in_order``: SIGTERM, SIGINT and SIGUSR1 end the work as an exception does, tidily.
+    """
+    if stops_in_order:
+        raise_on_signals()
     open_log(args.log)
     main(lambda: body(args, Run(args.workspace, getattr(args, "run", ""))))

@@ -510,5 +510,5 @@ def test_the_rule_run_again_goes_on(tmp_path: Path) -> None:
     assert "resuming " in log.read_text()
     assert outcome(stopped) == outcome(whole)
     assert not (phase(stopped) / "train_resume").exists()
-    stages = [(e["stage"], e["status"]) for e in log_entries(stopped)]
-    assert stages == [("preflight", "ok"), ("train", "ok")], "an interruption is no error"
+    trained = [e["status"] for e in log_entries(stopped) if e["stage"] == "train"]
+    assert trained == ["ok"], "an interruption is no error of the stage"

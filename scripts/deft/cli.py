@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from deft.interrupt import raise_on_signals
 from deft.layout import Run
+from deft.leases import LEASES
 from deft.stage import main
 
 
@@ -86,4 +87,6 @@ def launch(
     if stops_in_order:
         raise_on_signals()
     open_log(args.log)
+    named = (getattr(args, "run", ""), getattr(args, "phase", ""), Path(sys.argv[0]).stem)
+    LEASES.begin(" ".join(filter(None, named)))  # a GPU is taken when the stage picks its device
     main(lambda: body(args, Run(args.workspace, getattr(args, "run", ""))))

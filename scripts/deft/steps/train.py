@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deft import layout
-from deft.changenet.device import pick_device
+from deft.changenet.device import training_devices
 from deft.changenet.spec import Spec, dump_spec, render
 from deft.changenet.training.options import Options
 from deft.changenet.training.progress import TRAIN_COLUMNS, VALIDATION_COLUMNS
@@ -221,7 +221,8 @@ def restore_file(
             raise HardStop("missing_input", "the pre-seeded weights are gone too", file=source)
         shutil.copyfile(source, target)
         return f"{target.name} copied from the pre-seeded file"
-    on_gpu = pick_device(options.device).type == "cuda"
+    spec = phase_spec(context, phase, epochs)
+    on_gpu = training_devices(spec, options.device)[0].type == "cuda"
     if on_gpu:
         print(
             f"training {phase} again to restore {target.name}. On a GPU it may differ in its last "
@@ -230,7 +231,7 @@ def restore_file(
         )
     with tempfile.TemporaryDirectory(dir=context.run.dir, prefix=".restore_") as folder:
         train(
-            phase_spec(context, phase, epochs),
+            spec,
             out_dir=Path(folder) / "train",
             resume_dir=context.run.phase(phase) / RESTORE_DIR,
             workspace=context.workspace,

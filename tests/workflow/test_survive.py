@@ -55,6 +55,24 @@ DECLARED = (
 WAIT_S = 180
 
 
+# The tiny network draws nothing while it trains; large ones do (drop path). So this one shall too.
+RANDOM_LAYER = """
+import torch
+def draw(layer, _, out):
+    if type(layer).__name__ == "Decoder":
+        return torch.nn.functional.dropout(out, 0.2, layer.training)
+torch.nn.modules.module.register_module_forward_hook(draw)
+"""
+
+
+def random_layer_everywhere(workspace: Path) -> Path:
+    """Return a folder for PYTHONPATH: torchrun's processes are no forks of this one."""
+    folder = workspace.with_name(f"{workspace.name}.site")
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(RANDOM_LAYER)
+    return folder
+
+
 def arguments(*more: str) -> list[str]:
     given = ["--workspace", ".", "--run", RUN, "--phase", "baseline", "--device", "cpu"]
     return [*given, "--seed", "3", "--epochs", str(EPOCHS), *more]
@@ -140,27 +158,12 @@ def train(workspace: Path, before: Callable[[], None] | None = None) -> tuple[in
 def start(workspace: Path, before: Callable[[], None] | None = None):
     def prepare() -> None:
         os.chdir(workspace)
-        draw_in_the_decoder()
+        exec(RANDOM_LAYER, {})
+        os.environ["PYTHONPATH"] = str(random_layer_everywhere(workspace))
         if before is not None:
             before()
 
     return forked("train", *arguments(), output=workspace.with_suffix(".txt"), before=prepare)
-
-
-def draw_in_the_decoder() -> None:
-    """Give this process's network a random layer, as large ones have; the tiny one has none."""
-    from deft.changenet.training import train as training
-
-    original = training.build_model
-
-    def build(*given, **named):
-        model = original(*given, **named)
-        model.model.decoder.register_forward_hook(
-            lambda layer, _, out: torch.nn.functional.dropout(out, 0.2, layer.training)
-        )
-        return model
-
-    training.build_model = build
 
 
 def goes_on_to(undisturbed: dict[str, object], workspace: Path, *, words: str = "resuming ") -> str:
@@ -402,6 +405,18 @@ def test_the_state_of_another_training_is_not_taken(
     assert outcome(stopped) == outcome(fresh)
 
 
+def test_the_state_of_another_logic_is_not_taken(drawn: Path, tmp_path: Path) -> None:
+    from deft.changenet.training import train as training
+
+    def newer() -> None:
+        training.logic_version = lambda stage: 10_000
+
+    workspace = shutil.copytree(drawn, tmp_path / "workspace")
+    assert train(workspace, in_step(2, told(TERM)))[0] == 143
+    status, text = train(workspace, newer)
+    assert status == 0 and "another training (logic): training starts anew" in text, text
+
+
 # --- several processes ----------------------------------------------------------------------------
 
 
@@ -450,7 +465,7 @@ def test_two_processes_stop_at_one_step(two, tmp_path: Path, whom, status: int) 
         job = subprocess.Popen(
             [sys.executable, str(REPOSITORY / "scripts/train.py"), *arguments()],
             cwd=workspace,
-            env=clean_environment(),
+            env=clean_environment() | {"PYTHONPATH": str(random_layer_everywhere(workspace))},
             stdout=handle,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -32,11 +32,11 @@ from deft.changenet.training.restore import Restored, restore_training
 from deft.changenet.training.schedule import Schedule, make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
 from deft.changenet.weights import load_weights
+from deft.config import logic_version
 from deft.errors import HardStop
 from deft.files import sha256_file, write_json_atomic
 from deft.interrupt import Requests
 
-VERSION = 3  # of the training's logic; raise it when equal inputs give other numbers
 Log = Callable[[str], None]
 
 
@@ -146,7 +146,7 @@ def _prepared(
         restored = restore_training(start, model, optimizer, say)
         schedule, progress = _go_on(spec, restored, start), restored.progress
     identity = {
-        "version": VERSION,
+        "logic": logic_version("train"),
         "layout": resume.LAYOUT,
         "spec": spec.digest,
         "tables": [sha256_file(data.csv_path), sha256_file(validation.csv_path)],

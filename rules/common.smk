@@ -119,6 +119,14 @@ def previous_assembly(wildcards):
     return f"results/run_{wildcards.ts}/{before}/dataset/assembly.json"
 
 
+def no_trigger(value):
+    """A parameter whose change makes nothing run again: where a job computes, what a line shows.
+
+    Snakemake leaves parameters out of its comparison that are made of a job's outputs.
+    """
+    return lambda wildcards, output: value
+
+
 KEPT_DIGESTS = KeptDigests(WORKSPACE / ".snakemake/deft_digests.json")
 
 
@@ -200,7 +208,6 @@ def training_options():
     given = {
         "epochs": config["training_epochs"] or 0,
         "seed": config["seed"],
-        "device": config["device"],
         "upstream-compat": config["upstream_compat"],
         "accumulate-steps": config["accumulate_steps"],
         "select-weights-by": config["select_weights_by"],

@@ -158,14 +158,10 @@ def deleted(name: str) -> Change:
     return change
 
 
-def unchanged(workspace: Path, code: Path) -> None:
-    """What is changed is on the command line."""
-
-
 def profile(name: str, **more: Any) -> Case:
     return nothing(
         f"the profile: `{name}`",
-        unchanged,
+        setting(device=None),  # the profile's
         args=("--workflow-profile", str(REPOSITORY / "profiles" / name)),
         **more,
     )
@@ -221,9 +217,8 @@ CASES = (
     nothing(
         "new pre-generated pairs, after the pool was staged",
         new_pairs,
-        stays="everything; the approval is void, and a lap that is still to come stops with "
-        "`pregen_mutated`",
-        words=("files were added, removed or changed in size",),
+        stays="everything; jobs that are still to come ask for the approval again, and a lap stops "
+        "with `pregen_mutated`",
     ),
     again(
         "a value of the spec (`train.optim.lr`)",
@@ -265,9 +260,8 @@ CASES = (
         "`max_iterations` raised",
         setting(max_iterations=3),
         "decide",
-        never=f"restore_weights {EMBEDDING}",
-        most_trainings=1,
-        stays="finished laps",
+        never=f"train infer mine restore_weights {EMBEDDING}",
+        stays="finished laps; the next one follows",
     ),
     again(
         "`top_k_per_target`",
@@ -311,6 +305,7 @@ CASES = (
             ("seed", 1),
         )
     ),
+    nothing("`device`", setting(device="cuda")),
     profile("default"),
     profile("gpu"),
     profile("slurm", needs="snakemake_executor_plugin_slurm"),

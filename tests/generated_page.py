@@ -16,7 +16,7 @@ from workflow_tools import REPOSITORY
 class Page:
     """`docs/<name>.md`: `head`, the parts in the order of `keys`, `tail`.
 
-    A part is found again by `marker(key)`, with which it begins, and ends with a line break.
+    A part begins with `marker` (of its key) and ends with the next `end`.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Page:
     keys: Sequence[str]
     tail: str = ""
     marker: str = "| {} |"
+    end: str = "\n"
 
     @property
     def path(self) -> Path:
@@ -33,11 +34,13 @@ class Page:
         """Return key -> part, of those that the page has."""
         if not self.path.is_file():
             return {}
-        text = self.path.read_text(encoding="utf-8").removesuffix(self.tail)
-        begins = {key: text.find(self.marker.format(key)) for key in self.keys}
-        found = sorted((at, key) for key, at in begins.items() if at >= 0)
-        ends = [at for at, _ in found[1:]] + [len(text)]
-        return {key: text[at:end] for (at, key), end in zip(found, ends, strict=True)}
+        text, found = self.path.read_text(encoding="utf-8"), {}
+        for key in self.keys:
+            at = text.find(self.marker.format(key))
+            end = text.find(self.end, at)
+            if at >= 0 and end >= 0:
+                found[key] = text[at : end + len(self.end)]
+        return found
 
     def text(self, parts: dict[str, str]) -> str:
         """Return the page of these parts."""
@@ -45,7 +48,8 @@ class Page:
 
     def check(self, config: pytest.Config, key: str, part: str) -> None:
         """Compare a part with the page, or write it there when the command says so."""
-        assert part.startswith(self.marker.format(key)) and part.endswith("\n")
+        assert part.startswith(self.marker.format(key)) and part.count(self.end) == 1
+        assert part.endswith(self.end)
         if config.getoption("--update-docs", default=False):
             with FileLock(Path(tempfile.gettempdir()) / f"deft_page_{self.name}.lock"):
                 self.path.write_text(self.text({**self.parts(), key: part}), encoding="utf-8")

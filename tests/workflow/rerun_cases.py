@@ -225,7 +225,6 @@ CASES = (
         spec_value("train", "optim", "lr", times=2),
         "train",
         words=(f"{SPEC}: content changed",),
-        stays="the gate's approval is asked for again",
     ),
     again(
         "a row of `train/base/training_set.csv`",

@@ -105,6 +105,7 @@ something run again is in [reruns.md](reruns.md). `--printshellcmds` shows each 
 """,
     keys=[plan.title for plan in PLANS],
     marker="## {}\n",
+    end="\n```\n\n",
 )
 
 

@@ -282,10 +282,19 @@ CASES = (
     again(
         "another `encoder`",
         setting(encoder="siglip"),
-        "embed_pool",
+        "embed_shard embed_pool",
         never="restore_weights",
         most_trainings=2,
         stays="the baseline's training",
+    ),
+    nothing("`embed_shard_rows`", setting(embed_shard_rows=7)),
+    again(
+        "`--set-scatter embed=2`",
+        setting(),
+        "embed_shard embed_pool",
+        never="restore_weights infer train",
+        args=("--set-scatter", "embed=2"),
+        stays="mining and training: out of the cache, the bytes stay",
     ),
     *(
         again(
@@ -312,7 +321,7 @@ CASES = (
     asked_again("baseline/inference/best_val/inference.csv", "infer"),
     asked_again(f"baseline/rca_results/{RUN.removeprefix('run_')}/kpi_gaps.parquet", "rca"),
     asked_again("synth_pool/source_pool.parquet", "stage_pool"),
-    asked_again("synth_pool/source_embeddings.parquet", "embed_pool"),
+    asked_again("synth_pool/source_embeddings.parquet", "embed_shard embed_pool"),
     asked_again("iter1/mining_filter/mining.json", "mine"),
     asked_again("iter2/dataset/train_combined_iter2.csv", "assemble"),
     asked_again("iter1/train/weights.json", "train"),

@@ -4,6 +4,7 @@ Nothing here imports torch or pandas: the file is parsed again in every cluster 
 """
 
 import atexit
+import functools
 import json
 import shlex
 import sys
@@ -17,7 +18,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from deft import config as deft_config
 from deft import layout
 from deft.errors import HardStop
-from deft.files import sha256_file
+from deft.kept_digests import KeptDigests
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
 from deft.session import hand_down, inherited
@@ -134,20 +135,30 @@ def previous_assembly(wildcards):
     return f"results/run_{wildcards.ts}/{before}/dataset/assembly.json"
 
 
-_digests = {}
+def no_trigger(value):
+    """A parameter whose change makes nothing run again: where a job computes, what a line shows.
+
+    Snakemake leaves parameters out of its comparison that are made of a job's outputs.
+    """
+    return lambda wildcards, output: value
+
+
+KEPT_DIGESTS = KeptDigests(WORKSPACE / ".snakemake/deft_digests.json")
+
+
+def content_digest(*names):
+    """Digest of the user's own files (below the workspace); absent ones are 'absent'."""
+    found = [KEPT_DIGESTS.sha256(WORKSPACE / name) for name in names]
+    return "-".join((sha256 or "absent")[:16] for sha256 in found)
 
 
 def digest(*names):
-    """Digest of the user's own files (below the workspace), read once; absent ones are 'absent'.
+    """`content_digest` as a parameter: only jobs that are looked at have their files read.
 
     In `params` they trigger by content whatever their size, and a missing one is reported by the
     pre-flight in its own words instead of Snakemake's.
     """
-    for name in names:
-        if name not in _digests:
-            path = WORKSPACE / name
-            _digests[name] = sha256_file(path) if path.is_file() else "absent"
-    return "-".join(_digests[name][:16] for name in names)
+    return lambda wildcards: content_digest(*names)
 
 
 def void_gates():
@@ -197,7 +208,6 @@ def encoder_options():
     given = {
         "encoder": config["encoder"],
         "encoder-weights": shlex.quote(config["encoder_weights"] or ""),
-        "device": config["device"],
         "batch-size": config["embed_batch_size"],
         "precision": config["embed_precision"],
         "compile": config["embed_compile"],
@@ -227,7 +237,6 @@ def training_options():
     given = {
         "epochs": config["training_epochs"] or 0,
         "seed": config["seed"],
-        "device": config["device"],
         "upstream-compat": config["upstream_compat"],
         "accumulate-steps": config["accumulate_steps"],
         "select-weights-by": config["select_weights_by"],
@@ -239,6 +248,7 @@ def training_options():
     return " ".join(f"--{name} {value}" for name, value in given.items())
 
 
+@functools.cache
 def training_processes():
     """Processes of a training: as many as the spec's train.num_gpus, on the CPU too."""
     try:
@@ -270,8 +280,8 @@ def training_mem_mb(wildcards, attempt=1):
 def base_tables(wildcards):
     """Digest of the base tables: training and validation, or validation alone after the baseline."""
     if wildcards.phase == layout.BASELINE:
-        return digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
-    return digest(layout.SPEC, layout.VALIDATION_TABLE)
+        return content_digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
+    return content_digest(layout.SPEC, layout.VALIDATION_TABLE)
 
 
 def decision_inputs(wildcards):

@@ -34,12 +34,14 @@ rule embed_shard:
         try_number=lambda wildcards, attempt: attempt,
     params:
         encoder=encoder_options(),
+        device=no_trigger(config["device"]),
         logic=logic("embed_pool"),
     message:
         "embed the source pool, shard {wildcards.scatteritem}"
     shell:
         'python "$DEFT_HOME/scripts/embed_shard.py" --workspace . --run run_{wildcards.ts}'
-        " --shard {wildcards.scatteritem} {params.encoder} --threads {threads}"
+        " --shard {wildcards.scatteritem} {params.encoder} --device {params.device}"
+        " --threads {threads}"
         ' --cache "$DEFT_EMBEDDING_CACHE"'
         " --attempt {resources.try_number} --log {log:q}"
 

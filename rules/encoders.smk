@@ -19,8 +19,9 @@ rule encoder_selftest:
     params:
         run=RUN,
         encoder=encoder_options(),
+        device=config["device"],
     message:
         "self-test of the encoder"
     shell:
         'python "$DEFT_HOME/scripts/encoder_selftest.py" --workspace . --run {params.run}'
-        ' {params.encoder} --threads {threads} --cache "$DEFT_EMBEDDING_CACHE" --log {log:q}'
+        ' {params.encoder} --device {params.device} --threads {threads} --cache "$DEFT_EMBEDDING_CACHE" --log {log:q}'

@@ -33,13 +33,14 @@ rule train:
     params:
         tables=base_tables,
         options=training_options(),
-        laps=config["max_iterations"],
+        device=no_trigger(config["device"]),
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("train"),
     message:
         "{wildcards.phase}: train"
     shell:
         'python "$DEFT_HOME/scripts/train.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --threads {threads}"
+        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
 
 
@@ -60,11 +61,12 @@ rule restore_weights:
         runtime=720,
     params:
         options=training_options(),
+        device=no_trigger(config["device"]),
     message:
         "{wildcards.phase}: train again to restore a deleted weight file"
     shell:
         'python "$DEFT_HOME/scripts/restore_weights.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --threads {threads}"
+        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
         " --restore {output.weights:q} --log {log:q}"
 
 
@@ -90,10 +92,10 @@ rule infer:
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
-        device=config["device"],
+        device=no_trigger(config["device"]),
         runtime=config["runtime"],
         compile=config["compile"],
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("infer"),
     message:
         "{wildcards.phase}: inference of both weight files"

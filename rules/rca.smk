@@ -25,7 +25,7 @@ rule rca:
     params:
         min_recall=MIN_RECALL,
         top_k=config["top_k_per_label"],
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("rca"),
     message:
         "{wildcards.phase}: root-cause analysis"
@@ -54,7 +54,7 @@ rule route:
         mode=config["routing"],
         drawn=json.dumps(config["anomalygen_labels"]),
         allowed=json.dumps(config["allow_unrouted"]),
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("route"),
     message:
         "{wildcards.lap}: route the gaps"
@@ -78,7 +78,7 @@ rule ingest:
     conda:
         "../envs/loop.yaml"
     params:
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("ingest"),
     message:
         "{wildcards.lap}: check the pre-generated pairs"

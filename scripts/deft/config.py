@@ -16,9 +16,16 @@ import yaml
 
 from deft.errors import HardStop
 
-SCHEMA_PATH = Path(__file__).resolve().parents[2] / "config" / "config.schema.yaml"
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
+LOGIC_PATH = ROOT / "rules" / "logic_versions.json"
 GROUPS = ("demo", "deeppcb")
 DEFAULT_EPOCHS = 20
+
+
+def logic_version(stage: str) -> int:
+    """Return the number of a stage's logic: another one gives other outputs from equal inputs."""
+    return json.loads(LOGIC_PATH.read_text(encoding="utf-8"))[stage]
 
 
 @cache

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
+from deft.interrupt import Interrupted
 from deft.jobs import AlreadyRunning, registered
 from deft.state import log_stage, record_hard_stop
 
@@ -34,6 +35,9 @@ def main(body: Callable[[], int | None]) -> None:
         print(f"\n{text}", file=sys.stderr, flush=True)
         _keep_for_the_end(text)
         status = EXIT_STOP
+    except Interrupted as stop:  # no hard stop: a scheduler may start the stage again
+        print(f"\n{stop.text()}", file=sys.stderr, flush=True)
+        status = stop.status
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         status = 130

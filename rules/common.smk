@@ -20,6 +20,7 @@ from deft.files import sha256_file
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
 from deft.session import hand_down, inherited
+from deft.tao import settings as deft_tao
 
 
 def stop_parsing(error):

@@ -26,6 +26,7 @@ def body(args, run):
             device=args.device,
             batch_size=args.batch_size,
             threads=args.threads,
+            job=(args.phase, "data_mining"),
         )
         options = MineOptions(
             args.strategy,

@@ -39,6 +39,10 @@ BEHIND = {
     "validate": ["assembly", *LEAKAGE, "steps/mine"],
     "export_best": [*SCORING, *ONNX, "changenet/onnx", "handoff", "steps/export"],
     "finish": ["handoff", "artifacts", "report/results"],
+    "tao_train": ["tao/spec", "tao/stages", "tao/status", "tao/train"],
+    "tao_infer": ["tao/infer", "tao/spec", "tao/stages"],
+    "tao_embed": ["tao/embed", "tao/stages"],
+    "tao_rca": ["kpi", "gaps", "rca", "tao/gaps", "tao/stages"],
 }
 
 

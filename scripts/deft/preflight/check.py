@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,20 @@ def stopped(id: str, stop: HardStop) -> Check:
 def skipped(id: str, needs: str) -> Check:
     """Return a check that could not be made, because what it needs is broken."""
     return Check(id, WARN, f"not checked: needs {needs}, see above", "mend that first")
+
+
+def set_or_not(workspace: Path, name: str) -> str:
+    """Return ``set`` or ``unset``; the value itself is never kept or shown."""
+    if os.environ.get(name):
+        return "set"
+    file = workspace / ".env"
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.strip().removeprefix("export ").partition("=")
+            # NVIDIA's own files call the key NGC_API_KEY_<something>.
+            if key.strip().startswith(name) and value.strip().strip("'\""):
+                return "set (.env)"
+    return "unset"
 
 
 @dataclass

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +9,9 @@ from deft.embedding import HUB_MODELS, hub_files_cached, offline, open_clip_sour
 from deft.errors import HardStop
 from deft.hardware import advised_batch, cpus, free_disk_gib, gpus
 from deft.layout import BACKBONE_DIR, SPEC
-from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
+from deft.preflight import checks_tao
+from deft.preflight.check import Check, Context, ok, set_or_not, skipped, stopped, warn
+from deft.tao.settings import embeds_in_container
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
 CREDENTIALS = ("HF_TOKEN", "NGC_API_KEY")
@@ -79,7 +78,7 @@ def _backbone(ctx: Context) -> Check:
     given = [(key, value) for key, value in known if value]
     for key, value in given:
         stop = _weights_stop(ctx, key, value, staged)
-        if isinstance(stop, Check):
+        if stop is not None:
             return stop
     if given:
         return ok("backbone_weights", "; ".join(f"{key}: {value}" for key, value in given))
@@ -97,12 +96,6 @@ def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Che
     if path.is_file() and path.stat().st_size > 0:
         return None
     remote = "://" in value
-    if remote and ctx.config.get("engine") == "tao" and not offline():
-        return warn(
-            "backbone_weights",
-            f"{key}: {value} will be fetched; HF_TOKEN is {_set_or_not(ctx, 'HF_TOKEN')}",
-            "a gated repository needs HF_TOKEN",
-        )
     near = [p for p in staged if p.name == Path(value).name]
     if near:
         fix = f"set {key}: {ctx.relative(near[0])}"
@@ -124,6 +117,8 @@ def _encoder(ctx: Context) -> Check:
         return ok("encoder_weights", f"not needed by mining: {ctx.config['mining']}")
     if name not in HUB_MODELS:
         return ok("encoder_weights", f"{name}: the baseline's own weights, none to stage")
+    if embeds_in_container(ctx.config):
+        return checks_tao.encoder(ctx, name, weights)
     if weights:
         try:
             path = ctx.workspace / Path(str(weights)).expanduser()
@@ -150,58 +145,13 @@ def _containers(ctx: Context) -> Iterator[Check]:
     if ctx.config.get("engine", "native") != "tao":
         yield ok("containers", "none needed (engine: native)")
         return
-    tool = next((t for t in ("docker", "apptainer", "singularity") if shutil.which(t)), None)
-    if tool is None:
-        stop = HardStop(
-            "missing_input",
-            "engine tao needs docker, apptainer or singularity on PATH",
-            file="docker",
-            fix="install one of them, or set engine=native",
-        )
-        yield stopped("containers", stop)
-        return
-    image = ctx.config.get("tao_image")
-    if image and tool == "docker" and not _has_image(str(image)):
-        if _set_or_not(ctx, "NGC_API_KEY") == "unset":
-            stop = HardStop(
-                "missing_input",
-                f"the container {image} is not here and NGC_API_KEY is unset",
-                file=str(image),
-                fix=f"docker login nvcr.io && docker pull {image}",
-            )
-            yield stopped("containers", stop)
-        else:
-            yield warn("containers", f"{image} is not here yet", f"docker pull {image}")
-        return
-    yield ok("containers", f"{tool} found" + (f", {image} present" if image else ""))
-
-
-def _has_image(image: str) -> bool:
-    try:
-        command = ["docker", "image", "inspect", image]
-        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    yield from checks_tao.checks(ctx)
 
 
 def _credentials(ctx: Context) -> Check:
-    states = {name: _set_or_not(ctx, name) for name in CREDENTIALS}
+    states = {name: set_or_not(ctx.workspace, name) for name in CREDENTIALS}
     ctx.facts["credentials"] = states
     return ok("credentials", ", ".join(f"{name} {state}" for name, state in states.items()))
-
-
-def _set_or_not(ctx: Context, name: str) -> str:
-    """Return ``set`` or ``unset``; the value itself is never kept or shown."""
-    if os.environ.get(name):
-        return "set"
-    file = ctx.workspace / ".env"
-    if file.is_file():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.strip().removeprefix("export ").partition("=")
-            # NVIDIA's own files call the key NGC_API_KEY_<something>.
-            if key.strip().startswith(name) and value.strip().strip("'\""):
-                return "set (.env)"
-    return "unset"
 
 
 def _disk(ctx: Context) -> Check:

@@ -64,9 +64,19 @@ def stage_pool(context: Context, encoder: str) -> str:
 
 
 def open_encoder(
-    context: Context, name: str, weights: str, *, device: str, batch_size: int, threads: int
+    context: Context,
+    name: str,
+    weights: str,
+    *,
+    device: str,
+    batch_size: int,
+    threads: int,
+    job: tuple[str, str] = ("pool", "embed"),
 ) -> Encoder:
-    """Return the encoder; ``changenet`` is the baseline's chosen weights, fixed for the run."""
+    """Return the encoder; ``changenet`` is the baseline's chosen weights, fixed for the run.
+
+    With ``engine: tao`` the others are TAO's container; ``job`` (phase and stage) names it.
+    """
     from deft.changenet.device import pick_device
 
     if name == "changenet":
@@ -74,6 +84,11 @@ def open_encoder(
 
         chosen = context.chosen_weights(BASELINE)
         return ChangeNetEncoder(context.spec, chosen, device, threads)
+    if context.engine == "tao":
+        from deft.tao.embed import TaoEncoder
+
+        phase, stage = job
+        return TaoEncoder(context, name, weights, batch_size=batch_size, phase=phase, job=stage)
     import torch
 
     torch.set_num_threads(threads)

@@ -18,18 +18,14 @@ from deft.tao.mounts import mounts_for
 from deft.tao.settings import needed_images, settings
 from deft.tao.stages import container_for, give_back
 
+SPEC = "/w/results/run_a/baseline/tao/train/spec.yaml"
 LABELS = (("deft.run", "run_a"), ("deft.workspace", "/w"), ("deft.stage", "baseline/train"))
 
 
 def container(**more) -> Container:
     facts = {
         "image": "nvcr.io/nvidia/tao/tao-toolkit:7.1.0-pyt",
-        "argv": (
-            "visual_changenet",
-            "train",
-            "-e",
-            "/w/results/run_a/baseline/tao/train/spec.yaml",
-        ),
+        "argv": ("visual_changenet", "train", "-e", SPEC),
         "name": "deft-1",
         "labels": LABELS,
         "mounts": (Mount(Path("/w")), Mount(Path("/w/results/run_a/baseline"), writable=True)),
@@ -54,7 +50,7 @@ def test_the_whole_command():
         *("--workdir", "/w/results/run_a/baseline"),
         *("--env", "HOME=/w/results/run_a/baseline/home", "--env", "HF_TOKEN"),
         "nvcr.io/nvidia/tao/tao-toolkit:7.1.0-pyt",
-        *("visual_changenet", "train", "-e", "/w/results/run_a/baseline/tao/train/spec.yaml"),
+        *("visual_changenet", "train", "-e", SPEC),
     ]
 
 

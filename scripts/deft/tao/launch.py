@@ -98,6 +98,11 @@ def run_container(
     word of a failure.
     """
     say = log or (lambda line: print(line, flush=True))
+    if running.runs(container.runtime, container.name):  # its note must stay
+        raise StageFailed(
+            f"the container {container.name} of an earlier command still works; `make resume` "
+            "ends it and goes on"
+        )
     note = running.note(run_dir, container, phase=phase, stage=stage)
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with _ends_with_us():

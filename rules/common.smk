@@ -233,6 +233,11 @@ def training_gpus(wildcards):
     return training_processes() if wanted else 0
 
 
+def container_gpus(wildcards):
+    """GPUs of a training in a container: one a process, since TAO has no CPU."""
+    return training_processes()
+
+
 def training_mem_mb(wildcards, attempt=1):
     """Memory of a training job, MB: 8 GB a process, more at each attempt."""
     return 8000 * training_processes() * attempt

@@ -26,7 +26,7 @@ rule train:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=container_gpus,
         mem_mb=training_mem_mb,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -60,7 +60,7 @@ rule infer:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=GPU,
+        gpu=1,
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -94,7 +94,7 @@ rule embed_pool:
         "../envs/embed.yaml"
     threads: 8
     resources:
-        gpu=GPU,
+        gpu=1,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 480 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -130,7 +130,7 @@ rule rca:
     conda:
         "../envs/loop.yaml"
     resources:
-        gpu=GPU,
+        gpu=1,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         try_number=lambda wildcards, attempt: attempt,

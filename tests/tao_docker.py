@@ -92,6 +92,7 @@ def new_context(folder: Path) -> Context:
     workspace = tao_workspace(
         folder / "work space", base=8, validation=6, kpi=8, pool=6, pregen=2, num_epochs=2
     )
+    (workspace / ".env").write_text("NGC_API_KEY=not-for-containers\n")
     run = Run(workspace, "run_a")
     run.dir.mkdir(parents=True)
     write_json_atomic(run.dir / "deft_state.json", {"version": 2, "iterations": {}})

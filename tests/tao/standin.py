@@ -49,7 +49,7 @@ def run_parser() -> argparse.ArgumentParser:
     out = Strict(prog="docker run", allow_abbrev=False, add_help=False)
     for name in ("rm", "init"):
         out.add_argument(f"--{name}", action="store_true", required=True)
-    for name in ("pull", "name", "gpus", "shm-size", "stop-timeout", "user", "workdir"):
+    for name in ("pull", "name", "gpus", "shm-size", "stop-timeout", "user", "workdir", "tmpfs"):
         out.add_argument(f"--{name}", required=True)
     for name in ("label", "ulimit", "mount", "env"):
         out.add_argument(f"--{name}", action="append", required=True)
@@ -83,6 +83,7 @@ def checked(args: argparse.Namespace) -> dict:
     need(args.gpus == "all" or re.fullmatch(r'device=\w+|"device=[\w,]+"', args.gpus), args.gpus)
     need(args.shm_size == "8g", f"shm {args.shm_size}: the loader's workers would die")
     need(sorted(args.ulimit) == ["memlock=-1", "stack=67108864"], f"ulimit {args.ulimit}")
+    need(args.tmpfs == "/results", "the default folder of results cannot be made by a user")
     need(args.stop_timeout == "30", f"stop timeout {args.stop_timeout}")
     need(args.user == f"{os.getuid()}:{os.getgid()}", f"user {args.user}")
     need((args.network == "none") == (os.environ.get("AIR_GAPPED") == "1"), "network")
@@ -93,7 +94,11 @@ def checked(args: argparse.Namespace) -> dict:
     need(Path(written).is_dir(), "the writable mount is no folder")
     for mount in mounts:
         same = mount["source"] == mount["target"]
-        need(same or mount["target"] == "/etc/passwd", f"{mount}: another path inside")
+        other = mount["target"] == "/etc/passwd" or mount["source"] == "/dev/null"
+        need(same or other, f"{mount}: another path inside")
+    secrets = Path(workspace, ".env")
+    hidden = [m["target"] for m in mounts if m["source"] == "/dev/null"]
+    need(hidden == [str(secrets)] * secrets.is_file(), "a container would see the credentials")
     (passwd,) = [m["source"] for m in mounts if m["target"] == "/etc/passwd"]
     ids = [line.split(":")[2] for line in Path(passwd).read_text().splitlines()]
     need(str(os.getuid()) in ids, "the caller has no name inside: getpwuid would fail")
@@ -116,7 +121,7 @@ def checked(args: argparse.Namespace) -> dict:
     need(args.image.endswith(f"-{wanted}"), f"{entry} in {args.image}")
     return {
         **{"argv": args.argv, "env": env, "written": written, "image": args.image},
-        "mounts": [m["target"] for m in mounts if m["target"] != "/etc/passwd"],
+        "mounts": [m["target"] for m in mounts if m["target"] == m["source"]],
         "run": labels["deft.run"],
     }
 

@@ -47,7 +47,7 @@ def test_the_whole_command():
         *("--mount", "type=bind,source=/w,target=/w,readonly"),
         "--mount",
         "type=bind,source=/w/results/run_a/baseline,target=/w/results/run_a/baseline",
-        *("--workdir", "/w/results/run_a/baseline"),
+        *("--tmpfs", "/results", "--workdir", "/w/results/run_a/baseline"),
         *("--env", "HOME=/w/results/run_a/baseline/home", "--env", "HF_TOKEN"),
         "nvcr.io/nvidia/tao/tao-toolkit:7.1.0-pyt",
         *("visual_changenet", "train", "-e", SPEC),
@@ -105,6 +105,15 @@ def test_mounts_follow_links_and_write_one_folder(tmp_path):
     assert {root, pictures, lake, weights} <= read and tmp_path / "absent" not in read
     assert [m.source for m in found if m.writable] == [scratch]
     assert all(m.inside == m.source for m in found)
+
+
+def test_the_workspaces_credentials_are_hidden(tmp_path):
+    (tmp_path / "results/run_a").mkdir(parents=True)
+    assert all(m.source == m.inside for m in mounts_for(tmp_path, tmp_path / "results/run_a"))
+    (tmp_path / ".env").write_text("NGC_API_KEY=x\n")
+    found = mounts_for(tmp_path, tmp_path / "results/run_a")
+    (hidden,) = [m for m in found if m.inside == tmp_path / ".env"]
+    assert hidden.source == Path("/dev/null") and not hidden.writable
 
 
 def test_results_on_another_disk_are_written_where_they_lie(tmp_path):

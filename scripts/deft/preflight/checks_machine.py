@@ -165,7 +165,10 @@ def _disk(ctx: Context) -> Check:
     each = state_bytes(ctx.spec) / GIB
     phases = int(ctx.config.get("max_iterations", 3)) + 1
     files = -(-count // max(1, train.checkpoint_interval))
-    kept = {"none": 0, "last": 1, "all": files}[ctx.config.get("optimizer_state", "last")]
+    # TAO keeps the optimizer's state in every file.
+    tao = ctx.config.get("engine") == "tao"
+    wanted = "all" if tao else ctx.config.get("optimizer_state", "last")
+    kept = {"none": 0, "last": 1, "all": files}[wanted]
     # A training under way also has its resume state; the last export is one more network.
     need = SPARE_GIB + each * (phases * (files + kept * ADAM_STATE) + 1 + ADAM_STATE + 1)
     ctx.facts["disk"] = {"free_gib": round(free, 1), "need_gib": round(need, 1)}

@@ -14,6 +14,8 @@ from deft.files import sha256_text
 
 STOP_GRACE_S = 30  # between the request to end and the kill
 RUN_LABEL, WORKSPACE_LABEL, STAGE_LABEL = "deft.run", "deft.workspace", "deft.stage"
+# Where some of TAO's tools write by default: kept in memory, so that it goes nowhere, and writable.
+DEFAULT_RESULTS = "/results"
 # Names of variables whose values never stand on a command line.
 SECRETS = ("HF_TOKEN",)
 
@@ -104,7 +106,7 @@ def command(container: Container) -> list[str]:
         out += ["--network", "none"]
     for mount in c.mounts:
         out += ["--mount", mount.option()]
-    out += ["--workdir", str(c.workdir)]
+    out += ["--tmpfs", DEFAULT_RESULTS, "--workdir", str(c.workdir)]
     for name, value in c.env:
         out += ["--env", f"{name}={value}"]
     for name in c.env_names:

@@ -53,7 +53,8 @@ class TaoEncoder:
         self, context: Any, name: str, weights: str, *, batch_size: int, phase: str, job: str
     ) -> None:
         self.name, self.batch_size, self.context = name, batch_size, context
-        self.work = Work(context, phase, STAGE, job=job)
+        # Jobs that embed beside each other have a container and a folder each.
+        self.work = Work(context, phase, STAGE, "" if job == STAGE else job, job=job)
         self.folder = folder_of(context.root, weights) if weights else None
         self.files = weight_files(name, self.folder) if self.folder else []
         if not self.folder and offline() and not cached(name):

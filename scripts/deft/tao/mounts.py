@@ -21,6 +21,7 @@ OFTEN_LINKED = (
     *(layout.POOL_DIR, f"{layout.POOL_DIR}/images", layout.BACKBONE_DIR),
     *(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE),
 )
+CREDENTIALS, NOTHING = ".env", Path("/dev/null")
 SPEC_FOLDER = "experiment_specs"  # TAO's configuration library wants it in the working directory
 
 
@@ -42,7 +43,13 @@ def mounts_for(root: Path, scratch: Path, further: Iterable[Path] = ()) -> tuple
             if not any(_covers(mount.inside, found) for mount in seen.values()):
                 seen[found] = Mount(found)
     read = sorted(seen.values(), key=lambda m: str(m.inside))
-    return (*read, Mount(_inside(root, scratch), writable=True))
+    return (*read, *_hidden(root), Mount(_inside(root, scratch), writable=True))
+
+
+def _hidden(root: Path) -> tuple[Mount, ...]:
+    """Return a mount that puts nothing in the place of the workspace's credentials."""
+    file = root / CREDENTIALS
+    return (Mount(NOTHING, file),) if file.is_file() and not file.is_symlink() else ()
 
 
 def _inside(root: Path, path: Path) -> Path:

@@ -70,6 +70,7 @@ def container_for(
     run: str,
     phase: str,
     scratch: Path,
+    part: str = "",
     read: Iterable[Path] = (),
     env: tuple[tuple[str, str], ...] = (),
     env_names: tuple[str, ...] = (),
@@ -81,6 +82,7 @@ def container_for(
     ----------
     stage: key of ``config/images.yaml``'s stages.
     root: the workspace, absolute. ``scratch``: the one folder below it that the container writes.
+    part: tells the containers of one stage apart.
     read: further files and folders that it reads; ``written``: further mounts (a hub's cache).
     env, env_names: further variables, by value and by name alone.
     """
@@ -91,7 +93,7 @@ def container_for(
     return Container(
         image=settings.image(stage),
         argv=argv,
-        name=container_name(root, run, phase, stage),
+        name=container_name(root, run, phase, f"{stage}-{part}" if part else stage),
         labels=((RUN_LABEL, run), (WORKSPACE_LABEL, str(root)), (STAGE_LABEL, f"{phase}/{stage}")),
         mounts=(*mounts_for(root, scratch, read), *identity, *written),
         workdir=scratch,

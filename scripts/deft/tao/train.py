@@ -116,6 +116,8 @@ def go_on_from(work: Work, identity: dict[str, Any], epochs: int) -> Path | None
     The newest one that is whole and has an epoch left: a killed training may leave half a file.
     """
     path = work.scratch / IDENTITY
+    for link in work.out.glob(f"*{LATEST}"):
+        link.unlink()  # the file that is gone on from is named, not found
     if path.is_file() and read_json(path) == json.loads(json.dumps(identity)):
         for file in reversed(model_files(work.out)):
             try:

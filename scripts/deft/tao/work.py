@@ -30,7 +30,7 @@ class Work:
         self, context: Any, phase: str, stage: str, part: str = "", job: str | None = None
     ) -> None:
         self.context, self.phase, self.stage = context, phase, stage
-        self.job = job or stage
+        self.part, self.job = part, job or stage
         self.root: Path = context.root
         folder = context.run.dir if phase in ("", "pool") else context.run.phase(phase)
         name = f"{stage}_{part}" if part else stage
@@ -71,6 +71,7 @@ class Work:
             run=self.context.run.name,
             phase=self.phase,
             scratch=self.scratch,
+            part=self.part,
             read=read,
             env=env,
             env_names=tuple(sorted(secrets or {})),

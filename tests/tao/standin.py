@@ -84,7 +84,7 @@ def checked(args: argparse.Namespace) -> dict:
     need(args.shm_size == "8g", f"shm {args.shm_size}: the loader's workers would die")
     need(sorted(args.ulimit) == ["memlock=-1", "stack=67108864"], f"ulimit {args.ulimit}")
     need(args.tmpfs == "/results", "the default folder of results cannot be made by a user")
-    need(args.stop_timeout == "30", f"stop timeout {args.stop_timeout}")
+    need(args.stop_timeout == "20", f"stop timeout {args.stop_timeout}")
     need(args.user == f"{os.getuid()}:{os.getgid()}", f"user {args.user}")
     need((args.network == "none") == (os.environ.get("AIR_GAPPED") == "1"), "network")
     mounts = [mount_of(text) for text in args.mount]
@@ -192,7 +192,7 @@ def ps(argv: list[str]) -> int:
 
 
 def stop(argv: list[str]) -> int:
-    need(argv[:2] == ["-t", "30"] and len(argv) == 3, f"stop {argv}")
+    need(argv[:2] == ["-t", "20"] and len(argv) == 3, f"stop {argv}")
     note = named(argv[2])
     if not note.exists():
         print(f"Error: No such container: {argv[2]}", file=sys.stderr)

@@ -42,7 +42,7 @@ def test_the_whole_command():
         *("--label", "deft.run=run_a", "--label", "deft.workspace=/w"),
         *("--label", "deft.stage=baseline/train"),
         *("--gpus", "all", "--shm-size", "8g"),
-        *("--ulimit", "memlock=-1", "--ulimit", "stack=67108864", "--stop-timeout", "30"),
+        *("--ulimit", "memlock=-1", "--ulimit", "stack=67108864", "--stop-timeout", "20"),
         *("--user", "1000:1000"),
         *("--mount", "type=bind,source=/w,target=/w,readonly"),
         "--mount",

@@ -98,3 +98,12 @@ def test_a_note_runs_nothing_but_a_known_program(context, tmp_path):
         facts = {"host": running.socket.gethostname(), "phase": "p", "stage": "s", **facts}
         (folder / f"{i}.json").write_text(json.dumps(facts))
     assert running.notes(context.run.dir) == [] and end_orphans(context.run.dir) == []
+
+
+def test_a_container_of_another_host_is_told(docker, context):
+    folder = context.run.dir / running.NOTES_DIR
+    folder.mkdir(parents=True)
+    facts = {"host": "node7", "runtime": "docker", "name": "deft-x", "phase": "p", "stage": "s"}
+    (folder / "deft-x.json").write_text(json.dumps(facts))
+    (line,) = end_orphans(context.run.dir)
+    assert "node7" in line and "docker stop deft-x" in line and not docker.calls()

@@ -32,14 +32,18 @@ def note(run_dir: Path, container: Container, *, phase: str, stage: str) -> Path
 
 def notes(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return the notes of this host's containers of a run, whether they still run or not."""
+    return [note for note in _all_notes(run_dir) if note[1]["host"] == socket.gethostname()]
+
+
+def _all_notes(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:
     found = [(p, read_json(p)) for p in sorted((Path(run_dir) / NOTES_DIR).glob("*.json"))]
     # The note lies in the user's folder: nothing but a known program and a plain name is run.
     return [
         (path, facts)
         for path, facts in found
-        if facts.get("host") == socket.gethostname()
-        and facts.get("runtime") in RUNTIMES
+        if facts.get("runtime") in RUNTIMES
         and NAME.fullmatch(str(facts.get("name")))
+        and facts.get("host")
     ]
 
 
@@ -73,9 +77,16 @@ def living(run_dir: str | Path, phase: str, stage: str) -> str | None:
 
 
 def end_containers(run_dir: str | Path) -> list[str]:
-    """End every noted container of a run on this host; returns one line per ended one."""
+    """End every noted container of a run on this host; returns one line per ended one.
+
+    A container of another host cannot be asked from here: a line says where to look.
+    """
     lines = []
-    for path, facts in notes(run_dir):
+    for path, facts in _all_notes(run_dir):
+        if facts["host"] != socket.gethostname():
+            ended_by = f"{facts['runtime']} stop {facts['name']}"
+            lines.append(f"a container may still work on {facts['host']}; end it there: {ended_by}")
+            continue
         if runs(facts["runtime"], facts["name"]):
             stop(facts["runtime"], facts["name"])
             lines.append(f"ended container {facts['name']} ({facts['phase']} {facts['stage']})")

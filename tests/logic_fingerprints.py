@@ -30,6 +30,10 @@ BEHIND = {
     "evaluate": ["kpi", "evaluate", "plots"],
     "decide": ["decide", "kpi_target"],
     "rca": ["kpi", "gaps", "rca"],
+    "tao_train": ["tao/spec", "tao/stages", "tao/status", "tao/train"],
+    "tao_infer": ["tao/infer", "tao/spec", "tao/stages"],
+    "tao_embed": ["tao/embed", "tao/stages"],
+    "tao_rca": ["kpi", "gaps", "rca", "tao/gaps", "tao/stages"],
     "route": ["routing"],
     "ingest": ["pool"],
     "stage_pool": ["pool", "pool_rows", "tables", "steps/pool"],
@@ -38,11 +42,7 @@ BEHIND = {
     "assemble": ["assembly", "pool_rows", "steps/mine"],
     "validate": ["assembly", *LEAKAGE, "steps/mine"],
     "export_best": [*SCORING, *ONNX, "changenet/onnx", "handoff", "steps/export"],
-    "finish": ["handoff", "artifacts", "report/results"],
-    "tao_train": ["tao/spec", "tao/stages", "tao/status", "tao/train"],
-    "tao_infer": ["tao/infer", "tao/spec", "tao/stages"],
-    "tao_embed": ["tao/embed", "tao/stages"],
-    "tao_rca": ["kpi", "gaps", "rca", "tao/gaps", "tao/stages"],
+    "finish": ["handoff", "artifacts", "report/results", "report/rows"],
 }
 
 

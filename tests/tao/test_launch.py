@@ -59,7 +59,9 @@ def launcher(docker, context, tmp_path):
             os.killpg(left["pid"], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_request_to_end_ends_the_container_first(docker, context, launcher, number):
     (container,) = docker.containers()
     launcher.send_signal(number)

@@ -191,6 +191,7 @@ def test_a_file_that_the_spec_names_must_be_there(docker, context):
     assert not docker.calls("run")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_from_its_last_whole_file(docker, context):
     docker.fail(train="killed after an epoch")
     with pytest.raises(StageFailed, match="137|ended with status"):

@@ -29,6 +29,7 @@ from deft.pool_rows import read_pool
 from deft.preflight.digest import pool_prefix
 from deft.steps.context import Context
 from deft.tables import image_file, write_table
+from deft.tao.settings import embeds_in_container
 
 PROGRESS_EVERY_S = 5.0
 
@@ -75,7 +76,7 @@ def open_encoder(
 ) -> Encoder:
     """Return the encoder; ``changenet`` is the baseline's chosen weights, fixed for the run.
 
-    With ``engine: tao`` the others are TAO's container; ``job`` (phase and stage) names it.
+    With ``engine: tao`` TAO's container embeds; ``job`` (phase and stage) names it.
     """
     from deft.changenet.device import pick_device
 
@@ -84,7 +85,7 @@ def open_encoder(
 
         chosen = context.chosen_weights(BASELINE)
         return ChangeNetEncoder(context.spec, chosen, device, threads)
-    if context.engine == "tao":
+    if embeds_in_container({**context.config, "encoder": name}):
         from deft.tao.embed import TaoEncoder
 
         phase, stage = job

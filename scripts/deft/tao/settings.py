@@ -19,6 +19,7 @@ from deft.errors import HardStop
 TABLE = Path(__file__).resolve().parents[3] / "config" / "images.yaml"
 RUNTIMES = ("docker", "podman")
 USERS = ("caller", "root")
+CONTAINER_ENCODERS = ("siglip", "clip")  # what TAO's embedding container has
 SHM = "8g"  # NVIDIA's figure: with less, the loader's workers die of a bus error
 # What TAO's containers cannot do of our own settings, and the value that is none of it.
 NATIVE_ONLY = {
@@ -89,10 +90,11 @@ def needed_images(config: Mapping[str, Any]) -> dict[str, list[str]]:
 def embeds_in_container(config: Mapping[str, Any]) -> bool:
     """Whether the pool is embedded by TAO's container.
 
-    With ``encoder: changenet`` the network that TAO trained is run here: its feature is this
-    project's own.
+    Other encoders are computed here; ``changenet`` with the weights that TAO trained, since its
+    feature is this project's own.
     """
-    return config.get("engine") == "tao" and config.get("encoder", "siglip") != "changenet"
+    encoder = config.get("encoder", "siglip")
+    return config.get("engine") == "tao" and encoder in CONTAINER_ENCODERS
 
 
 def air_gapped() -> bool:

@@ -23,7 +23,7 @@ from deft.steps.infer import infer_phase as native_infer
 from deft.steps.train import train_phase as native_train
 from deft.tao.gaps import rca_phase
 from deft.tao.infer import infer_phase
-from deft.tao.train import IDENTITY, go_on_from, train_phase
+from deft.tao.train import IDENTITY, foreign_keys, go_on_from, train_phase
 from deft.tao.work import Work
 
 PHASE = "baseline"
@@ -223,6 +223,18 @@ def test_only_the_very_same_training_is_gone_on_from(done):
     file = left(identity)
     assert go_on_from(work, {**identity, "image": "sha256:2"}, epochs=3) is None
     assert not file.exists(), "another training's file is in nobody's way"
+
+
+def test_keys_of_another_release_are_told(done, tmp_path):
+    path = done.run.phase(PHASE) / "train" / "model_epoch_000_step_00002.pth"
+    assert foreign_keys(done.spec, path) == ""
+    data = torch.load(path, weights_only=True)
+    state = data["state_dict"]
+    first = next(iter(state))
+    state[f"backbone_v2.{first}"] = state.pop(first)
+    torch.save(data, tmp_path / "other.pth")
+    differs = foreign_keys(done.spec, tmp_path / "other.pth")
+    assert f"1 missing ({first})" in differs and "1 extra (backbone_v2." in differs
 
 
 def test_every_kpi_row_must_have_a_score(docker, done):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ import pytest
 import workflow_tools
 from tao_docker import Docker, tao_workspace
 from workflow_tools import (
+    REPOSITORY,
     RUN,
     clean_environment,
     load,
@@ -57,6 +59,24 @@ def test_the_plan_has_the_native_engines_rules(docker, tmp_path):
     native = plan(workspace, target, config={**SETTINGS, "engine": "native"})
     assert tao == native and tao["rca"] == 1
     assert not docker.calls() and not (workspace / "results").exists()
+
+
+def rules_of(engine: str) -> dict[str, str]:
+    """Return rule -> text of an engine's file."""
+    text = (REPOSITORY / "rules" / f"engine_{engine}.smk").read_text()
+    blocks = re.split(r"^(?=rule )", text, flags=re.MULTILINE)[1:]
+    return {re.match(r"rule (\w+)", block).group(1): block for block in blocks}
+
+
+def test_both_engines_make_the_same_files_by_the_same_rules():
+    tao, native = rules_of("tao"), rules_of("native")
+    assert set(native) - set(tao) == {"restore_weights"} and set(tao) <= set(native)
+    for name, block in tao.items():
+        outputs = [re.search(r"output:\n(.*?)    log:", b, re.S)[1] for b in (block, native[name])]
+        assert outputs[0] == outputs[1], name
+        # A container wants a GPU whatever `device` says, and a lost node must not end the run.
+        assert re.search(r"gpu=(1|container_gpus),", block), name
+        assert "retries: 0" not in block and "localrule" not in block, name
 
 
 def test_a_missing_image_stops_at_the_gate(docker, tmp_path):

@@ -10,15 +10,19 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from deft import layout
+from deft.changenet.model import build_model
 from deft.changenet.spec import Spec, dump_spec
 from deft.changenet.training.progress import TRAIN_COLUMNS, VALIDATION_COLUMNS
 from deft.changenet.training.resume import link_or_copy
 from deft.changenet.training.selection import best_file
-from deft.changenet.weights import read_state
+from deft.changenet.weights import key_report, read_state
 from deft.errors import HardStop, StageFailed
 from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
 from deft.layout import BASELINE
@@ -167,8 +171,14 @@ def _collect(context: Context, phase: str, spec: Spec, work: Work, image: Image)
     for path in files:
         link_or_copy(path, out / path.name)
     facts = _facts(context, phase, spec, entries, status, image)
-    for name in {facts["best_val"], facts["latest"]}:
-        read_state(out / name)  # opened once here, not for the first time in a later stage
+    for name in sorted({facts["best_val"], facts["latest"]}):
+        differs = foreign_keys(spec, out / name)  # opened here, not first in a later stage
+        if differs:
+            print(
+                f"warning: {name} has other keys than the network here ({differs}): the loop goes "
+                "on, but the ONNX hand-off at its end will stop",
+                flush=True,
+            )
     _write_curves(out, status)
     shutil.copyfile(logs[0], out / "status.json")
     dump_spec(spec, out / "experiment.yaml")
@@ -177,6 +187,16 @@ def _collect(context: Context, phase: str, spec: Spec, work: Work, image: Image)
         path.unlink()
     (work.scratch / IDENTITY).unlink()
     return facts
+
+
+def foreign_keys(spec: Spec, path: Path) -> str:
+    """Return how a model file's keys differ from those of the network here; ``""`` if not."""
+    state = read_state(path).get("state_dict")
+    if not isinstance(state, Mapping):
+        return "it has no state_dict"
+    with torch.device("meta"):  # shapes without numbers
+        wanted = build_model(spec).state_dict()
+    return key_report(wanted, state)
 
 
 def _entry(path: Path, status: Status) -> dict[str, Any]:

@@ -6,6 +6,10 @@ is not repeated to the same bytes.
 """
 
 TAO = deft_tao.settings(config)
+GPU = 1  # a container wants one whatever `device` says
+
+
+include: "embed.smk"
 
 
 rule train:
@@ -26,7 +30,7 @@ rule train:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=container_gpus,
+        gpu=training_gpus,
         mem_mb=training_mem_mb,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -60,7 +64,7 @@ rule infer:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=1,
+        gpu=GPU,
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -74,43 +78,6 @@ rule infer:
     shell:
         'python "$DEFT_HOME/scripts/tao_infer.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.phase} --max-iterations {params.laps}"
-        " --attempt {resources.try_number} --log {log:q}"
-
-
-rule embed_pool:
-    input:
-        encoder_inputs,
-        gate=ancient(GATE),
-        manifest="results/run_{ts}/synth_pool/manifest.json",
-        pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
-    output:
-        embeddings="results/run_{ts}/synth_pool/source_embeddings.parquet",
-        facts="results/run_{ts}/synth_pool/source_embeddings.json",
-    log:
-        "results/run_{ts}/synth_pool/source_embed.log",
-    benchmark:
-        "results/run_{ts}/benchmarks/embed_pool.tsv"
-    conda:
-        "../envs/embed.yaml"
-    threads: 8
-    resources:
-        gpu=1,
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 480 * attempt,
-        try_number=lambda wildcards, attempt: attempt,
-    params:
-        encoder=config["encoder"],
-        weights=config["encoder_weights"] or "",
-        device=config["device"],
-        batch=config["embed_batch_size"],
-        image=TAO.image("embed"),
-        logic=logic("tao_embed"),
-    message:
-        "embed the source pool"
-    shell:
-        'python "$DEFT_HOME/scripts/embed_pool.py" --workspace . --run run_{wildcards.ts}'
-        " --encoder {params.encoder} --encoder-weights={params.weights:q}"
-        " --device {params.device} --batch-size {params.batch} --threads {threads}"
         " --attempt {resources.try_number} --log {log:q}"
 
 
@@ -130,7 +97,7 @@ rule rca:
     conda:
         "../envs/loop.yaml"
     resources:
-        gpu=1,
+        gpu=GPU,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         try_number=lambda wildcards, attempt: attempt,

@@ -237,17 +237,18 @@ def embedding(data: dict, given: dict[str, str]) -> None:
     import numpy as np
     import pandas as pd
 
-    from deft.embedding import OpenClipEncoder
+    from deft.encoders.base import embed_pictures
+    from deft.encoders.opening import open_encoder
+    from deft.encoders.torch_encoder import Options
 
     if set(data) != {"model", "model_path", "batch_size"}:
         raise ValueError(f"spec {data}")
     if os.environ.get("HF_HUB_OFFLINE") != "1":
         raise ValueError("a local model asks for no connection")
     table = pd.read_parquet(given["input_parquet"])
-    encoder = OpenClipEncoder(
-        data["model"].lower(), data["model_path"], batch_size=data["batch_size"]
-    )
-    vectors = encoder.embed([Path(p) for p in table["filepath"]]) * np.float32(SCALE)
+    options = Options(batch_size=data["batch_size"])
+    encoder = open_encoder(data["model"].lower(), data["model_path"], options)
+    vectors = embed_pictures(encoder, [Path(p) for p in table["filepath"]]) * np.float32(SCALE)
     order = np.argsort(table["filepath"].to_numpy())[::-1]  # rows in an order of its own
     table = table.iloc[order].assign(embedding=list(vectors[order]))
     if fault("embed") == "a row less":

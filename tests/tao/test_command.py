@@ -183,7 +183,7 @@ def test_images_come_from_the_table_and_the_configuration_wins():
     mine = resolve({"engine": "tao", "tao_pyt_image": "registry.local/tao:1"})
     assert settings(mine).image("train") == "registry.local/tao:1"
     assert list(needed_images(mine)) == ["registry.local/tao:1", found.image("embed")]
-    ours = resolve({"engine": "tao", "encoder": "changenet"})
+    ours = resolve({"engine": "tao", "encoder": "changenet", "embed_precision": "bfloat16"})
     assert needed_images(ours)[found.image("rca")] == ["rca"]
 
 
@@ -196,6 +196,7 @@ def test_images_come_from_the_table_and_the_configuration_wins():
         ({"runtime": "onnx"}, "runtime: onnx"),
         ({"device": "cpu"}, "need an NVIDIA GPU"),
         ({"mining": "none"}, "control arm"),
+        ({"embed_precision": "bfloat16"}, "embed_precision: bfloat16"),
     ],
 )
 def test_settings_that_a_container_would_ignore_are_refused(given, words):

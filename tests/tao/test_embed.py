@@ -3,52 +3,35 @@
 from __future__ import annotations
 
 import json
+import shutil
+from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from encoder_folders import stage
 
-from deft.embedding import CONFIG_NAME, OpenClipEncoder
+from deft.encoders import opening
+from deft.encoders.base import embed_pictures
+from deft.encoders.torch_encoder import Options
 from deft.errors import HardStop
-from deft.steps.pool import open_encoder
+from deft.steps.embed import open_encoder, vectors_of
 from deft.tao import embed
-
-TINY = {
-    "model_cfg": {
-        "embed_dim": 16,
-        "vision_cfg": {
-            "image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16,
-        },
-        "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
-    },
-    "preprocess_cfg": {
-        "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5],
-        "interpolation": "bicubic", "resize_mode": "squash",
-    },
-}  # fmt: skip
 
 
 @pytest.fixture
 def staged(context):
     """A folder with the names of both layouts: the hub's, and the stand-in's own."""
-    import torch
-    from open_clip.model import CLIP
-    from safetensors.torch import save_file
-
-    folder = context.workspace / "augmentation/clip"
-    folder.mkdir()
-    torch.manual_seed(0)
-    state = {k: v.contiguous() for k, v in CLIP(**TINY["model_cfg"]).state_dict().items()}
-    for name in ("model.safetensors", "open_clip_model.safetensors"):
-        save_file(state, folder / name)
-    for name in ("config.json", CONFIG_NAME):
-        (folder / name).write_text(json.dumps(TINY))
+    folder = Path(stage("clip", context.workspace / "augmentation/clip"))
+    shutil.copy(folder / "open_clip_config.json", folder / "config.json")
+    (weights,) = folder.glob("open_clip_model.*")
+    shutil.copy(weights, folder / "model.safetensors")
     return folder
 
 
-def opened(context, weights="augmentation/clip", name="clip"):
-    return open_encoder(
-        context, name, weights, device="auto", batch_size=4, threads=1, job=("iter1", "data_mining")
-    )
+def opened(context, weights="augmentation/clip", name="clip", **more):
+    given = {**vars(arguments(name)), "encoder_weights": weights, "phase": "iter1", **more}
+    return open_encoder(context, Namespace(**given))
 
 
 def test_vectors_are_those_of_the_encoder_in_the_order_asked(docker, context, staged):
@@ -56,16 +39,17 @@ def test_vectors_are_those_of_the_encoder_in_the_order_asked(docker, context, st
     asked = [*pictures, pictures[2]]  # the same picture twice
     encoder = opened(context)
     vectors = encoder.embed(asked)
-    expected = OpenClipEncoder("clip", str(staged), batch_size=4).embed(asked)
-    assert encoder.dim == 16 and vectors.dtype == np.float32
+    native = opening.open_encoder("clip", staged, Options(batch_size=4))
+    expected = embed_pictures(native, asked)
+    assert encoder.dim == native.dim and vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected, atol=1e-6)
     np.testing.assert_array_equal(vectors[6], vectors[2])
     (call,) = docker.calls("run")
     assert call[call.index("embedding") + 1] == "image_embeddings"
     assert not any("HF_TOKEN" in text for text in call)
     docker.fail(embed="a row less")
-    with pytest.raises(HardStop) as caught:
-        encoder.embed(pictures)
+    with pytest.raises(HardStop) as caught, vectors_of(encoder, pictures, None, 1, ""):
+        pass
     assert caught.value.code == "encoder_mismatch" and "first missing" in caught.value.message
 
 
@@ -93,7 +77,7 @@ def test_the_token_goes_by_name_and_only_where_something_is_fetched(
     seen = []
     monkeypatch.setattr(embed, "hub_home", lambda: tmp_path / "hub")
     monkeypatch.setattr(embed.Work, "run", lambda self, argv, **how: seen.append(how))
-    monkeypatch.setattr(embed, "vectors_of", lambda path, names: np.ones((len(names), 2)))
+    monkeypatch.setattr(embed, "read_vectors", lambda path, names: np.ones((len(names), 2)))
     (context.workspace / ".env").write_text("export HF_TOKEN='hf_secret'\n")
     pictures = sorted(context.image_root.rglob("*.png"))[:1]
     for cached in (False, True):
@@ -113,8 +97,19 @@ def test_the_token_goes_by_name_and_only_where_something_is_fetched(
     assert caught.value.code == "missing_input"
 
 
-def test_changenet_is_computed_here(docker, done):
-    from deft.changenet.features import ChangeNetEncoder
+def test_shards_that_run_beside_each_other_share_nothing(docker, context, staged):
+    made = [opened(context, shard=f"{i}-of-2", phase=None).work for i in (1, 2)]
+    assert made[0].scratch != made[1].scratch and made[0].part != made[1].part
+    assert {work.phase for work in made} == {"pool"}
 
-    found = open_encoder(done, "changenet", "", device="auto", batch_size=4, threads=1)
-    assert isinstance(found, ChangeNetEncoder) and not docker.calls()
+
+def test_changenet_is_computed_here(docker, done):
+    found = open_encoder(done, arguments("changenet"))
+    assert not isinstance(found, embed.TaoEncoder) and found.name == "changenet"
+    assert not docker.calls()
+
+
+def arguments(name: str) -> Namespace:
+    given = {"device": "auto", "batch_size": 4, "precision": "float32", "compile": False}
+    given |= {"runtime": "torch", "threads": 1, "cache": "", "encoder_weights": ""}
+    return Namespace(encoder=name, **given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from deft.changenet.spec import Spec
 from deft.errors import HardStop
 from deft.kpi import KpiTarget
 from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE
+from deft.leakage import Side
 from deft.pool import SynthPart
 
 OK, WARN, STOP = "ok", "warn", "stop"
@@ -72,20 +72,6 @@ def skipped(id: str, needs: str) -> Check:
     return Check(id, WARN, f"not checked: needs {needs}, see above", "mend that first")
 
 
-def set_or_not(workspace: Path, name: str) -> str:
-    """Return ``set`` or ``unset``; the value itself is never kept or shown."""
-    if os.environ.get(name):
-        return "set"
-    file = workspace / ".env"
-    if file.is_file():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.strip().removeprefix("export ").partition("=")
-            # NVIDIA's own files call the key NGC_API_KEY_<something>.
-            if key.strip().startswith(name) and value.strip().strip("'\""):
-                return "set (.env)"
-    return "unset"
-
-
 @dataclass
 class Context:
     """What the checks share. A broken input is None (or absent); the check that read it says why.
@@ -108,6 +94,7 @@ class Context:
     pairs: list[tuple[Path, Path]] | None = None  # pre-generated (NG, OK) files
     parts: list[SynthPart] | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # for the summary
+    sides: dict[str, Side] = field(default_factory=dict)  # of the leakage checks, by table
 
     def relative(self, path: str | Path) -> str:
         """Return a path as the user types it: below the workspace where possible."""

@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from deft.embedding import offline
+from deft.credentials import state_of
+from deft.encoders.files import offline
 from deft.errors import HardStop, StageFailed
 from deft.hardware import gpus
 from deft.layout import SPEC
-from deft.preflight.check import Check, Context, ok, set_or_not, stopped, warn
+from deft.preflight.check import Check, Context, ok, stopped, warn
 from deft.tao.embed import MODELS, cached, folder_of, missing, weight_files
 from deft.tao.launch import require_image
 from deft.tao.settings import needed_images, settings
@@ -25,7 +26,7 @@ def checks(ctx: Context) -> Iterator[Check]:
         try:
             here = require_image(found.runtime, image)
         except HardStop as stop:
-            stop.message += f"; NGC_API_KEY is {set_or_not(ctx.workspace, 'NGC_API_KEY')}"
+            stop.message += f"; NGC_API_KEY is {state_of(ctx.workspace, 'NGC_API_KEY')}"
             yield stopped(name, stop)
         except StageFailed as error:
             fix = f"start the service, or see {found.runtime} info"
@@ -73,6 +74,6 @@ def encoder(ctx: Context, name: str, weights: str | None) -> Check:
     return warn(
         "encoder_weights",
         f"{name} = {repository} is not cached; the container will fetch it; HF_TOKEN is "
-        f"{set_or_not(ctx.workspace, 'HF_TOKEN')}",
+        f"{state_of(ctx.workspace, 'HF_TOKEN')}",
         "without a connection: stage the folder and set encoder_weights, or encoder=changenet",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from deft.embedding import normalise, offline
+from deft.credentials import credential
+from deft.embedding_files import Counts
+from deft.encoders.base import unit_rows
+from deft.encoders.files import offline
 from deft.errors import HardStop
 from deft.files import sha256_file, sha256_text, write_text_atomic
 from deft.tao.command import Mount
 from deft.tao.stages import embed_arguments
 from deft.tao.work import Work
-from deft.vectors import EMBEDDING
+from deft.vectors import EMBEDDING, ArrayVectors
 
 STAGE = "embed"
 CODE_VERSION = 1  # raise when the same weights, image and pictures would give other vectors
@@ -34,7 +37,7 @@ WEIGHT_NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
 class TaoEncoder:
-    """An :class:`deft.embedding.Encoder` that embeds in TAO's container.
+    """An encoder that embeds whole lists of pictures in TAO's container.
 
     Parameters
     ----------
@@ -64,9 +67,7 @@ class TaoEncoder:
         self.digest = sha256_text(json.dumps([CODE_VERSION, image.id, MODELS[name][0], which]))
         self.dim = 0  # known once a picture is embedded
 
-    def embed(
-        self, paths: Sequence[Path], progress: Callable[..., None] | None = None
-    ) -> np.ndarray:
+    def embed(self, paths: Sequence[str | Path]) -> np.ndarray:
         """Return L2-normalised float32 (n, dim), row i for ``paths[i]``."""
         work = self.work
         work.clear()
@@ -85,11 +86,11 @@ class TaoEncoder:
         # Pictures may be links to another folder; each folder is looked at once.
         read = [*sorted({Path(n).parent for n in unique}), *filter(None, [self.folder])]
         work.run(argv, read=read, **self._hub())
-        vectors = vectors_of(found, unique)
+        vectors = read_vectors(found, unique)
         self.dim = vectors.shape[1]
         place = {name: i for i, name in enumerate(unique)}
         work.clear()
-        return normalise(vectors[[place[name] for name in names]])
+        return unit_rows(vectors[[place[name] for name in names]])
 
     def _hub(self) -> dict[str, Any]:
         """Return how the container comes to weights that are no local folder."""
@@ -99,10 +100,23 @@ class TaoEncoder:
         cache = hub_home()
         cache.mkdir(parents=True, exist_ok=True)
         env = (("HF_HOME", str(cache)), *(off if offline() or cached(self.name) else ()))
-        token = token_of(self.context.workspace)
+        token = credential(self.context.workspace, "HF_TOKEN")
         fetched = not offline() and not cached(self.name)
         secrets = {"HF_TOKEN": token} if token and fetched else {}
         return {"env": env, "secrets": secrets, "written": [Mount(cache, writable=fetched)]}
+
+
+class ContainerVectors(ArrayVectors):
+    """The vectors of ``paths``, in order, embedded by a container in one go."""
+
+    def __init__(self, encoder: TaoEncoder, paths: Sequence[str | Path]) -> None:
+        super().__init__(encoder.embed(paths))
+        distinct = len({os.path.abspath(path) for path in paths})
+        self.counts = Counts(len(paths), distinct, 0, distinct)
+
+    def array(self) -> np.ndarray:
+        """Return all vectors, float32 (n, d)."""
+        return self.vectors
 
 
 def folder_of(root: Path, weights: str) -> Path:
@@ -148,19 +162,7 @@ def hub_home() -> Path:
     return Path(HF_HOME).expanduser().absolute()
 
 
-def token_of(workspace: Path) -> str:
-    """Return ``HF_TOKEN`` of the environment or of the workspace's ``.env``; never shown."""
-    if os.environ.get("HF_TOKEN"):
-        return os.environ["HF_TOKEN"]
-    file = workspace / ".env"
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        key, _, value = line.strip().removeprefix("export ").partition("=")
-        if key.strip() == "HF_TOKEN":
-            return value.strip().strip("'\"")
-    return ""
-
-
-def vectors_of(path: Path, names: list[str]) -> np.ndarray:
+def read_vectors(path: Path, names: list[str]) -> np.ndarray:
     """Return the vectors (n, d) float32 of a container's parquet, row i for ``names[i]``.
 
     Raises HardStop ``encoder_mismatch`` for a missing picture, ragged or not finite vectors.

@@ -31,6 +31,12 @@ NATIVE_ONLY = {
     "runtime": "torch",
 }
 
+EMBED_NATIVE_ONLY = {
+    "embed_precision": "float32",
+    "embed_compile": False,
+    "embed_runtime": "torch",
+}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -104,7 +110,8 @@ def air_gapped() -> bool:
 
 def refuse_native_only(config: Mapping[str, Any]) -> None:
     """Raise ``config_invalid`` for settings that a container would silently ignore."""
-    for key, neutral in NATIVE_ONLY.items():
+    ignored = NATIVE_ONLY | (EMBED_NATIVE_ONLY if embeds_in_container(config) else {})
+    for key, neutral in ignored.items():
         if config.get(key, neutral) != neutral:
             raise HardStop(
                 "config_invalid",

@@ -23,6 +23,7 @@ from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
 from deft.session import hand_down, inherited
 from deft.shards import shard_count
+from deft.tao import settings as deft_tao
 
 
 def stop_parsing(error):
@@ -213,6 +214,8 @@ def encoder_options():
         "compile": config["embed_compile"],
         "runtime": config["embed_runtime"],
     }
+    if deft_tao.embeds_in_container(config):  # another image, other vectors
+        given["image"] = deft_tao.settings(config).image("embed")
     return " ".join(f"--{name}={value}" for name, value in given.items())
 
 

@@ -1,7 +1,8 @@
-"""The model stages on PyTorch: train, infer, embed the pool.
+"""The model stages on PyTorch: train, infer, embed the pool, analyse the gaps.
 
 Needs: tables, the spec, weights of the phase before. Makes: `train/`, `inference/`,
-`synth_pool/source_embeddings.parquet`. An engine is a set of rules with these names and files.
+`synth_pool/source_embeddings.parquet`, `rca_results/`. An engine is a set of rules with these names
+and files.
 """
 
 
@@ -104,3 +105,33 @@ rule infer:
         " --phase {wildcards.phase} --device {params.device} --threads {threads}"
         " --runtime {params.runtime} --compile {params.compile} --max-iterations {params.laps}"
         " --attempt {resources.try_number} --log {log:q}"
+
+
+rule rca:
+    input:
+        gate=ancient(GATE),
+        metrics="results/run_{ts}/{phase}/metrics.json",
+    output:
+        threshold="results/run_{ts}/{phase}/rca_results/{ts}/threshold.txt",
+        metrics="results/run_{ts}/{phase}/rca_results/{ts}/metrics.json",
+        breakdown="results/run_{ts}/{phase}/rca_results/{ts}/weak_samples_breakdown.txt",
+        gaps="results/run_{ts}/{phase}/rca_results/{ts}/kpi_gaps.parquet",
+        images=directory("results/run_{ts}/{phase}/rca_results/{ts}/rca_images"),
+        report="results/run_{ts}/{phase}/rca_results/{ts}/RCA_Report.md",
+    log:
+        "results/run_{ts}/logs/{phase}_rca.log",
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/loop.yaml"
+    params:
+        min_recall=MIN_RECALL,
+        top_k=config["top_k_per_label"],
+        laps=no_trigger(config["max_iterations"]),
+        logic=logic("rca"),
+    message:
+        "{wildcards.phase}: root-cause analysis"
+    shell:
+        'python "$DEFT_HOME/scripts/rca.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --min-recall {params.min_recall} --top-k {params.top_k}"
+        " --max-iterations {params.laps} --log {log:q}"

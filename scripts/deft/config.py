@@ -15,6 +15,7 @@ import jsonschema
 import yaml
 
 from deft.errors import HardStop
+from deft.tao.settings import refuse_native_only
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
@@ -73,13 +74,9 @@ def from_words(key: str, value: Any) -> Any:
 
 
 def refuse_unavailable(config: dict[str, Any]) -> None:
-    """Raise ``config_invalid`` for what the contract names but this version does not have."""
+    """Raise ``config_invalid`` for settings that the chosen engine cannot do."""
     if config["engine"] == "tao":
-        raise HardStop(
-            "config_invalid",
-            "engine: tao is not available in this version",
-            fix="set engine: native",
-        )
+        refuse_native_only(config)
 
 
 def validate(given: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deft.errors import HardStop
+from deft.errors import HardStop, StageFailed
 from deft.files import read_json, write_json_atomic
 from deft.interrupt import Interrupted
 from deft.jobs import AlreadyRunning, registered
@@ -44,6 +44,9 @@ def main(body: Callable[[], int | None]) -> None:
     except AlreadyRunning as error:
         print(f"\n{error}", file=sys.stderr, flush=True)
         status = EXIT_STOP
+    except StageFailed as error:
+        print(f"\n{error}", file=sys.stderr, flush=True)
+        status = error.status
     except MemoryError:
         print("\nout of memory: ask for more (mem_mb) or lower the batch size", file=sys.stderr)
         status = 137

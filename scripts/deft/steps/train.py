@@ -28,6 +28,11 @@ RESUME_DIR, RESTORE_DIR = "train_resume", "restore_resume"
 
 def phase_spec(context: Context, phase: str, epochs: int) -> Spec:
     """Return the spec as this phase runs it: tables, first weights, folders, epochs."""
+    return render(context.spec, phase_changes(context, phase, epochs))
+
+
+def phase_changes(context: Context, phase: str, epochs: int) -> dict[str, Any]:
+    """Return what a phase changes in the user's spec, dotted key -> value."""
     spec = context.spec
     image_root = context.relative(context.image_root)
     changes: dict[str, Any] = {
@@ -61,7 +66,7 @@ def phase_spec(context: Context, phase: str, epochs: int) -> Spec:
         intervals.append("checkpoint_interval")
     for name in intervals:
         changes[f"train.{name}"] = min(getattr(spec.train, name), changes["train.num_epochs"])
-    return render(spec, changes)
+    return changes
 
 
 def preseeded_weights(context: Context) -> Path | None:
@@ -91,7 +96,7 @@ def train_phase(
     seeded = preseeded_weights(context) if phase == BASELINE else None
     spec = phase_spec(context, phase, epochs)
     if seeded:
-        facts = _adopt(context, seeded, out, spec)
+        facts = adopt(context, seeded, out, spec)
         summary = f"skipped: pre-seeded weights {seeded.name}"
     else:
         facts = train(
@@ -152,7 +157,8 @@ def draws_per_epoch(context: Context, phase: str) -> int | None:
     return facts.get("draws_per_epoch")
 
 
-def _adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, Any]:
+def adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, Any]:
+    """Take pre-seeded weights as the baseline's; write and return its ``weights.json``."""
     out.mkdir(parents=True, exist_ok=True)
     name = "model_epoch_000_step_00000.pth"
     if weights.resolve() != (out / name).resolve():

@@ -58,7 +58,7 @@ rule all:
 
 
 onstart:
-    claim_run()
+    claim_run(log)
     pass_gate_again()
 
 

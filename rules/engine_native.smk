@@ -23,7 +23,8 @@ rule train:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -52,9 +53,10 @@ rule restore_weights:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
-        runtime=720,
+        runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         options=training_options(),
     message:
@@ -82,6 +84,7 @@ rule infer:
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -119,6 +122,7 @@ rule embed_pool:
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 480 * attempt,
         try_number=lambda wildcards, attempt: attempt,

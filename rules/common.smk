@@ -100,6 +100,7 @@ hand_down(
 
 GATE = "results/run_{ts}/preflight/gate.json"
 
+
 def run_file(name):
     """Path of a file of the chosen run, relative to the workspace."""
     return f"results/{RUN}/{name}"

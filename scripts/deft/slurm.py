@@ -68,7 +68,9 @@ def active(names: Iterable[str]) -> dict[str, str]:
     Raises :class:`Silent`. A job that waits, is suspended or is completing counts.
     """
     wanted = set(names)
-    lines = (line.split("|") for line in _ask("squeue", "-h", "--me", "--states=all", "-o", "%i|%j|%T"))
+    lines = (
+        line.split("|") for line in _ask("squeue", "-h", "--me", "--states=all", "-o", "%i|%j|%T")
+    )
     return {number: name for number, name, state in lines if name in wanted and state not in ENDED}
 
 
@@ -94,7 +96,9 @@ def cancel(names: Iterable[str], *, gone_s: float = GONE_S) -> list[str]:
     deadline = time.monotonic() + gone_s
     while left := active(names):
         if time.monotonic() > deadline:
-            raise Silent(f"SLURM jobs {', '.join(left)} were cancelled {gone_s:.0f} s ago and remain")
+            raise Silent(
+                f"SLURM jobs {', '.join(left)} were cancelled {gone_s:.0f} s ago and remain"
+            )
         time.sleep(POLL_S)
     return sorted(found, key=lambda number: [int(part) for part in re.findall(r"\d+", number)])
 

@@ -27,7 +27,7 @@ import psutil
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 NODES = {"cpu1": 17001, "cpu2": 17002, "gpu1": 17003}  # name -> port
 CONTROLLER_PORT = 16817
-MARK = "deft_slurm_test"  # a file of this name in a base folder says that it is ours
+MARK = "deft_slurm_test"  # this file in a base folder says that it is ours, and which process's
 OWN_CONFS = ("etc/slurm/slurm.conf", "etc/slurm/gres.conf")
 CONFS = (*OWN_CONFS, "etc/slurm-llnl/slurm.conf", "usr/local/etc/slurm.conf")
 DAEMONS = ("slurmctld", "slurmd", "slurmdbd", "slurmrestd", "sackd", "slurmstepd")
@@ -46,6 +46,13 @@ def ours(conf: Path) -> Path | None:
         return None
     base = conf.parent / os.readlink(conf)
     return base.parent if (base.parent / MARK).is_file() else None
+
+
+def owner(base: Path) -> int | None:
+    """Return the living process that a cluster was started for; None when it may be taken over."""
+    text = (base / MARK).read_text().strip()
+    alive = text.isdigit() and int(text) != os.getpid() and psutil.pid_exists(int(text))
+    return int(text) if alive else None
 
 
 def daemons() -> dict[int, str]:
@@ -83,6 +90,8 @@ def refusal(
         base = ours(path)
         if base is None:
             return f"{path} is not this suite's: this machine has a SLURM of its own"
+        if owner(base):
+            return f"process {owner(base)} has a cluster on this machine, and there is room for one"
         known |= own_pids(base)
     # A node's stepd has no pid file; it is ours when its node is.
     foreign = {
@@ -104,7 +113,9 @@ def missing_packages() -> list[str]:
     """Return the Debian packages that are not there."""
     programs = dict(zip(PACKAGES, ("slurmctld", "slurmd", "squeue", "munged"), strict=True))
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    return [package for package, program in programs.items() if not shutil.which(program, path=path)]
+    return [
+        package for package, program in programs.items() if not shutil.which(program, path=path)
+    ]
 
 
 @contextmanager
@@ -227,7 +238,7 @@ class Cluster:
         return cluster
 
     def _begin(self) -> None:
-        (self.base / MARK).touch()
+        (self.base / MARK).write_text(str(os.getpid()))
         self.base.chmod(0o755)
         for name in ("state", "run", "log", *(f"spool.{node}" for node in NODES)):
             (self.base / name).mkdir()

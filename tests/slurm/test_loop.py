@@ -12,6 +12,7 @@ from tiny_workspace import make_tiny_workspace
 from workflow_tools import (
     CONFIG,
     REPOSITORY,
+    RUN,
     load,
     log_entries,
     run_to_end,
@@ -78,24 +79,50 @@ def test_a_profile_without_its_gpu_request_is_told_of(place: Workplace) -> None:
     assert "no job asks for a GPU" in command.succeed()
 
 
-def test_the_loop_in_one_allocation(cluster: Cluster, tmp_path: Path) -> None:
-    workspace = make_tiny_workspace(tmp_path / "workspace", base=12, pool=60)
-    config = {**CONFIG, "max_iterations": 1, "device": "auto", "workspace": workspace}
+def allocate(workspace: Path, folder: Path, **config: object) -> int:
+    """Submit the loop as one job; returns its number."""
+    values = {**CONFIG, "max_iterations": 1, "device": "auto", "workspace": workspace, **config}
     options = ["-p", "gpu", "--gpus=1", "--cpus-per-task=1", "--mem=6000", "--time=30"]
     script = [str(REPOSITORY / "profiles/slurm/allocation.sh"), "--config"]
-    words = ["sbatch", "--parsable", *options, f"--output={tmp_path}/%j.log", *script]
-    words += [f"{key}={value}" for key, value in config.items()]
-    number = int(succeed(run_to_end(words, REPOSITORY)))
-    until(
-        lambda: state_of(number) not in ("PENDING", "RUNNING", "COMPLETING"), "its end", WATCHDOG_S
-    )
-    text = (tmp_path / f"{number}.log").read_text()
+    words = ["sbatch", "--parsable", *options, f"--output={folder}/%j.log", *script]
+    words += [f"{key}={value}" for key, value in values.items()]
+    return int(succeed(run_to_end(words, REPOSITORY)))
+
+
+def end_of(number: int, folder: Path) -> str:
+    """Wait for a job's end and return its log."""
+    at_work = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
+    until(lambda: state_of(number) not in at_work, "its end", WATCHDOG_S)
+    return (folder / f"{number}.log").read_text()
+
+
+def test_the_loop_in_one_allocation(cluster: Cluster, tmp_path: Path) -> None:
+    workspace = make_tiny_workspace(tmp_path / "workspace", base=12, pool=60)
+    before = cluster.jobs().keys()
+    number = allocate(workspace, tmp_path)
+    text = end_of(number, tmp_path)
     assert state_of(number) == "COMPLETED", text[-4000:]
-    assert cluster.jobs().keys() & set(range(number, number + 50)) == {number}, "one job in all"
+    assert cluster.jobs().keys() - before == {number}, "one job in all"
     assert "Provided cores: 1" in text and "gpu=1" in text and "mem_mb=6000" in text
-    assert "submitted with SLURM jobid" not in text
     assert load(workspace, "best_model.json")["iteration"] in ("baseline", "iter1")
     assert state(workspace)["status"] == "completed"
+
+
+def test_an_allocation_that_ends_goes_on_in_the_next(cluster: Cluster, tmp_path: Path) -> None:
+    workspace = make_tiny_workspace(tmp_path / "workspace", base=12, pool=60)
+    config = {"max_iterations": 0, "training_epochs": 300}
+    first = allocate(workspace, tmp_path, **config)
+    epochs = workspace / "results" / RUN / "baseline"
+    until(lambda: list(epochs.glob("train*/*epoch_00[1-9]*")), "the first epochs", WATCHDOG_S)
+    slurm("scancel", "--batch", "--signal=TERM", str(first))  # as SLURM does before the limit
+    end_of(first, tmp_path)
+    assert state_of(first) == "FAILED"
+    assert not (epochs / "train/weights.json").exists()
+
+    second = allocate(workspace, tmp_path, **config)
+    text = end_of(second, tmp_path)
+    assert state_of(second) == "COMPLETED", text[-4000:]
+    assert len(load(workspace, "baseline/train/weights.json")["files"]) == 300
 
 
 def test_the_allocation_script_says_where_it_belongs(cluster: Cluster, tmp_path: Path) -> None:

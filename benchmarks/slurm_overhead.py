@@ -28,13 +28,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/slurm")]
 
 from cluster import Cluster, Refused  # noqa: E402
+from slurm_tools import HEAVY  # noqa: E402
 from tiny_workspace import make_tiny_workspace  # noqa: E402
 from workflow_tools import CONFIG, RUN, clean_environment, log_entries  # noqa: E402
 
 MESSAGES = {  # a job's message in Snakemake's log -> its file under benchmarks/
     r"(\w+): train": "{0}_train",
     r"(\w+): inference of both weight files": "{0}_infer",
-    r"embed the source pool": "embed_pool",
     r"(\w+): mine the pool .*": "{0}_mine",
 }
 HEAD = re.compile(r"^\[(.+)\]\n(?:localrule|rule|Job) ?(\d+): (.+)$", re.MULTILINE)
@@ -46,8 +46,7 @@ def shipped_profile(folder: Path, init_s: int) -> Path:
     """Write the shipped slurm profile with the memory of this cluster and return its folder."""
     profile = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
     profile["default-resources"]["slurm_partition"] = "gpu"
-    heavy = ("train", "infer", "embed_pool", "mine", "export_best")
-    profile["set-resources"] = {rule: {"mem_mb": 3000, "runtime": 30} for rule in heavy}
+    profile["set-resources"] = {rule: {"mem_mb": 3000, "runtime": 30} for rule in HEAVY}
     profile["max-threads"] = 1
     profile["slurm-init-seconds-before-status-checks"] = init_s
     folder.mkdir()

@@ -286,17 +286,16 @@ class Cluster:
     def lose(self, node: str) -> None:
         """Let a node die: its daemon and all processes of its jobs, at once."""
         pid = self.pid(f"slurmd.{node}")
+        jobs = slurm("squeue", "-h", "-w", node, "-o", "%i").split()
         steps = [p for p in psutil.process_iter(["name"]) if p.info["name"] == "slurmstepd"]
-        own = [p for p in steps if self.spool(node) in " ".join(open_files(p))]
-        dead = [c for p in own for c in p.children(recursive=True)] + own
+        # A step's daemon calls itself `slurmstepd: [<job>.<step>]`.
+        own = [p for p in steps if any(f"[{job}." in " ".join(p.cmdline()) for job in jobs)]
+        assert own, f"no job runs on {node}"
+        dead = own + [c for p in own for c in p.children(recursive=True)]
         os.kill(pid, signal.SIGKILL)
         for process in dead:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-
-    def spool(self, node: str) -> str:
-        """Return the spool folder of a node."""
-        return str(self.base / f"spool.{node}")
 
     def revive(self, node: str) -> None:
         """Start a lost node again."""
@@ -329,16 +328,6 @@ class Cluster:
             if ours(link) == self.base:
                 link.unlink()
         shutil.rmtree(self.base, ignore_errors=True)
-
-
-def open_files(process: psutil.Process) -> list[str]:
-    """Return the paths that a process holds open."""
-    links = Path(f"/proc/{process.pid}/fd").glob("*")
-    out = []
-    for link in links:
-        with suppress(OSError):
-            out.append(os.readlink(link))
-    return out
 
 
 def sbin(program: str) -> str:

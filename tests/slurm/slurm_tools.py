@@ -24,7 +24,9 @@ from workflow_tools import (
     working_folder,
 )
 
-HEAVY = ("train", "infer", "embed_pool", "mine", "export_best")
+RULES = "\n".join(path.read_text() for path in sorted((REPOSITORY / "rules").glob("*.smk")))
+# The rules that ask for a GPU are the ones that become jobs (tests/workflow/test_dry_run.py).
+HEAVY = tuple(re.findall(r"^rule (\w+):\n(?:(?:    .*)?\n)*?        gres=", RULES, re.MULTILINE))
 WATCHDOG_S = 900
 SMALL_MB = 3000
 METRICS = f"results/{RUN}/baseline/metrics.json"

@@ -27,7 +27,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/slurm")]
 
-from cluster import Cluster, Refused  # noqa: E402
+from cluster import Cluster  # noqa: E402
+from guard import Refused  # noqa: E402
 from slurm_tools import HEAVY  # noqa: E402
 from tiny_workspace import make_tiny_workspace  # noqa: E402
 from workflow_tools import CONFIG, RUN, clean_environment, log_entries  # noqa: E402

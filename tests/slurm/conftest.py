@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, Refused
+from cluster import Cluster
+from guard import Refused
 from slurm_tools import Workplace
 from tiny_workspace import make_tiny_workspace
 

@@ -10,11 +10,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import yaml
-from cluster import slurm, until
+from cluster import until
+from guard import slurm
 from workflow_tools import (
     CONFIG,
     REPOSITORY,
@@ -194,8 +194,3 @@ class Workplace:
 def sleep_until_written(path: Path, seconds: float = 300) -> Path:
     """Wait for a file, for a job that is at its work."""
     return until(lambda: path if path.exists() else None, f"{path.name}", seconds)
-
-
-def pause(seconds: float) -> None:
-    """Let the cluster do something."""
-    time.sleep(seconds)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from cluster import Cluster, slurm, until
+from cluster import Cluster, until
+from guard import slurm
 from slurm_tools import METRICS, WEIGHTS, Workplace, node_of, rule_of, state_of
 from workflow_tools import RUN, log_entries, state
 
@@ -99,7 +100,8 @@ def test_a_hard_stop_is_told_and_does_no_work_twice(place: Workplace) -> None:
         picture.write_bytes(b"no picture")
     command = place.snakemake(WEIGHTS, profile=place.profile(), device="cpu")
     text = command.fail()
-    assert "HARD STOP image_invalid" in text and pictures[0].parent.name in text
+    assert "HARD STOP image_invalid: picture kpi/images/base/" in text
+    assert "in: train/base/training_set.csv, row" in text
     assert f"results/{RUN}/baseline/train/train.log" in text and "slurm_logs" in text
     assert "Traceback" not in text
     errors = [e for e in log_entries(place.workspace) if e["status"] == "error"]

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, slurm, until
+from cluster import Cluster, until
+from guard import slurm
 from slurm_tools import HEAVY, METRICS, WATCHDOG_S, Workplace, node_of, rule_of, state_of
 from tiny_workspace import make_tiny_workspace
 from workflow_tools import (

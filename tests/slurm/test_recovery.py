@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from cluster import slurm, until
+from cluster import until
+from guard import slurm
 from slurm_tools import METRICS, Workplace, rule_of, sleep_until_written, state_of
 from workflow_tools import RUN, log_entries
 
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
 
-EPOCHS = 300
+EPOCHS = 150
 LOCKED = "Directory cannot be locked"
 
 
-def kill_while_training(place: Workplace, profile) -> int:
+def kill_while_training(place: Workplace, profile: Path, epochs: int = EPOCHS) -> int:
     """Kill Snakemake alone while its training runs on the cluster; returns the orphan's number."""
-    command = place.snakemake(METRICS, profile=profile, device="cpu", training_epochs=EPOCHS)
+    command = place.snakemake(METRICS, profile=profile, device="cpu", training_epochs=epochs)
     orphan = command.job()
     sleep_until_written(place.workspace / "results" / RUN / ".jobs/baseline_train.json")
     command.kill()
@@ -47,8 +50,8 @@ def test_an_orphan_is_cancelled_before_its_second_copy_starts(place: Workplace) 
 
 def test_an_unlocked_run_does_not_train_beside_the_orphan(place: Workplace) -> None:
     profile = place.profile(retries=0)
-    orphan = kill_while_training(place, profile)
-    config = {"device": "cpu", "training_epochs": EPOCHS}
+    orphan = kill_while_training(place, profile, epochs=2000)
+    config = {"device": "cpu", "training_epochs": 2000}
     words = place.snakemake(METRICS, "--unlock", profile=profile, **config)
     words.succeed()
     beside = place.snakemake(METRICS, profile=profile, **config)
@@ -79,7 +82,7 @@ def test_a_job_that_still_waits_is_found_by_its_name(place: Workplace) -> None:
 
 def test_resume_leaves_a_living_command_alone(place: Workplace) -> None:
     profile = place.profile()
-    command = place.snakemake(METRICS, profile=profile, device="cpu", training_epochs=EPOCHS)
+    command = place.snakemake(METRICS, profile=profile, device="cpu", training_epochs=2000)
     number = command.job()
     text = place.resume(profile).fail()
     assert "Snakemake itself still works" in text and str(command.process.pid) in text

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster import CONFS, MARK, Cluster, Refused, ours, own_pids, refusal
+from cluster import Cluster
+from guard import CONFS, MARK, Refused, ours, own_pids, refusal
 from workflow_tools import tree
 
 

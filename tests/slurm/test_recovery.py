@@ -35,7 +35,7 @@ def test_an_orphan_is_cancelled_before_its_second_copy_starts(place: Workplace) 
     assert LOCKED in again.fail() and again.submitted() == []
     assert state_of(orphan) == "RUNNING"
 
-    resumed = place.resume(profile)
+    resumed = place.resume(profile, METRICS)
     until(lambda: f"cancelled SLURM job {orphan}" in resumed.text(), "the orphan's end", 120)
     assert state_of(orphan) == "CANCELLED", "gone before anything is submitted"
     assert resumed.submitted() == []
@@ -72,7 +72,7 @@ def test_a_job_that_still_waits_is_found_by_its_name(place: Workplace) -> None:
         foreign = slurm(
             "sbatch", "--parsable", "--job-name=deft_other", "--mem=100", "--wrap=true"
         ).strip()
-        resumed = place.resume(profile)
+        resumed = place.resume(profile, METRICS)
         until(lambda: state_of(waiting) == "CANCELLED", "the orphan's end", 120)
         assert state_of(int(foreign)) == "PENDING", "another's job of a like name is left alone"
     finally:
@@ -84,7 +84,7 @@ def test_resume_leaves_a_living_command_alone(place: Workplace) -> None:
     profile = place.profile()
     command = place.snakemake(METRICS, profile=profile, device="cpu", training_epochs=2000)
     number = command.job()
-    text = place.resume(profile).fail()
+    text = place.resume(profile, METRICS).fail()
     assert "Snakemake itself still works" in text and str(command.process.pid) in text
     assert state_of(number) == "RUNNING"
     command.kill()

@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake
 WORKSPACE ?= $(DEMO)
 ARGS ?=
 
-.PHONY: demo test test-all lint format logic resume scaffold clean-demo help
+.PHONY: demo test test-all test-slurm lint format logic resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -35,6 +35,11 @@ test: $(VENV)/.installed-dev
 ## make test-all  the slow suites too
 test-all: $(VENV)/.installed-dev
 	$(BIN)/pytest -q -n 2
+
+## make test-slurm  on a real SLURM, which it installs (apt, root) and starts on this machine, and stops
+#                  ARGS="-k name" picks cases; a machine with a SLURM of its own is refused
+test-slurm: $(VENV)/.installed-dev
+	$(BIN)/pytest -v -n 0 tests/slurm --slurm $(ARGS)
 
 ## make lint      ruff, snakefmt, snakemake --lint
 lint: $(VENV)/.installed-dev

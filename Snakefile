@@ -60,7 +60,7 @@ rule all:
 
 
 onstart:
-    claim_run()
+    claim_run(log)
     pass_gate_again()
 
 

@@ -16,8 +16,9 @@ import yaml
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from deft import config as deft_config
-from deft import layout
+from deft import layout, slurm
 from deft.errors import HardStop
+from deft.hardware import has_card
 from deft.kept_digests import KeptDigests
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
@@ -68,6 +69,11 @@ def resolve_run():
     return time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
 
 
+def run_file(name):
+    """Path of a file of the chosen run, relative to the workspace."""
+    return f"results/{RUN}/{name}"
+
+
 def resolve_shards():
     """Number of the pool's shards; --set-scatter embed=N wins, jobs inherit it."""
     chosen = workflow.resource_settings.overwrite_scatter.get("embed")
@@ -78,16 +84,32 @@ def resolve_shards():
     return shard_count(WORKSPACE, WORKSPACE / run_file(""), config["embed_shard_rows"])
 
 
-def run_file(name):
-    """Path of a file of the chosen run, relative to the workspace."""
-    return f"results/{RUN}/{name}"
+def profile_default(name):
+    """A value under the profile's `default-resources`, or None."""
+    given = workflow.resource_settings.default_resources or {}
+    return given[name].raw if name in given else None
 
 
+def gpus(count):
+    """Resources (`gpu`, `gres`) of a job that uses so many GPUs; the profile says which counts.
+
+    With `device: auto` a cluster's head node cannot tell what a job will find; the profile can: one
+    with a `gpu_request` has GPUs. Elsewhere jobs take the card of the machine that parses, so they
+    must wait for each other too. A container of TAO wants a GPU whatever `device` says.
+    """
+    device = "cuda" if config["engine"] == "tao" else config["device"]
+    has = device == "cuda" or (device == "auto" and (GPU_REQUEST or HAS_CARD))
+    return slurm.gpu_resources(count if has else 0, GPU_REQUEST)
+
+
+HAS_CARD = has_card()
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
 try:
     config = deft_config.resolve(config)
     WORKSPACE = resolve_workspace()
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
+    GPU_REQUEST = profile_default("gpu_request")
+    GPU, GRES = gpus(1)
 except HardStop as error:
     stop_parsing(error)
 RUN = resolve_run()
@@ -102,9 +124,6 @@ hand_down(
 )
 
 GATE = "results/run_{ts}/preflight/gate.json"
-# With `auto` jobs take the card of the machine that parses, so they must wait for each other too.
-HAS_CARD = Path("/dev/nvidiactl").exists()
-GPU = int(config["device"] == "cuda" or (config["device"] == "auto" and HAS_CARD))
 
 
 def logic(stage):
@@ -261,18 +280,14 @@ def training_processes():
         return 1  # the pre-flight says what is wrong with the spec
 
 
-def training_gpus(wildcards):
-    """GPUs of a training job: one a process; 0 on the CPU.
+def training_gpu(wildcards):
+    """GPUs of a training job that are asked for as `gpu`: one a process."""
+    return gpus(training_processes())[0]
 
-    With `device: auto` a cluster's head node cannot tell what a job will find; the profile can: one
-    that gives `infer` a GPU (set-resources) has GPUs. A fixed number for `train` there would
-    override this function.
-    """
-    profile_has_gpus = "gpu" in workflow.resource_settings.overwrite_resources.get(
-        "infer", {}
-    )
-    wanted = GPU or (config["device"] == "auto" and profile_has_gpus)
-    return training_processes() if wanted else 0
+
+def training_gres(wildcards):
+    """GPUs of a training job that are asked for as `gres`."""
+    return gpus(training_processes())[1]
 
 
 def training_mem_mb(wildcards, attempt=1):
@@ -350,9 +365,19 @@ def last_decision(wildcards, input):
     return input.get("decision", "unknown")
 
 
-def claim_run():
-    """Say which run this is, before the first job."""
+def claim_run(logs):
+    """Say which run this is and note this command, before the first job."""
+    from deft.jobs import note_command
+
     print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
+    name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
+    note_command(WORKSPACE, RUN, name)
+    if not workflow.local_exec and config["device"] == "auto" and not GPU_REQUEST:
+        print(
+            "device: auto, and the profile has no gpu_request, so no job asks for a GPU "
+            "(--default-resources on the command line replaces the profile's)",
+            file=sys.stderr,
+        )
 
 
 def print_result():

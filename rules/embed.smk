@@ -29,6 +29,7 @@ rule embed_shard:
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 480 * attempt,
         try_number=lambda wildcards, attempt: attempt,

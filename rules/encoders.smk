@@ -14,6 +14,7 @@ rule encoder_selftest:
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=8000,
         runtime=60,
     params:

@@ -27,7 +27,8 @@ rule train:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -57,9 +58,10 @@ rule restore_weights:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
-        runtime=720,
+        runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         options=training_options(),
         device=no_trigger(config["device"]),
@@ -88,6 +90,7 @@ rule infer:
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,

@@ -6,7 +6,6 @@ is not repeated to the same bytes.
 """
 
 TAO = deft_tao.settings(config)
-GPU = 1  # a container wants one whatever `device` says
 
 
 include: "embed.smk"
@@ -30,7 +29,8 @@ rule train:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -65,6 +65,7 @@ rule infer:
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -98,6 +99,7 @@ rule rca:
         "../envs/loop.yaml"
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         try_number=lambda wildcards, attempt: attempt,

@@ -46,6 +46,7 @@ rule export_best:
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,

@@ -33,6 +33,7 @@ rule mine:
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,

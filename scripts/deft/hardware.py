@@ -28,6 +28,11 @@ class Gpu:
         return asdict(self)
 
 
+def has_card() -> bool:
+    """Return whether an NVIDIA driver is loaded here, at the price of one look at the disk."""
+    return Path("/dev/nvidiactl").exists()
+
+
 def gpus() -> list[Gpu]:
     """Return the NVIDIA cards of this machine, in the driver's order; ``[]`` without driver.
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-LAST_STOP_FILE = ".snakemake/deft_last_stop.txt"
+LAST_STOP_FILE = ".snakemake/deft_last_stop_{run}.txt"  # two runs may share a workspace
 
 
 def inherited(name: str) -> str | None:
@@ -45,7 +45,7 @@ def hand_down(
         DEFT_EMBED_SHARDS=str(embed_shards),
         # As a parameter of a rule another place would make the pool's embedding run again.
         DEFT_EMBEDDING_CACHE=str(config["embedding_cache"] or ""),
-        DEFT_LAST_STOP=str(workspace / LAST_STOP_FILE),
+        DEFT_LAST_STOP=str(workspace / LAST_STOP_FILE.format(run=run)),
         # The interpreter that runs Snakemake runs the scripts too, unless an environment
         # replaces it.
         PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),

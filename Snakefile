@@ -44,6 +44,7 @@ localrules:
     approve,
     gate,
     report,
+    check_quotes,
     demo_workspace,
     import_deeppcb,
 

@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake
 WORKSPACE ?= $(DEMO)
 ARGS ?=
 
-.PHONY: demo test test-all lint format logic resume clean-demo help
+.PHONY: demo test test-all lint format logic envs resume clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -52,6 +52,10 @@ format: $(VENV)/.installed-dev
 ## make logic     record that the logic versions fit the code (see CONTRIBUTING)
 logic: $(VENV)/.installed-dev
 	$(BIN)/python tests/logic_fingerprints.py
+
+## make envs      write the pip lists and conda files from envs/packages.yaml
+envs: $(VENV)/.installed
+	$(BIN)/python scripts/make_envs.py
 
 ## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--cores 4")
 resume: $(VENV)/.installed

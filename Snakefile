@@ -26,6 +26,7 @@ wildcard_constraints:
     weights=r"[^/]+",  # any name that train.checkpointer.filename gives
 
 
+include: "rules/doctor.smk"
 include: "rules/workspace.smk"
 include: "rules/preflight.smk"
 include: "rules/pool.smk"
@@ -44,6 +45,7 @@ localrules:
     approve,
     gate,
     report,
+    doctor,
     demo_workspace,
     import_deeppcb,
 
@@ -67,4 +69,4 @@ onsuccess:
 
 
 onerror:
-    shell(close_command())
+    close_run()

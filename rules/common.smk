@@ -5,7 +5,9 @@ Nothing here imports torch or pandas: the file is parsed again in every cluster 
 
 import atexit
 import json
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -38,6 +40,8 @@ def resolve_workspace():
     if not is_main_process() and inherited("DEFT_WORKSPACE"):
         return Path(inherited("DEFT_WORKSPACE"))
     path = Path(config["workspace"]).expanduser()
+    if DOCTOR and not path.is_dir():
+        return Path(doctor_folder())
     making = {"demo_workspace", "import_deeppcb"} & set(sys.argv)
     if not path.is_dir() and not making:
         raise HardStop(
@@ -47,6 +51,27 @@ def resolve_workspace():
             "--config workspace=DIR",
         )
     return path.absolute()
+
+
+def doctor_folder():
+    """A folder for Snakemake's own files while the doctor looks at a machine without workspace."""
+    folder = tempfile.mkdtemp(prefix="deft_doctor_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def resolve_config():
+    """The configuration, complete. The doctor goes on with defaults and tells what is wrong."""
+    try:
+        found = deft_config.resolve(config)
+        parse_kpi(found["kpi"])
+        return found, ""
+    except HardStop as error:
+        if not DOCTOR:
+            raise
+        given = config.get("workspace")
+        named = {"workspace": given} if isinstance(given, str) and given else {}
+        return {**deft_config.defaults(), **named}, error.text()
 
 
 def resolve_run():
@@ -65,12 +90,16 @@ def resolve_run():
 
 
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
+DOCTOR = "doctor" in sys.argv[1:]
 try:
-    config = deft_config.resolve(config)
+    config, CONFIG_PROBLEM = resolve_config()
     WORKSPACE = resolve_workspace()
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
 except HardStop as error:
     stop_parsing(error)
+WORKSPACE_ASKED = (
+    Path(config["workspace"]).expanduser().absolute()
+)  # that may not be there
 RUN = resolve_run()
 hand_down(
     home=workflow.basedir,
@@ -87,6 +116,13 @@ GPU = 1 if config["device"] == "cuda" else 0
 def run_file(name):
     """Path of a file of the chosen run, relative to the workspace."""
     return f"results/{RUN}/{name}"
+
+
+def conda_env(family):
+    """Conda file of a family of rules; with `device: cuda` its build for GPUs, if it has one."""
+    build = f"{family}-gpu.yaml"
+    gpu = GPU and Path(f"{workflow.basedir}/envs/{build}").is_file()
+    return f"../envs/{build}" if gpu else f"../envs/{family}.yaml"
 
 
 def logic(stage):
@@ -308,15 +344,27 @@ def last_decision(wildcards, input):
 
 
 def claim_run():
-    """Say which run this is, before the first job."""
+    """Say which run this is, before the first job; the doctor looks at none."""
+    if DOCTOR:
+        return
     print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
 
 
 def print_result():
     """The path of the report, if this command made one."""
     page = WORKSPACE / run_file("DEFT_Loop_Report.html")
-    if page.is_file():
+    if page.is_file() and not DOCTOR:
         print(f"report: {page}", file=sys.stderr)
+
+
+def close_run():
+    """Log the end of a failed command in its run; the doctor's is no run's, it repeats its finding."""
+    if not DOCTOR:
+        shell(close_command())
+        return
+    from deft.stage import take_last_stop
+
+    print(f"\n{take_last_stop()}", file=sys.stderr)
 
 
 def close_command():

@@ -20,7 +20,7 @@ rule train:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_train.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=training_gpus,
@@ -49,7 +49,7 @@ rule restore_weights:
     log:
         "results/run_{ts}/logs/{phase}_restore_{weights}.log",
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=training_gpus,
@@ -78,7 +78,7 @@ rule infer:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_infer.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=GPU,
@@ -115,7 +115,7 @@ rule embed_pool:
     benchmark:
         "results/run_{ts}/benchmarks/embed_pool.tsv"
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     threads: 8
     resources:
         gpu=GPU,

@@ -19,7 +19,7 @@ rule stage_pool:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         spec=digest(layout.SPEC),
         encoder=config["encoder"],

@@ -21,7 +21,7 @@ rule rca:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         min_recall=MIN_RECALL,
         top_k=config["top_k_per_label"],
@@ -49,7 +49,7 @@ rule route:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         mode=config["routing"],
         drawn=json.dumps(config["anomalygen_labels"]),
@@ -76,7 +76,7 @@ rule ingest:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         laps=config["max_iterations"],
         logic=logic("ingest"),

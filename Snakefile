@@ -46,6 +46,7 @@ localrules:
     gate,
     report,
     doctor,
+    check_quotes,
     demo_workspace,
     import_deeppcb,
 

@@ -38,7 +38,7 @@ BEHIND = {
     "assemble": ["assembly", "pool_rows", "steps/mine"],
     "validate": ["assembly", *LEAKAGE, "steps/mine"],
     "export_best": [*SCORING, *ONNX, "changenet/onnx", "handoff", "steps/export"],
-    "finish": ["handoff", "artifacts", "report/results"],
+    "finish": ["handoff", "artifacts", "report/results", "report/rows"],
 }
 
 

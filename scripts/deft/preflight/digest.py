@@ -37,6 +37,7 @@ NOT_COVERED = frozenset(
         "approve",
         "preflight_all_images",
         "preflight_sample_rows",
+        "quote_files",
         "report_thumbnail_px",
         "embed_batch_size",
         "search_memory_mb",

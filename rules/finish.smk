@@ -116,7 +116,7 @@ rule check_quotes:
     log:
         run_file("logs/check_quotes.log"),
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         run=RUN,
         files=config["quote_files"] or "",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deft.airgap import offline
 from deft.errors import HardStop
 from deft.files import replace_atomically, sha256_file
 from deft.vectors import EMBEDDING, ParquetVectors
@@ -39,11 +39,6 @@ class Encoder(Protocol):
 
     def embed(self, paths: Sequence[Path], progress: Progress | None = None) -> np.ndarray:
         """Return L2-normalised float32 (n, dim), row i for ``paths[i]``."""
-
-
-def offline() -> bool:
-    """Return whether downloads are forbidden by the environment."""
-    return any(os.environ.get(k, "0") not in ("", "0") for k in ("AIR_GAPPED", "HF_HUB_OFFLINE"))
 
 
 class OpenClipEncoder:

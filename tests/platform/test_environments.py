@@ -12,30 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 from import_walk import SCRIPTS, third_party
+from platform_rules import rules_by_family
 
 from deft import environments
 from deft.environments import ENVS_DIR, FAMILIES, MAIN, TABLE, files, table, write
 
 ROOT = SCRIPTS.parent
-RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
-CONDA = re.compile(r'conda_env\("(\w+)"\)')
-SCRIPT = re.compile(r"scripts/(\w+)\.py")
 # Imported from what another pinned package brings along.
 BROUGHT = {"markupsafe": "jinja2"}
-
-
-def rules_by_family() -> dict[str, set[str]]:
-    """Return family -> the scripts of its rules, read from the rule files."""
-    found: dict[str, set[str]] = {family: set() for family in FAMILIES}
-    for path in sorted((ROOT / "rules").glob("*.smk")):
-        for name, text in RULE.findall(path.read_text(encoding="utf-8")):
-            scripts = SCRIPT.findall(text)
-            if not scripts:
-                continue
-            family = CONDA.search(text)
-            assert family, f"{path.name}: rule {name} runs a script and names no conda_env"
-            found[family[1]] |= set(scripts)
-    return found
 
 
 def modules_of(env: str) -> set[str]:

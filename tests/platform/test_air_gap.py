@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from import_walk import SCRIPTS
+from guarded import attempts, guarded
 from platform_rules import rules_by_family
 from tiny_workspace import make_tiny_workspace
-from workflow_tools import clean_environment, snakemake_command, working_folder
+from workflow_tools import snakemake_command, working_folder
 
 from deft import airgap
 from deft.config import resolve
@@ -25,7 +25,6 @@ from deft.layout import SPEC
 from deft.preflight.run import run_preflight
 from deft.staging import named_weights
 
-GUARDS = Path(__file__).resolve().parents[1] / "guards"
 ASK_THE_HUB = (
     "import deft\nfrom huggingface_hub import hf_hub_download, get_session\n"
     "for ask in (\n"
@@ -37,21 +36,6 @@ ASK_THE_HUB = (
 )
 # The library tries again and again: one try is enough to see that the guard sees it.
 ASK_ONCE = ASK_THE_HUB.replace("    lambda: hf_hub_download", "    # lambda: hf_hub_download")
-
-
-def guarded(log: Path, **more: str) -> dict[str, str]:
-    """Return an environment in which nothing gets out, and what tries to is written to ``log``."""
-    env = clean_environment()
-    for name in (airgap.OWN, *airgap.IMPLIED, "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
-        env.pop(name, None)
-        env.pop(name.lower(), None)
-    paths = [str(GUARDS), str(SCRIPTS)]
-    return env | {"PYTHONPATH": os.pathsep.join(paths), "GUARD_LOG": str(log)} | more
-
-
-def attempts(log: Path) -> list[str]:
-    """Return what tried to get out."""
-    return log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
 
 
 def python(code: str, env: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ DEMO := demo_workspace
 SNAKEMAKE := $(BIN)/snakemake
 WORKSPACE ?= $(DEMO)
 ARGS ?=
+OUT ?= bundle
 
 .PHONY: demo test test-all lint format logic envs bundle resume scaffold clean-demo help
 
@@ -36,11 +37,12 @@ test: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev
 	$(BIN)/pytest -q -n 2
 
-## make lint      ruff, snakefmt, snakemake --lint
+## make lint      ruff, snakefmt, hadolint, snakemake --lint
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/hadolint Dockerfile
 	$(SNAKEMAKE) --lint --config workspace=.
 
 ## make format    rewrite Python and Snakemake files in the house style
@@ -56,6 +58,10 @@ logic: $(VENV)/.installed-dev
 ## make envs      write the pip lists and conda files from envs/packages.yaml
 envs: $(VENV)/.installed
 	$(BIN)/python scripts/make_envs.py
+
+## make bundle    pack wheels, code and weights for an air gap (OUT=dir [WORKSPACE=dir] [ARGS="--configfile FILE"])
+bundle: $(VENV)/.installed
+	$(BIN)/python scripts/make_bundle.py --out "$(OUT)" $(if $(filter file,$(origin WORKSPACE)),,--workspace "$(WORKSPACE)") $(ARGS)
 
 ## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--cores 4")
 resume: $(VENV)/.installed

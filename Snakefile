@@ -18,6 +18,11 @@ include: "rules/common.smk"
 workdir: WORKSPACE
 
 
+if config["container"]:
+
+    container: config["container"]
+
+
 wildcard_constraints:
     ts=r"[A-Za-z0-9_.-]+",
     phase=r"baseline|iter[1-9][0-9]*",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,20 @@ def inherited(name: str) -> str | None:
     return os.environ.get(name)
 
 
+def container_environment(environment: Mapping[str, str], home: str, device: str) -> dict[str, str]:
+    """Return what Apptainer (or its elder, Singularity) reads: folders to bind, GPU or not.
+
+    It binds the workspace by itself, this project's code not. What the user binds stays.
+    """
+    out = {}
+    for name in ("APPTAINER", "SINGULARITY"):
+        bound = environment.get(f"{name}_BIND", "")
+        out[f"{name}_BIND"] = ",".join(filter(None, (bound, home)))
+        if device != "cpu":
+            out[f"{name}_NV"] = "1"  # on a machine without a GPU it only warns
+    return out
+
+
 def hand_down(
     *, home: str, workspace: Path, run: str, config: dict[str, Any], user_keys: list[str]
 ) -> None:
@@ -27,6 +42,8 @@ def hand_down(
     The pre-flight reads the whole configuration from here; as a rule's parameter it would make
     the gate run again for nothing.
     """
+    if config["container"]:
+        os.environ.update(container_environment(os.environ, home, config["device"]))
     # Threads that wait by spinning make a training on busy cores some eight times slower; on idle
     # ones a sleeping wait costs a small network little and a large one nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -26,7 +26,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--extra", type=Path, nargs="*", default=[], help="more files, e.g. deft.sif"
     )
-    parser.add_argument("--pip-args", default="", help='e.g. "--platform manylinux_2_28_x86_64"')
+    parser.add_argument("--pip-args", default="", help='e.g. "--index-url URL"')
     parser.add_argument("--no-code", action="store_true", help="leave the project itself out")
     return parser.parse_args(argv)
 

@@ -32,7 +32,7 @@ class Request:
 
     ``out``: a folder, or a file ``*.tar``. ``requirements``: the pip list. ``workspace`` and
     ``config``: whose weights; None packs none. ``extra``: further files, e.g. container images.
-    ``pip_args``: for ``pip download``, e.g. ``--platform`` of another machine.
+    ``pip_args``: for ``pip wheel``, e.g. ``--index-url`` of a mirror.
     """
 
     out: Path
@@ -127,9 +127,10 @@ def _fill(folder: Path, request: Request, weights: Sequence[Named], log: Log) ->
 
 def _wheels(target: Path, request: Request, log: Log) -> None:
     log(f"wheels of {request.requirements.name}")
-    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check"]
-    # Wheels only: a source package wants a compiler and more downloads where it is installed.
-    command += ["--only-binary", ":all:", "--dest", str(target), *request.pip_args]
+    # Not `pip download`: a few small packages are published as source alone, and to build them over
+    # there would take what their build asks for.
+    command = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check"]
+    command += ["--wheel-dir", str(target), *request.pip_args]
     command += ["--requirement", str(request.requirements)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -138,10 +139,10 @@ def _wheels(target: Path, request: Request, log: Log) -> None:
     last = ""
     for line in process.stdout:
         last = line.strip() or last
-        if line.lstrip().startswith(("Saved", "Downloading", "ERROR")):
+        if line.lstrip().startswith(("Saved", "Building", "ERROR")):
             log(f"  {line.strip()}")
     if process.wait():
-        raise RuntimeError(f"pip download failed: {last}")
+        raise RuntimeError(f"pip could not get the wheels: {last}")
     target.mkdir(exist_ok=True)  # an empty list has no wheels
 
 

@@ -43,7 +43,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
-WORKDIR /opt/deft
+# Snakemake keeps a log where it is started: not in the code, which is nobody's to write.
+WORKDIR /data
 # `docker run IMAGE preflight --config workspace=/data`; the executable of the image, not of a job.
-ENTRYPOINT ["snakemake"]
+ENTRYPOINT ["snakemake", "--snakefile", "/opt/deft/Snakefile"]
 CMD ["--help"]

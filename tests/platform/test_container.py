@@ -69,6 +69,17 @@ def test_no_secret_and_no_root():
     assert last.index("USER") > max(i for i, word in enumerate(last) if word in ("RUN", "COPY"))
 
 
+def test_it_starts_in_a_folder_that_any_user_may_write():
+    # Snakemake keeps its log where it is started; the code belongs to root.
+    (folder,) = arguments("WORKDIR")
+    assert re.search(rf"install -d -m 1777 [^&]*{re.escape(folder)}\b", CODE)
+    (start,) = arguments("ENTRYPOINT")
+    assert json.loads(start) == ["snakemake", "--snakefile", "/opt/deft/Snakefile"]
+    assert "Snakefile LICENSE /opt/deft/" in " ".join(arguments("COPY"))
+    home = re.search(r"HOME=(\S+)", " ".join(arguments("ENV")))[1]
+    assert home in CODE.split("install -d -m 1777", 1)[1].splitlines()[0]
+
+
 def test_hadolint_has_nothing_to_say():
     program = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     if program is None:

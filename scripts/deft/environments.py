@@ -18,7 +18,6 @@ FAMILIES = {
     "torch": "Pre-flight, training, inference, export.",
     "embed": "Embedding and mining.",
 }
-MAIN = "main"  # Snakemake's own process, where the stages run in other environments
 MADE = "Made from packages.yaml by `make envs`."
 
 
@@ -79,7 +78,7 @@ def table(path: Path = TABLE) -> Table:
 
 def _package(entry: dict[str, Any]) -> Package:
     known = {"name", "version", "module", "envs", "gpu", "with"}
-    wrong = [*(set(entry) - known), *(set(entry.get("envs", [])) - {*FAMILIES, MAIN})]
+    wrong = [*(set(entry) - known), *(set(entry.get("envs", [])) - set(FAMILIES))]
     if wrong or not isinstance(entry["version"], str):
         raise ValueError(f"{entry['name']}: not understood: {wrong or entry['version']}")
     return Package(
@@ -101,9 +100,6 @@ def files(listed: Table) -> dict[str, str]:
             everything,
             "For a machine with an NVIDIA GPU: instead of requirements.txt, never beside it.",
             gpu=True,
-        ),
-        "requirements-main.txt": _pip(
-            listed.of(MAIN), "Snakemake's own process, with the stages in conda or a container."
         ),
         "requirements-dev.txt": _pip(
             listed.development,

@@ -21,7 +21,7 @@ from workflow_tools import REPOSITORY
 from deft.bundle import install
 from deft.bundle.collect import Request, make_bundle, read_facts
 from deft.config import resolve
-from deft.environments import ENVS_DIR, files, table
+from deft.environments import files, table
 from deft.errors import HardStop
 from deft.layout import SPEC
 
@@ -253,8 +253,10 @@ def test_command_line_of_both_ends(tmp_path, shelf):
 
 @pytest.mark.slow
 def test_real_packages_from_the_real_index(tmp_path):
-    """Snakemake's own list, with a package that is published as source alone."""
-    listed = ENVS_DIR / "requirements-main.txt"
+    """Snakemake, which needs a package that is published as source alone."""
+    pins = {package.name: package.version for package in table().packages}
+    listed = tmp_path / "one.txt"
+    listed.write_text(f"snakemake=={pins['snakemake']}\n")
     try:
         bundle = make(tmp_path, listed)
     except RuntimeError as error:
@@ -270,6 +272,5 @@ def test_real_packages_from_the_real_index(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     said = subprocess.run([venv / "bin/snakemake", "--version"], capture_output=True, text=True)
-    pins = {package.name: package.version for package in table().packages}
     assert said.stdout.strip() == pins["snakemake"], said.stderr
     assert attempts(log) == []

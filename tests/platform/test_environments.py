@@ -15,7 +15,7 @@ from import_walk import SCRIPTS, third_party
 from platform_rules import rules_by_family
 
 from deft import environments
-from deft.environments import ENVS_DIR, FAMILIES, MAIN, TABLE, files, table, write
+from deft.environments import ENVS_DIR, FAMILIES, TABLE, files, table, write
 
 ROOT = SCRIPTS.parent
 # Imported from what another pinned package brings along.
@@ -52,11 +52,11 @@ def test_environment_holds_what_its_rules_import_and_no_more(family):
     assert not idle, f"packages.yaml: no rule of {family} imports {sorted(idle)}"
 
 
-def test_the_main_environment_holds_what_parsing_and_resuming_import():
-    wanted = third_party(ROOT / "rules" / "common.smk") | third_party(SCRIPTS / "resume.py")
-    held = modules_of(MAIN)
-    assert wanted <= held, sorted(wanted - held)
-    assert held - wanted == {"snakemake", "snakemake_executor_plugin_slurm"}
+@pytest.mark.parametrize("script", ["resume", "close_run", "gate"])
+def test_the_full_list_holds_what_runs_beside_snakemake_itself(script):
+    """These run in the environment of the command that the user typed, with `--sdm` too."""
+    wanted = third_party(ROOT / "rules" / "common.smk") | third_party(SCRIPTS / f"{script}.py")
+    assert wanted <= {package.module for package in table().packages} | BROUGHT.keys()
 
 
 def test_the_walk_agrees_with_python_about_what_a_light_script_loads():

@@ -21,7 +21,7 @@ from deft.errors import HardStop
 from deft.files import sha256_file
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
-from deft.session import hand_down, inherited
+from deft.session import check_container, hand_down, inherited
 
 
 def stop_parsing(error):
@@ -94,6 +94,8 @@ DOCTOR = "doctor" in sys.argv[1:]
 try:
     config, CONFIG_PROBLEM = resolve_config()
     WORKSPACE = resolve_workspace()
+    if not DOCTOR:
+        check_container(config["container"], WORKSPACE)
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
 except HardStop as error:
     stop_parsing(error)

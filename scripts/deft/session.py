@@ -12,12 +12,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deft.airgap import offline
+from deft.errors import HardStop
+
 LAST_STOP_FILE = ".snakemake/deft_last_stop.txt"
 
 
 def inherited(name: str) -> str | None:
     """Return a value that the user's own process handed down, or None in that process."""
     return os.environ.get(name)
+
+
+def check_container(image: str | None, workspace: Path) -> None:
+    """Raise ``missing_input`` for an image that is not there, or that only a connection brings.
+
+    Snakemake fetches images before any job, so the pre-flight would be too late.
+    """
+    if not image:
+        return
+    if "://" in image:
+        if offline():
+            raise HardStop(
+                "missing_input",
+                f"container {image} would be fetched, and downloads are off",
+                file=image,
+                fix="on a connected machine: apptainer build deft.sif IMAGE; carry it here and "
+                "set container=FILE (docs/air_gap.md)",
+            )
+    elif not (workspace / image).exists():
+        raise HardStop(
+            "missing_input",
+            "the container image does not exist",
+            file=workspace / image,
+            fix="set container to a .sif file or docker://…; see docs/environments.md",
+        )
 
 
 def container_environment(environment: Mapping[str, str], home: str, device: str) -> dict[str, str]:

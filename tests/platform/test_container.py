@@ -19,8 +19,10 @@ from workflow_tools import (
     working_folder,
 )
 
+from deft import airgap
 from deft.environments import files, table
-from deft.session import container_environment
+from deft.errors import HardStop
+from deft.session import check_container, container_environment
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 # One instruction a line, comments out.
@@ -99,6 +101,20 @@ def test_apptainer_is_told_of_the_code_and_the_gpu_beside_what_the_user_binds():
         "SINGULARITY_NV": "1",
     }
     assert "APPTAINER_NV" not in container_environment({}, "/repo", "cpu")
+
+
+def test_an_image_that_is_not_there_stops_before_anything_is_fetched(tmp_path, monkeypatch):
+    (tmp_path / "deft.sif").write_bytes(b"")
+    for name in (airgap.OWN, airgap.HUB):
+        monkeypatch.delenv(name, raising=False)
+    for image in (None, "deft.sif", str(tmp_path / "deft.sif"), "docker://deft-aoi-loop"):
+        check_container(image, tmp_path)
+    with pytest.raises(HardStop, match="does not exist"):
+        check_container("other.sif", tmp_path)
+    monkeypatch.setenv(airgap.OWN, "1")
+    check_container("deft.sif", tmp_path)
+    with pytest.raises(HardStop, match="apptainer build"):
+        check_container("docker://deft-aoi-loop", tmp_path)
 
 
 # Notes how it was called, then does the job here as the real one does in the image.

@@ -16,6 +16,7 @@ from deft.doctor import measure
 from deft.doctor.finding import BROKEN, OK, WARN
 from deft.doctor.probes import PROBES, Probe, Surroundings
 from deft.doctor.runner import examine
+from deft.jobs import registered
 
 CHEAP = ("configuration", "limits", "threads", "workspace_disk", "file_system", "locks")
 
@@ -148,6 +149,18 @@ def test_folders_of_killed_trainings_are_told_from_those_of_living_ones(tmp_path
         assert [Path(f.path) for f in found] == [dead] and round(found[0].age_h, 3) == 2
         process.communicate(b"\n")
     assert len(measure.training_folders(tmp_path)) == 2
+
+
+def test_old_working_folders_of_a_run_are_found_unless_a_job_lives(tmp_path):
+    run = tmp_path / "results" / "run_a"
+    for name in (".onnx.x", ".restore_x", "best_model/.export.x", "best_model/.int8.x", ".jobs"):
+        (run / name).mkdir(parents=True)
+    later = time.time() + 25 * 3600
+    assert measure.run_folders(tmp_path) == []  # younger than a day: perhaps of another machine
+    names = {Path(found.path).name for found in measure.run_folders(tmp_path, later)}
+    assert names == {".onnx.x", ".restore_x", ".export.x", ".int8.x"}
+    with registered(run, "baseline", "infer"):
+        assert measure.run_folders(tmp_path, later) == []
 
 
 def test_runtimes_really_compute():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -136,20 +137,20 @@ def threads(environment: Mapping[str, str], cpus: int) -> Finding:
 
 
 class Leftover(NamedTuple):
-    """A folder of a training that was killed, and its age."""
+    """A folder of a job that was killed, and its age."""
 
     path: str
     age_h: float
 
 
-def leftovers(temp: str, found: Sequence[Leftover]) -> Finding:
-    """Judge what killed trainings left in the temporary folder."""
+def leftovers(found: Sequence[Leftover]) -> Finding:
+    """Judge what jobs left behind that were killed with -9, which cleans nothing up."""
     what = "leftovers"
     if not found:
-        return ok(what, f"no folder of a killed training in {temp}")
-    names = " ".join(sorted(leftover.path for leftover in found)[:5])
+        return ok(what, "no folder of a killed job")
+    names = " ".join(shlex.quote(path) for path in sorted(each.path for each in found)[:5])
     oldest = max(leftover.age_h for leftover in found)
-    text = f"{len(found)} of killed trainings in {temp}, the oldest {oldest:.0f} h old"
+    text = f"{len(found)} folders of killed jobs, the oldest {oldest:.0f} h old"
     return warn(what, text, f"rm -r {names}{' …' if len(found) > 5 else ''}")
 
 

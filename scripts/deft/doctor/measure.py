@@ -20,6 +20,7 @@ from deft.doctor.judge_devices import CPU_PROVIDER, CUDA_PROVIDER, Cuda, Onnx
 from deft.doctor.judge_machine import Leftover
 from deft.doctor.judge_software import Ping, Tool
 from deft.environments import Package, table
+from deft.jobs import orphans
 
 SHM = Path("/dev/shm")
 SHM_TRIAL_BYTES = 1 << 20
@@ -27,6 +28,9 @@ MOUNTS = Path("/proc/self/mountinfo")
 COMMAND_LIMIT_S = 10.0
 SIDE = 64  # of the matrices whose product is tried
 TRAINING_FOLDERS = "deft_train_*"
+# Below a run: of scoring, restoring weights, exporting.
+JOB_FOLDERS = (".onnx.*", ".restore_*", "best_model/.export.*", "best_model/.int8.*")
+OLD_H = 24.0
 ONNX_BUILDS = ("onnxruntime", "onnxruntime-gpu")
 # The second owner of a lock: another process, as two commands would be.
 SECOND_OWNER = """
@@ -130,6 +134,23 @@ def training_folders(temp: Path, now: float | None = None) -> list[Leftover]:
             age_h = ((now or time.time()) - folder.stat().st_mtime) / 3600
             if mine and not used:
                 found.append(Leftover(str(folder), age_h))
+    return found
+
+
+def run_folders(workspace: Path, now: float | None = None) -> list[Leftover]:
+    """Return the day-old working folders of jobs in the runs of a workspace where no job lives.
+
+    A job on another machine cannot be seen from here; hence the day.
+    """
+    found = []
+    for run_dir in sorted(workspace.glob("results/run_*")):
+        if orphans(run_dir):
+            continue
+        for folder in sorted(path for glob in JOB_FOLDERS for path in run_dir.glob(glob)):
+            with contextlib.suppress(OSError):
+                age_h = ((now or time.time()) - folder.stat().st_mtime) / 3600
+                if age_h >= OLD_H:
+                    found.append(Leftover(str(folder), age_h))
     return found
 
 

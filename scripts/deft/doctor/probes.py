@@ -104,7 +104,12 @@ def _workspace_disk(around: Surroundings) -> list[Finding]:
 
 def _temp_disk(around: Surroundings) -> list[Finding]:
     temp = Path(tempfile.gettempdir())
-    return [_disk("temp", temp), judge_machine.leftovers(str(temp), measure.training_folders(temp))]
+    return [_disk("temp", temp)]
+
+
+def _leftovers(around: Surroundings) -> list[Finding]:
+    found = measure.training_folders(Path(tempfile.gettempdir()))
+    return [judge_machine.leftovers([*found, *measure.run_folders(around.folder())])]
 
 
 def _file_system(around: Surroundings) -> list[Finding]:
@@ -159,6 +164,7 @@ PROBES = (
     Probe("threads", _threads),
     Probe("workspace_disk", _workspace_disk, advice=DISK_HANGS),
     Probe("temp_disk", _temp_disk, advice="set TMPDIR to a folder on a working disk"),
+    Probe("leftovers", _leftovers, hang=WARN, advice=DISK_HANGS),
     Probe("file_system", _file_system, advice=DISK_HANGS),
     Probe("locks", _locks, advice="the lock server does not answer: mount with local locks"),
     Probe("slurm", _slurm, advice="ask for slurmctld and the network to it"),

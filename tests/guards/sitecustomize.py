@@ -12,7 +12,8 @@ import socket
 import sys
 from importlib.machinery import PathFinder
 
-EVENTS = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname")
+SENT = ("socket.connect", "socket.sendto", "socket.sendmsg")
+EVENTS = (*SENT, "socket.getaddrinfo", "socket.gethostbyname")
 HERE = {"", "localhost", "::1", "::", "0.0.0.0", None}
 
 
@@ -32,10 +33,10 @@ def _own_addresses():
 def _guard(event, args):
     if event not in EVENTS:
         return
-    target = args[0] if event.startswith("socket.get") else args[1]
+    target = args[1] if event in SENT else args[0]
     if isinstance(target, tuple):
         target = target[0]
-    elif event in ("socket.connect", "socket.sendto"):
+    elif event in SENT:
         return  # a path: a socket of this machine
     if _is_local(target):
         return

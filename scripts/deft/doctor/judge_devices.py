@@ -32,6 +32,9 @@ class Cuda(NamedTuple):
     failed: tuple[str, ...] = ()  # "cuda:1: why"
 
 
+UNUSED = Cuda("", None, False)  # device: cpu, nothing was asked
+
+
 def cuda(device: str, driver: str | None, cards: int, facts: Cuda) -> Finding:
     """Judge whether torch computes on the cards. ``device``: auto, cpu or cuda, as configured."""
     what = "CUDA"

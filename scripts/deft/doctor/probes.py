@@ -71,7 +71,8 @@ def _cards(around: Surroundings) -> list[Finding]:
 
 def _cuda(around: Surroundings) -> list[Finding]:
     driver, count = measure.driver_version(), len(gpus())
-    return [judge_devices.cuda(around.device, driver, count, measure.cuda())]
+    facts = judge_devices.UNUSED if around.device == "cpu" else measure.cuda()
+    return [judge_devices.cuda(around.device, driver, count, facts)]
 
 
 def _onnx(around: Surroundings) -> list[Finding]:

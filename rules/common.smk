@@ -123,12 +123,9 @@ def run_file(name):
 def conda_env(family):
     """Conda file of a family of rules; with `device: cuda` its build for GPUs, if it has one."""
     build = f"{family}-gpu.yaml"
-    there = Path(f"{workflow.basedir}/envs/{build}").is_file()
-    return (
-        f"../envs/{build}"
-        if there and config["device"] == "cuda"
-        else f"../envs/{family}.yaml"
-    )
+    if config["device"] == "cuda" and Path(f"{workflow.basedir}/envs/{build}").is_file():
+        return f"../envs/{build}"
+    return f"../envs/{family}.yaml"
 
 
 def logic(stage):

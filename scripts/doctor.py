@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from deft.cli import open_log
-from deft.doctor.finding import BROKEN, as_json, as_table, worst
+from deft.doctor.finding import BROKEN, as_json, as_rows, as_table, worst
 from deft.doctor.probes import PROBES, Surroundings
 from deft.doctor.runner import examine
 from deft.files import write_json_atomic
@@ -54,7 +54,7 @@ def body(args: argparse.Namespace) -> int:
             write_json_atomic(args.json, as_json(found))
     if worst(found) != BROKEN:
         return 0
-    keep_for_the_end(as_table([finding for finding in found if finding.state == BROKEN]))
+    keep_for_the_end(as_rows([finding for finding in found if finding.state == BROKEN]))
     return 1
 
 

@@ -45,15 +45,20 @@ def worst(findings: Sequence[Finding]) -> str:
 
 
 def as_table(findings: Sequence[Finding]) -> str:
-    """Return the findings as lines of a terminal, each piece of advice below its row."""
+    """Return the findings as lines of a terminal, and how many there are of each state."""
+    counts = {state: sum(f.state == state for f in findings) for state in (OK, WARN, BROKEN)}
+    total = f"{counts[OK]} ok, {counts[WARN]} to look at, {counts[BROKEN]} broken"
+    return f"{as_rows(findings)}\n\n{total}"
+
+
+def as_rows(findings: Sequence[Finding]) -> str:
+    """Return the findings as lines, each piece of advice below its row."""
     width = max((len(finding.what) for finding in findings), default=0)
     lines = []
     for finding in findings:
         lines.append(f"{finding.state:6}  {finding.what:{width}}  {_one_line(finding.found)}")
         if finding.advice:
             lines.append(f"{'':6}  {'':{width}}  -> {_one_line(finding.advice)}")
-    counts = {state: sum(f.state == state for f in findings) for state in (OK, WARN, BROKEN)}
-    lines.append(f"\n{counts[OK]} ok, {counts[WARN]} to look at, {counts[BROKEN]} broken")
     return "\n".join(lines)
 
 

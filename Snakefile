@@ -18,6 +18,11 @@ include: "rules/common.smk"
 workdir: WORKSPACE
 
 
+if config["container"]:
+
+    container: config["container"]
+
+
 wildcard_constraints:
     ts=r"[A-Za-z0-9_.-]+",
     phase=r"baseline|iter[1-9][0-9]*",
@@ -26,6 +31,7 @@ wildcard_constraints:
     weights=r"[^/]+",  # any name that train.checkpointer.filename gives
 
 
+include: "rules/doctor.smk"
 include: "rules/workspace.smk"
 include: "rules/preflight.smk"
 include: "rules/pool.smk"
@@ -45,6 +51,7 @@ localrules:
     approve,
     gate,
     report,
+    doctor,
     check_quotes,
     demo_workspace,
     import_deeppcb,
@@ -69,4 +76,4 @@ onsuccess:
 
 
 onerror:
-    shell(close_command())
+    close_run()

@@ -19,7 +19,7 @@ rule assemble:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         tables=digest(layout.BASE_TABLE),
         logic=logic("assemble"),
@@ -42,7 +42,7 @@ rule validate:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         leakage=config["content_leakage"],
         tables=digest(layout.VALIDATION_TABLE, layout.KPI_TABLE),

@@ -7,7 +7,9 @@ import atexit
 import functools
 import json
 import shlex
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from deft.hardware import has_card
 from deft.kept_digests import KeptDigests
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
-from deft.session import hand_down, inherited
+from deft.session import check_container, hand_down, inherited
 from deft.shards import shard_count
 from deft.tao import settings as deft_tao
 
@@ -43,6 +45,8 @@ def resolve_workspace():
     if not is_main_process() and inherited("DEFT_WORKSPACE"):
         return Path(inherited("DEFT_WORKSPACE"))
     path = Path(config["workspace"]).expanduser()
+    if DOCTOR and not path.is_dir():
+        return Path(doctor_folder())
     making = {"demo_workspace", "import_deeppcb"} & set(sys.argv)
     if not path.is_dir() and not making:
         raise HardStop(
@@ -52,6 +56,27 @@ def resolve_workspace():
             "--config workspace=DIR",
         )
     return path.absolute()
+
+
+def doctor_folder():
+    """A folder for Snakemake's own files while the doctor looks at a machine without workspace."""
+    folder = tempfile.mkdtemp(prefix="deft_doctor_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def resolve_config():
+    """The configuration, complete. The doctor goes on with defaults and tells what is wrong."""
+    try:
+        found = deft_config.resolve(config)
+        parse_kpi(found["kpi"])
+        return found, ""
+    except HardStop as error:
+        if not DOCTOR:
+            raise
+        given = config.get("workspace")
+        named = {"workspace": given} if isinstance(given, str) and given else {}
+        return {**deft_config.defaults(), **named}, error.text()
 
 
 def resolve_run():
@@ -104,14 +129,20 @@ def gpus(count):
 
 HAS_CARD = has_card()
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
+DOCTOR = "doctor" in sys.argv[1:]
 try:
-    config = deft_config.resolve(config)
+    config, CONFIG_PROBLEM = resolve_config()
     WORKSPACE = resolve_workspace()
+    if not DOCTOR:
+        check_container(config["container"], WORKSPACE)
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
     GPU_REQUEST = profile_default("gpu_request")
     GPU, GRES = gpus(1)
 except HardStop as error:
     stop_parsing(error)
+WORKSPACE_ASKED = (
+    Path(config["workspace"]).expanduser().absolute()
+)  # that may not be there
 RUN = resolve_run()
 EMBED_SHARDS = resolve_shards()
 hand_down(
@@ -124,6 +155,17 @@ hand_down(
 )
 
 GATE = "results/run_{ts}/preflight/gate.json"
+
+
+def conda_env(family):
+    """Conda file of a family of rules; with `device: cuda` its build for GPUs, if it has one."""
+    build = f"{family}-gpu.yaml"
+    if (
+        config["device"] == "cuda"
+        and Path(f"{workflow.basedir}/envs/{build}").is_file()
+    ):
+        return f"../envs/{build}"
+    return f"../envs/{family}.yaml"
 
 
 def logic(stage):
@@ -366,9 +408,11 @@ def last_decision(wildcards, input):
 
 
 def claim_run(logs):
-    """Say which run this is and note this command, before the first job."""
+    """Say which run this is and note this command, before the first job; the doctor looks at none."""
     from deft.jobs import note_command
 
+    if DOCTOR:
+        return
     print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
     name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
     note_command(WORKSPACE, RUN, name)
@@ -383,8 +427,18 @@ def claim_run(logs):
 def print_result():
     """The path of the report, if this command made one."""
     page = WORKSPACE / run_file("DEFT_Loop_Report.html")
-    if page.is_file():
+    if page.is_file() and not DOCTOR:
         print(f"report: {page}", file=sys.stderr)
+
+
+def close_run():
+    """Log the end of a failed command in its run; the doctor's is no run's, it repeats its finding."""
+    if not DOCTOR:
+        shell(close_command())
+        return
+    from deft.stage import take_last_stop
+
+    print(f"\n{take_last_stop()}", file=sys.stderr)
 
 
 def close_command():

@@ -25,7 +25,7 @@ rule embed_shard:
     benchmark:
         "results/run_{ts}/benchmarks/embed_{scatteritem}.tsv"
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     threads: 8
     resources:
         gpu=GPU,
@@ -62,7 +62,7 @@ rule embed_pool:
         "results/run_{ts}/benchmarks/embed_pool.tsv"
     localrule: True
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     params:
         encoder=encoder_options(),
         logic=logic("embed_pool"),

@@ -10,7 +10,7 @@ rule encoder_selftest:
         "logs/encoder_selftest.log",
     retries: 0
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     threads: 8
     resources:
         gpu=GPU,

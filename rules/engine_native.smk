@@ -24,7 +24,7 @@ rule train:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_train.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=training_gpu,
@@ -55,7 +55,7 @@ rule restore_weights:
     log:
         "results/run_{ts}/logs/{phase}_restore_{weights}.log",
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=training_gpu,
@@ -86,7 +86,7 @@ rule infer:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_infer.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=GPU,
@@ -126,7 +126,7 @@ rule rca:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         min_recall=MIN_RECALL,
         top_k=config["top_k_per_label"],

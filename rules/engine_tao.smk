@@ -26,7 +26,7 @@ rule train:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_train.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=training_gpu,
@@ -61,7 +61,7 @@ rule infer:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_infer.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=GPU,
@@ -96,7 +96,7 @@ rule rca:
     log:
         "results/run_{ts}/logs/{phase}_rca.log",
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     resources:
         gpu=GPU,
         gres=GRES,

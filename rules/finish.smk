@@ -20,7 +20,7 @@ rule phase_report:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     message:
         "{wildcards.phase}: report"
     shell:
@@ -42,7 +42,7 @@ rule export_best:
     log:
         "results/run_{ts}/logs/export_best.log",
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=GPU,
@@ -87,7 +87,7 @@ rule finish:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         decision=last_decision,
         seed=config["seed"],
@@ -103,7 +103,7 @@ rule report:
     log:
         run_file("logs/report.log"),
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         run=RUN,
     message:
@@ -117,7 +117,7 @@ rule check_quotes:
     log:
         run_file("logs/check_quotes.log"),
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         run=RUN,
         files=config["quote_files"] or "",

@@ -29,7 +29,7 @@ rule mine:
     benchmark:
         "results/run_{ts}/benchmarks/{lap}_mine.tsv"
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     threads: 8
     resources:
         gpu=GPU,

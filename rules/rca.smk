@@ -19,7 +19,7 @@ rule route:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         mode=config["routing"],
         drawn=json.dumps(config["anomalygen_labels"]),
@@ -46,7 +46,7 @@ rule ingest:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         laps=no_trigger(config["max_iterations"]),
         logic=logic("ingest"),

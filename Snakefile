@@ -35,6 +35,7 @@ include: "rules/rca.smk"
 include: "rules/mine.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
+include: "rules/explore.smk"
 
 
 localrules:
@@ -46,6 +47,7 @@ localrules:
     report,
     demo_workspace,
     import_deeppcb,
+    explore,
 
 
 rule all:

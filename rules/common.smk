@@ -39,6 +39,8 @@ def resolve_workspace():
         return Path(inherited("DEFT_WORKSPACE"))
     path = Path(config["workspace"]).expanduser()
     making = {"demo_workspace", "import_deeppcb"} & set(sys.argv)
+    if not path.is_dir() and "explore" in sys.argv and "workspace" not in NAMED_BY_USER:
+        return Path.cwd()  # exploring needs a place for tmp/ and no workspace
     if not path.is_dir() and not making:
         raise HardStop(
             "missing_input",
@@ -67,6 +69,7 @@ def resolve_run():
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
 try:
     config = deft_config.resolve(config)
+    TYPED_IN = Path(inherited("DEFT_TYPED_IN") or Path.cwd())
     WORKSPACE = resolve_workspace()
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
 except HardStop as error:
@@ -75,6 +78,7 @@ RUN = resolve_run()
 hand_down(
     home=workflow.basedir,
     workspace=WORKSPACE,
+    typed_in=TYPED_IN,
     run=RUN,
     config=config,
     user_keys=NAMED_BY_USER,

@@ -17,7 +17,7 @@ import yaml
 from deft.errors import HardStop
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "config" / "config.schema.yaml"
-GROUPS = ("demo", "deeppcb")
+GROUPS = ("demo", "deeppcb", "explore")
 DEFAULT_EPOCHS = 20
 
 

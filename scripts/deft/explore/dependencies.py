@@ -121,7 +121,9 @@ def look_up(needs: list[Need], answer: dict[str, Any]) -> list[Need]:
 
 
 def fits(found: str | None, wanted: str | None) -> bool | None:
-    """Return whether a version meets its documented specifier; None where one of them is not known."""
+    """Return whether a version meets its documented specifier; None where one of them is not
+    known.
+    """
     if not found or not wanted or found == "present":
         return None
     try:
@@ -145,7 +147,8 @@ def ask_once(missing: list[Need], environment: Environment) -> HardStop:
         )
     else:
         ways = (
-            f"explore.install: current (pip, into {environment.place}), or new-venv (a venv beside the "
+            f"explore.install: current (pip, into {environment.place}), or new-venv (a venv "
+            "beside the "
             "experiment that sees the current packages; the current one stays as it is)"
         )
     return HardStop(

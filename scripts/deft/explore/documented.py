@@ -16,7 +16,9 @@ PATTERNS = ("requirements*.txt", "requirements/*.txt", "envs/requirements*.txt")
 
 
 def documented(source: Path) -> dict[str, tuple[str, str]]:
-    """Return normalised distribution -> (specifier, file it stands in); the first file that pins wins."""
+    """Return normalised distribution -> (specifier, file it stands in); the first file that pins
+    wins.
+    """
     found: dict[str, tuple[str, str]] = {}
     for file, lines in _sources(source):
         for line in lines:

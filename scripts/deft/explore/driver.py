@@ -47,8 +47,8 @@ def explore(
     """Explore a model; return the experiment folder.
 
     Everything that can be refused is refused before the folder appears. Raises HardStop
-    ``approval_missing`` when packages are missing and nothing was answered yet, ``spec_invalid`` when
-    the model does not run (folder and reports are kept then, for the log).
+    ``approval_missing`` when packages are missing and nothing was answered yet, ``spec_invalid``
+    when the model does not run (folder and reports are kept then, for the log).
     """
     check(request)
     roots = [workspace, typed_in]
@@ -96,7 +96,10 @@ def _taken(place: Path) -> HardStop:
         "config_invalid",
         "the experiment's folder exists already and is left as it is",
         file=place,
-        fix="set explore.directory to another name, or leave it out for a new one with the time in it",
+        fix=(
+            "set explore.directory to another name, or leave it out for a new one with the time "
+            "in it"
+        ),
     )
 
 
@@ -296,7 +299,8 @@ def run(
         folder.note(part, f"explored: {len([r for r in results if r['status'] == 'ok'])} steps ran")
     verdict = folder.read("verdict", {})
     told(
-        f"[explore] {verdict.get('verdict', 'no verdict')} · {folder.root}/reports/stakeholder-report.md"
+        f"[explore] {verdict.get('verdict', 'no verdict')} · "
+        f"{folder.root}/reports/stakeholder-report.md"
     )
     needed = {s.script for s in STEPS if s.required}
     bad = [r for r in results if r["status"] in ("failed", "refused") and r["script"] in needed]

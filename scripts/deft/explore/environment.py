@@ -1,4 +1,6 @@
-"""Which Python environment is the current one, and how commands are run and packages added there."""
+"""Which Python environment is the current one, and how commands are run and packages added
+there.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ PROBE_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class Environment:
-    """``kind``: pixi, venv, conda or system. ``command`` starts its Python. ``place``: what to call it."""
+    """``kind``: pixi, venv, conda or system. ``command`` starts its Python. ``place``: what to
+    call it.
+    """
 
     kind: str
     command: list[str]
@@ -41,7 +45,8 @@ def detect(roots: list[Path], choice: str = "auto") -> Environment:
 
     The first root with a pixi manifest or a ``.venv`` decides; a root with neither leaves it to the
     interpreter that runs this command. Raises HardStop ``config_invalid`` when both are there and
-    ``choice`` is ``auto`` (a question to the user), ``missing_input`` for a choice that is not there.
+    ``choice`` is ``auto`` (a question to the user), ``missing_input`` for a choice that is not
+    there.
     """
     for root in dict.fromkeys(roots):
         manifest, python = pixi_manifest(root), venv_python(root)
@@ -51,7 +56,8 @@ def detect(roots: list[Path], choice: str = "auto") -> Environment:
         if manifest and python and choice == "auto":
             raise HardStop(
                 "config_invalid",
-                f"both a pixi manifest ({manifest.name}) and a .venv are there; which one is current? "
+                f"both a pixi manifest ({manifest.name}) and a .venv are there; which one is "
+                "current? "
                 f"(this command runs in {sys.prefix})",
                 file=root,
                 fix="set explore.environment: pixi, venv or running",
@@ -63,7 +69,8 @@ def detect(roots: list[Path], choice: str = "auto") -> Environment:
     if choice in ("pixi", "venv"):
         raise HardStop(
             "missing_input",
-            f"explore.environment is {choice}, but neither {' nor '.join(str(r) for r in roots)} has one",
+            f"explore.environment is {choice}, but neither {' nor '.join(str(r) for r in roots)} "
+            "has one",
             fix="set explore.environment: auto, or running for the interpreter of this command",
         )
     return running()

@@ -1,4 +1,5 @@
-"""Which format a model file has, by its content; what is broken, cut off or dangerous is refused here.
+"""Which format a model file has, by its content; what is broken, cut off or dangerous is refused
+here.
 
 Nothing of the file is run and no network is built.
 """
@@ -24,7 +25,9 @@ WORDS = 200
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A recognised file. ``data_files`` lie beside it and belong to it; ``facts`` go to the reports."""
+    """A recognised file. ``data_files`` lie beside it and belong to it; ``facts`` go to the
+    reports.
+    """
 
     path: Path
     format: str
@@ -33,7 +36,9 @@ class ModelFile:
 
 
 def choose(path: Path) -> Path:
-    """Return the model file of a folder (itself for a file); raises HardStop unless there is one."""
+    """Return the model file of a folder (itself for a file); raises HardStop unless there is
+    one.
+    """
     if path.is_file():
         return path
     files = [p for p in sorted(path.iterdir()) if p.is_file() and p.suffix.lower() in SUFFIXES]
@@ -74,7 +79,8 @@ def identify(path: Path, *, allow_code: bool = False) -> ModelFile:
     if path.suffix.lower() in (".engine", ".plan") or head.startswith(b"ftrt"):
         raise HardStop(
             "spec_invalid",
-            "a TensorRT engine runs only on the card and version that it was built for; engines are "
+            "a TensorRT engine runs only on the card and version that it was built for; engines "
+            "are "
             "not explored",
             file=path,
             fix="give the ONNX file that it was built from",

@@ -33,8 +33,8 @@ def collect(
 ) -> dict[str, Any]:
     """Copy fitting inputs to ``inputs/found`` and return ``outputs/found_inputs.json``.
 
-    Given inputs must be usable: HardStop ``missing_input`` or ``image_invalid`` otherwise. Found ones
-    are taken only where the contract says how they become inputs.
+    Given inputs must be usable: HardStop ``missing_input`` or ``image_invalid`` otherwise. Found
+    ones are taken only where the contract says how they become inputs.
     """
     changenet = contract["postprocess"]["kind"] == "changenet"
     names = [i["name"] for i in contract["inputs"]]
@@ -132,7 +132,10 @@ def _given(
                 "pictures were given, but how a picture becomes "
                 f"{', '.join(n for n in names if n not in rules) or 'several inputs'} is unknown",
                 file=given,
-                fix="set explore.contract.preprocess, or give .npy / .npz arrays as the model takes them",
+                fix=(
+                    "set explore.contract.preprocess, or give .npy / .npz arrays as the model "
+                    "takes them"
+                ),
             )
         bad = next((p for p in pictures if not decodes(p)), None)
         if bad:
@@ -195,7 +198,9 @@ def _arrays(
 
 
 def _labels(path: Path | None) -> dict[str, str]:
-    """Return file name -> known answer of a ``file,label`` table; raises HardStop ``csv_invalid``."""
+    """Return file name -> known answer of a ``file,label`` table; raises HardStop
+    ``csv_invalid``.
+    """
     if path is None:
         return {}
     with path.open(encoding="utf-8-sig", newline="") as handle:

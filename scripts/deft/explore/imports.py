@@ -22,7 +22,9 @@ class Import:
 
 
 def root_of(source: Path, module: str) -> Path | None:
-    """Return the folder to put on the path so that ``module`` imports: the source, or its ``src``."""
+    """Return the folder to put on the path so that ``module`` imports: the source, or its
+    ``src``.
+    """
     for root in (source, source / "src"):
         if _file(root, module):
             return root
@@ -71,7 +73,9 @@ def _file(root: Path, module: str) -> Path | None:
 
 
 def _chain(root: Path, module: str) -> list[Path]:
-    """Return the files that importing ``module`` runs: its packages and itself; [] when not local."""
+    """Return the files that importing ``module`` runs: its packages and itself; [] when not
+    local.
+    """
     parts = module.split(".")
     files = [_file(root, ".".join(parts[:n])) for n in range(1, len(parts) + 1)]
     if files[-1] is None and len(parts) > 1 and files[-2] is None:

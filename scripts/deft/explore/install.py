@@ -128,8 +128,8 @@ def _run(command: list[str], log: Path) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, errors="replace",
-            stdin=subprocess.DEVNULL,
+            command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
         code, said = done.returncode, done.stdout + done.stderr
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -12,14 +12,20 @@ from deft.files import write_text_atomic
 
 KIT = Path(kit.__file__).parent
 PARTS = {
-    "refs": "Upstream sources (linked, or cloned with `--depth=1`) and, in `model/`, the explored model "
+    "refs": "Upstream sources (linked, or cloned with `--depth=1`) and, in `model/`, the "
+    "explored model "
     "file: a copy, or a link where it is large. `outputs/provenance.json` has commits and digests.",
-    "scripts": "Small scripts, one step each, run in the order of their numbers; `run_all.py` runs them "
-    "all. `kit/` is what they share. All paths are relative to the experiment's folder, so it can move.",
+    "scripts": "Small scripts, one step each, run in the order of their numbers; `run_all.py` "
+    "runs them "
+    "all. `kit/` is what they share. All paths are relative to the experiment's folder, so it "
+    "can move.",
     "inputs": "What the model was run on: found in the workspace (`found/`) or made (`made_*`).",
-    "outputs": "Every figure as JSON, the only source of the reports; `raw/` and `decoded/` outputs.",
-    "logs": "What each script printed, the transcript of commands (`commands.log`), profiler traces.",
-    "reports": "`experiment-report.md` (figures, made from `outputs/`) and `stakeholder-report.md` (what "
+    "outputs": "Every figure as JSON, the only source of the reports; `raw/` and `decoded/` "
+    "outputs.",
+    "logs": "What each script printed, the transcript of commands (`commands.log`), profiler "
+    "traces.",
+    "reports": "`experiment-report.md` (figures, made from `outputs/`) and "
+    "`stakeholder-report.md` (what "
     "they mean for a decision); `figures/` are their pictures.",
 }
 SCRIPTS = {
@@ -80,7 +86,7 @@ Model: `{model}`. Read [reports/stakeholder-report.md](reports/stakeholder-repor
 ## Reproduce
 
 ```bash
-python scripts/run_all.py             # everything again, with the interpreter of outputs/environment.json
+python scripts/run_all.py             # all again, by the Python of outputs/environment.json
 python scripts/run_all.py --reports   # only judge, draw and report, from outputs/
 ```
 

@@ -9,14 +9,16 @@ import json
 import pickletools
 import re
 import zipfile
+from typing import Any
 
 from deft.errors import HardStop
 
 NAMED = 3
 SAFE = re.compile(
-    r"^(collections\.OrderedDict|_codecs\.encode|torch\._utils\._rebuild_(tensor(_v2|_v3)?|parameter"
-    r"|parameter_with_state|qtensor|sparse_tensor|meta_tensor_no_storage)|torch\.serialization\._get_layout"
-    r"|torch\.nn\.parameter\.Parameter|torch\.(Size|device|Tensor|[A-Za-z]*Storage|storage\.\w+Storage)"
+    r"^(collections\.OrderedDict|_codecs\.encode|torch\.serialization\._get_layout"
+    r"|torch\._utils\._rebuild_(tensor(_v2|_v3)?|parameter|parameter_with_state|qtensor|sparse_tensor"
+    r"|meta_tensor_no_storage)|torch\.nn\.parameter\.Parameter"
+    r"|torch\.(Size|device|Tensor|[A-Za-z]*Storage|storage\.\w+Storage)"
     r"|torch\.(b?float\w*|u?int\d+|bool|complex\d+|half|double|long|short|q\w+))$"
 )
 OPAQUE = "a class named while it runs"
@@ -116,29 +118,50 @@ def refuse(names: list[str], path: object) -> HardStop:
 def check_exported(path: str) -> None:
     """Raise ``spec_invalid`` for a ``torch.export`` archive whose loading would run code.
 
-    Its loader unpickles constants and evaluates the text of symbolic sizes; both are looked at first.
+    Its loader unpickles constants and evaluates the text of symbolic sizes: both are looked at.
     """
     with zipfile.ZipFile(path) as archive:
-        objects = [n for n in archive.namelist() if "/constants/custom_obj" in n]
-        texts = [n for n in archive.namelist() if n.endswith(".json")]
-        if objects:
-            raise refuse([f"pickled object {objects[0]}"], path)
-        expressions = [e for n in texts for e in _expressions(archive.read(n))]
+        names = archive.namelist()
+        documents = [_document(archive.read(n)) for n in names if n.endswith(".json")]
+        expressions = [e for d in documents for e in _values(d, "expr_str")]
+        pickled = {e for d in documents for e in _pickled(d)}
+        # Only an archive of torch.save can be looked through; the loader would take any pickle.
+        odd = [n for n in names if "custom_obj" in n or (_unpickled(n, pickled) and
+               archive.open(n).read(2) != b"PK")]  # fmt: skip
+        if odd or len(set(names)) != len(names):
+            raise refuse([f"pickled object {odd[0]}" if odd else "a name stands in it twice"], path)
     found = in_archive(path) + [e[:60] for e in expressions if not plain_expression(e)]
     if found:
         raise refuse(found, path)
 
 
-def _expressions(data: bytes) -> list[str]:
+def _document(data: bytes) -> Any:
     try:
-        document = json.loads(data)
+        return json.loads(data)
     except ValueError:
-        return []
+        return None
+
+
+def _unpickled(name: str, pickled: set[str]) -> bool:
+    """Return whether torch.export unpickles a member: examples, old layouts, and what says so."""
+    inner = name.split("/", 1)[-1]
+    old = inner.startswith("serialized_") and not inner.endswith(".json")
+    return "sample_inputs/" in name or old or name.rsplit("/", 1)[-1] in pickled
+
+
+def _pickled(document: Any) -> list[str]:
+    entries = document.get("config") if isinstance(document, dict) else None
+    rows = entries.values() if isinstance(entries, dict) else []
+    return [str(r.get("path_name")) for r in rows if isinstance(r, dict) and r.get("use_pickle")]
+
+
+def _values(document: Any, key: str) -> list[str]:
+    """Return every text that stands under ``key`` anywhere in a JSON document."""
     out, left = [], [document]
     while left:
         value = left.pop()
         if isinstance(value, dict):
-            out += [v for k, v in value.items() if k == "expr_str" and isinstance(v, str)]
+            out += [v for k, v in value.items() if k == key and isinstance(v, str)]
             left += list(value.values())
         elif isinstance(value, list):
             left += value
@@ -146,7 +169,7 @@ def _expressions(data: bytes) -> list[str]:
 
 
 def plain_expression(text: str) -> bool:
-    """Return whether a symbolic size is only names, numbers and calls of names that are no builtins.
+    """Return whether a symbolic size is only names, numbers and calls of what is no builtin.
 
     >>> plain_expression("Max(1, s0 + 2)"), plain_expression("__import__('os').system('x')")
     (True, False)

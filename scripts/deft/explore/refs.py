@@ -36,7 +36,10 @@ def clone(folder: Path, address: str, wanted: str | None) -> dict[str, Any]:
         raise HardStop(
             "config_invalid",
             f"explore.repository {shown_url(address)!r} is no address of a repository",
-            fix="https://…, ssh://…, git@host:path or file://…; a local folder goes into explore.source",
+            fix=(
+                "https://…, ssh://…, git@host:path or file://…; a local folder goes into "
+                "explore.source"
+            ),
         )
     stem = address.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1].removesuffix(".git")
     name = _free(folder, re.sub(r"[^\w.-]", "-", stem) or "repository")
@@ -56,8 +59,12 @@ def clone(folder: Path, address: str, wanted: str | None) -> dict[str, Any]:
         lines = said.strip().splitlines()
         raise HardStop(
             "missing_input",
-            f"{shown_url(address)} cannot be cloned ({shown_url(lines[-1]) if lines else 'git failed'})",
-            fix="check address and network, or clone it elsewhere and give the folder as explore.source",
+            f"{shown_url(address)} cannot be cloned "
+            f"({shown_url(lines[-1]) if lines else 'git failed'})",
+            fix=(
+                "check address and network, or clone it elsewhere and give the folder as "
+                "explore.source"
+            ),
         )
     return _record(name, "shallow clone", shown_url(address), target)
 

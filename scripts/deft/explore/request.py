@@ -73,7 +73,9 @@ class Request:
 
 
 def check(request: Request) -> None:
-    """Raise ``config_invalid`` or ``missing_input`` for what the request itself shows to be wrong."""
+    """Raise ``config_invalid`` or ``missing_input`` for what the request itself shows to be
+    wrong.
+    """
     if not request.checkpoint:
         raise HardStop(
             "missing_input",
@@ -83,7 +85,8 @@ def check(request: Request) -> None:
     if URL.match(str(request.checkpoint)):
         raise HardStop(
             "config_invalid",
-            f"explore.checkpoint is an address ({shown_url(request.checkpoint)}); weights are never "
+            f"explore.checkpoint is an address ({shown_url(request.checkpoint)}); weights are "
+            "never "
             "downloaded",
             fix="download the file yourself (for instance to checkpoints/) and give its path",
         )
@@ -100,7 +103,8 @@ def check(request: Request) -> None:
         if cards:
             raise HardStop(
                 "config_invalid",
-                f"device: cpu was asked for, but explore.providers needs a card: {', '.join(cards)}",
+                "device: cpu was asked for, but explore.providers needs a card: "
+                f"{', '.join(cards)}",
                 fix="leave explore.providers empty (or CPUExecutionProvider), or set device: auto",
             )
     if request.class_path and ":" not in request.class_path:
@@ -136,7 +140,9 @@ def located(given: str, roots: list[Path], what: str) -> Path:
 
 
 def family_of(name: str | None) -> tuple[str | None, str | None]:
-    """Return (family, architecture) that a prefixed or well-known name states, else (None, name)."""
+    """Return (family, architecture) that a prefixed or well-known name states, else (None,
+    name).
+    """
     if not name:
         return None, None
     lowered = name.lower()

@@ -115,8 +115,8 @@ def _configs(found: Identity, file: Path) -> None:
         found.family, found.architecture = "timm", stated or timm["architecture"]
         found.files.append(file.with_name(TIMM_CONFIG))
         found.model["config"] = {
-            "model_args": timm.get("model_args") or {}, "pretrained_cfg": timm.get("pretrained_cfg") or {},
-        }  # fmt: skip
+            name: timm.get(name) or {} for name in ("model_args", "pretrained_cfg")
+        }
 
 
 def _known_name(found: Identity, request: Request) -> None:
@@ -167,8 +167,8 @@ def _changenet(found: Identity, request: Request, file: Path, roots: list[Path])
         if spec is None:
             raise HardStop(
                 "missing_input",
-                f"a ChangeNet needs its experiment spec; {TRAINING_SPEC} is not beside the weights and "
-                f"the workspace has no {layout.SPEC}",
+                f"a ChangeNet needs its experiment spec; {TRAINING_SPEC} is not beside the weights "
+                f"and the workspace has no {layout.SPEC}",
                 file=file,
                 fix="set explore.spec to the spec that the file was trained with",
             )

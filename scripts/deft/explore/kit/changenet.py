@@ -37,7 +37,9 @@ def golden_pair(
 
 
 def from_bundle(facts: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return pre- and postprocessing from a hand-off's ``preprocessing.json`` (or a spec's values)."""
+    """Return pre- and postprocessing from a hand-off's ``preprocessing.json`` (or a spec's
+    values).
+    """
     common = {
         "kind": "image", "colour_order": "RGB", "resample": "bilinear", "crop_fraction": 1.0,
         "resize_mode": "squash", "source": source,

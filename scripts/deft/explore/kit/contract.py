@@ -1,4 +1,6 @@
-"""The I/O contract: what the file and its configuration state, what running showed, what is unknown."""
+"""The I/O contract: what the file and its configuration state, what running showed, what is
+unknown.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +139,9 @@ def run_shapes(model: Any, inputs: list[dict[str, Any]]) -> dict[str, list[int]]
 def batch_axes(
     model: Any, inputs: list[dict[str, Any]], shapes: dict[str, list[int]]
 ) -> tuple[dict[str, int | None], str]:
-    """Return input -> batch axis (0) or None, and the reason. Two items are tried, never assumed."""
+    """Return input -> batch axis (0) or None, and the reason. Two items are tried, never
+    assumed.
+    """
     none: dict[str, int | None] = {i["name"]: None for i in inputs}
     fixed = [
         i["name"]
@@ -212,7 +216,8 @@ def processing(
         if entry["name"] not in preprocess:
             unknowns.append(
                 {
-                    "what": f"how real data becomes input {entry['name']} (size, colour order, scale, "
+                    "what": f"how real data becomes input {entry['name']} (size, colour order, "
+                    "scale, "
                     "normalisation)",
                     "settle": "the training or inference code, or explore.contract.preprocess",
                 }

@@ -1,4 +1,6 @@
-"""``reports/experiment-report.md``: what stands in ``outputs/*.json``, in tables, without judgement."""
+"""``reports/experiment-report.md``: what stands in ``outputs/*.json``, in tables, without
+judgement.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ def _head(facts: dict[str, Any]) -> list[str]:
     return [
         f"# Experiment report: {asked['title']}",
         "",
-        "Made by `scripts/30_experiment_report.py` from `outputs/*.json`; no number is computed here.",
+        "Made by `scripts/30_experiment_report.py` from `outputs/*.json`; no number is computed "
+        "here.",
         "Times are of this machine, in the state it was in.",
         "",
     ]
@@ -182,8 +185,10 @@ def _speed(facts: dict[str, Any]) -> list[str]:
         return [*lines, NOT_RUN, ""]
     cold, warm = stats["cold"], stats["warm"]
     lines += [
-        f"Device {stats['device']} ({stats['provider']}), threads {stats['threads']}. Fresh process: "
-        f"runtime imported in {number(cold['import_s'])} s, model loaded in {number(cold['load_s'])} s.",
+        f"Device {stats['device']} ({stats['provider']}), threads {stats['threads']}. Fresh "
+        "process: "
+        f"runtime imported in {number(cold['import_s'])} s, model loaded in "
+        f"{number(cold['load_s'])} s.",
         "",
         *figure(facts, "latency"),
     ]
@@ -191,8 +196,8 @@ def _speed(facts: dict[str, Any]) -> list[str]:
     for part in ("preprocess_ms", "model_ms", "postprocess_ms", "total_ms"):
         row = warm[part]
         rows.append(
-            (part.replace("_ms", ""), number(cold[part]), number(row["mean"]), number(row["median"]),
-             number(row["p95"]), number(row["min"]), number(row["max"]))
+            (part.replace("_ms", ""), number(cold[part]), number(row["mean"]),
+             number(row["median"]), number(row["p95"]), number(row["min"]), number(row["max"]))
         )  # fmt: skip
     head = (
         "ms per item",

@@ -1,4 +1,6 @@
-"""Quality on inputs with known answers, the user's targets, and the verdict: rules over the JSON."""
+"""Quality on inputs with known answers, the user's targets, and the verdict: rules over the
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ METRICS: dict[str, tuple[str, bool, str]] = {
     "far_pct": ("%", False, "share of good parts that were rejected"),
 }
 NAMES = (
-    "parameters", "io_contract", "inputs", "inference", "stats", "profile", "train_check", "quality",
-    "verdict", "dependencies", "provenance", "environment", "steps", "figures",
+    "parameters", "io_contract", "inputs", "inference", "stats", "profile", "train_check",
+    "quality", "verdict", "dependencies", "provenance", "environment", "steps", "figures",
 )  # fmt: skip
 GO, CONDITIONAL, NO_GO = "GO", "GO WITH CONDITIONS", "NO-GO"
 REPEAT_TOLERANCE = 1e-5
@@ -98,7 +100,10 @@ def measured(facts: dict[str, Any]) -> dict[str, float]:
 
 
 def judged(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each target with what was measured, whether it is met (None: not measured), and by how far."""
+    """Return each target with what was measured, by how far, and whether it is met.
+
+    ``met`` is None for what was not measured.
+    """
     values = measured(facts)
     out = []
     for name, goal in sorted((facts["parameters"].get("targets") or {}).items()):
@@ -159,8 +164,9 @@ def conditions(facts: dict[str, Any], targets: list[dict[str, Any]]) -> list[str
     inference, contract = facts["inference"], facts["io_contract"]
     unknown = contract.get("unknown") or []
     if unknown:
-        out.append(f"{len(unknown)} fact{'s' * (len(unknown) > 1)} about inputs and outputs are "
-                   "unknown" if len(unknown) > 1 else "one fact about inputs and outputs is unknown")  # fmt: skip
+        many = len(unknown) > 1
+        count = f"{len(unknown)} facts" if many else "one fact"
+        out.append(f"{count} about inputs and outputs {'are' if many else 'is'} unknown")
     if facts["inputs"] and facts["inputs"]["kind"] == "synthesised":
         out.append("it ran on made-up inputs only, so nothing says that its answers are right")
     elif inference and not facts["quality"].get("inputs_with_known_answer"):
@@ -174,7 +180,8 @@ def conditions(facts: dict[str, Any], targets: list[dict[str, Any]]) -> list[str
         out.append(f"the same input gave answers {inference['repeat_difference']:.2g} apart")
     if (inference.get("batch_difference") or 0) > BATCH_TOLERANCE:
         out.append(
-            f"an item's answer moves by {inference['batch_difference']:.2g} when others share its batch"
+            f"an item's answer moves by {inference['batch_difference']:.2g} when others share its "
+            "batch"
         )
     if (facts["parameters"].get("model") or {}).get("allow_code"):
         out.append(

@@ -94,8 +94,11 @@ def fill(module: Any, data: Any) -> dict[str, Any]:
     missing = [k for k in wanted if k not in state]
     extra = [k for k in state if k not in wanted]
     shaped = _misshapen(wanted, state)
-    named = [f"{len(v)} {n} ({', '.join(v[:NAMED])}{', …' if len(v) > NAMED else ''})"
-             for n, v in (("missing", missing), ("extra", extra), ("misshapen", shaped)) if v]  # fmt: skip
+    named = [
+        f"{len(names)} {what} ({', '.join(names[:NAMED])}{', …' if len(names) > NAMED else ''})"
+        for what, names in (("missing", missing), ("extra", extra), ("misshapen", shaped))
+        if names
+    ]
     raise Refusal(f"the weights do not fit the network: {'; '.join(named)}")
 
 
@@ -149,7 +152,8 @@ def _timm(folder: Folder, what: dict[str, Any], data: Any) -> Network:
     if not own:
         unknowns.append(
             {
-                "what": "whether the weights were trained with timm's default preprocessing for this "
+                "what": "whether the weights were trained with timm's default preprocessing for "
+                "this "
                 "name (the file does not say)",
                 "settle": "the training's data configuration (config.json beside the weights)",
             }

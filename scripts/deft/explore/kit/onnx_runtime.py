@@ -23,7 +23,8 @@ def providers_for(device: str, wanted: list[str]) -> list[str]:
     absent = [name for name in wanted if name not in there]
     if absent:
         raise Refusal(
-            f"this ONNX Runtime has no {', '.join(absent)} (it has {', '.join(there)}); install the "
+            f"this ONNX Runtime has no {', '.join(absent)} (it has {', '.join(there)}); install "
+            "the "
             "build that has it, or set device: cpu and leave explore.providers empty"
         )
     return wanted if CPU in wanted else [*wanted, CPU]
@@ -39,7 +40,8 @@ class OnnxModel:
         found = session.get_providers()
         if found[0] != wanted[0]:
             raise Refusal(
-                f"ONNX Runtime was asked for {wanted[0]} and fell back to {found[0]}: its libraries "
+                f"ONNX Runtime was asked for {wanted[0]} and fell back to {found[0]}: its "
+                "libraries "
                 "do not load here"
             )
         self.device = {CPU: "cpu", CUDA: "cuda"}.get(found[0], found[0])

@@ -1,4 +1,6 @@
-"""The inputs of the experiment: what was found, else made to fit the contract; the same every time."""
+"""The inputs of the experiment: what was found, else made to fit the contract; the same every
+time.
+"""
 
 from __future__ import annotations
 

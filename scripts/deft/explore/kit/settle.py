@@ -1,7 +1,7 @@
 """Shapes that a file does not state, settled by running: what was tried, what was accepted.
 
-Nothing here is a guess of what the author meant: an accepted shape is a measurement, and the contract
-keeps saying that the intended one is unknown.
+Nothing here is a guess of what the author meant: an accepted shape is a measurement, and the
+contract keeps saying that the intended one is unknown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import numpy as np
 
 from .folder import Refusal, first_line
 
-SETTLE_SHAPE = "the author's example call, or explore.contract.inputs: {NAME: {shape: [batch, ...], dtype: ...}}"
+SETTLE_SHAPE = (
+    "the author's example call, or explore.contract.inputs: {NAME: {shape: [batch, "
+    "...], dtype: ...}}"
+)
 SIDES = (224, 256, 128, 96, 64, 32, 384, 512, 28, 299)
 SIDES_SHOWN = 6  # sides tried after the first success, to see whether the size is free
 LENGTHS = (16, 128, 512)
@@ -22,7 +25,9 @@ SPATIAL_SIDE = 2  # from this axis of a picture (or map) on, a free axis is a si
 def concrete(
     shape: list[Any], batch: int = 1, side: int = 224, batch_axis: int | None = 0
 ) -> list[int]:
-    """Return a shape with numbers for its free axes: ``batch`` for the batch axis, else ``side``."""
+    """Return a shape with numbers for its free axes: ``batch`` for the batch axis, else
+    ``side``.
+    """
     out = []
     for axis, size in enumerate(shape):
         if isinstance(size, int):

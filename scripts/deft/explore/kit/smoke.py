@@ -1,4 +1,6 @@
-"""The smallest proof that a model works here: the runtime imports, the file loads, digests agree."""
+"""The smallest proof that a model works here: the runtime imports, the file loads, digests
+agree.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,10 @@ def _verdict(facts: dict[str, Any]) -> list[str]:
         first = f"**No-go.** {title} should not be used as it is: {found['blocking'][0]}."
     elif word == CONDITIONAL:
         count = plural(len(found["conditions"]), "point")
-        first = f"**Go with conditions.** {title} runs here; {count} must be settled before it is relied on."
+        first = (
+            f"**Go with conditions.** {title} runs here; {count} must be settled before it "
+            "is relied on."
+        )
     else:
         first = f"**Go.** {title} runs here and meets every target that was set."
     lines = [f"# {title}: can we use it?", "", first, ""]
@@ -84,7 +87,8 @@ def _speed(facts: dict[str, Any]) -> list[str]:
     warm, cold = stats["warm"], stats["cold"]
     total = warm["total_ms"]
     out = [
-        f"One item takes {number(total['median'])} ms from file to answer on {_where(facts)}, and 95 of "
+        f"One item takes {number(total['median'])} ms from file to answer on {_where(facts)}, "
+        "and 95 of "
         f"100 stay below {number(total['p95'])} ms."
     ]
     parts = {p: warm[f"{p}_ms"]["median"] for p in ("preprocess", "model", "postprocess")}
@@ -101,7 +105,8 @@ def _speed(facts: dict[str, Any]) -> list[str]:
     if ratio > SLOW_START:
         out.append(
             f"The first item of a fresh process takes {number(ratio, 2)} times as long "
-            f"({number(cold['total_ms'])} ms) after {number(cold['import_s'] + cold['load_s'])} s of "
+            f"({number(cold['total_ms'])} ms) after {number(cold['import_s'] + cold['load_s'])} "
+            "s of "
             "start-up: keep the process alive and send it one item before users do."
         )
     if total["median"] and total["p95"] / total["median"] > UNEVEN:
@@ -114,7 +119,8 @@ def _speed(facts: dict[str, Any]) -> list[str]:
         gain = best["items_per_s"] / good[0]["items_per_s"]
         if gain >= WORTH_BATCHING:
             out.append(
-                f"Batches pay: {best['batch_size']} at a time give {number(best['items_per_s'])} items/s, "
+                f"Batches pay: {best['batch_size']} at a time give {number(best['items_per_s'])} "
+                "items/s, "
                 f"{number(gain, 2)} times one by one."
             )
         else:
@@ -141,14 +147,16 @@ def _trust(facts: dict[str, Any]) -> list[str]:
     known = quality.get("inputs_with_known_answer", 0)
     if known:
         out.append(
-            f"On {plural(known, 'input')} with a known answer it was right {quality['right']} times "
+            f"On {plural(known, 'input')} with a known answer it was right {quality['right']} "
+            "times "
             f"({number(quality['accuracy_pct'])} %)."
         )
         if known < FEW_KNOWN:
             out.append("That is too few to say how good it is.")
     elif inputs["kind"] == "synthesised":
         out.append(
-            "Its inputs here were made up, so what it answered says nothing about how good it is: the "
+            "Its inputs here were made up, so what it answered says nothing about how good it "
+            "is: the "
             "run shows that it works, what it costs and how it is called."
         )
     else:
@@ -171,8 +179,9 @@ def _targets(facts: dict[str, Any]) -> list[str]:
     rows = []
     for t in targets:
         met = {True: "pass", False: "**missed**", None: "not measured"}[t["met"]]
-        rows.append((t["name"], f"{t['rule']} {number(t['target'])} {t['unit']}", number(t["measured"]),
-                     number(t["delta"]), met, t["how"] or "not measured by this command"))  # fmt: skip
+        goal = f"{t['rule']} {number(t['target'])} {t['unit']}"
+        how = t["how"] or "not measured by this command"
+        rows.append((t["name"], goal, number(t["measured"]), number(t["delta"]), met, how))
     return [
         *lines,
         *table(("target", "wanted", "measured", "delta", "result", "how it is measured"), rows),
@@ -226,7 +235,8 @@ def _risks(facts: dict[str, Any]) -> list[str]:
         out.append("No licence was seen: whether it may be used commercially is open.")
     if any(r.get("is_dirty") for r in origin["refs"]):
         out.append(
-            "The source folder had changes that no commit holds; the commit alone does not reproduce it."
+            "The source folder had changes that no commit holds; the commit alone does not "
+            "reproduce it."
         )
     if contract and not contract["preprocess"] and inputs and inputs["kind"] == "synthesised":
         out.append(
@@ -268,8 +278,8 @@ def _criteria(facts: dict[str, Any]) -> list[str]:
         states.append(
             ("its numbers are finite", "no" if facts["inference"]["not_finite"] else "yes")
         )
-    states.append(("no open question about inputs and outputs",
-                   "no" if (facts["io_contract"] or {}).get("unknown", [1]) else "yes"))  # fmt: skip
+    is_open = not facts["io_contract"] or facts["io_contract"]["unknown"]
+    states.append(("no open question about inputs and outputs", "no" if is_open else "yes"))
     known = facts["quality"].get("inputs_with_known_answer", 0)
     states.append(("checked on inputs with known answers", f"yes, {known}" if known else "no"))
     met = [t["met"] for t in found["targets"]]
@@ -280,7 +290,8 @@ def _criteria(facts: dict[str, Any]) -> list[str]:
             ("the training check passes", "yes" if facts["train_check"].get("fell") else "no")
         )
     rule = (
-        "Go = all of these hold. No-go = it fails to run, gives numbers that are not finite, or misses a "
+        "Go = all of these hold. No-go = it fails to run, gives numbers that are not finite, or "
+        "misses a "
         "target. Anything else is a go with conditions."
     )
     return ["## Go or no-go", "", rule, "", *table(("criterion", "state"), states)]
@@ -293,11 +304,13 @@ def _next(facts: dict[str, Any]) -> list[str]:
         out.append("Mend what stopped it (logs/) and explore again.")
     if contract and contract["unknown"]:
         out.append(
-            "Settle the unknowns above with the model's author; put the answers into `explore.contract`."
+            "Settle the unknowns above with the model's author; put the answers into "
+            "`explore.contract`."
         )
     if inputs and not facts["quality"].get("inputs_with_known_answer"):
         out.append(
-            "Run it on 30 or more real inputs with known answers (`explore.inputs`, `explore.labels`)."
+            "Run it on 30 or more real inputs with known answers (`explore.inputs`, "
+            "`explore.labels`)."
         )
     if not asked.get("targets"):
         out.append("Set targets (`explore.targets`), so that the next report can judge.")
@@ -311,7 +324,8 @@ def _next(facts: dict[str, Any]) -> list[str]:
         out.append("Measure on the hardware that it will run on; no accelerator was found here.")
     if contract and contract["format"] != "onnx":
         out.append(
-            "Export it to ONNX and explore that file too: it often runs faster and needs less software."
+            "Export it to ONNX and explore that file too: it often runs faster and needs less "
+            "software."
         )
     if not asked["train"]["steps"] and contract and contract["trainable"]:
         out.append(
@@ -339,7 +353,8 @@ def _integration(facts: dict[str, Any]) -> list[str]:
     post = contract["postprocess"]
     if post["kind"] == "changenet":
         lines.append(
-            f"{post['rule']}; the threshold is {post['threshold']:.6g} ({post['threshold_source']})."
+            f"{post['rule']}; the threshold is {post['threshold']:.6g} "
+            f"({post['threshold_source']})."
         )
     elif post["kind"] == "softmax_top":
         lines.append("The output holds logits; softmax gives the share of each class.")
@@ -359,7 +374,8 @@ def _evidence(facts: dict[str, Any]) -> list[str]:
     return [
         "## Evidence",
         "",
-        "Numbers: `outputs/*.json`. Tables: [experiment report](experiment-report.md). Commands and logs: "
+        "Numbers: `outputs/*.json`. Tables: [experiment report](experiment-report.md). Commands "
+        "and logs: "
         "`logs/`. Again: `python scripts/run_all.py`.",
         "",
         *bullets([cell(r) for r in refs], "No upstream source was given."),

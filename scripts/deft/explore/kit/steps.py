@@ -1,4 +1,6 @@
-"""The scripts of an experiment in their order, each a process of its own, with transcript and log."""
+"""The scripts of an experiment in their order, each a process of its own, with transcript and
+log.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ HIDDEN = ("PYTHONPATH", "PYTHONHOME")
 
 @dataclass(frozen=True)
 class Step:
-    """One script. ``required``: without it the exploration has no answer; ``model``: it loads it."""
+    """One script. ``required``: without it the exploration has no answer; ``model``: it loads
+    it.
+    """
 
     script: str
     what: str
@@ -139,7 +143,9 @@ def _said(code: int, out: str, err: str) -> tuple[str, str]:
 
 
 def run_all(folder: Folder, arguments: list[str]) -> str:
-    """Run all steps, or (``--reports``) only judging, figures and reports, with this interpreter."""
+    """Run all steps, or (``--reports``) only judging, figures and reports, with this
+    interpreter.
+    """
     if set(arguments) - {"--reports"}:
         return "usage: python scripts/run_all.py [--reports]"
     steps = wanted(folder.parameters)

@@ -1,4 +1,6 @@
-"""Can it be trained here: a few steps on one batch, in which the loss must fall. No real training."""
+"""Can it be trained here: a few steps on one batch, in which the loss must fall. No real
+training.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from .preprocess import item
 
 FELL_BY = 0.95  # the last loss must be below this share of the first
 ASSUMPTION = (
-    "made-up targets, one batch, no data loading and no augmentation: it shows that forward, backward "
+    "made-up targets, one batch, no data loading and no augmentation: it shows that forward, "
+    "backward "
     "and update run, not that the model learns its task"
 )
 

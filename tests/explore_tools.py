@@ -155,7 +155,8 @@ def wheel(folder: Path, version: str, code: str) -> Path:
 
 def layered_venv(place: Path) -> Path:
     """Make a venv that sees this interpreter's packages and can be written into; return it."""
-    subprocess.run([sys.executable, "-m", "venv", str(place)], check=True, capture_output=True)
+    command = [sys.executable, "-m", "venv", "--without-pip", str(place)]
+    subprocess.run(command, check=True, capture_output=True)
     (packages,) = place.glob("lib/python*/site-packages")
     below = [p for p in sys.path if "site-packages" in p]
     (packages / "below.pth").write_text("\n".join(below) + "\n", encoding="utf-8")

@@ -77,7 +77,8 @@ def test_a_timm_model_with_a_saved_state_dict(tmp_path, monkeypatch):
         Image.new("RGB", (50 + i, 40), colour).save(pictures / f"{colour}.png")
     (pictures / "broken.png").write_bytes(b"no picture")
     folder = tools.explored(
-        tmp_path / "w", in_process=monkeypatch, checkpoint="net.pth", name=f"timm:{tools.TINY_TIMM}",
+        tmp_path / "w", in_process=monkeypatch, checkpoint="net.pth",
+        name=f"timm:{tools.TINY_TIMM}",
         train_steps=6, targets={"latency_median_ms": 1e6, "accuracy_pct": 50, "map_50": 0.5},
         contract={"labels": ["a", "b", "c"]},
     )  # fmt: skip
@@ -195,8 +196,12 @@ def tiny_open_clip(root: Path) -> Path:
     config = {
         "model_cfg": {
             "embed_dim": 8,
-            "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8},
-            "text_cfg": {"context_length": 6, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1},
+            "vision_cfg": {
+                "image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8,
+            },
+            "text_cfg": {
+                "context_length": 6, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1,
+            },
         },
         "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]},
     }  # fmt: skip

@@ -304,6 +304,13 @@ def run(
     )
     needed = {s.script for s in STEPS if s.required}
     bad = [r for r in results if r["status"] in ("failed", "refused") and r["script"] in needed]
+    if bad and bad[0]["script"] == "03_inputs.py" and request.inputs:
+        raise HardStop(
+            "missing_input",
+            f"a given input does not fit the model: {bad[0]['said']}",
+            file=located(request.inputs, roots, "explore.inputs"),
+            fix="give it as outputs/io_contract.json says",
+        )
     if bad:
         raise HardStop(
             "spec_invalid",

@@ -190,7 +190,7 @@ def _arrays(
     target.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, values in parts.items():
-        copied = f"{PLACE}/{index:03d}_{name.replace('/', '_')}.npy"
+        copied = f"{PLACE}/{index:03d}_{path.stem}_{name.replace('/', '_')}.npy"
         np.save(folder / copied, values)
         files[name] = [copied]
     origin = path.relative_to(root).as_posix() if root in path.parents else path.name

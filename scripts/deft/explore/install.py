@@ -24,7 +24,9 @@ LAYER = "packages_of_the_current_environment.pth"
 def new_venv(current: Environment, place: Path, log: Path) -> Environment:
     """Make a venv at ``place`` that sees the current environment's packages below its own."""
     facts = ask(current.command, [])["interpreter"]
-    _run([*current.command, "-m", "venv", str(place)], log)
+    # pip, like every other package, is seen below; making another takes longer than all the rest.
+    without = ["--without-pip"] if facts["pip"] else []
+    _run([*current.command, "-m", "venv", *without, str(place)], log)
     python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
         raise HardStop("missing_input", "the new venv could not be made", file=log)

@@ -20,7 +20,12 @@ LICENCES = ("LICENSE*", "LICENCE*", "COPYING*")
 def link(folder: Path, source: Path) -> dict[str, Any]:
     """Link a local source folder as ``refs/<name>``; return its record."""
     if not source.is_dir():
-        raise HardStop("missing_input", "explore.source is no folder", file=source)
+        raise HardStop(
+            "missing_input",
+            "explore.source is no folder",
+            file=source,
+            fix="give the folder that holds the source",
+        )
     name = _free(folder, source.name)
     (folder / "refs" / name).symlink_to(source, target_is_directory=True)
     return _record(name, "link", str(source), source)

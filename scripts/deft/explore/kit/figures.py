@@ -181,7 +181,7 @@ def draw_operators(path: Path, profile: dict[str, Any], folder: Folder) -> str |
     top = profile["top"]
     if not top:
         return None
-    figure = _figure(7, 0.7 + 0.28 * len(top))
+    figure = _figure(7, 1.2 + 0.26 * len(top))
     axes = _axes(figure)
     names = [
         t["operator"]

@@ -48,6 +48,8 @@ def importable(modules: list[str]) -> dict[str, bool]:
 
 def distributions(modules: list[str]) -> dict[str, dict[str, str]]:
     """Return module -> its installed distribution and version."""
+    if not modules:
+        return {}
     owners = (
         metadata.packages_distributions() if hasattr(metadata, "packages_distributions") else {}
     )

@@ -1,4 +1,4 @@
-"""Preprocessing against torchvision and timm, decoding, statistics, and the rules of the verdict."""
+"""Preprocessing against timm and open_clip, decoding, statistics, and the rules of the verdict."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ GOOD = {
         ({"inputs": {"kind": "synthesised"}}, None, "made-up inputs only"),
         ({"quality": {"inputs_with_known_answer": 0}}, None, "no input had a known answer"),
         ({"io_contract": {"unknown": [{}, {}]}}, None, "2 facts"),
-        ({"parameters": {"targets": {"latency_p95_ms": 15}}}, "target missed: latency_p95_ms", None),
+        ({"parameters": {"targets": {"latency_p95_ms": 15}}}, "missed: latency_p95_ms", None),
         ({"parameters": {"targets": {"latency_p95_ms": 20}}}, None, None),
         ({"parameters": {"targets": {"throughput_items_per_s": 300}}}, "target missed", None),
         ({"parameters": {"targets": {"accuracy_pct": 95}}}, None, None),

@@ -72,7 +72,7 @@ def test_an_interpreter_answers_by_itself_or_is_refused(tmp_path):
 def test_imports_are_read_from_what_the_class_reaches(tmp_path):
     files = {
         "pkg/__init__.py": "",
-        "pkg/net.py": "import os\nimport torch\nfrom . import tools\nfrom .deep.parts import block\n"
+        "pkg/net.py": "import os, torch\nfrom . import tools\nfrom .deep.parts import block\n"
         "try:\n    import fast\nexcept ImportError:\n    fast = None\n",
         "pkg/tools.py": "import yaml\n\ndef late():\n    import wandb\n",
         "pkg/deep/parts.py": "from einops.layers import torch as layers\nfrom pkg import tools\n"

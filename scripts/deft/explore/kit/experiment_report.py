@@ -9,9 +9,9 @@ from typing import Any
 from .folder import Folder, write_text
 from .judge import facts_of
 from .markdown import bullets, cell, number, shape, table
+from .measured_sections import NOT_RUN, figure, profile, speed, training, yes
 
 REPORT = "reports/experiment-report.md"
-NOT_RUN = "Not available: this step did not run to its end (see logs/)."
 
 
 def write(folder: Folder) -> str:
@@ -19,20 +19,12 @@ def write(folder: Folder) -> str:
     facts = facts_of(folder)
     parts = [
         _head(facts), _model(facts), _contract(facts), _inputs(facts), _inference(facts),
-        _speed(facts), _profile(facts), _training(facts), _targets(facts), _environment(facts),
+        speed(facts), profile(facts), training(facts), _targets(facts), _environment(facts),
         _reproduce(facts),
     ]  # fmt: skip
     text = "\n".join(line for part in parts for line in part).rstrip() + "\n"
     write_text(folder.path(REPORT), text)
     return REPORT
-
-
-def figure(facts: dict[str, Any], name: str) -> list[str]:
-    """Return a figure's lines, none when it was not drawn."""
-    found = next((f for f in facts["figures"] or [] if f["name"] == name), None)
-    if not found:
-        return []
-    return [f"![{found['caption']}](figures/{name}.png)", "", f"*{found['caption']}.*", ""]
 
 
 def _head(facts: dict[str, Any]) -> list[str]:
@@ -169,91 +161,9 @@ def _inference(facts: dict[str, Any]) -> list[str]:
         ("largest difference when the same input is run again", number(found["repeat_difference"])),
         ("largest difference when inputs share a batch", number(found["batch_difference"])),
         ("output numbers that are not finite", found["not_finite"]),
-        ("different inputs give different answers", _yes(found["answers_differ"])),
+        ("different inputs give different answers", yes(found["answers_differ"])),
     ]
     return [*lines, *table(("check", "value"), checks)]
-
-
-def _yes(value: bool | None) -> str | None:
-    return {True: "yes", False: "no"}.get(value)  # type: ignore[arg-type]
-
-
-def _speed(facts: dict[str, Any]) -> list[str]:
-    stats = facts["stats"]
-    lines = ["## Speed and memory", ""]
-    if not stats:
-        return [*lines, NOT_RUN, ""]
-    cold, warm = stats["cold"], stats["warm"]
-    lines += [
-        f"Device {stats['device']} ({stats['provider']}), threads {stats['threads']}. Fresh "
-        "process: "
-        f"runtime imported in {number(cold['import_s'])} s, model loaded in "
-        f"{number(cold['load_s'])} s.",
-        "",
-        *figure(facts, "latency"),
-    ]
-    rows = []
-    for part in ("preprocess_ms", "model_ms", "postprocess_ms", "total_ms"):
-        row = warm[part]
-        rows.append(
-            (part.replace("_ms", ""), number(cold[part]), number(row["mean"]),
-             number(row["median"]), number(row["p95"]), number(row["min"]), number(row["max"]))
-        )  # fmt: skip
-    head = (
-        "ms per item",
-        "cold",
-        f"warm mean ({warm['runs']} runs)",
-        "median",
-        "p95",
-        "min",
-        "max",
-    )
-    lines += table(head, rows)
-    lines += figure(facts, "throughput")
-    lines += table(
-        ("batch size", "ms per batch (median of 3)", "items/s", "note"),
-        [(t["batch_size"], number(t.get("batch_ms_median")), number(t.get("items_per_s")),
-          t.get("why")) for t in stats["throughput"]],
-    )  # fmt: skip
-    memory = stats["memory"]
-    lines += table(
-        ("memory", "MiB"),
-        [("largest RAM of the process", number(memory["peak_ram_mib"])),
-         ("RAM before the runtime was imported", number(memory["ram_before_load_mib"])),
-         ("largest VRAM (torch)", number(memory["peak_vram_mib"]))],
-    )  # fmt: skip
-    return lines
-
-
-def _profile(facts: dict[str, Any]) -> list[str]:
-    found = facts["profile"]
-    if not found:
-        return ["## Profile", "", NOT_RUN, ""]
-    rows = [(t["operator"], number(t["self_ms"]), number(t["calls"]), f"{t['share_pct']:.1f}")
-            for t in found["top"]]  # fmt: skip
-    return [
-        "## Profile",
-        "",
-        f"By {found['tool']}, mean of {found['runs']} runs; the whole trace is `{found['trace']}`.",
-        "",
-        *figure(facts, "operators"),
-        *table(("operator", "own time, ms per run", "calls per run", "share, %"), rows),
-    ]
-
-
-def _training(facts: dict[str, Any]) -> list[str]:
-    found = facts["train_check"]
-    if not found:
-        return []
-    lines = ["## Training check", "", f"Assumptions: {found['assumptions']}.", ""]
-    if not found["runs"]:
-        return [*lines, f"It does not run: {cell(found['why'])}.", ""]
-    keys = ("optimizer", "loss", "precision", "mode", "batch_size", "trainable_parameters")
-    rows = [(k, found[k]) for k in keys] + [("learning_rate", found["settings"]["learning_rate"])]
-    losses = found["losses"]
-    rows += [("first loss", number(losses[0])), ("last loss", number(losses[-1])),
-             ("steps", len(losses)), ("the loss fell", _yes(found["fell"]))]  # fmt: skip
-    return [*lines, *figure(facts, "training"), *table(("what", "value"), rows)]
 
 
 def _targets(facts: dict[str, Any]) -> list[str]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .experiment_report import figure
+from .advice import integration, next_experiments, risks, unknowns
 from .folder import Folder, write_text
 from .judge import CONDITIONAL, GO, METRICS, NO_GO, facts_of, measured
 from .markdown import bullets, cell, number, plural, shape, table
+from .measured_sections import figure
 
 REPORT = "reports/stakeholder-report.md"
 SLOW_START = 3.0  # a first run this many times slower than a warm one is worth a sentence
@@ -24,8 +25,9 @@ def write(folder: Folder) -> str:
     """Write the report; return its name."""
     facts = facts_of(folder)
     parts = [
-        _verdict(facts), _meaning(facts), _targets(facts), _benchmark(facts), _risks(facts),
-        _unknowns(facts), _criteria(facts), _next(facts), _integration(facts), _evidence(facts),
+        _verdict(facts), _meaning(facts), _targets(facts), _benchmark(facts), risks(facts),
+        unknowns(facts), _criteria(facts), next_experiments(facts), integration(facts),
+        _evidence(facts),
     ]  # fmt: skip
     text = "\n".join(line for part in parts for line in part).rstrip() + "\n"
     write_text(folder.path(REPORT), text)
@@ -224,53 +226,6 @@ def _benchmark(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _risks(facts: dict[str, Any]) -> list[str]:
-    out = []
-    contract, inputs, origin = facts["io_contract"], facts["inputs"], facts["provenance"]
-    if not origin.get("url") and not origin["refs"]:
-        out.append(
-            "Nobody has said where the file comes from; without an origin it cannot be replaced."
-        )
-    if not any(r.get("licence") for r in origin["refs"]):
-        out.append("No licence was seen: whether it may be used commercially is open.")
-    if any(r.get("is_dirty") for r in origin["refs"]):
-        out.append(
-            "The source folder had changes that no commit holds; the commit alone does not "
-            "reproduce it."
-        )
-    if contract and not contract["preprocess"] and inputs and inputs["kind"] == "synthesised":
-        out.append(
-            "With the wrong preprocessing a model still answers, only badly, and nothing warns."
-        )
-    if contract and contract["device"] == "cpu":
-        out.append(
-            "Times are of a processor that other work may share; on other hardware they differ."
-        )
-    if contract and not contract["batch"]["free"]:
-        out.append(f"Only one item at a time: {cell(contract['batch']['reason'])}.")
-    if any(i.get("trial") for i in (contract or {}).get("inputs", [])):
-        out.append("The input size was found by trying. The author may have meant another one.")
-    if (facts["parameters"]["model"]).get("allow_code"):
-        out.append(
-            "Loading the file runs code that came with it. Do not load a copy from elsewhere."
-        )
-    left = [
-        s
-        for s in facts["steps"] or []
-        if s["status"] in ("failed", "refused") and s["script"] < "18"
-    ]
-    out += [f"{s['script']}: {cell(s.get('said'))}" for s in left]
-    return ["## Risks and assumptions", "", *bullets(out, "None that the rules know of.")]
-
-
-def _unknowns(facts: dict[str, Any]) -> list[str]:
-    rows = [(u["what"], u["settle"]) for u in facts["io_contract"].get("unknown") or []]
-    rows += [(t["name"], t["settle"]) for t in facts["verdict"]["targets"] if t.get("settle")]
-    if not rows:
-        return ["## What is unknown", "", "Nothing about how it is called.", ""]
-    return ["## What is unknown", "", *table(("unknown", "what would settle it"), rows)]
-
-
 def _criteria(facts: dict[str, Any]) -> list[str]:
     found = facts["verdict"]
     states = [("it runs end to end", "yes" if facts["stats"] else "no")]
@@ -295,75 +250,6 @@ def _criteria(facts: dict[str, Any]) -> list[str]:
         "target. Anything else is a go with conditions."
     )
     return ["## Go or no-go", "", rule, "", *table(("criterion", "state"), states)]
-
-
-def _next(facts: dict[str, Any]) -> list[str]:
-    out = []
-    inputs, asked, contract = facts["inputs"], facts["parameters"], facts["io_contract"]
-    if not facts["stats"]:
-        out.append("Mend what stopped it (logs/) and explore again.")
-    if contract and contract["unknown"]:
-        out.append(
-            "Settle the unknowns above with the model's author; put the answers into "
-            "`explore.contract`."
-        )
-    if inputs and not facts["quality"].get("inputs_with_known_answer"):
-        out.append(
-            "Run it on 30 or more real inputs with known answers (`explore.inputs`, "
-            "`explore.labels`)."
-        )
-    if not asked.get("targets"):
-        out.append("Set targets (`explore.targets`), so that the next report can judge.")
-    for t in facts["verdict"]["targets"]:
-        if t["met"] is False and t["name"].startswith("latency"):
-            out.append(
-                "Try a smaller input, a lower precision or a graphics card to come under the time."
-            )
-            break
-    if contract and contract["device"] == "cpu" and asked["runtime"]["device"] != "cpu":
-        out.append("Measure on the hardware that it will run on; no accelerator was found here.")
-    if contract and contract["format"] != "onnx":
-        out.append(
-            "Export it to ONNX and explore that file too: it often runs faster and needs less "
-            "software."
-        )
-    if not asked["train"]["steps"] and contract and contract["trainable"]:
-        out.append(
-            "If it is to be adapted, ask for the training check (`explore.train_steps: 20`)."
-        )
-    return ["## Next experiments", "", *bullets(out)]
-
-
-def _integration(facts: dict[str, Any]) -> list[str]:
-    contract = facts["io_contract"]
-    if not contract:
-        return []
-    runtime = contract["facts"]["runtime"]
-    lines = [f"Load `{facts['parameters']['model']['file']}` with {runtime} once and keep it."]
-    for entry in contract["inputs"]:
-        rule = contract["preprocess"].get(entry["name"])
-        if rule:
-            said = (
-                f"{rule['colour_order']}, {rule['height_px']} x {rule['width_px']} px, "
-                f"{rule['resample']}, mean {rule.get('mean')}, std {rule.get('std')}"
-            )
-        else:
-            said = "preprocessing unknown"
-        lines.append(f"{entry['name']}: {entry['dtype']} {shape(entry['shape'])}; {said}.")
-    post = contract["postprocess"]
-    if post["kind"] == "changenet":
-        lines.append(
-            f"{post['rule']}; the threshold is {post['threshold']:.6g} "
-            f"({post['threshold_source']})."
-        )
-    elif post["kind"] == "softmax_top":
-        lines.append("The output holds logits; softmax gives the share of each class.")
-    elif post["kind"] == "embedding":
-        lines.append("The outputs are features: compare them by cosine.")
-    lines.append(
-        "`scripts/kit/preprocess.py` and `scripts/kit/decode.py` are working code for both ends."
-    )
-    return ["## How to integrate it", "", *bullets(lines)]
 
 
 def _evidence(facts: dict[str, Any]) -> list[str]:

@@ -38,7 +38,7 @@ def resolve_workspace():
     if not is_main_process() and inherited("DEFT_WORKSPACE"):
         return Path(inherited("DEFT_WORKSPACE"))
     path = Path(config["workspace"]).expanduser()
-    making = {"demo_workspace", "import_deeppcb"} & set(sys.argv)
+    making = MAKING & set(sys.argv)
     if not path.is_dir() and "explore" in sys.argv and "workspace" not in NAMED_BY_USER:
         return Path.cwd()  # exploring needs a place for tmp/ and no workspace
     if not path.is_dir() and not making:
@@ -66,6 +66,8 @@ def resolve_run():
     return time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
 
 
+MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
+OUTSIDE = {*MAKING, "explore"}  # they are no part of a run
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
 try:
     config = deft_config.resolve(config)
@@ -324,8 +326,14 @@ def print_result():
 
 
 def close_command():
-    """Shell command that logs the end of a failed run and renders the report from what is there."""
-    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}'
+    """Shell command that logs the end of a failed run and renders the report from what is there.
+
+    A command outside the loop that fails says its stop again and leaves the run alone.
+    """
+    alone = " --say-only" if OUTSIDE & set(sys.argv) else ""
+    return (
+        f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{alone}'
+    )
 
 
 def announce_plan():

@@ -42,11 +42,11 @@ def test_an_onnx_file_from_the_command_to_a_moved_folder(tmp_path):
     done = command(config, folder, f"workspace={workspace}", "device=cpu")
     assert done.returncode == 0, done.stdout
     assert "stakeholder-report.md" in done.stdout
-    assert [p.name for p in workspace.iterdir() if p.name != ".snakemake"] != ["logs"]
     (place,) = (workspace / "tmp").glob("logistic-regression-*")
     before = tools.outputs(place, "stats", "inference", "verdict", "steps")
     assert {s["status"] for s in before["steps"]} == {"ok"}
     assert all((place / s["log"]).is_file() for s in before["steps"])
+    assert not list(place.rglob("__pycache__"))
     away = tmp_path / "moved" / "elsewhere"
     away.parent.mkdir()
     shutil.move(place, away)
@@ -63,8 +63,12 @@ def test_an_onnx_file_from_the_command_to_a_moved_folder(tmp_path):
     assert "run_all.py wrote the files again" in (away / "outputs/README.md").read_text()
 
 
-def test_a_refusal_is_one_line_of_the_command(tmp_path):
+def test_a_refusal_is_one_line_of_the_command_and_no_run_is_touched(tmp_path):
     workspace, folder = typed(tmp_path)
+    state = workspace / "results/run_a/deft_state.json"
+    state.parent.mkdir(parents=True)
+    (workspace / "results/current_run").write_text("run_a\n")
+    state.write_text('{"version": 2, "status": "finished"}')
     config = tools.write_config(
         tmp_path / "mine.yaml", checkpoint="https://host/m.onnx", name="rows"
     )
@@ -72,6 +76,8 @@ def test_a_refusal_is_one_line_of_the_command(tmp_path):
     assert done.returncode != 0 and "Traceback" not in done.stdout
     assert "HARD STOP config_invalid: explore.checkpoint is an address" in done.stdout
     assert not (workspace / "tmp").exists()
+    assert json.loads(state.read_text())["status"] == "finished"
+    assert sorted(p.name for p in state.parent.iterdir()) == ["deft_state.json"]
 
 
 def test_a_workspace_is_only_a_place_to_write(tmp_path):

@@ -102,6 +102,19 @@ def test_a_timm_model_with_a_saved_state_dict(tmp_path, monkeypatch):
     check_again(folder, tmp_path / "elsewhere")
 
 
+def test_the_authors_example_comes_before_what_the_workspace_has(tmp_path, monkeypatch):
+    for place, colour in (("src/examples", "red"), ("datasets", "blue")):
+        (tmp_path / place).mkdir(parents=True)
+        Image.new("RGB", (40, 40), colour).save(tmp_path / place / f"{colour}.png")
+    tools.onnx_by_torch(tmp_path / "net.onnx")
+    folder = tools.explored(
+        tmp_path, in_process=monkeypatch, checkpoint="net.onnx", source="src",
+        contract={"preprocess": {"resize_mode": "squash"}},
+    )  # fmt: skip
+    origins = [s["origin"] for s in folder.need("inputs")["samples"]]
+    assert origins == ["refs/src/examples/red.png", "datasets/blue.png"]
+
+
 def test_a_torchscript_file_says_no_shape_so_running_does(tmp_path, monkeypatch):
     tools.torchscript(tmp_path / "net.pt")
     folder = tools.explored(tmp_path, in_process=monkeypatch, checkpoint="net.pt", name="my net")

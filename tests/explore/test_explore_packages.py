@@ -248,6 +248,22 @@ def test_uv_takes_over_where_a_venv_has_no_pip(tmp_path, monkeypatch):
         command_for(bare, ["x"], [])
 
 
+def test_packages_that_cannot_be_had_leave_a_no_go_report(tmp_path, monkeypatch):
+    tools.source_with_dependency(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HardStop) as stop:
+        tools.explored(
+            tmp_path, in_process=monkeypatch, checkpoint="net.pth", source="tinysrc",
+            class_path="nets.net:Net", install="new-venv", directory="tmp/mine",
+            pip_arguments=["--no-index", "--find-links", str(tmp_path / "empty")],
+        )  # fmt: skip
+    assert stop.value.code == "missing_input" and stop.value.file.endswith("00_install.log")
+    report = (tmp_path / "tmp/mine/reports/stakeholder-report.md").read_text()
+    assert "**No-go.**" in report and "does not load after installing" in report
+    listed = (tmp_path / "tmp/mine/reports/experiment-report.md").read_text()
+    assert "tinydep==1.0" in listed and "exit status 1" in listed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("answer", ["current", "new-venv"])
 def test_a_source_with_a_missing_package_runs_after_the_answer(tmp_path, answer):

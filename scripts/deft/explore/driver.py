@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,10 @@ from deft.explore.found_inputs import collect
 from deft.explore.install import install
 from deft.explore.kit.folder import Folder
 from deft.explore.kit.steps import STEPS, Step, run_step, run_steps, wanted
-from deft.explore.record import QUESTION, Plan, record, write_needs
+from deft.explore.record import HOME, QUESTION, Plan, record, write_needs
 from deft.explore.request import Request, check, located
 from deft.explore.sidecars import identity
 
-HOME = Path(__file__).resolve().parents[3]  # the project: ChangeNet's source
 CHANGENET_CODE, CHANGENET_MODULE = HOME / "scripts", "deft.changenet.model"
 FIRST_STEPS = ("01_smoke.py", "02_contract.py")
 
@@ -37,8 +37,8 @@ def explore(
     path = formats.choose(located(str(request.checkpoint), roots, "explore.checkpoint"))
     found = formats.identify(path, allow_code=request.allow_code)
     place = destination(request, workspace)
-    staging = place.with_name(f".{place.name}.making")
-    shutil.rmtree(staging, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
         layout.make(staging, request.title, QUESTION, f"{path.name} ({found.format})")
         plan = prepare(request, found, staging, roots)
@@ -46,6 +46,7 @@ def explore(
         if missing and request.install is None:
             raise dependencies.ask_once(missing, plan.environment)
         record(request, plan, staging, roots)
+        staging.chmod(0o755)  # mkdtemp lets only its owner in
         if place.exists():
             raise _taken(place)
         staging.rename(place)
@@ -54,7 +55,11 @@ def explore(
     folder = Folder(place)
     told(f"[explore] {place}")
     if missing:
-        plan.environment = add_packages(request, plan, missing, folder, told)
+        try:
+            plan.environment = add_packages(request, plan, missing, folder, told)
+        except HardStop as stop:
+            report_stop(plan, folder, stop, told)
+            raise
     run(request, plan, folder, workspace, roots, told)
     return place
 
@@ -121,6 +126,9 @@ def prepare(request: Request, found: formats.ModelFile, staging: Path, roots: li
         records.append(record)
         code, module, upstream = CHANGENET_CODE, CHANGENET_MODULE, HOME
         sources.append(f"{record['path']}/{CHANGENET_CODE.relative_to(HOME).as_posix()}")
+    elif request.allow_code and upstream is not None:
+        tops = [p for p in (upstream, upstream / "src") if p.is_dir()]
+        sources += [f"{records[0]['path']}/{p.relative_to(upstream).as_posix()}" for p in tops]
     current = environment.detect([roots[0], HOME], request.environment)
     needs = dependencies.needs_of(
         found.format, found.path, said.family, source=upstream, code=code, module=module,
@@ -159,6 +167,16 @@ def add_packages(
     folder.note("outputs", f"installed {', '.join(sorted(before))} ({request.install})")
     told(f"[explore · install] {installed['attempts'][-1]['strategy']} versions work")
     return current
+
+
+def report_stop(plan: Plan, folder: Folder, stop: HardStop, told: Callable[[str], None]) -> None:
+    """Record and report packages that could not be had; the folder is kept for its log."""
+    attempts = stop.evidence.get("attempts", [])
+    write_needs(folder, plan, {"answer": "failed", "attempts": attempts})
+    smoke = STEPS[0]
+    failed = {"script": smoke.script, "what": smoke.what, "status": "refused"}
+    folder.write("steps", [{**failed, "said": stop.message, "log": "logs/00_install.log"}])
+    run_steps(folder, plan.environment.command, _reporting(wanted(folder.parameters)), told)
 
 
 def run(
@@ -229,6 +247,6 @@ def search(request: Request, folder: Folder, workspace: Path, roots: list[Path])
     labels = located(request.labels, roots, "explore.labels") if request.labels else None
     found = collect(
         folder.root, folder.need("io_contract"), given=given, labels=labels, workspace=workspace,
-        count=request.samples,
+        count=request.samples, upstream=[r["path"] for r in folder.need("provenance")["refs"]],
     )  # fmt: skip
     folder.write("found_inputs", found)

@@ -16,6 +16,7 @@ from deft.files import inside
 
 SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
             "augmentation/mining_pool/images")  # fmt: skip
+EXAMPLES = ("examples", "example", "assets", "demo", "samples", "images")  # of a source
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ARRAYS = (".npy", ".npz")
 LOOKED_AT = 20_000  # entries of a folder that are looked at
@@ -30,6 +31,7 @@ def collect(
     labels: Path | None,
     workspace: Path,
     count: int,
+    upstream: list[str] | None = None,
 ) -> dict[str, Any]:
     """Copy fitting inputs to ``inputs/found`` and return ``outputs/found_inputs.json``.
 
@@ -53,14 +55,23 @@ def collect(
             **blank,
             "why_none": f"{len(names)} inputs belong together; give them as explore.inputs",
         }
-    found, searched = [], []
-    for name in SEARCHED:
-        place = workspace / name
-        if place.is_dir():
-            searched.append(name)
-            found += pictures_below(place)
-    chosen = spread(found, count)
-    items = [_copy(folder, {names[0]: [p]}, i, workspace, labels) for i, p in enumerate(chosen)]
+    searched: list[str] = []
+    chosen: list[Path] = []
+    # The author's own example comes first: what is known to be good.
+    for root, names_of, most in (
+        (folder, [f"{ref}/{name}" for ref in upstream or [] for name in EXAMPLES], 1),
+        (workspace, list(SEARCHED), count),
+    ):
+        found: list[Path] = []
+        for name in names_of:
+            if (root / name).is_dir():
+                searched.append(name)
+                found += pictures_below(root / name)
+        chosen += spread(found, min(most, count - len(chosen)))
+    items = [
+        _copy(folder, {names[0]: [p]}, i, folder if folder in p.parents else workspace, labels)
+        for i, p in enumerate(chosen)
+    ]
     why = "no picture was found" if searched else "the workspace has none of the folders searched"
     return {"items": items, "searched": searched or list(SEARCHED), "why_none": why}
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import deft
 from deft.explore import dependencies, environment, formats
 from deft.explore.kit.folder import Folder
 from deft.explore.request import Request, located, shown_url
 from deft.explore.sidecars import Identity
 from deft.files import sha256_file
+from deft.provenance import git_state
 
 QUESTION = (
     "Does this model run in this environment, what goes in and what comes out, how fast is it, and "
     "what speaks against using it?"
 )
+HOME = Path(__file__).resolve().parents[3]  # the project: ChangeNet's source
 MIB = 1 << 20
 
 
@@ -48,6 +51,7 @@ def record(request: Request, plan: Plan, staging: Path, roots: list[Path]) -> No
             "version": request.origin_version,
             "file_facts": {k: v for k, v in plan.file.facts.items() if v is not None},
             "refs": plan.refs,
+            "made_by": {"project": "deft-aoi-loop", "version": deft.__version__, **git_state(HOME)},
         },
     )
     folder.write("parameters", parameters(request, plan, kept[0]["path"], roots))

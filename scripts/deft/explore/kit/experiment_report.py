@@ -68,6 +68,9 @@ def _model(facts: dict[str, Any]) -> list[str]:
         )
         for r in origin["refs"]
     ]
+    made = origin["made_by"]
+    made_by = f"{made['project']} {made['version']}, commit {made['commit'] or 'unknown'}"
+    rows.append(("explored by", made_by + (", changed" if made["is_dirty"] else "")))
     lines = ["## Model", "", *table(("what", "value"), rows)]
     if refs:
         head = ("reference in refs/", "kind", "origin", "commit", "changed", "licence file says")

@@ -33,6 +33,10 @@ def run(folder: Folder) -> str:
     record = {
         "device": model.device,
         "provider": model.facts["provider"],
+        "batch_size": 1,
+        "precision": sorted({d["dtype"] for r in records for d in r["inputs"].values()}),
+        "command": "python scripts/10_infer.py",
+        "preprocess": "outputs/io_contract.json, preprocess",
         "samples": records,
         "repeat_difference": _largest(repeat),
         "batch_difference": _batched(model, contract, feeds, answers),

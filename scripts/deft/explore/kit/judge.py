@@ -139,6 +139,8 @@ def reasons(facts: dict[str, Any], targets: list[dict[str, Any]]) -> tuple[list[
         if r["status"] in ("failed", "refused") and r["script"] not in UNREQUIRED
         and r["script"] < "18"
     ]  # fmt: skip
+    if not blocking and not facts["stats"]:
+        blocking.append("it was not run to its end")
     inference = facts["inference"]
     if inference.get("not_finite"):
         blocking.append(

@@ -11,7 +11,7 @@ NONE = "–"
 def cell(value: Any) -> str:
     """Return one line of text that cannot break a table."""
     text = NONE if value is None or value == "" else str(value)
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import dtype_name
 from .folder import Refusal, first_line
 
 SETTLE_SHAPE = (
@@ -53,8 +54,13 @@ def noise(
     return rng.standard_normal(shape).astype(kind)
 
 
-def candidates(state: list[tuple[str, tuple[int, ...]]]) -> list[tuple[list[int], str, str]]:
-    """Return (shape, dtype, why) to try, from the first weights of the network (in their order)."""
+def candidates(
+    state: list[tuple[str, tuple[int, ...]]], dtype: str = "float32"
+) -> list[tuple[list[int], str, str]]:
+    """Return (shape, dtype, why) to try, from the first weights of the network (in their order).
+
+    ``dtype`` is that of the weights.
+    """
     out: list[tuple[list[int], str, str]] = []
     first = next(((n, s) for n, s in state if len(s) >= 2), None)
     picture = next(((n, s) for n, s in state if len(s) == 4), None)
@@ -62,14 +68,14 @@ def candidates(state: list[tuple[str, tuple[int, ...]]]) -> list[tuple[list[int]
     flat = next(((n, s) for n, s in state if len(s) == 2), None)
     if picture:
         name, size = picture
-        out += [([1, size[1], s, s], "float32", f"weight {name} {size}") for s in SIDES]
+        out += [([1, size[1], s, s], dtype, f"weight {name} {size}") for s in SIDES]
     if sequence and not picture:
         name, size = sequence
-        out += [([1, size[1], n], "float32", f"weight {name} {size}") for n in LENGTHS]
+        out += [([1, size[1], n], dtype, f"weight {name} {size}") for n in LENGTHS]
     if flat:
         name, size = flat
-        out.append(([1, size[1]], "float32", f"weight {name} {size}"))
-        out += [([1, n, size[1]], "float32", f"weight {name} {size}") for n in LENGTHS[:1]]
+        out.append(([1, size[1]], dtype, f"weight {name} {size}"))
+        out += [([1, n, size[1]], dtype, f"weight {name} {size}") for n in LENGTHS[:1]]
     if first:
         out += [([1, n], "int64", f"weight {first[0]} read as a table") for n in LENGTHS[:1]]
     return out
@@ -81,6 +87,14 @@ def state_of(model: Any) -> list[tuple[str, tuple[int, ...]]]:
     if module is None:
         return []
     return [(name, tuple(value.shape)) for name, value in module.state_dict().items()]
+
+
+def float_of(model: Any) -> str:
+    """Return numpy's name of the weights' type; float32 where it has none or there are none."""
+    module = getattr(model, "module", None)
+    values = module.state_dict().values() if module is not None else []
+    names = (dtype_name(v.dtype) for v in values if v.is_floating_point())
+    return next((n for n in names if n in ("float16", "float32", "float64")), "float32")
 
 
 def try_shapes(model: Any, shapes: dict[str, list[int]], dtypes: dict[str, str]) -> str | None:
@@ -100,7 +114,7 @@ def settle_by_trial(model: Any) -> dict[str, Any]:
     names = [i["name"] for i in model.inputs]
     accepted: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
-    for shape, dtype, why in candidates(state_of(model)):
+    for shape, dtype, why in candidates(state_of(model), float_of(model)):
         if accepted and (
             len(shape) != len(accepted[0]["shape"]) or len(accepted) + len(refused) > SIDES_SHOWN
         ):

@@ -95,6 +95,7 @@ def run_step(
     env = {k: v for k, v in os.environ.items() if k not in HIDDEN and not k.startswith("DEFT_")}
     threads = str(folder.parameters["runtime"]["threads"])
     env.update(OMP_NUM_THREADS=threads, OMP_WAIT_POLICY="PASSIVE", PYTHONUNBUFFERED="1")
+    env["PYTHONDONTWRITEBYTECODE"] = "1"  # a linked source is the user's; nothing is written there
     env.update(environment or {})
     began = time.monotonic()
     try:

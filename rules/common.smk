@@ -331,9 +331,7 @@ def close_command():
     A command outside the loop that fails says its stop again and leaves the run alone.
     """
     alone = " --say-only" if OUTSIDE & set(sys.argv) else ""
-    return (
-        f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{alone}'
-    )
+    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{alone}'
 
 
 def announce_plan():

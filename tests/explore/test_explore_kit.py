@@ -120,7 +120,9 @@ def test_what_is_tried_follows_the_first_weights():
 
 
 GOOD = {
-    "parameters": {"targets": {}, "model": {"allow_code": False}},
+    "parameters": {
+        "targets": {"latency_p95_ms": 20, "accuracy_pct": 95}, "model": {"allow_code": False},
+    },
     "io_contract": {"unknown": []},
     "inputs": {"kind": "found"},
     "inference": {"not_finite": 0, "answers_differ": True, "repeat_difference": 0.0,
@@ -131,7 +133,8 @@ GOOD = {
         "memory": {"peak_ram_mib": 100.0, "peak_vram_mib": None},
         "best_throughput": {"items_per_s": 200.0},
     },
-    "quality": {"inputs_with_known_answer": 40, "accuracy_pct": 95.0},
+    "quality": {"inputs_with_known_answer": 40, "accuracy_pct": 95.0,
+                "commonest_pct": 60.0, "commonest_answer": "a"},
     "train_check": {},
     "dependencies": {"list": []},
     "steps": [{"script": "10_infer.py", "status": "ok", "what": "run"}],
@@ -150,7 +153,10 @@ GOOD = {
         ({"quality": {"inputs_with_known_answer": 0}}, None, "no input had a known answer"),
         ({"io_contract": {"unknown": [{}, {}]}}, None, "2 facts"),
         ({"parameters": {"targets": {"latency_p95_ms": 15}}}, "missed: latency_p95_ms", None),
-        ({"parameters": {"targets": {"latency_p95_ms": 20}}}, None, None),
+        ({"parameters": {"targets": {"latency_p95_ms": 20}}}, None, "which quality is enough"),
+        ({"parameters": {"targets": {}}}, None, "no target was set"),
+        ({"quality": {"inputs_with_known_answer": 20}}, None, "only 20 inputs"),
+        ({"quality": {"commonest_pct": 95.0}}, None, "always answering a (95.0 %)"),
         ({"parameters": {"targets": {"throughput_items_per_s": 300}}}, "target missed", None),
         ({"parameters": {"targets": {"accuracy_pct": 95}}}, None, None),
         ({"parameters": {"targets": {"mean_iou": 0.5}}}, None, "not measured: mean_iou"),
@@ -170,7 +176,8 @@ def test_the_verdict_follows_rules(change, blocking, condition):
     targets = judge.judged(facts)
     against, open_points = judge.reasons(facts, targets)
     assert any(blocking in b for b in against) if blocking else not against
-    assert any(condition in c for c in open_points) if condition else not open_points
+    missed = "accuracy_pct" not in facts["parameters"]["targets"]
+    assert any(condition in c for c in open_points) if condition else missed or not open_points
 
 
 def test_quality_counts_answers_rows_and_classes():
@@ -179,6 +186,7 @@ def test_quality_counts_answers_rows_and_classes():
 
     pairs = [("a", "a"), ("a", "b"), ("b", "b"), (None, "b"), ("b", None)]
     found = judge.quality({"samples": [sample(*p) for p in pairs]}, {})
+    assert (found["commonest_answer"], round(found["commonest_pct"])) == ("a", 67)
     assert found["inputs_with_known_answer"] == 3 and found["accuracy_pct"] == pytest.approx(
         200 / 3
     )

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .arrays import flatten, shape_of, type_of
 from .changenet import from_bundle
 from .folder import Folder, Refusal
@@ -216,9 +218,7 @@ def processing(
         if entry["name"] not in preprocess:
             unknowns.append(
                 {
-                    "what": f"how real data becomes input {entry['name']} (size, colour order, "
-                    "scale, "
-                    "normalisation)",
+                    "what": f"how real data becomes input {entry['name']} ({steps_of(entry)})",
                     "settle": "the training or inference code, or explore.contract.preprocess",
                 }
             )
@@ -237,6 +237,15 @@ def processing(
             }
         )
     return preprocess, postprocess
+
+
+def steps_of(entry: dict[str, Any]) -> str:
+    """Return which steps are meant by preprocessing, for an input of this rank and type."""
+    if len(entry["shape"]) in (4, 5):
+        return "size, colour order, scale, normalisation"
+    if np.dtype(entry["dtype"]).kind in "iu":
+        return "encoding: tokens, categories"
+    return "which values, in which order, on which scale"
 
 
 def user_preprocess(given: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:

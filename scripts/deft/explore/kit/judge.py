@@ -28,6 +28,8 @@ NAMES = (
     "quality", "verdict", "dependencies", "provenance", "environment", "steps", "figures",
 )  # fmt: skip
 GO, CONDITIONAL, NO_GO = "GO", "GO WITH CONDITIONS", "NO-GO"
+QUALITY = ("accuracy_pct", "f1_pct", "recall_pct", "far_pct")
+FEW_KNOWN = 30  # with fewer known answers a share says little
 REPEAT_TOLERANCE = 1e-5
 BATCH_TOLERANCE = 1e-3
 UNREQUIRED = ("14_profile.py", "16_train_check.py", "20_visualize.py")
@@ -71,6 +73,11 @@ def quality(inference: dict[str, Any], contract: dict[str, Any]) -> dict[str, An
             out["recall_pct"] = 100 * bad.count("NO_PASS") / len(bad)
         if good:
             out["far_pct"] = 100 * good.count("NO_PASS") / len(good)
+    else:
+        truths = [truth for truth, _ in pairs]
+        commonest = max(sorted(set(truths)), key=truths.count)
+        share = 100 * truths.count(commonest) / len(pairs)
+        out.update(commonest_answer=commonest, commonest_pct=share)
     right = sum(truth == label for truth, label in pairs)
     out.update(right=right, accuracy_pct=100 * right / len(pairs))
     classes = sorted({c for pair in pairs for c in pair})
@@ -122,7 +129,7 @@ def judged(facts: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _settle(name: str, how: str) -> str:
-    if name in ("accuracy_pct", "f1_pct", "recall_pct", "far_pct"):
+    if name in QUALITY:
         return "inputs with known answers: explore.inputs and explore.labels (or a KPI table)"
     if name == "peak_vram_mib":
         return "a run on a graphics card with PyTorch"
@@ -173,6 +180,10 @@ def conditions(facts: dict[str, Any], targets: list[dict[str, Any]]) -> list[str
         out.append("it ran on made-up inputs only, so nothing says that its answers are right")
     elif inference and not facts["quality"].get("inputs_with_known_answer"):
         out.append("no input had a known answer, so nothing says that its answers are right")
+    else:
+        out += quality_conditions(facts["quality"], targets)
+    if not targets:
+        out.append("no target was set, so speed and quality are described and not judged")
     open_targets = [t["name"] for t in targets if t["met"] is None]
     if open_targets:
         out.append(f"not measured: {', '.join(open_targets)}")
@@ -195,4 +206,23 @@ def conditions(facts: dict[str, Any], targets: list[dict[str, Any]]) -> list[str
             f"{d['distribution']} {d['found']} (documented {d['wanted']})" for d in odd[:3]
         )
         out.append(f"versions other than documented: {named}{' …' if len(odd) > 3 else ''}")
+    return out
+
+
+def quality_conditions(quality: dict[str, Any], targets: list[dict[str, Any]]) -> list[str]:
+    """Return what the measured quality leaves open."""
+    known = quality.get("inputs_with_known_answer", 0)
+    if not known:
+        return []
+    out = []
+    accuracy = quality["accuracy_pct"]
+    if known < FEW_KNOWN:
+        out.append(f"only {known} input{'s' * (known > 1)} had a known answer")
+    if accuracy <= quality.get("commonest_pct", -1):
+        out.append(
+            f"it is right in {accuracy:.1f} %, no more often than always answering "
+            f"{quality['commonest_answer']} ({quality['commonest_pct']:.1f} %)"
+        )
+    if not any(t["name"] in QUALITY for t in targets):
+        out.append(f"no target says which quality is enough (right in {accuracy:.1f} % here)")
     return out

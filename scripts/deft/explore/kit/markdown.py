@@ -28,7 +28,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return value
     if value == 0:
         return "0"
-    if 1e-3 <= abs(value) < 1e6:
+    if 1e-3 <= abs(value) < 1e9:
         places = max(0, digits - 1 - _exponent(value))
         return f"{value:,.{places}f}"
     return f"{value:.{digits - 1}e}"

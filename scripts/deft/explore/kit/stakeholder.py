@@ -9,7 +9,7 @@ from typing import Any
 
 from .advice import integration, next_experiments, risks, unknowns
 from .folder import Folder, write_text
-from .judge import CONDITIONAL, GO, METRICS, NO_GO, facts_of, measured
+from .judge import CONDITIONAL, FEW_KNOWN, GO, METRICS, NO_GO, facts_of, measured
 from .markdown import bullets, cell, number, plural, shape, table
 from .measured_sections import figure
 
@@ -18,7 +18,6 @@ SLOW_START = 3.0  # a first run this many times slower than a warm one is worth 
 UNEVEN = 1.5  # p95 over median
 WORTH_BATCHING = 1.2
 DOMINANT = 0.4
-FEW_KNOWN = 30
 
 
 def write(folder: Folder) -> str:
@@ -169,7 +168,8 @@ def _trust(facts: dict[str, Any]) -> list[str]:
         out.append("The same input gives exactly the same answer again.")
     gap = inference["batch_difference"]
     if gap is not None:
-        out.append(f"Sharing a batch moves an answer by at most {number(gap, 2)}.")
+        moved = f"moves an answer by at most {number(gap, 2)}" if gap else "changes no answer"
+        out.append(f"Sharing a batch {moved}.")
     return out
 
 

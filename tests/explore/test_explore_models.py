@@ -120,7 +120,8 @@ def test_a_torchscript_file_says_no_shape_so_running_does(tmp_path, monkeypatch)
     folder = tools.explored(tmp_path, in_process=monkeypatch, checkpoint="net.pt", name="my net")
     contract = folder.need("io_contract")
     (entry,) = contract["inputs"]
-    assert entry["name"] == "picture" and entry["run_shape"][:2] == [1, 3]
+    assert entry["name"] == "picture" and entry["run_shape"] == [1, 3, 224, 224]
+    assert entry["shape"] == ["batch", 3, "axis 2", "axis 3"]
     assert "intended shape unknown" in entry["source"] and len(entry["trial"]["accepted"]) > 1
     assert any("shape and element type of input picture" in u["what"] for u in contract["unknown"])
     assert contract["batch"]["free"] and contract["preprocess"] == {}

@@ -117,7 +117,7 @@ def run_shapes(model: Any, inputs: list[dict[str, Any]]) -> dict[str, list[int]]
             entry["source"] = "running: accepted in a trial, intended shape unknown"
         shapes = {i["name"]: list(found["shape"]) for i in inputs}
         for entry in inputs:
-            entry["shape"] = list(found["shape"])
+            entry["shape"] = seen_axes([a["shape"] for a in found["accepted"]])
         return shapes
     odd = [i for i in inputs if str(i["dtype"]).startswith(("seq", "map", "opt", "sparse"))]
     if odd:
@@ -136,6 +136,18 @@ def run_shapes(model: Any, inputs: list[dict[str, Any]]) -> dict[str, list[int]]
         if said:
             raise Refusal(f"the model does not compute an input of its stated shape: {said}")
     return shapes
+
+
+def seen_axes(accepted: list[list[int]]) -> list[int | str]:
+    """Return a shape whose axes that more than one size was accepted for are named, not numbered.
+
+    >>> seen_axes([[1, 3, 64, 64], [1, 3, 32, 32]])
+    [1, 3, 'axis 2', 'axis 3']
+    """
+    return [
+        sizes[0] if len(set(sizes)) == 1 else f"axis {axis}"
+        for axis, sizes in enumerate(zip(*accepted))  # noqa: B905
+    ]
 
 
 def batch_axes(

@@ -144,7 +144,7 @@ def draw_latency(path: Path, stats: dict[str, Any], folder: Folder) -> str:
     )
     axes.set_yticks([0, 1], [name for name, _ in bars])
     axes.set_ylim(1.75, -0.5)
-    axes.set_xlim(left=0, right=1.18 * max(sum(b.values()) for _, b in bars))
+    axes.set_xlim(left=0, right=1.2 * max(total["p95"], *(sum(b.values()) for _, b in bars)))
     axes.set_xlabel("time of one item [ms]")
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0))
     _save(figure, path)

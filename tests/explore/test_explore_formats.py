@@ -68,6 +68,22 @@ def test_a_file_that_is_cut_off_is_refused(files, name, share, tmp_path):
     assert "\n" not in stop.value.message
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_damaged_bytes_are_refused_or_read_and_never_crash(files, name, tmp_path):
+    whole, rng = files[name].read_bytes(), np.random.default_rng(5)
+    path = tmp_path / files[name].name
+    for reach in (64, 2000, len(whole)):
+        for _ in range(8):
+            damaged = bytearray(whole)
+            for place in rng.integers(0, min(reach, len(whole)), 3):
+                damaged[place] = rng.integers(0, 256)
+            path.write_bytes(bytes(damaged))
+            try:
+                formats.identify(path)
+            except HardStop as stop:
+                assert stop.code in ("spec_invalid", "missing_input", "path_escape")
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path, legacy):
     witness = tmp_path / "ran"

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,15 +117,24 @@ def _broken(path: Path, what: str, fix: str | None = None) -> HardStop:
     )
 
 
-def _archive(path: Path, allow_code: bool) -> ModelFile:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn whatever the readers of a damaged archive raise into one stop."""
     try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError,
+            RuntimeError, RecursionError) as error:  # fmt: skip
+        raise _broken(path, f"the file is cut off or damaged ({_first(error)})") from None
+
+
+def _archive(path: Path, allow_code: bool) -> ModelFile:
+    with _readable(path):
         with zipfile.ZipFile(path) as archive:
             names = {n.split("/", 1)[-1] for n in archive.namelist()}
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise _broken(path, f"the file is cut off or damaged ({error})") from None
-    if "archive_format" in names or "serialized_exported_program.json" in names:
-        if not allow_code:
+        exported = "archive_format" in names or "serialized_exported_program.json" in names
+        if exported and not allow_code:
             pickles.check_exported(str(path))
+    if exported:
         return ModelFile(path, "torch_export")
     if "constants.pkl" in names and any(n.startswith("code/") for n in names):
         # torch's C++ reader makes tensors and TorchScript objects only; it knows no Python.
@@ -143,7 +155,8 @@ def _weights(path: Path, allow_code: bool) -> ModelFile:
     try:
         data = torch.load(path, map_location="meta", weights_only=True)
     except pickle.UnpicklingError as error:
-        names = _lookups(path)
+        with _readable(path):
+            names = _lookups(path)
         if names:
             raise pickles.refuse(names, path) from None
         raise _broken(

@@ -25,10 +25,10 @@ class Runs:
 
 def refusal(workspace: Path, **keys) -> HardStop:
     """Return the stop of an exploration; nothing but what was there may be in the workspace."""
-    before = sorted(p for p in workspace.rglob("*") if p.is_file())
+    before = sorted(workspace.rglob("*"))
     with pytest.raises(HardStop) as stop:
         tools.explored(workspace, **keys)
-    assert sorted(p for p in workspace.rglob("*") if p.is_file()) == before
+    assert sorted(workspace.rglob("*")) == before
     assert "\n" not in stop.value.message and stop.value.fix
     return stop.value
 

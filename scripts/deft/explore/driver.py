@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -37,6 +38,7 @@ def explore(
     path = formats.choose(located(str(request.checkpoint), roots, "explore.checkpoint"))
     found = formats.identify(path, allow_code=request.allow_code)
     place = destination(request, workspace)
+    new_parent = not place.parent.exists()
     place.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
@@ -52,6 +54,9 @@ def explore(
         staging.rename(place)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if new_parent:
+            with contextlib.suppress(OSError):  # it holds the experiment now
+                place.parent.rmdir()
     folder = Folder(place)
     told(f"[explore] {place}")
     if missing:

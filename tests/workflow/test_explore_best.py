@@ -25,7 +25,7 @@ def test_the_best_model_is_explored_and_scores_as_the_loop_did(
         batch_sizes=[1, 2], environment="running", targets={"latency_p95_ms": 1e6},
     )  # fmt: skip
     before = (workspace / "results" / RUN / "deft_state.json").read_bytes()
-    args = ["--configfile", str(config)]
+    args = [f"--configfile={config}"]
     out = succeed(snakemake(workspace, "explore", args=args, config={"approve": None}))
     (place,) = (p for p in (workspace / "tmp").iterdir() if p.is_dir())
     assert "stakeholder-report.md" in out

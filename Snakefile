@@ -33,6 +33,7 @@ include: f"rules/engine_{config['engine']}.smk"
 include: "rules/evaluate.smk"
 include: "rules/rca.smk"
 include: "rules/mine.smk"
+include: "rules/encoders.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
 include: "rules/explore.smk"
@@ -45,6 +46,7 @@ localrules:
     approve,
     gate,
     report,
+    check_quotes,
     demo_workspace,
     import_deeppcb,
     explore,

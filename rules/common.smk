@@ -5,6 +5,7 @@ Nothing here imports torch or pandas: the file is parsed again in every cluster 
 
 import atexit
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from deft.files import sha256_file
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
 from deft.session import hand_down, inherited
+from deft.shards import shard_count
 
 
 def stop_parsing(error):
@@ -67,7 +69,25 @@ def resolve_run():
 
 
 MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
-OUTSIDE = {*MAKING, "explore"}  # they are no part of a run
+# Rules that are no part of a run: when one fails, the run is left as it is.
+OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore"}
+
+
+def resolve_shards():
+    """Number of the pool's shards; --set-scatter embed=N wins, jobs inherit it."""
+    chosen = workflow.resource_settings.overwrite_scatter.get("embed")
+    if chosen is not None:
+        return int(chosen)
+    if not is_main_process() and inherited("DEFT_EMBED_SHARDS"):
+        return int(inherited("DEFT_EMBED_SHARDS"))
+    return shard_count(WORKSPACE, WORKSPACE / run_file(""), config["embed_shard_rows"])
+
+
+def run_file(name):
+    """Path of a file of the chosen run, relative to the workspace."""
+    return f"results/{RUN}/{name}"
+
+
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
 try:
     config = deft_config.resolve(config)
@@ -77,6 +97,7 @@ try:
 except HardStop as error:
     stop_parsing(error)
 RUN = resolve_run()
+EMBED_SHARDS = resolve_shards()
 hand_down(
     home=workflow.basedir,
     workspace=WORKSPACE,
@@ -84,15 +105,13 @@ hand_down(
     run=RUN,
     config=config,
     user_keys=NAMED_BY_USER,
+    embed_shards=EMBED_SHARDS,
 )
 
 GATE = "results/run_{ts}/preflight/gate.json"
-GPU = 1 if config["device"] == "cuda" else 0
-
-
-def run_file(name):
-    """Path of a file of the chosen run, relative to the workspace."""
-    return f"results/{RUN}/{name}"
+# With `auto` jobs take the card of the machine that parses, so they must wait for each other too.
+HAS_CARD = Path("/dev/nvidiactl").exists()
+GPU = int(config["device"] == "cuda" or (config["device"] == "auto" and HAS_CARD))
 
 
 def logic(stage):
@@ -180,6 +199,20 @@ def encoder_inputs(wildcards):
     if config["encoder"] == "changenet":
         return f"results/run_{wildcards.ts}/baseline/metrics.json"
     return []
+
+
+def encoder_options():
+    """Options of the encoder on a command line; the weights' folder may hold any character."""
+    given = {
+        "encoder": config["encoder"],
+        "encoder-weights": shlex.quote(config["encoder_weights"] or ""),
+        "device": config["device"],
+        "batch-size": config["embed_batch_size"],
+        "precision": config["embed_precision"],
+        "compile": config["embed_compile"],
+        "runtime": config["embed_runtime"],
+    }
+    return " ".join(f"--{name}={value}" for name, value in given.items())
 
 
 def train_inputs(wildcards):
@@ -328,10 +361,11 @@ def print_result():
 def close_command():
     """Shell command that logs the end of a failed run and renders the report from what is there.
 
-    A command outside the loop that fails says its stop again and leaves the run alone.
+    A helper that failed by itself is no end of a run: then only its stop is said again.
     """
-    alone = " --say-only" if OUTSIDE & set(sys.argv) else ""
-    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{alone}'
+    asked = {job.rule.name for job in workflow.dag.jobs}
+    aside = " --aside" if asked <= OUTSIDE else ""
+    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
 
 
 def announce_plan():

@@ -191,3 +191,10 @@ def test_a_local_source_is_linked_with_its_commit_and_changes(tmp_path, model, m
     (ref,) = folder.need("provenance")["refs"]
     assert (ref["commit"], ref["kind"], ref["is_dirty"]) == (commit, "link", True)
     assert (folder.root / "refs/mysrc").resolve() == (tmp_path / "mysrc").resolve()
+    unpacked = tmp_path / "mysrc" / "unpacked"
+    unpacked.mkdir()
+    (unpacked / "net.py").write_text("")
+    folder = tools.explored(
+        tmp_path, in_process=monkeypatch, checkpoint="rows.onnx", source="mysrc/unpacked"
+    )
+    assert folder.need("provenance")["refs"][0]["commit"] is None

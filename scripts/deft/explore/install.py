@@ -14,7 +14,7 @@ from typing import Any
 from deft.errors import HardStop
 from deft.explore.dependencies import Need
 from deft.explore.environment import Environment, ask
-from deft.provenance import without_credentials
+from deft.lab.record import without_credentials
 
 TIMEOUT_S = 3600
 STRATEGIES = ("latest", "documented")

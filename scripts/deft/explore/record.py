@@ -13,7 +13,7 @@ from deft.explore.kit.folder import Folder
 from deft.explore.request import Request, located, shown_url
 from deft.explore.sidecars import Identity
 from deft.files import sha256_file
-from deft.provenance import git_state
+from deft.lab.record import git_state
 
 QUESTION = (
     "Does this model run in this environment, what goes in and what comes out, how fast is it, and "

@@ -10,7 +10,7 @@ from typing import Any
 
 from deft.errors import HardStop
 from deft.explore.request import shown_url
-from deft.provenance import git_state
+from deft.lab.record import git_state
 
 SCHEMES = re.compile(r"^(https?|ssh|git|file)://|^[\w.-]+@[\w.-]+:")
 CLONE_TIMEOUT_S = 600
@@ -80,12 +80,23 @@ def _free(folder: Path, name: str) -> str:
 
 
 def _record(name: str, kind: str, origin: str, path: Path) -> dict[str, Any]:
-    state = git_state(path)
+    # A folder that only lies inside somebody's repository has no commit of its own.
+    state = git_state(path) if _tracked(path) else dict.fromkeys(("commit", "branch", "is_dirty"))
     return {
         "name": name, "path": f"refs/{name}", "kind": kind, "origin": origin,
         "commit": state["commit"], "branch": state["branch"], "is_dirty": state["is_dirty"],
         "licence": licence(path),
     }  # fmt: skip
+
+
+def _tracked(path: Path) -> bool:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(path), "ls-files", "--", "."], capture_output=True, check=False
+        )
+    except OSError:
+        return False
+    return done.returncode == 0 and bool(done.stdout.strip())
 
 
 def licence(path: Path) -> str | None:

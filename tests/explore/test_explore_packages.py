@@ -142,7 +142,7 @@ def venv(tmp_path_factory) -> Path:
 def works_with(command_ok: str):
     """Return a smoke test: the code runs there, or the last line of its error."""
 
-    def works(current: Environment) -> str | None:
+    def works(current: Environment, whole: bool) -> str | None:
         done = subprocess.run(
             [*current.command, "-c", command_ok], capture_output=True, text=True, env=tools.clean()
         )
@@ -179,7 +179,7 @@ def test_when_no_version_works_the_log_is_named(tmp_path, venv):
     with pytest.raises(HardStop) as stop:
         install(
             detect([venv.parent]), "current", [need], [need], folder=folder, venvs=tmp_path / "v",
-            arguments=["--no-index"], works=lambda current: None,
+            arguments=["--no-index"], works=lambda current, whole: None,
         )  # fmt: skip
     assert stop.value.code == "missing_input" and stop.value.file.endswith("00_install.log")
     assert len(stop.value.evidence["attempts"]) == 1  # nothing documented: no second, equal try
@@ -219,7 +219,7 @@ def test_pixi_is_told_to_add_from_pypi(tmp_path, monkeypatch, answer):
     folder = tmp_path / "experiment"
     used, record = install(
         current, answer, needs[:1], needs, folder=folder, venvs=tmp_path / "venvs", arguments=[],
-        works=lambda environment: None,
+        works=lambda environment, whole: None,
     )  # fmt: skip
     said = calls.read_text().splitlines()
     adds = [line for line in said if line.startswith("add") and "--pypi" in line]

@@ -151,11 +151,14 @@ def add_packages(
     told: Callable[[str], None],
 ) -> environment.Environment:
     """Install what is missing as the user answered; return the environment to run in."""
-    smoke = next(s for s in STEPS if s.script == FIRST_STEPS[0])
+    first = [s for s in STEPS if s.script in FIRST_STEPS]
 
-    def works(current: environment.Environment) -> str | None:
-        done = run_step(folder, current.command, smoke)
-        return None if done["status"] == "ok" else str(done["said"])
+    def works(current: environment.Environment, whole: bool) -> str | None:
+        for step in first if whole else first[:1]:
+            done = run_step(folder, current.command, step)
+            if done["status"] != "ok":
+                return str(done["said"])
+        return None
 
     told(f"[explore · install] {', '.join(n.distribution for n in missing)} ({request.install})")
     current, installed = install(

@@ -17,7 +17,6 @@ from deft.explore.environment import Environment, ask
 from deft.lab.record import without_credentials
 
 TIMEOUT_S = 3600
-STRATEGIES = ("latest", "documented")
 LAYER = "packages_of_the_current_environment.pth"
 
 
@@ -76,11 +75,13 @@ def install(
     folder: Path,
     venvs: Path,
     arguments: list[str],
-    works: Callable[[Environment], str | None],
+    works: Callable[[Environment, bool], str | None],
 ) -> tuple[Environment, dict[str, Any]]:
     """Install all that is missing as ``answer`` says; return the environment to use and the record.
 
-    ``works`` is the smoke test: None, or why the model does not load. Raises HardStop
+    ``works(environment, whole)`` is the smoke test: None, or why the model does not load (``whole``:
+    or not compute). It is asked for the whole while other versions are left to try, since a newer
+    package may break where it is used and not where it is imported. Raises HardStop
     ``missing_input`` when neither the latest nor the documented versions work.
     """
     log = folder / "logs" / "00_install.log"
@@ -93,13 +94,15 @@ def install(
         else:
             environment = new_venv(environment, place, log)
     attempts: list[dict[str, Any]] = []
-    for strategy in STRATEGIES:
-        packages = [n.distribution if strategy == "latest" else n.pinned for n in missing]
-        if attempts and packages == attempts[-1]["packages"]:
-            break  # nothing is documented, so the second try would be the first one
+    latest, pinned = [n.distribution for n in missing], [n.pinned for n in missing]
+    tries = {"latest": latest, "documented": pinned}
+    if pinned == latest:
+        del tries["documented"]  # nothing is documented: it would be the first try again
+    for strategy, packages in tries.items():
         command = command_for(environment, packages, arguments)
         code = _run(command, log)
-        said = f"exit status {code}" if code else works(environment)
+        last = strategy == list(tries)[-1]
+        said = f"exit status {code}" if code else works(environment, not last)
         attempts.append(
             {
                 "strategy": strategy,

@@ -125,7 +125,8 @@ def settle_by_trial(model: Any) -> dict[str, Any]:
     if not accepted:
         raise Refusal(
             f"the input shape stands nowhere in the file and no tried shape runs ({len(refused)} "
-            f"tried); settle it with {SETTLE_SHAPE}"
+            f"tried; the first: {refused[0]['error'] if refused else 'nothing to try'}); settle it "
+            f"with {SETTLE_SHAPE}"
         )
     return {**accepted[0], "accepted": accepted, "refused": refused}
 

@@ -42,6 +42,7 @@ include: "rules/mine.smk"
 include: "rules/encoders.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
+include: "rules/explore.smk"
 
 
 localrules:
@@ -55,6 +56,7 @@ localrules:
     check_quotes,
     demo_workspace,
     import_deeppcb,
+    explore,
 
 
 rule all:

@@ -47,7 +47,9 @@ def resolve_workspace():
     path = Path(config["workspace"]).expanduser()
     if DOCTOR and not path.is_dir():
         return Path(doctor_folder())
-    making = {"demo_workspace", "import_deeppcb"} & set(sys.argv)
+    making = MAKING & set(sys.argv)
+    if not path.is_dir() and "explore" in sys.argv and "workspace" not in NAMED_BY_USER:
+        return Path.cwd()  # exploring needs a place for tmp/ and no workspace
     if not path.is_dir() and not making:
         raise HardStop(
             "missing_input",
@@ -94,6 +96,11 @@ def resolve_run():
     return time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
 
 
+MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
+# Rules that are no part of a run: when one fails, the run is left as it is.
+OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore"}
+
+
 def run_file(name):
     """Path of a file of the chosen run, relative to the workspace."""
     return f"results/{RUN}/{name}"
@@ -132,6 +139,7 @@ NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
 DOCTOR = "doctor" in sys.argv[1:]
 try:
     config, CONFIG_PROBLEM = resolve_config()
+    TYPED_IN = Path(inherited("DEFT_TYPED_IN") or Path.cwd())
     WORKSPACE = resolve_workspace()
     if not DOCTOR:
         check_container(config["container"], WORKSPACE)
@@ -148,6 +156,7 @@ EMBED_SHARDS = resolve_shards()
 hand_down(
     home=workflow.basedir,
     workspace=WORKSPACE,
+    typed_in=TYPED_IN,
     run=RUN,
     config=config,
     user_keys=NAMED_BY_USER,
@@ -447,7 +456,7 @@ def close_command():
     A helper that failed by itself is no end of a run: then only its stop is said again.
     """
     asked = {job.rule.name for job in workflow.dag.jobs}
-    aside = " --aside" if asked <= {"encoder_selftest", "prune_embeddings"} else ""
+    aside = " --aside" if asked <= OUTSIDE else ""
     return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
 
 

@@ -64,9 +64,9 @@ def _fill(unit: Unit, root: ast.AST, path: Path) -> None:
             unit.imports |= {alias.name for alias in node.names}
             unit.bindings |= {a.asname or a.name.split(".")[0]: a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: the house imports absolutely"
-            full = {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-            unit.imports |= {str(node.module), *full.values()}
+            module = _from(node, path)
+            full = {a.asname or a.name: f"{module}.{a.name}" for a in node.names}
+            unit.imports |= {module, *full.values()}
             unit.bindings |= full
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
@@ -76,6 +76,14 @@ def _fill(unit: Unit, root: ast.AST, path: Path) -> None:
             # `python -m deft.x` starts a module that is named in a string.
             if node.value.startswith(f"{PACKAGE}.") and module_file(node.value):
                 unit.imports.add(node.value)
+
+
+def _from(node: ast.ImportFrom, path: Path) -> str:
+    """Return the module of a `from` import; packages that are copied elsewhere import relatively."""
+    if node.level == 0:
+        return str(node.module)
+    above = path.resolve().relative_to(SCRIPTS).parts[: -node.level]
+    return ".".join([*above, *([node.module] if node.module else [])])
 
 
 @cache

@@ -20,7 +20,7 @@ from deft.tao.settings import refuse_native_only
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
 LOGIC_PATH = ROOT / "rules" / "logic_versions.json"
-GROUPS = ("demo", "deeppcb")
+GROUPS = ("demo", "deeppcb", "explore")
 DEFAULT_EPOCHS = 20
 
 

@@ -66,6 +66,7 @@ def hand_down(
     *,
     home: str,
     workspace: Path,
+    typed_in: Path,
     run: str,
     config: dict[str, Any],
     user_keys: list[str],
@@ -84,6 +85,7 @@ def hand_down(
     os.environ.update(
         DEFT_HOME=home,
         DEFT_WORKSPACE=str(workspace),
+        DEFT_TYPED_IN=str(typed_in),
         DEFT_RUN=run,
         DEFT_CONFIG=json.dumps(config, sort_keys=True),
         DEFT_USER_KEYS=" ".join(user_keys),

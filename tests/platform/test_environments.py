@@ -19,7 +19,7 @@ from deft.environments import ENVS_DIR, FAMILIES, TABLE, files, table, write
 
 ROOT = SCRIPTS.parent
 # Imported from what another pinned package brings along.
-BROUGHT = {"markupsafe": "jinja2"}
+BROUGHT = {"markupsafe": "jinja2", "google": "onnx"}
 
 
 def modules_of(env: str) -> set[str]:

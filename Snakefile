@@ -39,6 +39,7 @@ include: f"rules/engine_{config['engine']}.smk"
 include: "rules/evaluate.smk"
 include: "rules/rca.smk"
 include: "rules/mine.smk"
+include: "rules/encoders.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
 

@@ -46,7 +46,7 @@ rule validate:
     params:
         leakage=config["content_leakage"],
         tables=digest(layout.VALIDATION_TABLE, layout.KPI_TABLE),
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("validate"),
     message:
         "{wildcards.lap}: validate the training table"

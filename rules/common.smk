@@ -4,8 +4,10 @@ Nothing here imports torch or pandas: the file is parsed again in every cluster 
 """
 
 import atexit
+import functools
 import json
 import shutil
+import shlex
 import sys
 import tempfile
 import time
@@ -18,10 +20,12 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from deft import config as deft_config
 from deft import layout
 from deft.errors import HardStop
-from deft.files import sha256_file
+from deft.kept_digests import KeptDigests
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
 from deft.session import check_container, hand_down, inherited
+from deft.shards import shard_count
+from deft.tao import settings as deft_tao
 
 
 def stop_parsing(error):
@@ -89,6 +93,21 @@ def resolve_run():
     return time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
 
 
+def resolve_shards():
+    """Number of the pool's shards; --set-scatter embed=N wins, jobs inherit it."""
+    chosen = workflow.resource_settings.overwrite_scatter.get("embed")
+    if chosen is not None:
+        return int(chosen)
+    if not is_main_process() and inherited("DEFT_EMBED_SHARDS"):
+        return int(inherited("DEFT_EMBED_SHARDS"))
+    return shard_count(WORKSPACE, WORKSPACE / run_file(""), config["embed_shard_rows"])
+
+
+def run_file(name):
+    """Path of a file of the chosen run, relative to the workspace."""
+    return f"results/{RUN}/{name}"
+
+
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
 DOCTOR = "doctor" in sys.argv[1:]
 try:
@@ -103,27 +122,29 @@ WORKSPACE_ASKED = (
     Path(config["workspace"]).expanduser().absolute()
 )  # that may not be there
 RUN = resolve_run()
+EMBED_SHARDS = resolve_shards()
 hand_down(
     home=workflow.basedir,
     workspace=WORKSPACE,
     run=RUN,
     config=config,
     user_keys=NAMED_BY_USER,
+    embed_shards=EMBED_SHARDS,
 )
 
 GATE = "results/run_{ts}/preflight/gate.json"
-GPU = 1 if config["device"] == "cuda" else 0
-
-
-def run_file(name):
-    """Path of a file of the chosen run, relative to the workspace."""
-    return f"results/{RUN}/{name}"
+# With `auto` jobs take the card of the machine that parses, so they must wait for each other too.
+HAS_CARD = Path("/dev/nvidiactl").exists()
+GPU = int(config["device"] == "cuda" or (config["device"] == "auto" and HAS_CARD))
 
 
 def conda_env(family):
     """Conda file of a family of rules; with `device: cuda` its build for GPUs, if it has one."""
     build = f"{family}-gpu.yaml"
-    if config["device"] == "cuda" and Path(f"{workflow.basedir}/envs/{build}").is_file():
+    if (
+        config["device"] == "cuda"
+        and Path(f"{workflow.basedir}/envs/{build}").is_file()
+    ):
         return f"../envs/{build}"
     return f"../envs/{family}.yaml"
 
@@ -157,20 +178,30 @@ def previous_assembly(wildcards):
     return f"results/run_{wildcards.ts}/{before}/dataset/assembly.json"
 
 
-_digests = {}
+def no_trigger(value):
+    """A parameter whose change makes nothing run again: where a job computes, what a line shows.
+
+    Snakemake leaves parameters out of its comparison that are made of a job's outputs.
+    """
+    return lambda wildcards, output: value
+
+
+KEPT_DIGESTS = KeptDigests(WORKSPACE / ".snakemake/deft_digests.json")
+
+
+def content_digest(*names):
+    """Digest of the user's own files (below the workspace); absent ones are 'absent'."""
+    found = [KEPT_DIGESTS.sha256(WORKSPACE / name) for name in names]
+    return "-".join((sha256 or "absent")[:16] for sha256 in found)
 
 
 def digest(*names):
-    """Digest of the user's own files (below the workspace), read once; absent ones are 'absent'.
+    """`content_digest` as a parameter: only jobs that are looked at have their files read.
 
     In `params` they trigger by content whatever their size, and a missing one is reported by the
     pre-flight in its own words instead of Snakemake's.
     """
-    for name in names:
-        if name not in _digests:
-            path = WORKSPACE / name
-            _digests[name] = sha256_file(path) if path.is_file() else "absent"
-    return "-".join(_digests[name][:16] for name in names)
+    return lambda wildcards: content_digest(*names)
 
 
 def void_gates():
@@ -215,6 +246,21 @@ def encoder_inputs(wildcards):
     return []
 
 
+def encoder_options():
+    """Options of the encoder on a command line; the weights' folder may hold any character."""
+    given = {
+        "encoder": config["encoder"],
+        "encoder-weights": shlex.quote(config["encoder_weights"] or ""),
+        "batch-size": config["embed_batch_size"],
+        "precision": config["embed_precision"],
+        "compile": config["embed_compile"],
+        "runtime": config["embed_runtime"],
+    }
+    if deft_tao.embeds_in_container(config):  # another image, other vectors
+        given["image"] = deft_tao.settings(config).image("embed")
+    return " ".join(f"--{name}={value}" for name, value in given.items())
+
+
 def train_inputs(wildcards):
     """Tables and first weights of a training; the baseline needs the gate alone."""
     if wildcards.phase == layout.BASELINE:
@@ -236,7 +282,6 @@ def training_options():
     given = {
         "epochs": config["training_epochs"] or 0,
         "seed": config["seed"],
-        "device": config["device"],
         "upstream-compat": config["upstream_compat"],
         "accumulate-steps": config["accumulate_steps"],
         "select-weights-by": config["select_weights_by"],
@@ -248,6 +293,7 @@ def training_options():
     return " ".join(f"--{name} {value}" for name, value in given.items())
 
 
+@functools.cache
 def training_processes():
     """Processes of a training: as many as the spec's train.num_gpus, on the CPU too."""
     try:
@@ -279,8 +325,8 @@ def training_mem_mb(wildcards, attempt=1):
 def base_tables(wildcards):
     """Digest of the base tables: training and validation, or validation alone after the baseline."""
     if wildcards.phase == layout.BASELINE:
-        return digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
-    return digest(layout.SPEC, layout.VALIDATION_TABLE)
+        return content_digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
+    return content_digest(layout.SPEC, layout.VALIDATION_TABLE)
 
 
 def decision_inputs(wildcards):
@@ -371,8 +417,13 @@ def close_run():
 
 
 def close_command():
-    """Shell command that logs the end of a failed run and renders the report from what is there."""
-    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}'
+    """Shell command that logs the end of a failed run and renders the report from what is there.
+
+    A helper that failed by itself is no end of a run: then only its stop is said again.
+    """
+    asked = {job.rule.name for job in workflow.dag.jobs}
+    aside = " --aside" if asked <= {"encoder_selftest", "prune_embeddings"} else ""
+    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
 
 
 def announce_plan():

@@ -1,8 +1,12 @@
-"""The model stages on PyTorch: train, infer, embed the pool.
+"""The model stages on PyTorch: train, infer, embed the pool, analyse the gaps.
 
 Needs: tables, the spec, weights of the phase before. Makes: `train/`, `inference/`,
-`synth_pool/source_embeddings.parquet`. An engine is a set of rules with these names and files.
+`synth_pool/source_embeddings.parquet`, `rca_results/`. An engine is a set of rules with these names
+and files.
 """
+
+
+include: "embed.smk"
 
 
 rule train:
@@ -30,13 +34,14 @@ rule train:
     params:
         tables=base_tables,
         options=training_options(),
-        laps=config["max_iterations"],
+        device=no_trigger(config["device"]),
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("train"),
     message:
         "{wildcards.phase}: train"
     shell:
         'python "$DEFT_HOME/scripts/train.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --threads {threads}"
+        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
 
 
@@ -57,11 +62,12 @@ rule restore_weights:
         runtime=720,
     params:
         options=training_options(),
+        device=no_trigger(config["device"]),
     message:
         "{wildcards.phase}: train again to restore a deleted weight file"
     shell:
         'python "$DEFT_HOME/scripts/restore_weights.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --threads {threads}"
+        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
         " --restore {output.weights:q} --log {log:q}"
 
 
@@ -87,10 +93,10 @@ rule infer:
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
-        device=config["device"],
+        device=no_trigger(config["device"]),
         runtime=config["runtime"],
         compile=config["compile"],
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("infer"),
     message:
         "{wildcards.phase}: inference of both weight files"
@@ -101,37 +107,31 @@ rule infer:
         " --attempt {resources.try_number} --log {log:q}"
 
 
-rule embed_pool:
+rule rca:
     input:
-        encoder_inputs,
         gate=ancient(GATE),
-        manifest="results/run_{ts}/synth_pool/manifest.json",
-        pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
+        metrics="results/run_{ts}/{phase}/metrics.json",
     output:
-        embeddings="results/run_{ts}/synth_pool/source_embeddings.parquet",
-        facts="results/run_{ts}/synth_pool/source_embeddings.json",
+        threshold="results/run_{ts}/{phase}/rca_results/{ts}/threshold.txt",
+        metrics="results/run_{ts}/{phase}/rca_results/{ts}/metrics.json",
+        breakdown="results/run_{ts}/{phase}/rca_results/{ts}/weak_samples_breakdown.txt",
+        gaps="results/run_{ts}/{phase}/rca_results/{ts}/kpi_gaps.parquet",
+        images=directory("results/run_{ts}/{phase}/rca_results/{ts}/rca_images"),
+        report="results/run_{ts}/{phase}/rca_results/{ts}/RCA_Report.md",
     log:
-        "results/run_{ts}/synth_pool/source_embed.log",
-    benchmark:
-        "results/run_{ts}/benchmarks/embed_pool.tsv"
+        "results/run_{ts}/logs/{phase}_rca.log",
+    retries: 0
+    localrule: True
     conda:
-        conda_env("embed")
-    threads: 8
-    resources:
-        gpu=GPU,
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 480 * attempt,
-        try_number=lambda wildcards, attempt: attempt,
+        conda_env("loop")
     params:
-        encoder=config["encoder"],
-        weights=config["encoder_weights"] or "",
-        device=config["device"],
-        batch=config["embed_batch_size"],
-        logic=logic("embed_pool"),
+        min_recall=MIN_RECALL,
+        top_k=config["top_k_per_label"],
+        laps=no_trigger(config["max_iterations"]),
+        logic=logic("rca"),
     message:
-        "embed the source pool"
+        "{wildcards.phase}: root-cause analysis"
     shell:
-        'python "$DEFT_HOME/scripts/embed_pool.py" --workspace . --run run_{wildcards.ts}'
-        " --encoder {params.encoder} --encoder-weights={params.weights:q}"
-        " --device {params.device} --batch-size {params.batch} --threads {threads}"
-        " --attempt {resources.try_number} --log {log:q}"
+        'python "$DEFT_HOME/scripts/rca.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --min-recall {params.min_recall} --top-k {params.top_k}"
+        " --max-iterations {params.laps} --log {log:q}"

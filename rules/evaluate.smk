@@ -36,7 +36,7 @@ rule evaluate:
         conda_env("loop")
     params:
         min_recall=MIN_RECALL,
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("evaluate"),
     message:
         "{wildcards.phase}: KPI"

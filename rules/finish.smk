@@ -52,7 +52,7 @@ rule export_best:
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
         decision=last_decision,
-        device=config["device"],
+        device=no_trigger(config["device"]),
         int8=config["int8"],
         logic=logic("export_best"),
     message:

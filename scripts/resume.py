@@ -71,4 +71,5 @@ if __name__ == "__main__":
     if "--run" not in sys.argv:
         where = options.parse_known_args(["--run", "-", *sys.argv[1:]])[0].workspace
         sys.argv[1:1] = ["--run", current_run(where)]
-    launch(options.parse_args(), body)
+    # The snakemake that it starts takes the signals itself; an exception here would kill it.
+    launch(options.parse_args(), body, stops_in_order=False)

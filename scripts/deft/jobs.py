@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from deft.files import read_json, write_json_atomic
+from deft.tao import running
 
 JOBS_DIR = ".jobs"
 TERM_GRACE_S = 20.0
@@ -56,6 +57,12 @@ def registered(run_dir: str | Path, phase: str, stage: str) -> Iterator[None]:
                 f"{phase} {stage} is still being worked on by process {other['pid']}, left over "
                 "from an earlier command; `make resume` ends it and goes on"
             )
+    container = running.living(run_dir, phase, stage)
+    if container:
+        raise AlreadyRunning(
+            f"{phase} {stage} is still being worked on by the container {container}, left over "
+            "from an earlier command; `make resume` ends it and goes on"
+        )
     mine = psutil.Process()
     write_json_atomic(
         path,
@@ -75,9 +82,9 @@ def orphans(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def end_orphans(run_dir: str | Path, *, grace_s: float = TERM_GRACE_S) -> list[str]:
-    """End every orphan of a run (SIGTERM, then SIGKILL) and wait until it is gone.
+    """End every orphan of a run (SIGTERM, then SIGKILL), and containers that outlived theirs.
 
-    Returns one line per ended process.
+    Waits until each is gone; returns one line per ended process or container.
     """
     lines = []
     for path, note in orphans(run_dir):
@@ -91,7 +98,7 @@ def end_orphans(run_dir: str | Path, *, grace_s: float = TERM_GRACE_S) -> list[s
                 time.sleep(0.1)
         path.unlink(missing_ok=True)
         lines.append(f"ended orphan {path.stem} (process {note['pid']})")
-    return lines
+    return lines + running.end_containers(run_dir)
 
 
 def _signal(note: dict[str, Any], number: int) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deft.errors import HardStop
+from deft.errors import HardStop, StageFailed
 from deft.files import read_json, write_json_atomic
+from deft.interrupt import Interrupted
 from deft.jobs import AlreadyRunning, registered
 from deft.state import log_stage, record_hard_stop
 
@@ -34,12 +35,18 @@ def main(body: Callable[[], int | None]) -> None:
         print(f"\n{text}", file=sys.stderr, flush=True)
         keep_for_the_end(text)
         status = EXIT_STOP
+    except Interrupted as stop:  # no hard stop: a scheduler may start the stage again
+        print(f"\n{stop.text()}", file=sys.stderr, flush=True)
+        status = stop.status
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         status = 130
     except AlreadyRunning as error:
         print(f"\n{error}", file=sys.stderr, flush=True)
         status = EXIT_STOP
+    except StageFailed as error:
+        print(f"\n{error}", file=sys.stderr, flush=True)
+        status = error.status
     except MemoryError:
         print("\nout of memory: ask for more (mem_mb) or lower the batch size", file=sys.stderr)
         status = 137

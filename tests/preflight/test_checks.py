@@ -31,9 +31,7 @@ def workspace(tmp_path, monkeypatch):
 def preflight(workspace: Path, **config):
     lines: list[str] = []
     run = workspace / "results/run_1"
-    # The engine is set behind resolve(), which refuses what this version cannot run.
-    engine = config.pop("engine", "native")
-    settings = {**resolve({**CONFIG, **config}), "engine": engine}
+    settings = resolve({**CONFIG, **config})
     result = run_preflight(workspace, run, settings, sources={}, log=lines.append)
     return result, "\n".join(lines)
 
@@ -311,26 +309,6 @@ def test_secrets_are_never_shown(workspace, monkeypatch):
     assert "HF_TOKEN set, NGC_API_KEY set" in printed
 
 
-@pytest.mark.parametrize("switch", ["HF_HUB_OFFLINE", "AIR_GAPPED"])
-def test_encoder_offline_is_a_stop_unless_staged(workspace, monkeypatch, tmp_path, switch):
-    monkeypatch.setenv(switch, "1")
-    monkeypatch.setattr(checks_machine, "hub_files_cached", lambda name: False)
-    monkeypatch.setattr(checks_machine, "open_clip_source", _absent)
-    error = stop(workspace, encoder="siglip")
-    assert error.code == "missing_input" and "encoder_weights" in str(error)
-    preflight(workspace, encoder="siglip", mining="none")
-
-
-def _absent(name, weights):
-    raise HardStop("missing_input", "open_clip_config.json is missing", fix="set encoder_weights")
-
-
-def test_encoder_folder_without_its_configuration(workspace):
-    (workspace / "augmentation/backbone").mkdir()
-    error = stop(workspace, encoder="siglip", encoder_weights="augmentation/backbone")
-    assert error.code == "missing_input" and "open_clip_config.json" in str(error)
-
-
 def test_backbone_weights_that_are_not_there(workspace):
     edit_spec(workspace, model__backbone__pretrained_backbone_path="weights/c_radio.pth")
     error = stop(workspace)
@@ -374,12 +352,6 @@ def test_network_is_not_built_when_another_check_stops(workspace):
     (workspace / "kpi/testing_set.csv").unlink()
     assert stop(workspace).code == "missing_input"
     assert "network" not in [c["id"] for c in report(workspace)["checks"]]
-
-
-def test_engine_tao_needs_a_container_tool(workspace, monkeypatch):
-    monkeypatch.setattr(checks_machine.shutil, "which", lambda tool: None)
-    error = stop(workspace, engine="tao")
-    assert error.code == "missing_input" and "docker" in str(error)
 
 
 def test_resume_shows_the_last_five_entries(workspace):

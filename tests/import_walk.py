@@ -79,7 +79,7 @@ def _fill(unit: Unit, root: ast.AST, path: Path) -> None:
 
 
 def _from(node: ast.ImportFrom, path: Path) -> str:
-    """Return the module of a `from` import; packages that are copied elsewhere import relatively."""
+    """Return the module of a `from` import; what is copied elsewhere imports relatively."""
     if node.level == 0:
         return str(node.module)
     above = path.resolve().relative_to(SCRIPTS).parts[: -node.level]

@@ -18,6 +18,11 @@ include: "rules/common.smk"
 workdir: WORKSPACE
 
 
+if config["container"]:
+
+    container: config["container"]
+
+
 wildcard_constraints:
     ts=r"[A-Za-z0-9_.-]+",
     phase=r"baseline|iter[1-9][0-9]*",
@@ -26,6 +31,7 @@ wildcard_constraints:
     weights=r"[^/]+",  # any name that train.checkpointer.filename gives
 
 
+include: "rules/doctor.smk"
 include: "rules/workspace.smk"
 include: "rules/preflight.smk"
 include: "rules/pool.smk"
@@ -46,6 +52,7 @@ localrules:
     approve,
     gate,
     report,
+    doctor,
     check_quotes,
     demo_workspace,
     import_deeppcb,
@@ -62,7 +69,7 @@ rule all:
 
 
 onstart:
-    claim_run()
+    claim_run(log)
     pass_gate_again()
 
 
@@ -71,4 +78,4 @@ onsuccess:
 
 
 onerror:
-    shell(close_command())
+    close_run()

@@ -416,11 +416,16 @@ def last_decision(wildcards, input):
     return input.get("decision", "unknown")
 
 
+def outside_the_loop():
+    """Whether this command asks only for rules that are no part of a run."""
+    return {job.rule.name for job in workflow.dag.jobs} <= OUTSIDE
+
+
 def claim_run(logs):
     """Say which run this is and note this command, before the first job; the doctor looks at none."""
     from deft.jobs import note_command
 
-    if DOCTOR:
+    if DOCTOR or {job.rule.name for job in workflow.dag.jobs} == {"explore"}:
         return
     print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
     name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
@@ -455,8 +460,7 @@ def close_command():
 
     A helper that failed by itself is no end of a run: then only its stop is said again.
     """
-    asked = {job.rule.name for job in workflow.dag.jobs}
-    aside = " --aside" if asked <= OUTSIDE else ""
+    aside = " --aside" if outside_the_loop() else ""
     return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
 
 

@@ -28,6 +28,8 @@ class Unit:
     members: set[tuple[str, str]] = field(default_factory=set)  # (x, y) of x.y
     imports: set[str] = field(default_factory=set)
     bindings: dict[str, str] = field(default_factory=dict)  # local name -> full dotted name
+    # Modules imported `as` another name, which may stand for several: used as a whole.
+    renamed: set[Path] = field(default_factory=set)
 
 
 def module_file(name: str) -> Path | None:
@@ -68,6 +70,8 @@ def _fill(unit: Unit, root: ast.AST, path: Path) -> None:
             full = {a.asname or a.name: f"{module}.{a.name}" for a in node.names}
             unit.imports |= {module, *full.values()}
             unit.bindings |= full
+            renamed = [module_file(f"{module}.{a.name}") for a in node.names if a.asname]
+            unit.renamed |= {file for file in renamed if file}
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if called in IMPORTERS and isinstance(node.args[0].value, str):
@@ -149,6 +153,7 @@ def third_party(script: Path) -> set[str]:
             if "__main__" in file.read_text(encoding="utf-8") and file.parent != SCRIPTS
             for each in units(file)
         }
+        fresh |= {(file, each) for file in unit.renamed for each in units(file)}
         waiting |= fresh - done
     found = {name.split(".")[0] for name in imports}
     found |= {NEEDS[name] for name in imports & NEEDS.keys()}

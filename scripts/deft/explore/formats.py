@@ -222,11 +222,10 @@ def _looks_like_onnx(head: bytes) -> bool:
 
 def _onnx(path: Path) -> ModelFile:
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError, OSError) as error:
+    except Exception as error:  # protobuf's own classes, and what its readers let through
         raise _broken(path, f"the ONNX file is cut off or damaged ({_first(error)})") from None
     if not model.graph.node or not model.opset_import:
         raise _broken(path, "the ONNX file is cut off or damaged (no graph in it)")

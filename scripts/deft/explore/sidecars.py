@@ -12,7 +12,6 @@ from deft.changenet.onnx.bundle import PREPROCESSING
 from deft.errors import HardStop
 from deft.explore.request import Request, family_of, located
 from deft.files import sha256_file
-from deft.handoff import MODEL_FILE
 
 TIMM_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
 TRAINING_SPEC = "experiment.yaml"
@@ -182,10 +181,10 @@ def _changenet(found: Identity, request: Request, file: Path, roots: list[Path])
 def _threshold(file: Path) -> dict[str, Any]:
     """Return the loop's own threshold for these weights, from the run's ``best_model.json``."""
     for folder in list(file.parents)[:RUN_LEVELS]:
-        best = _json(folder / MODEL_FILE)
+        best = _json(folder / layout.BEST_MODEL_FILE)
         if best.get("threshold") is not None and best.get("checkpoint_sha256") == sha256_file(file):
             return {
                 "threshold": float(best["threshold"]),
-                "threshold_source": f"{MODEL_FILE} of run {best.get('run')}",
+                "threshold_source": f"{layout.BEST_MODEL_FILE} of run {best.get('run')}",
             }
     return {}

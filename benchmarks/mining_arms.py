@@ -4,7 +4,8 @@
 
 Each (seed, arm) gets a workspace of its own and the same settings; `random` takes as many new parts
 per lap as the nearest neighbours would have added. Prints a Markdown table; finished runs are kept
-and only read again.
+and only read again. `--weights latest` shows the figures of `strategy_trials.py`, which trains the
+same in less time; there `nearest` is filled up to equal rows from lap 2 on.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ def run_arm(workspace: Path, seed: int, arm: str, given: argparse.Namespace) -> 
     return run_dir
 
 
-def rows_of(run_dir: Path) -> list[dict[str, object]]:
-    """Return per phase: training rows, mined labels, FAR at three recalls with its counts."""
+def rows_of(run_dir: Path, weights: str) -> list[dict[str, object]]:
+    """Return per phase: training rows and FAR at three recalls, of the chosen or named weights."""
     out = []
     for path in sorted(run_dir.glob("*/metrics.json")):
         metrics = json.loads(path.read_text())
-        chosen = metrics["kinds"][metrics["chosen"]]
+        chosen = metrics["kinds"][metrics["chosen"] if weights == "chosen" else weights]
         row = {"phase": metrics["phase"]}
         row |= {p: chosen["far_at_recall"][p]["far_pct"] for p in LEVELS_PCT}
         row["rows"] = json.loads((path.parent / "train" / "weights.json").read_text())["rows"]
@@ -70,6 +71,12 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=["nearest", "random"])
     parser.add_argument("--laps", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument(
+        "--weights",
+        choices=["chosen", "latest", "best_val"],
+        default="chosen",
+        help="whose FAR is shown; latest = as strategy_trials.py scores",
+    )
     parser.add_argument("--kpi", default="FAR < 0.01% at recall=100%", help="so that all laps run")
     parser.add_argument("--set", nargs="*", default=SETTINGS, metavar="KEY=VALUE")
     given = parser.parse_args()
@@ -79,7 +86,7 @@ def main() -> None:
         for arm in given.arms:
             run_dir = run_arm(given.out / f"seed{seed}_{arm}", seed, arm, given)
             minutes = json.loads((run_dir / "benchmarks" / "wall_s.json").read_text()) / 60
-            for row in rows_of(run_dir):
+            for row in rows_of(run_dir, given.weights):
                 far = " | ".join(f"{row[p]:.2f} %" for p in LEVELS_PCT)
                 print(
                     f"| {seed} | {arm} | {row['phase']} | {row['rows']} | {far} | {minutes:.1f} |",

@@ -24,6 +24,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+from paired import HEAD, compared  # noqa: E402
+
 from deft import kpi, layout, mining, tables  # noqa: E402
 from deft.assembly import assemble, first_combined  # noqa: E402
 from deft.changenet.infer import score_table  # noqa: E402
@@ -45,6 +47,7 @@ from deft.strategies.rows import fresh_parts  # noqa: E402
 from deft.vectors import ArrayVectors  # noqa: E402
 
 LEVELS_PCT = (100, 99, 95)
+COMPARED = "99"  # the recall in percent at which arms are compared
 MIN_SIMILARITY = 0.9  # the configuration's default
 NEIGHBOURS = (5, 10, 20, 40, 80, 160, 320)  # the contract's 5; more where 5 give too few new rows
 
@@ -211,21 +214,20 @@ class Trial:
 
 
 def markdown(rows: list[dict], arms: list[str], laps: int) -> str:
-    """Return the table: one line a seed, arm and lap; then the means at recall 99 %."""
+    """Return the table: one line a seed, arm and lap; then the arms compared at recall 99 %."""
     numbers = range(1, laps + 1)
     head = ("shift", "seed", "arm", "lap", "rows", "FAR at recall 100 %", "99 %", "95 %")
     lines = [_line(head), "|" + "---|" * len(head)]
     for r in sorted(rows, key=lambda r: (r["shift"], r["seed"], r["lap"], r["arm"])):
         far = [f"{r['far'][str(p)]:.2f} %" for p in LEVELS_PCT]
         lines.append(_line([*(r[k] for k in ("shift", "seed", "arm", "lap", "rows")), *far]))
-    head = ("arm", "mean FAR at recall 99 %", *(f"lap {i}" for i in numbers))
-    lines += ["", _line(head), "|" + "---|" * len(head)]
-    for arm in arms:
-        means = []
-        for lap in numbers:
-            found = [r["far"]["99"] for r in rows if (r["arm"], r["lap"]) == (arm, lap)]
-            means.append(float(np.mean(found)) if found else float("nan"))
-        lines.append(_line([arm, *(f"{m:.2f} %" for m in (np.mean(means), *means))]))
+    lines += ["", _line(HEAD), "|" + "---|" * len(HEAD)]
+    for lap in numbers:
+        far: dict[str, dict[tuple, float]] = {arm: {} for arm in arms}
+        for r in rows:
+            if r["lap"] == lap and r["arm"] in far:
+                far[r["arm"]][r["shift"], r["seed"]] = r["far"][COMPARED]
+        lines += [_line(cells) for cells in compared(far, arms, lap)]
     return "\n".join(lines)
 
 

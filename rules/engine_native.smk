@@ -24,23 +24,25 @@ rule train:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_train.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=base_tables,
         options=training_options(),
-        laps=config["max_iterations"],
+        device=no_trigger(config["device"]),
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("train"),
     message:
         "{wildcards.phase}: train"
     shell:
         'python "$DEFT_HOME/scripts/train.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --threads {threads}"
+        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
 
 
@@ -53,19 +55,21 @@ rule restore_weights:
     log:
         "results/run_{ts}/logs/{phase}_restore_{weights}.log",
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
-        runtime=720,
+        runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         options=training_options(),
+        device=no_trigger(config["device"]),
     message:
         "{wildcards.phase}: train again to restore a deleted weight file"
     shell:
         'python "$DEFT_HOME/scripts/restore_weights.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --threads {threads}"
+        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
         " --restore {output.weights:q} --log {log:q}"
 
 
@@ -82,19 +86,20 @@ rule infer:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_infer.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
-        device=config["device"],
+        device=no_trigger(config["device"]),
         runtime=config["runtime"],
         compile=config["compile"],
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("infer"),
     message:
         "{wildcards.phase}: inference of both weight files"
@@ -121,11 +126,11 @@ rule rca:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         min_recall=MIN_RECALL,
         top_k=config["top_k_per_label"],
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("rca"),
     message:
         "{wildcards.phase}: root-cause analysis"

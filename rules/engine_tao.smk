@@ -6,7 +6,6 @@ is not repeated to the same bytes.
 """
 
 TAO = deft_tao.settings(config)
-GPU = 1  # a container wants one whatever `device` says
 
 
 include: "embed.smk"
@@ -27,10 +26,11 @@ rule train:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_train.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -38,7 +38,7 @@ rule train:
         tables=base_tables,
         epochs=config["training_epochs"] or 0,
         image=TAO.image("train"),
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("tao_train"),
     message:
         "{wildcards.phase}: train in TAO's container"
@@ -61,17 +61,18 @@ rule infer:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_infer.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
         image=TAO.image("inference"),
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("tao_infer"),
     message:
         "{wildcards.phase}: inference of both weight files in TAO's container"
@@ -95,9 +96,10 @@ rule rca:
     log:
         "results/run_{ts}/logs/{phase}_rca.log",
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -105,7 +107,7 @@ rule rca:
         min_recall=MIN_RECALL,
         top_k=config["top_k_per_label"],
         image=TAO.image("rca"),
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("tao_rca"),
     message:
         "{wildcards.phase}: gap analysis in TAO's container"

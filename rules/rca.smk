@@ -19,12 +19,12 @@ rule route:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         mode=config["routing"],
         drawn=json.dumps(config["anomalygen_labels"]),
         allowed=json.dumps(config["allow_unrouted"]),
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("route"),
     message:
         "{wildcards.lap}: route the gaps"
@@ -46,9 +46,9 @@ rule ingest:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("ingest"),
     message:
         "{wildcards.lap}: check the pre-generated pairs"

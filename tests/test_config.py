@@ -71,16 +71,3 @@ def test_epochs_come_from_the_user_then_the_spec_then_twenty():
     assert config.epochs({"training_epochs": 7}, 30) == (7, "user")
     assert config.epochs({"training_epochs": None}, 30) == (30, "spec")
     assert config.epochs({"training_epochs": None}, None) == (20, "default")
-
-
-def test_environment_files_name_the_pins_of_the_one_list():
-    pins = {
-        line.split("==")[0]: line.strip()
-        for line in (ROOT / "envs" / "requirements.txt").read_text().splitlines()
-        if "==" in line
-    }
-    for path in (ROOT / "envs").glob("*.yaml"):
-        listed = yaml.safe_load(path.read_text())["dependencies"][-1]["pip"]
-        assert listed, path
-        for line in listed:
-            assert pins[line.split("==")[0]] == line, f"{path.name}: {line}"

@@ -83,6 +83,29 @@ def test_counts_close_candidates_are_kept_or_rejected():
     assert len(mining.select_nearest(pairs, pool, -1.0).rows) == chosen.candidate_count
 
 
+def test_the_table_by_label_counts_targets_candidates_yield_and_similarities():
+    pool, vectors = frames(2, 40, ("L",))
+    targets = pd.DataFrame(
+        {"filepath": ["t0", "t1", "t2"], "label": ["bridge", "bridge", "gone"], "light": "L"}
+    )
+    pairs = mining.knn_pairs(targets, normalise(vectors[[0, 3, 7]] + 0.2), pool, vectors, k=8)
+    cutoff = float(pairs["similarity"].median())
+    chosen = mining.select_nearest(pairs, pool, cutoff)
+    table = mining.label_table(pairs, chosen, cutoff).set_index("label")
+    assert list(table.index) == sorted({"bridge", "gone", *chosen.rows["label"]})
+    mine = pairs[pairs["target_label"] == "bridge"]
+    row = table.loc["bridge"]
+    assert (row["targets"], row["candidates"]) == (2, mine["source"].nunique())
+    assert row["above_cutoff"] == (mine["similarity"] >= cutoff).sum()
+    assert row["same_label_candidates"] == (mine["source_label"] == "bridge").sum()
+    assert row["mined_for_label"] == len(set(mine["source"]) & set(chosen.rows["filepath"]))
+    assert table["mined_with_label"].sum() == chosen.kept_count == len(chosen.rows)
+    names = [f"similarity_{n}" for n in ("min", "q1", "median", "q3", "max")]
+    want = np.quantile(mine["similarity"], [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(row[names].to_numpy(float), want)
+    assert table.loc["PASS", "targets"] == 0 and table.loc["PASS", names].isna().all()
+
+
 def test_warnings_name_uncovered_labels_and_a_fallen_yield():
     assert "'shift'" in mining.coverage_warnings({"shift", "PASS"}, {"PASS"})[0]
     assert mining.yield_warning(4, 10) and not mining.yield_warning(5, 10)

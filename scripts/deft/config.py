@@ -17,9 +17,16 @@ import yaml
 from deft.errors import HardStop
 from deft.tao.settings import refuse_native_only
 
-SCHEMA_PATH = Path(__file__).resolve().parents[2] / "config" / "config.schema.yaml"
-GROUPS = ("demo", "deeppcb")
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
+LOGIC_PATH = ROOT / "rules" / "logic_versions.json"
+GROUPS = ("demo", "deeppcb", "explore")
 DEFAULT_EPOCHS = 20
+
+
+def logic_version(stage: str) -> int:
+    """Return the number of a stage's logic: another one gives other outputs from equal inputs."""
+    return json.loads(LOGIC_PATH.read_text(encoding="utf-8"))[stage]
 
 
 @cache

@@ -15,6 +15,8 @@ import pandas as pd
 from deft.search_ann import Search
 from deft.vectors import VectorTable
 
+QUARTILES = {"min": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75, "max": 1.0}
+
 
 def knn_pairs(
     targets: pd.DataFrame,
@@ -103,7 +105,13 @@ def part_keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def label_table(pairs: pd.DataFrame, selection: Selection, min_similarity: float) -> pd.DataFrame:
-    """Return per label: weak samples, candidates, kept, similarity quartiles, same-label share."""
+    """Return one row a label, in order: what its weak samples found and what was chosen.
+
+    ``targets``: weak samples. ``candidates``: distinct neighbours of theirs; ``above_cutoff`` and
+    ``same_label_candidates``: pairs of them. ``mined_with_label``: chosen rows of the label.
+    ``mined_for_label``: chosen rows that are neighbours of its weak samples. ``similarity_*``:
+    quartiles over the pairs, missing for a label without weak samples.
+    """
     rows = []
     kept = set(selection.rows["filepath"])
     for label in sorted(set(pairs["target_label"]) | set(selection.rows["label"])):
@@ -119,9 +127,10 @@ def label_table(pairs: pd.DataFrame, selection: Selection, min_similarity: float
                 "same_label_candidates": int(same.sum()),
                 "mined_with_label": int((selection.rows["label"] == label).sum()),
                 "mined_for_label": mine.loc[mine["source"].isin(kept), "source"].nunique(),
-                "similarity_min": float(similarity.min()) if len(mine) else None,
-                "similarity_median": float(similarity.median()) if len(mine) else None,
-                "similarity_max": float(similarity.max()) if len(mine) else None,
+                **{
+                    f"similarity_{name}": float(similarity.quantile(q)) if len(mine) else None
+                    for name, q in QUARTILES.items()
+                },
             }
         )
     return pd.DataFrame(rows)

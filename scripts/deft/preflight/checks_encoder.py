@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from deft.airgap import offline
 from deft.credentials import state_of
-from deft.encoders.files import files_of, hub_files_missing, offline
+from deft.encoders.files import files_of, hub_files_missing
 from deft.encoders.table import PUBLISHED, Published
 from deft.errors import HardStop
 from deft.preflight import checks_tao

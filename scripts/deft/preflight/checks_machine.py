@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from deft.airgap import offline
 from deft.credentials import state_of
-from deft.encoders.files import offline
 from deft.errors import HardStop
 from deft.hardware import advised_batch, cpus, free_disk_gib, gpus
 from deft.layout import BACKBONE_DIR, SPEC

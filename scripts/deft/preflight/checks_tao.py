@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from deft.airgap import offline
 from deft.credentials import state_of
-from deft.encoders.files import offline
 from deft.errors import HardStop, StageFailed
 from deft.hardware import gpus
 from deft.layout import SPEC

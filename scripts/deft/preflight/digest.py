@@ -35,6 +35,7 @@ NOT_COVERED = frozenset(
         "workspace",
         "run",
         "approve",
+        "container",
         "preflight_all_images",
         "preflight_sample_rows",
         "quote_files",

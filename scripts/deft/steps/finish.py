@@ -16,8 +16,8 @@ from deft.steps.context import Context
 REASONS = {
     "kpi_met": "target met",
     "max_iterations": "no iteration left",
-    "pool_exhausted": "the pool has nothing new near the weak samples: add production samples, "
-    "lower min_similarity or raise top_k_per_target",
+    "pool_exhausted": "the pool has nothing new that mining's settings let pass: add production "
+    "samples, or do what the lap's mining_summary.txt advises",
 }
 
 

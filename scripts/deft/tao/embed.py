@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from deft.airgap import offline
 from deft.credentials import credential
 from deft.embedding_files import Counts
 from deft.encoders.base import unit_rows
-from deft.encoders.files import offline
 from deft.errors import HardStop
 from deft.files import sha256_file, sha256_text, write_text_atomic
 from deft.tao.command import Mount

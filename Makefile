@@ -7,7 +7,7 @@ SNAKEMAKE := $(BIN)/snakemake
 WORKSPACE ?= $(DEMO)
 ARGS ?=
 
-.PHONY: demo test test-all test-slurm lint format logic resume clean-demo help
+.PHONY: demo test test-all test-slurm lint format logic resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -61,6 +61,11 @@ logic: $(VENV)/.installed-dev
 ## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--cores 4")
 resume: $(VENV)/.installed
 	$(BIN)/python scripts/resume.py --workspace $(WORKSPACE) --go-on -- $(ARGS)
+
+## make scaffold  start a research project with the lab record (OUT=dir NAME=name)
+scaffold: $(VENV)/.installed
+	@test -n "$(OUT)" -a -n "$(NAME)" || { echo 'usage: make scaffold OUT=DIR NAME=NAME'; exit 2; }
+	$(BIN)/python scripts/bin/dl_lab_scaffold.py --out "$(OUT)" --name "$(NAME)"
 
 clean-demo:
 	rm -rf $(DEMO)

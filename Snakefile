@@ -33,6 +33,7 @@ include: f"rules/engine_{config['engine']}.smk"
 include: "rules/evaluate.smk"
 include: "rules/rca.smk"
 include: "rules/mine.smk"
+include: "rules/encoders.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
 
@@ -44,6 +45,7 @@ localrules:
     approve,
     gate,
     report,
+    check_quotes,
     demo_workspace,
     import_deeppcb,
 

@@ -26,11 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from deft import kpi, layout, mining, tables  # noqa: E402
 from deft.assembly import assemble, first_combined  # noqa: E402
-from deft.changenet.features import ChangeNetEncoder  # noqa: E402
 from deft.changenet.infer import score_table  # noqa: E402
 from deft.changenet.spec import Spec, load_spec, render  # noqa: E402
 from deft.changenet.training.options import Options  # noqa: E402
 from deft.changenet.training.train import train  # noqa: E402
+from deft.encoders import changenet  # noqa: E402
+from deft.encoders.base import embed_pictures  # noqa: E402
+from deft.encoders.torch_encoder import Options as EncoderOptions  # noqa: E402
 from deft.gaps import weak_samples  # noqa: E402
 from deft.importers.deeppcb import import_deeppcb  # noqa: E402
 from deft.importers.deeppcb_settings import Settings  # noqa: E402
@@ -141,7 +143,7 @@ class Trial:
         self.bench, given = bench, bench.given
         images = layout.image_root(bench.root).relative_to(bench.root).as_posix()
         self.base = bench.train("baseline", layout.BASE_TABLE, images, None, given.base_epochs)
-        self.encoder = ChangeNetEncoder(bench.spec, self.base)
+        self.encoder = changenet.build(bench.spec, self.base, EncoderOptions())
         self.pool = bench.pool()
         ext = bench.spec.dataset.classify.image_ext
         self.pictures = [
@@ -151,7 +153,8 @@ class Trial:
             )
             for row in self.pool.itertuples()
         ]
-        self.vectors = self.encoder.embed([Path(p) for p in self.pool["filepath"]])
+        paths = [Path(p) for p in self.pool["filepath"]]
+        self.vectors = embed_pictures(self.encoder, paths)
         self.scored = bench.score(self.base)
         taken = frozenset(mining.part_keys(self.first()[0]))
         pairs = self.neighbours(targets_of(bench, self.scored), NEIGHBOURS[0], None)
@@ -168,7 +171,7 @@ class Trial:
     ) -> pd.DataFrame:
         """Return each target's ``k`` nearest pool rows."""
         paths = [Path(p) for p in targets["filepath"]]
-        found = self.encoder.embed(paths)
+        found = embed_pictures(self.encoder, paths)
         return mining.knn_pairs(targets, found, self.pool, self.vectors, k=k, left_out=left_out)
 
     def chosen(self, arm: str, lap: int, scored: pd.DataFrame, taken: frozenset) -> pd.DataFrame:

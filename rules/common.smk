@@ -5,6 +5,7 @@ Nothing here imports torch or pandas: the file is parsed again in every cluster 
 
 import atexit
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from deft.files import sha256_file
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
 from deft.session import hand_down, inherited
+from deft.shards import shard_count
 
 
 def stop_parsing(error):
@@ -64,6 +66,21 @@ def resolve_run():
     return time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
 
 
+def resolve_shards():
+    """Number of the pool's shards; --set-scatter embed=N wins, jobs inherit it."""
+    chosen = workflow.resource_settings.overwrite_scatter.get("embed")
+    if chosen is not None:
+        return int(chosen)
+    if not is_main_process() and inherited("DEFT_EMBED_SHARDS"):
+        return int(inherited("DEFT_EMBED_SHARDS"))
+    return shard_count(WORKSPACE, WORKSPACE / run_file(""), config["embed_shard_rows"])
+
+
+def run_file(name):
+    """Path of a file of the chosen run, relative to the workspace."""
+    return f"results/{RUN}/{name}"
+
+
 def profile_default(name):
     """A value under the profile's `default-resources`, or None."""
     given = workflow.resource_settings.default_resources or {}
@@ -74,9 +91,12 @@ def gpus(count):
     """Resources (`gpu`, `gres`) of a job that uses so many GPUs; the profile says which counts.
 
     With `device: auto` a cluster's head node cannot tell what a job will find; the profile can: one
-    with a `gpu_request` has GPUs.
+    with a `gpu_request` has GPUs. Without one, jobs take the card of the machine that parses, and
+    must wait for each other; a cluster's job parses elsewhere and has what was asked for.
     """
-    has = config["device"] == "cuda" or (config["device"] == "auto" and GPU_REQUEST)
+    card = Path("/dev/nvidiactl").exists() and not workflow.remote_exec
+    found = GPU_REQUEST or card
+    has = config["device"] == "cuda" or (config["device"] == "auto" and found)
     return slurm.gpu_resources(count if has else 0, GPU_REQUEST)
 
 
@@ -90,20 +110,17 @@ try:
 except HardStop as error:
     stop_parsing(error)
 RUN = resolve_run()
+EMBED_SHARDS = resolve_shards()
 hand_down(
     home=workflow.basedir,
     workspace=WORKSPACE,
     run=RUN,
     config=config,
     user_keys=NAMED_BY_USER,
+    embed_shards=EMBED_SHARDS,
 )
 
 GATE = "results/run_{ts}/preflight/gate.json"
-
-
-def run_file(name):
-    """Path of a file of the chosen run, relative to the workspace."""
-    return f"results/{RUN}/{name}"
 
 
 def logic(stage):
@@ -191,6 +208,20 @@ def encoder_inputs(wildcards):
     if config["encoder"] == "changenet":
         return f"results/run_{wildcards.ts}/baseline/metrics.json"
     return []
+
+
+def encoder_options():
+    """Options of the encoder on a command line; the weights' folder may hold any character."""
+    given = {
+        "encoder": config["encoder"],
+        "encoder-weights": shlex.quote(config["encoder_weights"] or ""),
+        "device": config["device"],
+        "batch-size": config["embed_batch_size"],
+        "precision": config["embed_precision"],
+        "compile": config["embed_compile"],
+        "runtime": config["embed_runtime"],
+    }
+    return " ".join(f"--{name}={value}" for name, value in given.items())
 
 
 def train_inputs(wildcards):
@@ -343,8 +374,13 @@ def print_result():
 
 
 def close_command():
-    """Shell command that logs the end of a failed run and renders the report from what is there."""
-    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}'
+    """Shell command that logs the end of a failed run and renders the report from what is there.
+
+    A helper that failed by itself is no end of a run: then only its stop is said again.
+    """
+    asked = {job.rule.name for job in workflow.dag.jobs}
+    aside = " --aside" if asked <= {"encoder_selftest", "prune_embeddings"} else ""
+    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
 
 
 def announce_plan():

@@ -5,6 +5,9 @@ Needs: tables, the spec, weights of the phase before. Makes: `train/`, `inferenc
 """
 
 
+include: "embed.smk"
+
+
 rule train:
     input:
         unpack(train_inputs),
@@ -101,41 +104,4 @@ rule infer:
         'python "$DEFT_HOME/scripts/infer.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.phase} --device {params.device} --threads {threads}"
         " --runtime {params.runtime} --compile {params.compile} --max-iterations {params.laps}"
-        " --attempt {resources.try_number} --log {log:q}"
-
-
-rule embed_pool:
-    input:
-        encoder_inputs,
-        gate=ancient(GATE),
-        manifest="results/run_{ts}/synth_pool/manifest.json",
-        pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
-    output:
-        embeddings="results/run_{ts}/synth_pool/source_embeddings.parquet",
-        facts="results/run_{ts}/synth_pool/source_embeddings.json",
-    log:
-        "results/run_{ts}/synth_pool/source_embed.log",
-    benchmark:
-        "results/run_{ts}/benchmarks/embed_pool.tsv"
-    conda:
-        "../envs/embed.yaml"
-    threads: 8
-    resources:
-        gpu=GPU,
-        gres=GRES,
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 480 * attempt,
-        try_number=lambda wildcards, attempt: attempt,
-    params:
-        encoder=config["encoder"],
-        weights=config["encoder_weights"] or "",
-        device=config["device"],
-        batch=config["embed_batch_size"],
-        logic=logic("embed_pool"),
-    message:
-        "embed the source pool"
-    shell:
-        'python "$DEFT_HOME/scripts/embed_pool.py" --workspace . --run run_{wildcards.ts}'
-        " --encoder {params.encoder} --encoder-weights={params.weights:q}"
-        " --device {params.device} --batch-size {params.batch} --threads {threads}"
         " --attempt {resources.try_number} --log {log:q}"

@@ -111,3 +111,18 @@ rule report:
     shell:
         'python "$DEFT_HOME/scripts/report.py" --workspace . --run {params.run:q}'
         " --log {log:q}"
+
+
+rule check_quotes:
+    log:
+        run_file("logs/check_quotes.log"),
+    conda:
+        "../envs/loop.yaml"
+    params:
+        run=RUN,
+        files=config["quote_files"] or "",
+    message:
+        "compare quoted numbers with analysis.json"
+    shell:
+        'python "$DEFT_HOME/scripts/check_quotes.py" --workspace . --run {params.run:q}'
+        " --files={params.files:q} --log {log:q}"

@@ -11,8 +11,10 @@ rule mine:
         gate=ancient(GATE),
         gaps="results/run_{ts}/{lap}/routing_results/{ts}/mining_gaps.parquet",
         ingest="results/run_{ts}/{lap}/anomalygen/ingest_summary.json",
+        manifest="results/run_{ts}/synth_pool/manifest.json",
         pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
-        embedded="results/run_{ts}/synth_pool/source_embeddings.json",
+        # Joined again from other shards they are the same; what changes them is a parameter here.
+        embedded=ancient("results/run_{ts}/synth_pool/source_embeddings.json"),
         embeddings=ancient("results/run_{ts}/synth_pool/source_embeddings.parquet"),
     output:
         facts="results/run_{ts}/{lap}/mining_filter/mining.json",
@@ -39,10 +41,7 @@ rule mine:
         strategy=config["mining"],
         top_k=config["top_k_per_target"],
         min_similarity=config["min_similarity"],
-        encoder=config["encoder"],
-        weights=config["encoder_weights"] or "",
-        device=config["device"],
-        batch=config["embed_batch_size"],
+        encoder=encoder_options(),
         search=config["search"],
         memory_mb=config["search_memory_mb"],
         leakage=config["content_leakage"],
@@ -50,15 +49,14 @@ rule mine:
         rules=json.dumps(deft_config.mining_rules(config), sort_keys=True),
         laps=config["max_iterations"],
         tables=digest(layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE),
-        logic=logic("mine"),
+        logic=f"{logic('mine')}-{logic('embed_pool')}",
     message:
         "{wildcards.lap}: mine the pool ({params.strategy})"
     shell:
         'python "$DEFT_HOME/scripts/mine.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.lap} --strategy {params.strategy} --top-k {params.top_k}"
-        " --min-similarity {params.min_similarity} --encoder {params.encoder}"
-        " --encoder-weights={params.weights:q} --device {params.device}"
-        " --batch-size {params.batch} --search {params.search} --memory-mb {params.memory_mb}"
-        " --threads {threads}"
+        " --min-similarity {params.min_similarity} {params.encoder} --threads {threads}"
+        ' --cache "$DEFT_EMBEDDING_CACHE"'
+        " --search {params.search} --memory-mb {params.memory_mb}"
         " --content-leakage {params.leakage} --seed {params.seed} --rules {params.rules:q}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"

@@ -29,3 +29,21 @@ rule stage_pool:
     shell:
         'python "$DEFT_HOME/scripts/stage_pool.py" --workspace . --run run_{wildcards.ts}'
         " --encoder {params.encoder} --log {log:q}"
+
+
+rule prune_embeddings:
+    log:
+        "logs/prune_embeddings.log",
+    localrule: True
+    conda:
+        "../envs/embed.yaml"
+    params:
+        days=config["prune_days"],
+        gb=config["prune_gb"],
+        encoder=config["prune_encoder"] or "",
+    message:
+        "prune the cache of embedded pictures"
+    shell:
+        'python "$DEFT_HOME/scripts/prune_embeddings.py" --workspace .'
+        ' --cache "$DEFT_EMBEDDING_CACHE" --days {params.days} --gb {params.gb}'
+        " --encoder={params.encoder:q} --log {log:q}"

@@ -11,10 +11,12 @@ from deft.steps.finish import close_failed
 def body(args, run):
     """Close a failed command; a run that has no state yet is left alone."""
     stop = take_last_stop()
-    if not stop.startswith("HARD STOP approval_missing"):
+    if not (args.aside or stop.startswith("HARD STOP approval_missing")):
         print(close_failed(Context(run)), flush=True)
     print(f"\n{stop}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    launch(parser(__doc__, phase=False).parse_args(), body)
+    options = parser(__doc__, phase=False)
+    options.add_argument("--aside", action="store_true", help="only say the last hard stop again")
+    launch(options.parse_args(), body)

@@ -7,6 +7,8 @@ import time
 from deft.preflight.approval import gate
 from deft.preflight.cli import PHASE, STAGE, parse, recorded, say
 from deft.preflight.start import record_start
+from deft.session import inherited
+from deft.shards import record_shards
 from deft.stage import main, status_line
 from deft.state import log_stage, read_log
 
@@ -21,6 +23,8 @@ def body() -> int:
 
     summary = recorded(request, work)
     record_start(*request[:3])
+    if inherited("DEFT_EMBED_SHARDS"):
+        record_shards(request.run_dir, int(inherited("DEFT_EMBED_SHARDS")))
     duration = time.monotonic() - started
     done = [e["summary"] for e in read_log(request.run_dir) if e["stage"] == STAGE]
     if summary not in done[-1:]:

@@ -3,11 +3,12 @@
 import json
 
 from deft.cli import launch, parser
+from deft.embedding_cache import cache_folder
 from deft.search_ann import KINDS
 from deft.stage import run_stage
 from deft.steps.context import Context
+from deft.steps.embed import add_encoder_options, open_encoder
 from deft.steps.mine import MineOptions, mine
-from deft.steps.pool import open_encoder
 from deft.strategies import STRATEGIES, Rules
 
 
@@ -19,14 +20,7 @@ def body(args, run):
 
         given = json.loads(args.rules)
         context = Context(run)
-        encoder = open_encoder(
-            context,
-            args.encoder,
-            args.encoder_weights,
-            device=args.device,
-            batch_size=args.batch_size,
-            threads=args.threads,
-        )
+        encoder = open_encoder(context, args)
         options = MineOptions(
             args.strategy,
             args.top_k,
@@ -38,6 +32,8 @@ def body(args, run):
             str(pick_device(args.device)),
             given.pop("budget", None),
             Rules(**given),
+            cache_folder(context.workspace, args.cache),
+            args.threads,
         )
         return mine(context, args.phase, encoder, options)
 
@@ -58,13 +54,9 @@ if __name__ == "__main__":
     options.add_argument("--rules", default="{}", help="JSON: budget and rules of deft.strategies")
     options.add_argument("--top-k", type=int, required=True, help="neighbours per weak sample")
     options.add_argument("--min-similarity", type=float, required=True, help="cosine cutoff")
-    options.add_argument("--encoder", required=True, help="siglip, clip or changenet")
-    options.add_argument("--encoder-weights", default="", help="local folder of the weights")
-    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    options.add_argument("--batch-size", type=int, default=32, help="pictures per forward pass")
+    add_encoder_options(options)
     options.add_argument("--search", choices=KINDS, default="exact", help="kind of search")
     options.add_argument("--memory-mb", type=int, default=512, help="bound of the exact search")
-    options.add_argument("--threads", type=int, default=1, help="CPU threads")
     options.add_argument("--content-leakage", choices=("stop", "warn"), default="stop")
     options.add_argument("--seed", type=int, default=0, help="of the random arm")
     launch(options.parse_args(), body)

@@ -21,7 +21,8 @@ VERSIONS = ROOT / "rules" / "logic_versions.json"
 NETWORK = ["changenet/" + n for n in ("backbones", "data", "decoder", "layout", "model", "weights")]
 SCORING = [*NETWORK, "changenet/embeddings", "changenet/precision", "changenet/scoring"]
 ONNX = ["changenet/onnx/export", "changenet/onnx/scorer"]
-PICTURES = ["changenet/data/images", "changenet/features"]
+PICTURES = ["changenet/data/images", "encoders"]
+EMBEDDING = ["embedding", *(f"embedding_{n}" for n in ("cache", "files", "segment")), *PICTURES]
 SEARCH = ["cosine", "search", "search_ann", "vectors"]
 LEAKAGE = ["fingerprint", "leakage", "near"]
 BEHIND = {
@@ -33,12 +34,12 @@ BEHIND = {
     "route": ["routing"],
     "ingest": ["pool"],
     "stage_pool": ["pool", "pool_rows", "tables", "steps/pool"],
-    "embed_pool": ["embedding", *PICTURES, "steps/pool"],
-    "mine": ["mining", "strategies", "embedding", *PICTURES, *SEARCH, *LEAKAGE, "steps/mine"],
+    "embed_pool": [*EMBEDDING, "shards", "steps/embed"],
+    "mine": ["mining", "strategies", *EMBEDDING, *SEARCH, *LEAKAGE, "steps/mine"],
     "assemble": ["assembly", "pool_rows", "steps/mine"],
     "validate": ["assembly", *LEAKAGE, "steps/mine"],
     "export_best": [*SCORING, *ONNX, "changenet/onnx", "handoff", "steps/export"],
-    "finish": ["handoff", "artifacts", "report/results"],
+    "finish": ["handoff", "artifacts", "report/results", "report/rows"],
 }
 
 

@@ -200,3 +200,24 @@ def test_content_leaks_are_the_common_digests(left, right):
     found = find_content_leaks(a, b)
     assert [leak.a for leak in found] == [i for i, v in enumerate(left) if v in set(right)]
     assert all(right[leak.b] == left[leak.a] for leak in found)
+
+
+def test_a_side_looks_at_its_pictures_once(tmp_path, monkeypatch):
+    """A pool of a million rows is compared with two held-out tables."""
+    from deft import leakage
+
+    rows = pd.DataFrame({"input_path": ["a"], "object_name": ["x"], "label": ["PASS"]})
+    asked = []
+    looked = leakage.fingerprints
+
+    def count(paths, *args, **options):
+        asked.append([str(path) for path in paths])
+        return looked(paths, *args, **options)
+
+    monkeypatch.setattr(leakage, "fingerprints", count)
+    pool, held = Side("pool", "p.csv", rows), [Side(n, f"{n}.csv", rows) for n in ("val", "kpi")]
+    for other in held:
+        compare(pool, other, workspace=tmp_path, lights=["L"], ext=".png")
+    assert len(asked) == 3
+    compare(pool, held[0], workspace=tmp_path, lights=["L", "W"], ext=".png")
+    assert len(asked) == 5, "other pictures are looked at"

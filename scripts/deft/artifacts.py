@@ -14,14 +14,22 @@ from deft import layout
 from deft.files import sha256_file, write_json_atomic
 from deft.handoff import MODEL_FILE, SPEC_FILE, weights_path
 from deft.knowledge import write_knowledge
+from deft.lab.record import (
+    SCHEMA_VERSION,
+    file_entries,
+    git_state,
+    relative,
+    without_credentials,
+)
 from deft.metric_definitions import METRICS, PRIMARY, definitions
-from deft.provenance import environment, file_entries, git_state, relative, without_credentials
-from deft.report.reading import PhaseFiles, RunFiles, json_or, load_run, table_or_empty
+from deft.provenance import environment
+from deft.report.lenient import json_or, table_or_empty
+from deft.report.reading import PhaseFiles, RunFiles, load_run
 from deft.report.results import collect_results
 from deft.schemas import validate
 from deft.state import utc_now
+from deft.workspace_source import SOURCE_FILE
 
-SCHEMA_VERSION = 1
 # name, state key, default path, what the table is for
 TABLES = (
     ("base_training_set", "training_csv", layout.BASE_TABLE, "seed rows; every lap adds to them"),
@@ -219,6 +227,7 @@ def _inputs(files: RunFiles) -> list[Path]:
         *named,
         files.workspace / layout.SPEC,
         files.workspace / layout.DEFECT_SPEC,
+        files.workspace / SOURCE_FILE,
         files.run.preflight / "inputs.json",
     ]
 

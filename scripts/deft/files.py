@@ -22,16 +22,26 @@ def replace_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: writers such as matplotlib choose the format from it.
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary = temporary_name(path)
     try:
         write(temporary)
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the hidden name beside ``path`` under which it is written first."""
+    # The suffix stays last: writers such as matplotlib choose the format from it.
+    return path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Move a file that is written whole to its name, after its bytes are on the disk."""
+    with temporary.open("rb") as handle:
+        os.fsync(handle.fileno())
+    temporary.replace(path)
 
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> Path:

@@ -10,7 +10,8 @@ import yaml
 
 from deft import layout
 from deft.files import write_json_atomic, write_text_atomic
-from deft.report.reading import PhaseFiles, RunFiles, dig, load_run, training_spec, yaml_or_empty
+from deft.report.lenient import dig, yaml_or_empty
+from deft.report.reading import PhaseFiles, RunFiles, load_run, training_spec
 from deft.report.viewmodel import met_of
 from deft.schemas import validate
 

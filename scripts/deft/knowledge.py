@@ -1,7 +1,8 @@
 """``knowledge_base/``: what was used, decided and measured, as Markdown that people read.
 
 One file per topic holds a section per run or phase between two comment lines. Writing a section
-again replaces it, so the files can be written as the loop runs and after it.
+again replaces it, so the files can be written as the loop runs and after it. Every number links to
+its key in the run's ``analysis.json``, so that `check_quotes` can compare them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from deft.files import write_text_atomic
 from deft.report.advice import phase_notes
-from deft.report.phrases import PERCENT, PLAIN_PERCENT, SCORE, plain, shown
+from deft.report.lenient import json_or
+from deft.report.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
 from deft.report.reading import PhaseFiles, RunFiles
 from deft.report.viewmodel import met_of
+from deft.workspace_source import SOURCE_FILE
 
 TOPICS = {
     "data/datasets.md": "Data sets: tables, digests, what each is for",
@@ -62,6 +66,7 @@ def write_knowledge(
 
     put("data/datasets.md", files.name, _data(files, results, data))
     put("literature/methods.md", "methods", METHODS)
+    put("decisions/decisions.md", files.name, _run_decisions(files, results))
     for phase in files.phases:
         key = f"{files.name}/{phase.name}"
         put("decisions/decisions.md", key, _decision(files, phase, results))
@@ -75,43 +80,96 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
+def linked(run: str, results: Mapping[str, Any], key: str, form: str) -> str:
+    """Return a number of a run as a Markdown link to its key; a dash when there is none."""
+    text = shown(results, key, form)
+    if text == MISSING:
+        return text
+    return f"[{text}](../../artifacts/runs/{run}/analysis.json#results.{quote(key)})"
+
+
 def _data(files: RunFiles, results: Mapping[str, Any], data: list[dict[str, Any]]) -> str:
-    lines = [f"## {files.name}", "", "| table | rows | sha256 | role |", "|---|---:|---|---|"]
+    lines = [f"## {files.name}", "", _source(files), ""]
+    lines += ["| table | rows | sha256 | role |", "|---|---:|---|---|"]
     lines += [
-        f"| `{d['path']}` | {d['rows']} | `{(d['sha256'] or '')[:16]}…` | {d['notes']} |"
-        for d in data
+        f"| `{d['path']}` | {d['rows']} | `{d['sha256'] or ''}` | {d['notes']} |" for d in data
     ]
-    pool = [shown(results, f"pool.{k}", "%d") for k in ("total_rows", "real_rows", "sdg_rows")]
+    pool = [
+        linked(files.name, results, f"pool.{k}", "%d")
+        for k in ("total_rows", "real_rows", "sdg_rows")
+    ]
     lines += ["", f"Source pool: {pool[0]} rows, {pool[1]} real, {pool[2]} synthetic."]
     return "\n".join(lines)
 
 
+def _source(files: RunFiles) -> str:
+    """Say where the tables came from and who split them."""
+    made = json_or(files.workspace / SOURCE_FILE, {})
+    if not made:
+        return (
+            "Source and split: the user's own tables, taken as they are. That no part stands on "
+            "two sides of the split was checked by key and by picture before the run."
+        )
+    asked = ", ".join(f"{k} `{v}`" for k, v in sorted((made.get("request") or {}).items()))
+    return (
+        f"Source: made by `{made.get('kind')}`, request sha256 `{made.get('request_sha256')}`. "
+        f"Split by that request: {asked}."
+    )
+
+
+def _run_decisions(files: RunFiles, results: Mapping[str, Any]) -> str:
+    """Return what holds for the whole run: the choice between phases, warnings, the end."""
+    lines = [f"## {files.name}", ""]
+    if files.best is not None:
+        fars = ", ".join(
+            f"{p.name} {linked(files.name, results, f'{p.name}.far_pct', PERCENT)}"
+            for p in files.evaluated
+        )
+        so_far = " so far" if files.running else ""
+        lines.append(
+            f"- Phase: {files.best.name}, the lowest FAR at the required recall{so_far}, the "
+            f"earlier one between equals ({fars})."
+        )
+    if files.stop_reason:
+        lines.append(f"- The loop ended: {files.stop_reason}.")
+    lines += [
+        f"- Warned before the start, `{c.get('id')}`: {c.get('evidence')}"
+        for c in files.checks.get("checks") or []
+        if c.get("status") == "warn"
+    ]
+    return "\n".join(lines)
+
+
 def _decision(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> str:
-    lines = [f"## {files.name}, {phase.name}", ""]
+    def number(key: str, form: str = "%d") -> str:
+        return linked(files.name, results, key, form)
+
+    name = phase.name
+    lines = [f"## {files.name}, {name}", ""]
     if phase.metrics:
         kinds = [
-            f"{kind} FAR {shown(results, f'{phase.name}.kinds.{kind}.far_pct', PERCENT)}"
+            f"{kind} FAR {number(f'{name}.kinds.{kind}.far_pct', PERCENT)}"
             for kind in sorted(phase.metrics.get("kinds") or {})
         ]
         lines.append(
             f"- Weights: {phase.chosen}, the lower FAR at the required recall ({', '.join(kinds)})."
         )
-        threshold = shown(results, f"{phase.name}.threshold", SCORE)
-        lines.append(f"- Threshold {threshold}: best F1 among those that reach the recall.")
+        lines.append(
+            f"- Threshold {number(f'{name}.threshold', SCORE)}: best F1 among those that reach the "
+            f"recall of {number('target.min_recall_pct', PLAIN_PERCENT)}."
+        )
     if phase.mining:
-        n = {
-            k: shown(results, f"{phase.name}.mining.{k}", "%d")
-            for k in ("candidate_count", "kept_count", "new_rows")
-        }
+        n = {k: number(f"{name}.mining.{k}") for k in ("candidate_count", "kept_count", "new_rows")}
         lines.append(
             f"- Mining by {phase.mining.get('strategy', 'nearest')}: {n['kept_count']} of "
             f"{n['candidate_count']} candidates kept, {n['new_rows']} new."
         )
+        lines += [f"- Warned while mining: {w}" for w in phase.mining.get("warnings") or []]
     if phase.decision:
         stopped = bool(phase.decision.get("stop"))
         reason = phase.decision.get("reason")
         lines.append(f"- The loop stops: {reason}." if stopped else "- The loop goes on.")
-    if files.hard_stop.get("phase") == phase.name:
+    if files.hard_stop.get("phase") == name:
         stop = files.hard_stop
         lines.append(f"- Hard stop `{stop.get('code')}`: {stop.get('message')}")
     notes = phase_notes(files, phase, met_of(files, phase.far_pct))
@@ -123,10 +181,10 @@ def _trace(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> st
     name = phase.name
 
     def n(key: str, form: str = "%d") -> str:
-        return shown(results, f"{name}.{key}", form)
+        return linked(files.name, results, f"{name}.{key}", form)
 
     weights = phase.metrics.get("weights") or {}
-    recall = shown(results, "target.min_recall_pct", PLAIN_PERCENT)
+    recall = linked(files.name, results, "target.min_recall_pct", PLAIN_PERCENT)
     lines = [
         f"## {files.name}, {name}",
         "",

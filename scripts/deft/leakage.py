@@ -36,12 +36,16 @@ class Side:
     """One side of a comparison.
 
     ``rows`` have paths relative to the workspace and the index of their table, so that
-    ``line_of(index)`` is the CSV line. ``file`` is the table as the user knows it.
+    ``line_of(index)`` is the CSV line. ``file`` is the table as the user knows it. A side that is
+    compared with several others looks at its pictures once.
     """
 
     name: str
     file: str
     rows: pd.DataFrame
+    prints: dict[tuple[str, ...], list[Fingerprint | None]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True)
@@ -192,8 +196,11 @@ def compare(
     entries = []
     for side, files in ((a, a_files), (b, None)):
         paths = picture_paths(side.rows, lights, ext) if files is None else list(files)
-        full = [Path(workspace) / p for p in paths]
-        prints = fingerprints(full, workers, skip_broken=True, log=log)
+        place = (str(workspace), ext, *lights, *(files or ()))
+        if place not in side.prints:
+            full = [Path(workspace) / p for p in paths]
+            side.prints[place] = fingerprints(full, workers, skip_broken=True, log=log)
+        prints = side.prints[place]
         each = len(lights) if files is None else 1
         indices = [index for index in side.rows.index for _ in range(each)]
         entries.append(list(zip(indices, paths, prints, strict=True)))

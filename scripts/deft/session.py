@@ -20,7 +20,13 @@ def inherited(name: str) -> str | None:
 
 
 def hand_down(
-    *, home: str, workspace: Path, run: str, config: dict[str, Any], user_keys: list[str]
+    *,
+    home: str,
+    workspace: Path,
+    run: str,
+    config: dict[str, Any],
+    user_keys: list[str],
+    embed_shards: int,
 ) -> None:
     """Set the environment of all jobs.
 
@@ -36,6 +42,9 @@ def hand_down(
         DEFT_RUN=run,
         DEFT_CONFIG=json.dumps(config, sort_keys=True),
         DEFT_USER_KEYS=" ".join(user_keys),
+        DEFT_EMBED_SHARDS=str(embed_shards),
+        # As a parameter of a rule another place would make the pool's embedding run again.
+        DEFT_EMBEDDING_CACHE=str(config["embedding_cache"] or ""),
         DEFT_LAST_STOP=str(workspace / LAST_STOP_FILE.format(run=run)),
         # The interpreter that runs Snakemake runs the scripts too, unless an environment
         # replaces it.

@@ -6,7 +6,6 @@ import pytest
 import torch
 from changenet_pairs import spec_data
 
-from deft.changenet.features import ChangeNetEncoder
 from deft.changenet.infer import infer_table, shortest
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict
@@ -74,48 +73,3 @@ def test_shortest_form():
     assert shortest(np.float32(0.1)) == "0.1"
     assert shortest(np.float32(1)) == "1.0"
     assert shortest(np.float32(2.236068e-06)) == "2.236068e-06"
-
-
-def test_vectors_do_not_depend_on_company(spec, weights, workspace):
-    encoder = ChangeNetEncoder(spec, weights)
-    paths = sorted((workspace / "images").rglob("*.png"))
-    done = []
-    vectors = encoder.embed(paths, progress=done.append)
-    assert vectors.shape == (52, encoder.dim)
-    assert vectors.dtype == np.float32
-    assert sum(done) == 52
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    order = np.random.default_rng(0).permutation(52)[:37]
-    again = ChangeNetEncoder(spec, weights).embed([paths[i] for i in order])
-    assert again.tobytes() == vectors[order].tobytes()
-    assert encoder.embed(paths[5:6]).tobytes() == vectors[5].tobytes()
-    assert encoder.embed([]).shape == (0, encoder.dim)
-
-
-@pytest.mark.parametrize("backbone", ["timm:test_resnet", "timm:test_vit"])
-def test_encoder_takes_one_of_several_lights(workspace, tmp_path, backbone):
-    data = spec_data()
-    data["model"]["backbone"]["type"] = backbone
-    data["dataset"]["classify"] |= {"num_input": 2, "input_map": {"A": 0, "B": 1}}
-    spec = from_dict(data)
-    assert spec.tensor_size == (64, 32)
-    save_weights(tmp_path / "m.pth", build_model(spec), epoch=0, step=1)
-    encoder = ChangeNetEncoder(spec, tmp_path / "m.pth")
-    assert encoder.embed([workspace / "images/in/p0_A.png"]).shape == (1, encoder.dim)
-
-
-def test_digest_follows_weights_and_preprocessing(spec, weights, tmp_path):
-    first = ChangeNetEncoder(spec, weights).digest
-    assert first == ChangeNetEncoder(from_dict(spec_data()), weights).digest
-    other = tmp_path / "o.pth"
-    save_weights(other, build_model(spec), epoch=0, step=1)
-    assert ChangeNetEncoder(spec, other).digest != first
-    data = spec_data()
-    data["dataset"]["classify"]["augmentation_config"]["rgb_input_std"] = [0.2, 0.2, 0.2]
-    assert ChangeNetEncoder(from_dict(data), weights).digest != first
-
-
-def test_encoder_names_a_broken_picture(spec, weights, tmp_path):
-    (tmp_path / "x.png").write_bytes(b"")
-    with pytest.raises(HardStop, match="empty"):
-        ChangeNetEncoder(spec, weights).embed([tmp_path / "x.png"])

@@ -14,10 +14,12 @@ from deft.changenet.backbones import radio
 from deft.changenet.backbones.deformable import DeformableAttention
 from deft.changenet.backbones.radio_vit import PatchGenerator, RadioBackbone, RadioSize
 from deft.changenet.backbones.vit_adapter import AdapterSize, RadioAdapter
-from deft.changenet.features import ChangeNetEncoder
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
+from deft.encoders import changenet
+from deft.encoders.base import embed_pictures
+from deft.encoders.torch_encoder import Options
 from deft.errors import HardStop
 
 NAME = "c_radio_v2_vit_base_patch16_224"
@@ -182,5 +184,6 @@ def test_encoder_takes_a_light_whose_sides_are_no_multiple(learnable, tmp_path):
     spec = from_dict(data)
     save_weights(tmp_path / "m.pth", build_model(spec), epoch=0, step=1)
     Image.fromarray(np.full((24, 32, 3), 90, np.uint8)).save(tmp_path / "a.png")
-    vectors = ChangeNetEncoder(spec, tmp_path / "m.pth").embed([tmp_path / "a.png"])
+    encoder = changenet.build(spec, tmp_path / "m.pth", Options())
+    vectors = embed_pictures(encoder, [tmp_path / "a.png"])
     assert vectors.shape == (1, 16) and np.isclose(np.linalg.norm(vectors), 1, atol=1e-5)

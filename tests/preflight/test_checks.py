@@ -311,26 +311,6 @@ def test_secrets_are_never_shown(workspace, monkeypatch):
     assert "HF_TOKEN set, NGC_API_KEY set" in printed
 
 
-@pytest.mark.parametrize("switch", ["HF_HUB_OFFLINE", "AIR_GAPPED"])
-def test_encoder_offline_is_a_stop_unless_staged(workspace, monkeypatch, tmp_path, switch):
-    monkeypatch.setenv(switch, "1")
-    monkeypatch.setattr(checks_machine, "hub_files_cached", lambda name: False)
-    monkeypatch.setattr(checks_machine, "open_clip_source", _absent)
-    error = stop(workspace, encoder="siglip")
-    assert error.code == "missing_input" and "encoder_weights" in str(error)
-    preflight(workspace, encoder="siglip", mining="none")
-
-
-def _absent(name, weights):
-    raise HardStop("missing_input", "open_clip_config.json is missing", fix="set encoder_weights")
-
-
-def test_encoder_folder_without_its_configuration(workspace):
-    (workspace / "augmentation/backbone").mkdir()
-    error = stop(workspace, encoder="siglip", encoder_weights="augmentation/backbone")
-    assert error.code == "missing_input" and "open_clip_config.json" in str(error)
-
-
 def test_backbone_weights_that_are_not_there(workspace):
     edit_spec(workspace, model__backbone__pretrained_backbone_path="weights/c_radio.pth")
     error = stop(workspace)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.report.check import check_html, main, same_at_precision
+from deft.lab.quotes import same_at_precision
+from deft.report.check import check_html
 
 RESULTS = {"iter1.far_pct": 12.3999, "iter1.fp": 43, "tiny": 1.2345e-7, "iter1.delta_pp": -3.25}
 
@@ -70,14 +70,3 @@ def test_a_rounded_value_is_the_value(value: float, decimals: int) -> None:
 def test_the_next_printed_value_is_another(value: int, decimals: int) -> None:
     exact = value / 10**decimals
     assert not same_at_precision(f"{exact + 10**-decimals:.{decimals}f}", exact)
-
-
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    analysis = tmp_path / "analysis.json"
-    analysis.write_text(json.dumps({"results": RESULTS}))
-    page = tmp_path / "page.html"
-    page.write_text('<p data-key="iter1.fp">43</p>')
-    assert main([str(page), str(analysis)]) == 0
-    page.write_text("<p>43</p>")
-    assert main([str(page), str(analysis)]) == 1
-    assert "without a key" in capsys.readouterr().out

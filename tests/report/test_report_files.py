@@ -15,8 +15,8 @@ from deft import knowledge
 from deft.artifacts import write_artifacts
 from deft.files import sha256_file
 from deft.handoff import inference_spec, without_augmentation, write_handoff
+from deft.lab.record import git_state, without_credentials
 from deft.metric_definitions import METRICS
-from deft.provenance import git_state, without_credentials
 from deft.report import build_results
 from deft.schemas import validate
 from deft.summaries import MAX_WORDS, write_summary
@@ -217,9 +217,11 @@ def test_knowledge_base(finished: FakeRun) -> None:
     for topic in knowledge.TOPICS:
         assert (root / topic).is_file()
     decisions = (root / "decisions/decisions.md").read_text()
-    assert decisions.count("<!-- begin") == 3
+    assert decisions.count("<!-- begin") == 4  # the run and its three phases
     assert "The loop stops: max_iterations." in decisions
-    assert "39 / 39" in (root / "methodology_traces/evaluation.md").read_text()
+    traces = (root / "methodology_traces/evaluation.md").read_text()
+    link = f"../../artifacts/runs/{RUN}/analysis.json#results.iter1"
+    assert f"[39]({link}.tp) / [39]({link}.ng)" in traces
     assert "kpi/testing_set.csv" in (root / "data/datasets.md").read_text()
 
 

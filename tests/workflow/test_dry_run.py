@@ -27,7 +27,7 @@ from deft import layout
 
 pytestmark = pytest.mark.workflow
 
-HEAVY = {"train", "infer", "mine"}  # cluster jobs of a lap; embed_pool runs once per run
+HEAVY = {"train", "infer", "mine"}  # cluster jobs of a lap; embed_shard runs once per run
 RESTORED = "baseline/train/model_best_003.pth"  # a name that train.checkpointer.filename gives
 MODEL_FILES = [f"results/{RUN}/{name}" for name in ("iter1/train/weights.json", RESTORED)]
 PARSE_LIMIT_S = 20  # a broken parse reads gigabytes or imports torch; this is no benchmark
@@ -63,6 +63,7 @@ def test_the_whole_chain_to_a_lap(fresh: Path) -> None:
         "evaluate": 2,
         "rca": 2,
         "stage_pool": 1,
+        "embed_shard": 1,
         "embed_pool": 1,
         "route": 2,
         "ingest": 2,
@@ -82,8 +83,9 @@ def test_at_most_three_heavy_jobs_a_lap(fresh: Path) -> None:
     assert sum((heavy(2) - heavy(1)).values()) == len(HEAVY)
     local = set(re.findall(r"^    localrule: True", _rules_text(), re.MULTILINE))
     assert local, "the light rules say that they are local"
-    once_a_run = {"embed_pool", "restore_weights", "export_best"}
-    assert _rules_without_localrule() <= {*HEAVY, *once_a_run}
+    once_a_run = {"embed_shard", "restore_weights", "export_best"}
+    when_asked = {"encoder_selftest"}
+    assert _rules_without_localrule() <= {*HEAVY, *once_a_run, *when_asked}
 
 
 def _rules_text() -> str:

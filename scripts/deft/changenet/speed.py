@@ -21,7 +21,7 @@ def prepare(model: ChangeNet, device: torch.device, *, compile: bool = False) ->
     """
     model.to(device, memory_format=torch.channels_last)
     if compile:
-        _check_compiler(device)
+        check_compiler(device)
         network = model.model
         # The parts that training and scoring share; as attributes they are no part of the state.
         for name in ("features_of", "from_features", "embed", "compare"):
@@ -29,7 +29,7 @@ def prepare(model: ChangeNet, device: torch.device, *, compile: bool = False) ->
     return model
 
 
-def _check_compiler(device: torch.device) -> None:
+def check_compiler(device: torch.device) -> None:
     """Compile one line, so that a missing compiler is told before anything else is done."""
     try:
         torch.compile(torch.sin)(torch.zeros(4, device=device))

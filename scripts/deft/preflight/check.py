@@ -13,6 +13,7 @@ from deft.changenet.spec import Spec
 from deft.errors import HardStop
 from deft.kpi import KpiTarget
 from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE
+from deft.leakage import Side
 from deft.pool import SynthPart
 
 OK, WARN, STOP = "ok", "warn", "stop"
@@ -93,6 +94,7 @@ class Context:
     pairs: list[tuple[Path, Path]] | None = None  # pre-generated (NG, OK) files
     parts: list[SynthPart] | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # for the summary
+    sides: dict[str, Side] = field(default_factory=dict)  # of the leakage checks, by table
 
     def relative(self, path: str | Path) -> str:
         """Return a path as the user types it: below the workspace where possible."""

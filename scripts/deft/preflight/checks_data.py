@@ -32,7 +32,9 @@ def checks(ctx: Context) -> Iterator[Check]:
 
 
 def _side(ctx: Context, name: str) -> Side:
-    return Side(NAMES[name], TABLES[name], ctx.tables[name])
+    if name not in ctx.sides:
+        ctx.sides[name] = Side(NAMES[name], TABLES[name], ctx.tables[name])
+    return ctx.sides[name]
 
 
 def _leakage(ctx: Context, a: str, b: str) -> Iterator[Check]:
@@ -73,10 +75,11 @@ def _pregen_leakage(ctx: Context) -> Iterator[Check]:
     ext = ctx.spec.dataset.classify.image_ext
     files = [ng.name for ng, _ in ctx.pairs]
     rows = pd.DataFrame({"input_path": PREGEN_NG, "object_name": files, "label": "ng"})
+    side = Side("pre-generated", PREGEN_NG, rows)
     for name in held_out:
         # Pre-generated files have their own names: no light, no extension to add.
         found = compare(
-            Side("pre-generated", PREGEN_NG, rows),
+            side,
             _side(ctx, name),
             workspace=ctx.workspace,
             lights=ctx.spec.lights,

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from deft.embedding import HUB_MODELS, hub_files_cached, offline, open_clip_source
+from deft.credentials import state_of
+from deft.encoders.files import offline
 from deft.errors import HardStop
 from deft.hardware import advised_batch, cpus, free_disk_gib, gpus
 from deft.layout import BACKBONE_DIR, SPEC
+from deft.preflight import checks_embedding, checks_encoder
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
 CREDENTIALS = ("HF_TOKEN", "NGC_API_KEY")
 VIT_B_MARKS = ("vit_base", "vit-b", "vit_b")
-SPARE_GIB = 2.0  # logs, plots, embeddings, the staged pool
+SPARE_GIB = 2.0  # logs, plots, the staged pool
+VECTOR_BYTES = 3 * 4 * 768  # of a pool picture: in the cache, its shard and the joined table
 GIB = 2**30
 ADAM_STATE = 2  # numbers that the optimizer keeps of each weight
 
@@ -26,7 +28,8 @@ def checks(ctx: Context) -> Iterator[Check]:
     """Yield the checks of this topic."""
     yield from _gpu(ctx)
     yield _backbone(ctx)
-    yield _encoder(ctx)
+    yield from checks_encoder.checks(ctx)
+    yield from checks_embedding.checks(ctx)
     yield from _containers(ctx)
     yield _credentials(ctx)
     yield _disk(ctx)
@@ -100,7 +103,7 @@ def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Che
     if remote and ctx.config.get("engine") == "tao" and not offline():
         return warn(
             "backbone_weights",
-            f"{key}: {value} will be fetched; HF_TOKEN is {_set_or_not(ctx, 'HF_TOKEN')}",
+            f"{key}: {value} will be fetched; HF_TOKEN is {state_of(ctx.workspace, 'HF_TOKEN')}",
             "a gated repository needs HF_TOKEN",
         )
     near = [p for p in staged if p.name == Path(value).name]
@@ -116,34 +119,6 @@ def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Che
     message = f"{key} {value!r} {why}"
     stop = HardStop("missing_input", message, file=value if remote else path, fix=fix)
     return stopped("backbone_weights", stop)
-
-
-def _encoder(ctx: Context) -> Check:
-    name, weights = ctx.config.get("encoder"), ctx.config.get("encoder_weights")
-    if ctx.config.get("mining") in {"random", "none"}:
-        return ok("encoder_weights", f"not needed by mining: {ctx.config['mining']}")
-    if name not in HUB_MODELS:
-        return ok("encoder_weights", f"{name}: the baseline's own weights, none to stage")
-    if weights:
-        try:
-            path = ctx.workspace / Path(str(weights)).expanduser()
-            _, files = open_clip_source(name, str(path))
-        except HardStop as stop:
-            return stopped("encoder_weights", stop)
-        return ok("encoder_weights", f"{name}: {ctx.relative(files[-1])}")
-    model, tag, repository = HUB_MODELS[name]
-    if hub_files_cached(name):
-        return ok("encoder_weights", f"{name} = {model} ({tag}), in the local cache")
-    if offline():
-        try:
-            open_clip_source(name, None)
-        except HardStop as stop:
-            return stopped("encoder_weights", stop)
-    return warn(
-        "encoder_weights",
-        f"{name} = {model} ({tag}) is not cached; it will be fetched from {repository}",
-        "without a connection: stage the folder and set encoder_weights, or encoder=changenet",
-    )
 
 
 def _containers(ctx: Context) -> Iterator[Check]:
@@ -162,7 +137,7 @@ def _containers(ctx: Context) -> Iterator[Check]:
         return
     image = ctx.config.get("tao_image")
     if image and tool == "docker" and not _has_image(str(image)):
-        if _set_or_not(ctx, "NGC_API_KEY") == "unset":
+        if state_of(ctx.workspace, "NGC_API_KEY") == "unset":
             stop = HardStop(
                 "missing_input",
                 f"the container {image} is not here and NGC_API_KEY is unset",
@@ -185,23 +160,9 @@ def _has_image(image: str) -> bool:
 
 
 def _credentials(ctx: Context) -> Check:
-    states = {name: _set_or_not(ctx, name) for name in CREDENTIALS}
+    states = {name: state_of(ctx.workspace, name) for name in CREDENTIALS}
     ctx.facts["credentials"] = states
     return ok("credentials", ", ".join(f"{name} {state}" for name, state in states.items()))
-
-
-def _set_or_not(ctx: Context, name: str) -> str:
-    """Return ``set`` or ``unset``; the value itself is never kept or shown."""
-    if os.environ.get(name):
-        return "set"
-    file = ctx.workspace / ".env"
-    if file.is_file():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.strip().removeprefix("export ").partition("=")
-            # NVIDIA's own files call the key NGC_API_KEY_<something>.
-            if key.strip().startswith(name) and value.strip().strip("'\""):
-                return "set (.env)"
-    return "unset"
 
 
 def _disk(ctx: Context) -> Check:
@@ -217,7 +178,8 @@ def _disk(ctx: Context) -> Check:
     files = -(-count // max(1, train.checkpoint_interval))
     kept = {"none": 0, "last": 1, "all": files}[ctx.config.get("optimizer_state", "last")]
     # A training under way also has its resume state; the last export is one more network.
-    need = SPARE_GIB + each * (phases * (files + kept * ADAM_STATE) + 1 + ADAM_STATE + 1)
+    pool = len(ctx.tables.get("pool", ())) * len(ctx.spec.lights) * VECTOR_BYTES / GIB
+    need = SPARE_GIB + pool + each * (phases * (files + kept * ADAM_STATE) + 1 + ADAM_STATE + 1)
     ctx.facts["disk"] = {"free_gib": round(free, 1), "need_gib": round(need, 1)}
     text = f"{free:.1f} GiB free; about {need:.1f} GiB for {phases} phases of {files} weights files"
     if free < need:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deft.embedding import HUB_MODELS
+from deft.encoders.table import PUBLISHED
 from deft.layout import PREGEN_DIR, SPEC
 from deft.preflight.check import Context
 from deft.preflight.digest import NOT_COVERED
@@ -85,11 +85,10 @@ def _augmentation(ctx: Context) -> list[tuple[str, Any, str]]:
 
 
 def _encoder(ctx: Context) -> str:
-    name = ctx.config.get("encoder")
-    if name not in HUB_MODELS:
+    published = PUBLISHED.get(str(ctx.config.get("encoder")))
+    if published is None:
         return "the baseline's weights"
-    model, tag, _ = HUB_MODELS[name]
-    return f"{model} ({tag}), {ctx.config.get('encoder_weights') or 'hub cache or hub'}"
+    return f"{published.model}, {ctx.config.get('encoder_weights') or 'hub cache or hub'}"
 
 
 def _images(ctx: Context) -> list[tuple[str, Any]]:

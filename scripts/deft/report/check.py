@@ -7,14 +7,13 @@ in one with ``data-chart`` (axis ticks).
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+
+from deft.lab.quotes import same_at_precision
 
 VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
 UNSEEN = frozenset({"script", "style", "template"})
@@ -98,19 +97,6 @@ class _Checker(HTMLParser):
             self.problems.append(f"{where}: shows {found[0]}, the value is {value!r}")
 
 
-def same_at_precision(text: str, value: float) -> bool:
-    """Return whether ``text`` is ``value`` rounded to the digits that ``text`` has.
-
-    >>> same_at_precision("12.40", 12.3999), same_at_precision("12.40", 12.41)
-    (True, False)
-    """
-    text = text.replace("−", "-").lstrip("+")
-    mantissa, _, exponent = text.lower().partition("e")
-    decimals = len(mantissa.partition(".")[2])
-    printed = f"{value:.{decimals}e}" if exponent else f"{value:.{decimals}f}"
-    return float(printed) == float(text)
-
-
 def check_html(path: str | Path, results: Mapping[str, float]) -> list[str]:
     """Return the problems of a report, in order of their lines; empty when all is well."""
     return check_text(Path(path).read_text(encoding="utf-8"), results)
@@ -122,19 +108,3 @@ def check_text(html: str, results: Mapping[str, float]) -> list[str]:
     checker.feed(html)
     checker.close()
     return checker.problems
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Check a report against an ``analysis.json``; exit status 1 when there are problems."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("html", type=Path)
-    parser.add_argument("analysis", type=Path)
-    given = parser.parse_args(arguments)
-    results = json.loads(given.analysis.read_text(encoding="utf-8"))["results"]
-    problems = check_html(given.html, results)
-    print("\n".join(problems) or f"every number of {given.html.name} has its key")
-    return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,15 +13,12 @@ from deft import layout
 from deft.kpi_target import KpiTarget
 from deft.report import charts
 from deft.report.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
+from deft.report.lenient import dig, table_or_empty
 from deft.report.phrases import PERCENT, SCORE, shown
-from deft.report.reading import PhaseFiles, RunFiles, dig, table_or_empty
-from deft.report.results import (
-    MIN_NG_TO_CERTIFY,
-    shown_neighbours,
-    shown_weak_parts,
-    whatif_rows,
-    wrong_side,
-)
+from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
+from deft.report.reading import PhaseFiles, RunFiles
+from deft.report.results import MIN_NG_TO_CERTIFY
+from deft.report.rows import whatif_rows
 from deft.report.thumbs import Thumbnails
 from deft.tables import PASS, is_ng
 
@@ -224,59 +221,6 @@ def _defect(label: str, content: Mapping[str, Any], phase: PhaseFiles) -> dict[s
         "detectable": detectable,
         "too_few": count < MIN_NG_TO_CERTIFY,
     }
-
-
-def rca_view(files: RunFiles, phase: PhaseFiles, thumbs: Thumbnails) -> dict[str, Any]:
-    """Return the weak samples of a phase as test / golden pairs."""
-    pairs = []
-    for i, (_, row) in enumerate(shown_weak_parts(phase).iterrows()):
-        pairs.append(
-            {
-                "key": f"{phase.name}.rca.shown.{i}",
-                "label": str(row["label"]),
-                "wrong": wrong_side(row),
-                "object": str(row.get("object_name", "") or Path(str(row["filepath"])).stem),
-                "light": str(row.get("light", "") or ""),
-                "test": thumbs(row.get("filepath")),
-                "golden": thumbs(row.get("golden_filepath")),
-            }
-        )
-    return {"name": phase.name, "pairs": pairs}
-
-
-def neighbours_view(phase: PhaseFiles, thumbs: Thumbnails) -> dict[str, Any]:
-    """Return some weak pictures with the pool pictures that were nearest to them."""
-    strips = []
-    for i, (target, group) in enumerate(shown_neighbours(phase)):
-        strips.append(
-            {
-                "target": thumbs(target),
-                "name": Path(target).stem,
-                "label": str(group.iloc[0].get("target_label", "") or ""),
-                "found": [
-                    {
-                        "key": f"{phase.name}.neighbours.{i}.{j}.similarity",
-                        "picture": thumbs(row["source"]),
-                        "label": str(row.get("source_label", "") or ""),
-                        "provenance": str(row.get("provenance", "") or ""),
-                    }
-                    for j, (_, row) in enumerate(group.iterrows())
-                ],
-            }
-        )
-    return {"name": phase.name, "strips": strips}
-
-
-def synthetic_pair(files: RunFiles, thumbs: Thumbnails) -> dict[str, Any] | None:
-    """Return the first synthetic NG / OK pair by name, or None."""
-    folder = files.run.synth_pool / "images"
-    defects = sorted((folder / "synth_ng").glob("*")) if folder.is_dir() else []
-    for defect in defects:
-        good = folder / "synth_ok" / defect.name
-        pictures = (thumbs(defect), thumbs(good) if good.is_file() else None)
-        if all(pictures):
-            return {"name": defect.stem, "ng": pictures[0], "ok": pictures[1]}
-    return None
 
 
 def _run_charts(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:

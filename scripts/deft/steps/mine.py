@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 
 from deft import layout, mining
 from deft.assembly import assemble, first_combined, validate_combined
-from deft.embedding import Encoder, check_same_encoder, open_embeddings, write_embeddings
+from deft.embedding import check_same_encoder, open_embeddings, write_embeddings
+from deft.embedding_cache import open_cache
+from deft.embedding_files import EmbeddedFiles
+from deft.encoders.base import Encoder
 from deft.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
 from deft.fingerprint import fingerprints
 from deft.layout import phase_number, previous_phase
@@ -22,7 +25,6 @@ from deft.pool_rows import base_rows
 from deft.search_ann import Search
 from deft.state import update_phase
 from deft.steps.context import Context
-from deft.steps.pool import EmbedProgress
 from deft.strategies import Lap, Rules, select
 from deft.strategies.problem import Key
 from deft.strategies.rows import advice, copies_in, fresh_parts
@@ -45,6 +47,8 @@ class MineOptions:
     device: str = "cpu"
     budget: int | None = None  # new parts a lap; None = as many as the neighbours would add
     rules: Rules = field(default_factory=Rules)
+    cache: Path | None = None  # folder of embedded pictures; None = keep none
+    threads: int = 1
 
 
 def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -> str:
@@ -68,9 +72,7 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
     ]
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
-    progress = EmbedProgress(len(targets), "embed weak samples")
-    target_vectors = encoder.embed(list(targets["filepath"]), progress)
-    progress.close()
+    target_vectors = embed_targets(encoder, list(targets["filepath"]), options)
     write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder)
     search = Search(options.search, options.memory_mb, options.device)
     previous, _ = previous_table(context, phase)
@@ -143,6 +145,16 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         f"{options.strategy}: kept {facts['kept_count']} of {facts['candidate_count']} candidates, "
         f"{facts['new_rows']} new parts ({facts['new_real']} real, {facts['new_sdg']} synthetic)"
     )
+
+
+def embed_targets(encoder: Encoder, paths: list[str], options: MineOptions) -> np.ndarray:
+    """Return the vectors (n, d) of weak samples; those of earlier laps are in the cache."""
+    with open_cache(options.cache, encoder) as cache:
+        found = EmbeddedFiles(
+            encoder, paths, cache, workers=options.threads, what="embed weak samples"
+        )
+        print(f"weak samples: {found.counts.text()}", flush=True)
+        return found.array()
 
 
 def left_out(

@@ -21,8 +21,8 @@ class PictureError(Exception):
         self.path, self.reason, self.missing = path, reason, missing
 
 
-def read_picture(path: str | Path, size: tuple[int, int], resample: int = BILINEAR) -> np.ndarray:
-    """Return the picture as uint8 (height, width, 3), RGB, resized as PIL does.
+def open_rgb(path: str | Path) -> Image.Image:
+    """Return the decoded picture, RGB.
 
     Raises :class:`PictureError` for a file that is absent, empty, cut off or no picture.
     """
@@ -33,15 +33,22 @@ def read_picture(path: str | Path, size: tuple[int, int], resample: int = BILINE
         if path.stat().st_size == 0:
             raise PictureError(path, "the file is empty")
         with Image.open(path) as picture:
-            # resize() of an equal size is a copy, so this is the same rule for every size.
-            small = picture.convert("RGB").resize((size[1], size[0]), resample)
+            return picture.convert("RGB")
     except FileNotFoundError:
         raise PictureError(path, "there is no such file", missing=True) from None
     except UnidentifiedImageError:
         raise PictureError(path, "not a picture in a format that can be read") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise PictureError(path, f"cannot be decoded ({error})") from None
-    return np.asarray(small)
+
+
+def read_picture(path: str | Path, size: tuple[int, int], resample: int = BILINEAR) -> np.ndarray:
+    """Return the picture as uint8 (height, width, 3), RGB, resized as PIL does.
+
+    Raises :class:`PictureError` as :func:`open_rgb` does.
+    """
+    # resize() of an equal size is a copy, so this is the same rule for every size.
+    return np.asarray(open_rgb(path).resize((size[1], size[0]), resample))
 
 
 class PictureCache:

@@ -1,0 +1,71 @@
+"""Embed the source pool: in shards, side by side on a cluster, one after another on a workstation.
+
+Needs: the staged pool, for `encoder: changenet` the baseline. Makes:
+`synth_pool/source_embeddings.parquet`, equal bytes for any number of shards (docs/embedding.md).
+"""
+
+SHARD = "results/run_{ts}/synth_pool/shards/{scatteritem}.parquet"
+
+
+# --set-scatter embed=N sets another number.
+scattergather:
+    embed=EMBED_SHARDS,
+
+
+rule embed_shard:
+    input:
+        encoder_inputs,
+        gate=ancient(GATE),
+        manifest="results/run_{ts}/synth_pool/manifest.json",
+        pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
+    output:
+        shard=temp(SHARD),
+    log:
+        "results/run_{ts}/logs/embed_{scatteritem}.log",
+    benchmark:
+        "results/run_{ts}/benchmarks/embed_{scatteritem}.tsv"
+    conda:
+        "../envs/embed.yaml"
+    threads: 8
+    resources:
+        gpu=GPU,
+        gres=GRES,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 480 * attempt,
+        try_number=lambda wildcards, attempt: attempt,
+    params:
+        encoder=encoder_options(),
+        logic=logic("embed_pool"),
+    message:
+        "embed the source pool, shard {wildcards.scatteritem}"
+    shell:
+        'python "$DEFT_HOME/scripts/embed_shard.py" --workspace . --run run_{wildcards.ts}'
+        " --shard {wildcards.scatteritem} {params.encoder} --threads {threads}"
+        ' --cache "$DEFT_EMBEDDING_CACHE"'
+        " --attempt {resources.try_number} --log {log:q}"
+
+
+rule embed_pool:
+    input:
+        encoder_inputs,
+        gate=ancient(GATE),
+        manifest="results/run_{ts}/synth_pool/manifest.json",
+        shards=gather.embed(SHARD, allow_missing=True),
+    output:
+        embeddings="results/run_{ts}/synth_pool/source_embeddings.parquet",
+        facts="results/run_{ts}/synth_pool/source_embeddings.json",
+    log:
+        "results/run_{ts}/synth_pool/source_embed.log",
+    benchmark:
+        "results/run_{ts}/benchmarks/embed_pool.tsv"
+    localrule: True
+    conda:
+        "../envs/embed.yaml"
+    params:
+        encoder=encoder_options(),
+        logic=logic("embed_pool"),
+    message:
+        "join the embedded shards of the source pool"
+    shell:
+        'python "$DEFT_HOME/scripts/embed_pool.py" --workspace . --run run_{wildcards.ts}'
+        " --shards {input.shards:q} --log {log:q}"

@@ -1,0 +1,27 @@
+"""Compare the configured encoder with its record, and measure its speed.
+
+Needs: the encoder's files, for `encoder: changenet` a run's baseline. Makes: nothing but the record
+of a first use, where the cache of embedded pictures lies (docs/encoders.md).
+"""
+
+
+rule encoder_selftest:
+    log:
+        "logs/encoder_selftest.log",
+    retries: 0
+    conda:
+        "../envs/embed.yaml"
+    threads: 8
+    resources:
+        gpu=GPU,
+        gres=GRES,
+        mem_mb=8000,
+        runtime=60,
+    params:
+        run=RUN,
+        encoder=encoder_options(),
+    message:
+        "self-test of the encoder"
+    shell:
+        'python "$DEFT_HOME/scripts/encoder_selftest.py" --workspace . --run {params.run}'
+        ' {params.encoder} --threads {threads} --cache "$DEFT_EMBEDDING_CACHE" --log {log:q}'

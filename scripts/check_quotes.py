@@ -1,0 +1,23 @@
+"""Compare every number that the report and other texts quote with the run's analysis.json."""
+
+import shlex
+import sys
+
+from deft.cli import launch, parser
+from deft.report.quotes import check_quotes
+
+
+def body(args, run):
+    """Check; exit status 1 when a number is wrong or has no key."""
+    told, problems = check_quotes(run, shlex.split(args.files))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    for line in told:
+        print(line)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    options = parser(__doc__, phase=False)
+    options.add_argument("--files", default="", help="further .md, .tex or .html files")
+    launch(options.parse_args(), body)

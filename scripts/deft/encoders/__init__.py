@@ -1,0 +1,1 @@
+"""Encoders: one picture to one vector, comparable whenever two digests are equal."""

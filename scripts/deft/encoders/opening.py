@@ -1,0 +1,52 @@
+"""An encoder by its name in the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from deft.changenet.spec import Spec
+from deft.encoders.files import EncoderFiles, files_of
+from deft.encoders.table import CHANGENET, NAMES, PUBLISHED
+from deft.encoders.torch_encoder import Options, TorchEncoder
+from deft.errors import HardStop
+
+
+def open_encoder(
+    name: str,
+    weights: str | Path | None,
+    options: Options,
+    *,
+    network: Callable[[], tuple[Spec, Path]] | None = None,
+    token: Callable[[], str | None] | None = None,
+) -> TorchEncoder:
+    """Return an encoder, ready to embed.
+
+    Parameters
+    ----------
+    weights: folder of a published encoder's files; None = the hub's cache, or else the hub.
+    network: gives spec and model file of ``changenet``.
+    token: gives the hub's credential when a download needs one.
+
+    Raises
+    ------
+    HardStop ``missing_input`` for files that are not there, ``config_invalid`` or
+    ``spec_invalid`` for files that do not fit each other, ``config_invalid`` for an unknown name.
+    """
+    if name == CHANGENET and network is not None:
+        from deft.encoders import changenet
+
+        return changenet.build(*network(), options)
+    if name not in PUBLISHED:
+        raise HardStop("config_invalid", f"encoder {name!r} is unknown; known: {', '.join(NAMES)}")
+    files = files_of(name, weights, token=token)
+    return import_module(f"deft.encoders.{files.published.family}").build(files, options)
+
+
+def size_px(files: EncoderFiles) -> tuple[int, int]:
+    """Return (height, width) of an encoder's pictures, without building it.
+
+    Raises HardStop ``config_invalid`` for preprocessing that cannot be expressed.
+    """
+    return import_module(f"deft.encoders.{files.published.family}").size_px(files)

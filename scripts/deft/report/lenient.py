@@ -1,0 +1,58 @@
+"""Read a file of a run that may be absent or half written: what cannot be read is left out."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+logger = logging.getLogger(__name__)
+
+
+def json_or(path: Path, default: Any) -> Any:
+    """Return the content of a JSON file, or ``default`` when it is absent or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except (OSError, ValueError) as error:
+        logger.warning("left out %s: %s", path, error)
+        return default
+
+
+def table_or_empty(path: Path | None) -> pd.DataFrame:
+    """Return a CSV (every cell text) or parquet table, or an empty frame."""
+    if path is None or not path.is_file():
+        return pd.DataFrame()
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except Exception as error:  # a half-written or foreign file must not stop the report
+        logger.warning("left out %s: %s", path, error)
+        return pd.DataFrame()
+
+
+def yaml_or_empty(path: Path) -> dict[str, Any]:
+    """Return a YAML mapping, or ``{}``."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        logger.warning("left out %s: %s", path, error)
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def dig(data: Any, *keys: str) -> Any:
+    """Return ``data[k1][k2]…``, or None as soon as a level is missing."""
+    for key in keys:
+        if not isinstance(data, dict):
+            return None
+        data = data.get(key)
+    return data

@@ -1,0 +1,166 @@
+"""Embed the source pool in shards and join them; the encoder as the command lines name it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deft.cli import flag
+from deft.credentials import credential
+from deft.embedding import META_KEY, EmbeddingWriter
+from deft.embedding_cache import cache_folder, open_cache
+from deft.embedding_files import Counts, EmbeddedFiles
+from deft.encoders.base import Encoder
+from deft.encoders.selftest import SelfTested, record_path
+from deft.errors import HardStop
+from deft.files import read_json, write_json_atomic
+from deft.layout import BASELINE
+from deft.shards import shard_rows
+from deft.steps.context import Context
+from deft.tables import image_name
+
+COLUMNS = ("filepath", "label", "light", "provenance")
+PATH_COLUMNS = ("input_path", "object_name", "light")
+BLOCK_ROWS = 4096
+SHARD_KEY = b"deft_shard"
+NO_CACHE_RECORDS = "results/encoder_selftest"  # of the self-test, with embedding_cache: off
+
+
+def add_encoder_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how pictures become vectors."""
+    parser.add_argument("--encoder", required=True, help="its name, as in config.yaml")
+    parser.add_argument("--encoder-weights", default="", help="local folder of the weights")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--batch-size", type=int, default=32, help="pictures per forward pass")
+    parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
+    parser.add_argument("--compile", type=flag, default=False, help="use torch.compile")
+    parser.add_argument("--runtime", default="torch", help="torch or onnx, on the CPU")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument(
+        "--cache", default="", help="folder of embedded pictures, off, or nothing for the default"
+    )
+
+
+def open_encoder(context: Context, args: argparse.Namespace) -> SelfTested:
+    """Return the encoder; ``changenet`` is the baseline's chosen weights, fixed for the run.
+
+    It compares itself with its record (:mod:`deft.encoders.selftest`) before its first vectors.
+    """
+    import torch  # seconds of import, wanted only here
+
+    from deft.encoders.opening import open_encoder as opened
+    from deft.encoders.torch_encoder import Options
+
+    torch.set_num_threads(max(1, args.threads))
+    options = Options(args.device, args.batch_size, args.precision, args.compile, args.runtime)
+    encoder = opened(
+        args.encoder,
+        args.encoder_weights or None,
+        options,
+        network=lambda: (context.spec, context.chosen_weights(BASELINE)),
+        token=lambda: credential(context.workspace, "HF_TOKEN"),
+    )
+    records = cache_folder(context.workspace, args.cache) or context.root / NO_CACHE_RECORDS
+    return SelfTested(encoder, record_path(records, encoder.digest))
+
+
+def embed_shard(
+    context: Context, encoder: Encoder, item: str, cache: Path | None, threads: int
+) -> str:
+    """Embed the rows of the shard ``3-of-16`` of the staged pool into its file."""
+    source = context.run.synth_pool / "source_pool.parquet"
+    total = pq.read_metadata(source).num_rows
+    start, stop = shard_rows(item, total)
+    rows = read_slice(source, start, stop, [*dict.fromkeys([*COLUMNS, *PATH_COLUMNS])])
+    folders, names, lights = (rows[column].to_pylist() for column in PATH_COLUMNS)
+    # Below this workspace, wherever it lay when the pool was staged.
+    paths = [
+        f"{context.root}/{folder}/{image_name(name, light, context.ext)}"
+        for folder, name, light in zip(folders, names, lights, strict=True)
+    ]
+    with open_cache(cache, encoder) as opened:
+        vectors = EmbeddedFiles(encoder, paths, opened, workers=threads, what=f"embed pool {item}")
+        kept = rows.select(COLUMNS)
+        facts = {
+            "rows": [start, stop, total],
+            "pool": _pool_digest(context),
+            "counts": asdict(vectors.counts),
+        }
+        path = context.run.synth_pool / "shards" / f"{item}.parquet"
+        with EmbeddingWriter(path, kept.schema, encoder, {SHARD_KEY: facts}) as out:
+            done = 0
+            for block in vectors.blocks(BLOCK_ROWS):
+                out.add(kept.slice(done, len(block)), block)
+                done += len(block)
+    return f"shard {item} with {encoder.name}: {vectors.counts.text()}"
+
+
+def join_shards(context: Context, shards: Sequence[Path]) -> str:
+    """Write ``source_embeddings.parquet`` and the small file that stands for it."""
+    out = context.run.synth_pool
+    known = [(path, *_facts_of(path)) for path in shards]
+    known.sort(key=lambda one: one[2]["rows"])
+    encoder = known[0][1]
+    pool, done = _pool_digest(context), 0
+    for path, meta, facts in known:
+        start, stop, total = facts["rows"]
+        if meta != encoder or facts["pool"] != pool or start != done:
+            raise HardStop(
+                "encoder_mismatch",
+                f"shards of the pool do not belong together: rows {start} to {stop} were embedded "
+                f"with {meta['name']} {meta['digest'][:12]}, others with {encoder['name']} "
+                f"{encoder['digest'][:12]}, or from another pool",
+                file=path,
+                fix=f"delete {path.parent} and run the same command again",
+            )
+        done = stop
+    if done != total:
+        raise HardStop(
+            "silent_drop", f"the shards hold {done} of {total} rows", file=out / "shards"
+        )
+    target = out / "source_embeddings.parquet"
+    columns = pa.schema([pq.read_schema(known[0][0]).field(name) for name in COLUMNS])
+    with EmbeddingWriter(target, columns, SimpleNamespace(**encoder)) as writer:
+        for path, _, _ in known:
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    writer.add_table(file.read_row_group(group))
+    write_json_atomic(out / "source_embeddings.json", {"encoder": encoder, "rows": total})
+    counts = [facts["counts"] for _, _, facts in known]
+    whole = Counts(**{name: sum(one[name] for one in counts) for name in counts[0]})
+    return (
+        f"{whole.text()}; encoder {encoder['name']} {encoder['digest'][:12]}, {len(known)} shard(s)"
+    )
+
+
+def read_slice(path: Path, start: int, stop: int, columns: list[str]) -> pa.Table:
+    """Return rows [start, stop) of a parquet file, reading only the row groups that hold them."""
+    parts, first = [], 0
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            low, high = max(start, first), min(stop, first + count)
+            if low < high:
+                part = file.read_row_group(group, columns=columns)
+                parts.append(part.slice(low - first, high - low))
+            first += count
+        empty = file.schema_arrow.empty_table().select(columns)
+    return pa.concat_tables([empty, *parts])
+
+
+def _pool_digest(context: Context) -> str:
+    return read_json(context.run.synth_pool / "manifest.json")["digests"]["source_pool"]
+
+
+def _facts_of(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the encoder and the rows of a shard's file."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata[META_KEY]), json.loads(metadata[SHARD_KEY])

@@ -1,0 +1,31 @@
+"""Compare the encoder with its record on five shipped pictures and measure its speed."""
+
+from deft.cli import launch, parser
+from deft.encoders.selftest import images_per_s, table, verify
+from deft.encoders.table import CHANGENET
+from deft.errors import HardStop
+from deft.layout import BASELINE
+from deft.steps.context import Context
+from deft.steps.embed import add_encoder_options, open_encoder
+
+
+def body(args, run):
+    """Print the table; a mismatch is a hard stop."""
+    metrics = run.phase(BASELINE) / "metrics.json"
+    if args.encoder == CHANGENET and not metrics.is_file():
+        raise HardStop(
+            "missing_input",
+            "encoder changenet is the baseline's weights, and this run has no evaluated baseline",
+            file=metrics,
+            fix=f"snakemake results/{run.name}/{BASELINE}/metrics.json, or name another run or "
+            "encoder",
+        )
+    tested = open_encoder(Context(run), args)
+    done = verify(tested.encoder, tested.record)
+    print(table(tested.encoder, done, images_per_s(tested.encoder)), flush=True)
+
+
+if __name__ == "__main__":
+    options = parser(__doc__, phase=False)
+    add_encoder_options(options)
+    launch(options.parse_args(), body)

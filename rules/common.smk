@@ -94,8 +94,7 @@ def gpus(count):
     with a `gpu_request` has GPUs. Without one, jobs take the card of the machine that parses, and
     must wait for each other; a cluster's job parses elsewhere and has what was asked for.
     """
-    card = Path("/dev/nvidiactl").exists() and not workflow.remote_exec
-    found = GPU_REQUEST or card
+    found = GPU_REQUEST or (slurm.card_here() and not workflow.remote_exec)
     has = config["device"] == "cuda" or (config["device"] == "auto" and found)
     return slurm.gpu_resources(count if has else 0, GPU_REQUEST)
 

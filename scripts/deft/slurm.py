@@ -34,6 +34,11 @@ def own_job() -> str | None:
     return os.environ.get("SLURM_JOB_ID")
 
 
+def card_here() -> bool:
+    """Return whether this machine has an NVIDIA driver; cheaper than asking it."""
+    return Path("/dev/nvidiactl").exists()
+
+
 def gpu_resources(count: int, request: str | None) -> tuple[int, str]:
     """Return the resources (`gpu`, `gres`) that ask for `count` GPUs.
 

@@ -10,7 +10,7 @@ rule explore:
     log:
         "logs/explore.log",
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: workflow.cores
     params:
         seed=config["seed"],

@@ -52,6 +52,14 @@ def _without_types(tree: ast.Module) -> None:
             node.annotation = ast.Constant(None)
 
 
+def _absolute(node: ast.ImportFrom, path: Path) -> str:
+    """Return a module's full name; only explore's kit, which is copied away, imports relatively."""
+    if not node.level:
+        return str(node.module)
+    parents = path.relative_to(SCRIPTS).parts[: -node.level]
+    return ".".join([*parents, *([node.module] if node.module else [])])
+
+
 def _fill(unit: Unit, root: ast.AST, path: Path) -> None:
     for node in ast.walk(root):
         if isinstance(node, ast.Name):
@@ -64,9 +72,9 @@ def _fill(unit: Unit, root: ast.AST, path: Path) -> None:
             unit.imports |= {alias.name for alias in node.names}
             unit.bindings |= {a.asname or a.name.split(".")[0]: a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: the house imports absolutely"
-            full = {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-            unit.imports |= {str(node.module), *full.values()}
+            module = _absolute(node, path)
+            full = {a.asname or a.name: f"{module}.{a.name}" for a in node.names}
+            unit.imports |= {module, *full.values()}
             unit.bindings |= full
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))

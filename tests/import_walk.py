@@ -28,6 +28,8 @@ class Unit:
     members: set[tuple[str, str]] = field(default_factory=set)  # (x, y) of x.y
     imports: set[str] = field(default_factory=set)
     bindings: dict[str, str] = field(default_factory=dict)  # local name -> full dotted name
+    # Modules imported `as` another name, which may stand for several: used as a whole.
+    renamed: set[Path] = field(default_factory=set)
 
 
 def module_file(name: str) -> Path | None:
@@ -52,14 +54,6 @@ def _without_types(tree: ast.Module) -> None:
             node.annotation = ast.Constant(None)
 
 
-def _absolute(node: ast.ImportFrom, path: Path) -> str:
-    """Return a module's full name; only explore's kit, which is copied away, imports relatively."""
-    if not node.level:
-        return str(node.module)
-    parents = path.relative_to(SCRIPTS).parts[: -node.level]
-    return ".".join([*parents, *([node.module] if node.module else [])])
-
-
 def _fill(unit: Unit, root: ast.AST, path: Path) -> None:
     for node in ast.walk(root):
         if isinstance(node, ast.Name):
@@ -72,10 +66,12 @@ def _fill(unit: Unit, root: ast.AST, path: Path) -> None:
             unit.imports |= {alias.name for alias in node.names}
             unit.bindings |= {a.asname or a.name.split(".")[0]: a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
-            module = _absolute(node, path)
+            module = _from(node, path)
             full = {a.asname or a.name: f"{module}.{a.name}" for a in node.names}
             unit.imports |= {module, *full.values()}
             unit.bindings |= full
+            renamed = [module_file(f"{module}.{a.name}") for a in node.names if a.asname]
+            unit.renamed |= {file for file in renamed if file}
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if called in IMPORTERS and isinstance(node.args[0].value, str):
@@ -84,6 +80,14 @@ def _fill(unit: Unit, root: ast.AST, path: Path) -> None:
             # `python -m deft.x` starts a module that is named in a string.
             if node.value.startswith(f"{PACKAGE}.") and module_file(node.value):
                 unit.imports.add(node.value)
+
+
+def _from(node: ast.ImportFrom, path: Path) -> str:
+    """Return the module of a `from` import; what is copied elsewhere imports relatively."""
+    if node.level == 0:
+        return str(node.module)
+    above = path.resolve().relative_to(SCRIPTS).parts[: -node.level]
+    return ".".join([*above, *([node.module] if node.module else [])])
 
 
 @cache
@@ -149,6 +153,7 @@ def third_party(script: Path) -> set[str]:
             if "__main__" in file.read_text(encoding="utf-8") and file.parent != SCRIPTS
             for each in units(file)
         }
+        fresh |= {(file, each) for file in unit.renamed for each in units(file)}
         waiting |= fresh - done
     found = {name.split(".")[0] for name in imports}
     found |= {NEEDS[name] for name in imports & NEEDS.keys()}

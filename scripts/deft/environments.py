@@ -17,6 +17,7 @@ FAMILIES = {
     "loop": "Tables, KPI, reports: the light stages.",
     "torch": "Pre-flight, training, inference, export.",
     "embed": "Embedding and mining.",
+    "explore": "Exploring a model file.",
 }
 MADE = "Made from packages.yaml by `make envs`."
 

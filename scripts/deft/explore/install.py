@@ -79,9 +79,9 @@ def install(
 ) -> tuple[Environment, dict[str, Any]]:
     """Install all that is missing as ``answer`` says; return the environment to use and the record.
 
-    ``works(environment, whole)`` is the smoke test: None, or why the model does not load (with
-    ``whole``: or compute). It is asked for the whole while other versions are left to try, since a
-    newer package may break where it is used and not where it is imported. Raises HardStop
+    ``works(environment, whole)`` is the smoke test: None, or why the model does not load
+    (``whole``: or not compute). It is asked for the whole while other versions are left to try,
+    since a newer package may break where it is used and not where it is imported. Raises HardStop
     ``missing_input`` when neither the latest nor the documented versions work.
     """
     log = folder / "logs" / "00_install.log"

@@ -204,5 +204,5 @@ def test_quality_counts_answers_rows_and_classes():
 def test_markdown_cells_cannot_break_a_table():
     assert markdown.cell("a|b\n<script>") == "a\\|b &lt;script>"
     assert [markdown.number(v) for v in (0, 12.345, 0.01234, 1234567.0, None, 1e-9)] == [
-        "0", "12.3", "0.0123", "1.23e+06", "–", "1.00e-09",
+        "0", "12.3", "0.0123", "1,234,567", "–", "1.00e-09",
     ]  # fmt: skip

@@ -167,14 +167,8 @@ class Workplace:
     def resume(self, profile: Path, *targets: str) -> Command:
         """Start what `make resume` starts."""
         words = [sys.executable, str(REPOSITORY / "scripts/resume.py"), "--workspace"]
-        words += [
-            str(self.workspace),
-            "--go-on",
-            "--",
-            *targets,
-            "--workflow-profile",
-            str(profile),
-        ]
+        words += [str(self.workspace), "--go-on", "--", *targets]
+        words += ["--workflow-profile", str(profile)]
         return self.start(words, self.folder)
 
     def start(self, words: list[str], folder: Path) -> Command:

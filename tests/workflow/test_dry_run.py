@@ -308,7 +308,9 @@ def test_every_model_stage_asks_for_a_gpu_in_both_forms_and_is_tried_again() -> 
     for profile in ("gpu", "slurm"):
         assert _profile(profile)["default-resources"]["gpu_request"] == "gpu"
         assert "set-resources" not in _profile(profile), "a command line would replace it"
-    heavy = [named[rule] for rule in _rules_without_localrule() if rule in named]
+    # Somebody waits for a self-test's answer; it is no part of the loop.
+    loop = _rules_without_localrule() & set(named) - {"encoder_selftest"}
+    heavy = [named[rule] for rule in loop]
     assert [b for b in heavy if "retries: 0" in b] == [], "a lost node would end the run"
 
 

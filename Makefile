@@ -6,8 +6,9 @@ DEMO := demo_workspace
 SNAKEMAKE := $(BIN)/snakemake
 WORKSPACE ?= $(DEMO)
 ARGS ?=
+OUT ?= bundle
 
-.PHONY: demo test test-all lint format logic resume scaffold clean-demo help
+.PHONY: demo test test-all test-slurm lint format logic envs bundle resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -36,11 +37,17 @@ test: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev
 	$(BIN)/pytest -q -n 2
 
-## make lint      ruff, snakefmt, snakemake --lint
+## make test-slurm  on a real SLURM, which it installs (apt, root) and starts on this machine, and stops
+#                  ARGS="-k name" picks cases; a machine with a SLURM of its own is refused
+test-slurm: $(VENV)/.installed-dev
+	$(BIN)/pytest -v -n 0 tests/slurm --slurm $(ARGS)
+
+## make lint      ruff, snakefmt, hadolint, snakemake --lint
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/hadolint Dockerfile
 	$(SNAKEMAKE) --lint --config workspace=.
 
 ## make format    rewrite Python and Snakemake files in the house style
@@ -52,6 +59,14 @@ format: $(VENV)/.installed-dev
 ## make logic     record that the logic versions fit the code (see CONTRIBUTING)
 logic: $(VENV)/.installed-dev
 	$(BIN)/python tests/logic_fingerprints.py
+
+## make envs      write the pip lists and conda files from envs/packages.yaml
+envs: $(VENV)/.installed
+	$(BIN)/python scripts/make_envs.py
+
+## make bundle    pack wheels, code and weights for an air gap (OUT=dir [WORKSPACE=dir] [ARGS="--configfile FILE"])
+bundle: $(VENV)/.installed
+	$(BIN)/python scripts/make_bundle.py --out "$(OUT)" $(if $(filter file,$(origin WORKSPACE)),,--workspace "$(WORKSPACE)") $(ARGS)
 
 ## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--cores 4")
 resume: $(VENV)/.installed

@@ -18,6 +18,11 @@ include: "rules/common.smk"
 workdir: WORKSPACE
 
 
+if config["container"]:
+
+    container: config["container"]
+
+
 wildcard_constraints:
     ts=r"[A-Za-z0-9_.-]+",
     phase=r"baseline|iter[1-9][0-9]*",
@@ -26,6 +31,7 @@ wildcard_constraints:
     weights=r"[^/]+",  # any name that train.checkpointer.filename gives
 
 
+include: "rules/doctor.smk"
 include: "rules/workspace.smk"
 include: "rules/preflight.smk"
 include: "rules/pool.smk"
@@ -36,6 +42,7 @@ include: "rules/mine.smk"
 include: "rules/encoders.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
+include: "rules/explore.smk"
 
 
 localrules:
@@ -45,9 +52,11 @@ localrules:
     approve,
     gate,
     report,
+    doctor,
     check_quotes,
     demo_workspace,
     import_deeppcb,
+    explore,
 
 
 rule all:
@@ -60,7 +69,7 @@ rule all:
 
 
 onstart:
-    claim_run()
+    claim_run(log)
     pass_gate_again()
 
 
@@ -69,4 +78,4 @@ onsuccess:
 
 
 onerror:
-    shell(close_command())
+    close_run()

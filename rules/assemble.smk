@@ -19,7 +19,7 @@ rule assemble:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         tables=digest(layout.BASE_TABLE),
         logic=logic("assemble"),
@@ -42,11 +42,11 @@ rule validate:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         leakage=config["content_leakage"],
         tables=digest(layout.VALIDATION_TABLE, layout.KPI_TABLE),
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("validate"),
     message:
         "{wildcards.lap}: validate the training table"

@@ -4,9 +4,12 @@ Nothing here imports torch or pandas: the file is parsed again in every cluster 
 """
 
 import atexit
+import functools
 import json
 import shlex
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,13 +18,15 @@ import yaml
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from deft import config as deft_config
-from deft import layout
+from deft import layout, slurm
 from deft.errors import HardStop
-from deft.files import sha256_file
+from deft.hardware import has_card
+from deft.kept_digests import KeptDigests
 from deft.kpi_target import parse_kpi
 from deft.preflight import digest as approval_digest
-from deft.session import hand_down, inherited
+from deft.session import check_container, hand_down, inherited
 from deft.shards import shard_count
+from deft.tao import settings as deft_tao
 
 
 def stop_parsing(error):
@@ -40,7 +45,11 @@ def resolve_workspace():
     if not is_main_process() and inherited("DEFT_WORKSPACE"):
         return Path(inherited("DEFT_WORKSPACE"))
     path = Path(config["workspace"]).expanduser()
-    making = {"demo_workspace", "import_deeppcb"} & set(sys.argv)
+    if DOCTOR and not path.is_dir():
+        return Path(doctor_folder())
+    making = MAKING & set(sys.argv)
+    if not path.is_dir() and "explore" in sys.argv and "workspace" not in NAMED_BY_USER:
+        return Path.cwd()  # exploring needs a place for tmp/ and no workspace
     if not path.is_dir() and not making:
         raise HardStop(
             "missing_input",
@@ -49,6 +58,27 @@ def resolve_workspace():
             "--config workspace=DIR",
         )
     return path.absolute()
+
+
+def doctor_folder():
+    """A folder for Snakemake's own files while the doctor looks at a machine without workspace."""
+    folder = tempfile.mkdtemp(prefix="deft_doctor_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def resolve_config():
+    """The configuration, complete. The doctor goes on with defaults and tells what is wrong."""
+    try:
+        found = deft_config.resolve(config)
+        parse_kpi(found["kpi"])
+        return found, ""
+    except HardStop as error:
+        if not DOCTOR:
+            raise
+        given = config.get("workspace")
+        named = {"workspace": given} if isinstance(given, str) and given else {}
+        return {**deft_config.defaults(), **named}, error.text()
 
 
 def resolve_run():
@@ -66,6 +96,16 @@ def resolve_run():
     return time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
 
 
+MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
+# Rules that are no part of a run: when one fails, the run is left as it is.
+OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore"}
+
+
+def run_file(name):
+    """Path of a file of the chosen run, relative to the workspace."""
+    return f"results/{RUN}/{name}"
+
+
 def resolve_shards():
     """Number of the pool's shards; --set-scatter embed=N wins, jobs inherit it."""
     chosen = workflow.resource_settings.overwrite_scatter.get("embed")
@@ -76,23 +116,48 @@ def resolve_shards():
     return shard_count(WORKSPACE, WORKSPACE / run_file(""), config["embed_shard_rows"])
 
 
-def run_file(name):
-    """Path of a file of the chosen run, relative to the workspace."""
-    return f"results/{RUN}/{name}"
+def profile_default(name):
+    """A value under the profile's `default-resources`, or None."""
+    given = workflow.resource_settings.default_resources or {}
+    return given[name].raw if name in given else None
+
+
+def gpus(count):
+    """Resources (`gpu`, `gres`) of a job that uses so many GPUs; the profile says which counts.
+
+    With `device: auto` a cluster's head node cannot tell what a job will find; the profile can: one
+    with a `gpu_request` has GPUs. Without one, jobs take the card of the machine that parses, and
+    must wait for each other; a cluster's job parses elsewhere and has what was asked for. A
+    container of TAO wants a GPU whatever `device` says.
+    """
+    device = "cuda" if config["engine"] == "tao" else config["device"]
+    found = GPU_REQUEST or (has_card() and not workflow.remote_exec)
+    has = device == "cuda" or (device == "auto" and found)
+    return slurm.gpu_resources(count if has else 0, GPU_REQUEST)
 
 
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
+DOCTOR = "doctor" in sys.argv[1:]
 try:
-    config = deft_config.resolve(config)
+    config, CONFIG_PROBLEM = resolve_config()
+    TYPED_IN = Path(inherited("DEFT_TYPED_IN") or Path.cwd())
     WORKSPACE = resolve_workspace()
+    if not DOCTOR:
+        check_container(config["container"], WORKSPACE)
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
+    GPU_REQUEST = profile_default("gpu_request")
+    GPU, GRES = gpus(1)
 except HardStop as error:
     stop_parsing(error)
+WORKSPACE_ASKED = (
+    Path(config["workspace"]).expanduser().absolute()
+)  # that may not be there
 RUN = resolve_run()
 EMBED_SHARDS = resolve_shards()
 hand_down(
     home=workflow.basedir,
     workspace=WORKSPACE,
+    typed_in=TYPED_IN,
     run=RUN,
     config=config,
     user_keys=NAMED_BY_USER,
@@ -100,9 +165,17 @@ hand_down(
 )
 
 GATE = "results/run_{ts}/preflight/gate.json"
-# With `auto` jobs take the card of the machine that parses, so they must wait for each other too.
-HAS_CARD = Path("/dev/nvidiactl").exists()
-GPU = int(config["device"] == "cuda" or (config["device"] == "auto" and HAS_CARD))
+
+
+def conda_env(family):
+    """Conda file of a family of rules; with `device: cuda` its build for GPUs, if it has one."""
+    build = f"{family}-gpu.yaml"
+    if (
+        config["device"] == "cuda"
+        and Path(f"{workflow.basedir}/envs/{build}").is_file()
+    ):
+        return f"../envs/{build}"
+    return f"../envs/{family}.yaml"
 
 
 def logic(stage):
@@ -134,20 +207,30 @@ def previous_assembly(wildcards):
     return f"results/run_{wildcards.ts}/{before}/dataset/assembly.json"
 
 
-_digests = {}
+def no_trigger(value):
+    """A parameter whose change makes nothing run again: where a job computes, what a line shows.
+
+    Snakemake leaves parameters out of its comparison that are made of a job's outputs.
+    """
+    return lambda wildcards, output: value
+
+
+KEPT_DIGESTS = KeptDigests(WORKSPACE / ".snakemake/deft_digests.json")
+
+
+def content_digest(*names):
+    """Digest of the user's own files (below the workspace); absent ones are 'absent'."""
+    found = [KEPT_DIGESTS.sha256(WORKSPACE / name) for name in names]
+    return "-".join((sha256 or "absent")[:16] for sha256 in found)
 
 
 def digest(*names):
-    """Digest of the user's own files (below the workspace), read once; absent ones are 'absent'.
+    """`content_digest` as a parameter: only jobs that are looked at have their files read.
 
     In `params` they trigger by content whatever their size, and a missing one is reported by the
     pre-flight in its own words instead of Snakemake's.
     """
-    for name in names:
-        if name not in _digests:
-            path = WORKSPACE / name
-            _digests[name] = sha256_file(path) if path.is_file() else "absent"
-    return "-".join(_digests[name][:16] for name in names)
+    return lambda wildcards: content_digest(*names)
 
 
 def void_gates():
@@ -197,12 +280,13 @@ def encoder_options():
     given = {
         "encoder": config["encoder"],
         "encoder-weights": shlex.quote(config["encoder_weights"] or ""),
-        "device": config["device"],
         "batch-size": config["embed_batch_size"],
         "precision": config["embed_precision"],
         "compile": config["embed_compile"],
         "runtime": config["embed_runtime"],
     }
+    if deft_tao.embeds_in_container(config):  # another image, other vectors
+        given["image"] = deft_tao.settings(config).image("embed")
     return " ".join(f"--{name}={value}" for name, value in given.items())
 
 
@@ -227,7 +311,6 @@ def training_options():
     given = {
         "epochs": config["training_epochs"] or 0,
         "seed": config["seed"],
-        "device": config["device"],
         "upstream-compat": config["upstream_compat"],
         "accumulate-steps": config["accumulate_steps"],
         "select-weights-by": config["select_weights_by"],
@@ -239,6 +322,7 @@ def training_options():
     return " ".join(f"--{name} {value}" for name, value in given.items())
 
 
+@functools.cache
 def training_processes():
     """Processes of a training: as many as the spec's train.num_gpus, on the CPU too."""
     try:
@@ -248,18 +332,14 @@ def training_processes():
         return 1  # the pre-flight says what is wrong with the spec
 
 
-def training_gpus(wildcards):
-    """GPUs of a training job: one a process; 0 on the CPU.
+def training_gpu(wildcards):
+    """GPUs of a training job that are asked for as `gpu`: one a process."""
+    return gpus(training_processes())[0]
 
-    With `device: auto` a cluster's head node cannot tell what a job will find; the profile can: one
-    that gives `infer` a GPU (set-resources) has GPUs. A fixed number for `train` there would
-    override this function.
-    """
-    profile_has_gpus = "gpu" in workflow.resource_settings.overwrite_resources.get(
-        "infer", {}
-    )
-    wanted = GPU or (config["device"] == "auto" and profile_has_gpus)
-    return training_processes() if wanted else 0
+
+def training_gres(wildcards):
+    """GPUs of a training job that are asked for as `gres`."""
+    return gpus(training_processes())[1]
 
 
 def training_mem_mb(wildcards, attempt=1):
@@ -270,8 +350,8 @@ def training_mem_mb(wildcards, attempt=1):
 def base_tables(wildcards):
     """Digest of the base tables: training and validation, or validation alone after the baseline."""
     if wildcards.phase == layout.BASELINE:
-        return digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
-    return digest(layout.SPEC, layout.VALIDATION_TABLE)
+        return content_digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
+    return content_digest(layout.SPEC, layout.VALIDATION_TABLE)
 
 
 def decision_inputs(wildcards):
@@ -337,16 +417,43 @@ def last_decision(wildcards, input):
     return input.get("decision", "unknown")
 
 
-def claim_run():
-    """Say which run this is, before the first job."""
+def outside_the_loop():
+    """Whether this command asks only for rules that are no part of a run."""
+    return {job.rule.name for job in workflow.dag.jobs} <= OUTSIDE
+
+
+def claim_run(logs):
+    """Say which run this is and note this command, before the first job; the doctor looks at none."""
+    from deft.jobs import note_command
+
+    if DOCTOR or {job.rule.name for job in workflow.dag.jobs} == {"explore"}:
+        return
     print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
+    name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
+    note_command(WORKSPACE, RUN, name)
+    if not workflow.local_exec and config["device"] == "auto" and not GPU_REQUEST:
+        print(
+            "device: auto, and the profile has no gpu_request, so no job asks for a GPU "
+            "(--default-resources on the command line replaces the profile's)",
+            file=sys.stderr,
+        )
 
 
 def print_result():
     """The path of the report, if this command made one."""
     page = WORKSPACE / run_file("DEFT_Loop_Report.html")
-    if page.is_file():
+    if page.is_file() and not DOCTOR:
         print(f"report: {page}", file=sys.stderr)
+
+
+def close_run():
+    """Log the end of a failed command in its run; the doctor's is no run's, it repeats its finding."""
+    if not DOCTOR:
+        shell(close_command())
+        return
+    from deft.stage import take_last_stop
+
+    print(f"\n{take_last_stop()}", file=sys.stderr)
 
 
 def close_command():
@@ -354,8 +461,7 @@ def close_command():
 
     A helper that failed by itself is no end of a run: then only its stop is said again.
     """
-    asked = {job.rule.name for job in workflow.dag.jobs}
-    aside = " --aside" if asked <= {"encoder_selftest", "prune_embeddings"} else ""
+    aside = " --aside" if outside_the_loop() else ""
     return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
 
 

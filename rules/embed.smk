@@ -25,21 +25,24 @@ rule embed_shard:
     benchmark:
         "results/run_{ts}/benchmarks/embed_{scatteritem}.tsv"
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 480 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
         encoder=encoder_options(),
+        device=no_trigger(config["device"]),
         logic=logic("embed_pool"),
     message:
         "embed the source pool, shard {wildcards.scatteritem}"
     shell:
         'python "$DEFT_HOME/scripts/embed_shard.py" --workspace . --run run_{wildcards.ts}'
-        " --shard {wildcards.scatteritem} {params.encoder} --threads {threads}"
+        " --shard {wildcards.scatteritem} {params.encoder} --device {params.device}"
+        " --threads {threads}"
         ' --cache "$DEFT_EMBEDDING_CACHE"'
         " --attempt {resources.try_number} --log {log:q}"
 
@@ -59,7 +62,7 @@ rule embed_pool:
         "results/run_{ts}/benchmarks/embed_pool.tsv"
     localrule: True
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     params:
         encoder=encoder_options(),
         logic=logic("embed_pool"),

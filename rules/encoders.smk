@@ -10,17 +10,19 @@ rule encoder_selftest:
         "logs/encoder_selftest.log",
     retries: 0
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=8000,
         runtime=60,
     params:
         run=RUN,
         encoder=encoder_options(),
+        device=config["device"],
     message:
         "self-test of the encoder"
     shell:
         'python "$DEFT_HOME/scripts/encoder_selftest.py" --workspace . --run {params.run}'
-        ' {params.encoder} --threads {threads} --cache "$DEFT_EMBEDDING_CACHE" --log {log:q}'
+        ' {params.encoder} --device {params.device} --threads {threads} --cache "$DEFT_EMBEDDING_CACHE" --log {log:q}'

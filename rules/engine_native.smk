@@ -1,7 +1,8 @@
-"""The model stages on PyTorch: train, infer, embed the pool.
+"""The model stages on PyTorch: train, infer, embed the pool, analyse the gaps.
 
 Needs: tables, the spec, weights of the phase before. Makes: `train/`, `inference/`,
-`synth_pool/source_embeddings.parquet`. An engine is a set of rules with these names and files.
+`synth_pool/source_embeddings.parquet`, `rca_results/`. An engine is a set of rules with these names
+and files.
 """
 
 
@@ -23,23 +24,25 @@ rule train:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_train.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
         runtime=lambda wildcards, attempt: 720 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=base_tables,
         options=training_options(),
-        laps=config["max_iterations"],
+        device=no_trigger(config["device"]),
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("train"),
     message:
         "{wildcards.phase}: train"
     shell:
         'python "$DEFT_HOME/scripts/train.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --threads {threads}"
+        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
 
 
@@ -52,19 +55,21 @@ rule restore_weights:
     log:
         "results/run_{ts}/logs/{phase}_restore_{weights}.log",
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
-        gpu=training_gpus,
+        gpu=training_gpu,
+        gres=training_gres,
         mem_mb=training_mem_mb,
-        runtime=720,
+        runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         options=training_options(),
+        device=no_trigger(config["device"]),
     message:
         "{wildcards.phase}: train again to restore a deleted weight file"
     shell:
         'python "$DEFT_HOME/scripts/restore_weights.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --threads {threads}"
+        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
         " --restore {output.weights:q} --log {log:q}"
 
 
@@ -81,19 +86,20 @@ rule infer:
     benchmark:
         "results/run_{ts}/benchmarks/{phase}_infer.tsv"
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
-        device=config["device"],
+        device=no_trigger(config["device"]),
         runtime=config["runtime"],
         compile=config["compile"],
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("infer"),
     message:
         "{wildcards.phase}: inference of both weight files"
@@ -102,3 +108,33 @@ rule infer:
         " --phase {wildcards.phase} --device {params.device} --threads {threads}"
         " --runtime {params.runtime} --compile {params.compile} --max-iterations {params.laps}"
         " --attempt {resources.try_number} --log {log:q}"
+
+
+rule rca:
+    input:
+        gate=ancient(GATE),
+        metrics="results/run_{ts}/{phase}/metrics.json",
+    output:
+        threshold="results/run_{ts}/{phase}/rca_results/{ts}/threshold.txt",
+        metrics="results/run_{ts}/{phase}/rca_results/{ts}/metrics.json",
+        breakdown="results/run_{ts}/{phase}/rca_results/{ts}/weak_samples_breakdown.txt",
+        gaps="results/run_{ts}/{phase}/rca_results/{ts}/kpi_gaps.parquet",
+        images=directory("results/run_{ts}/{phase}/rca_results/{ts}/rca_images"),
+        report="results/run_{ts}/{phase}/rca_results/{ts}/RCA_Report.md",
+    log:
+        "results/run_{ts}/logs/{phase}_rca.log",
+    retries: 0
+    localrule: True
+    conda:
+        conda_env("loop")
+    params:
+        min_recall=MIN_RECALL,
+        top_k=config["top_k_per_label"],
+        laps=no_trigger(config["max_iterations"]),
+        logic=logic("rca"),
+    message:
+        "{wildcards.phase}: root-cause analysis"
+    shell:
+        'python "$DEFT_HOME/scripts/rca.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --min-recall {params.min_recall} --top-k {params.top_k}"
+        " --max-iterations {params.laps} --log {log:q}"

@@ -33,10 +33,10 @@ rule evaluate:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         min_recall=MIN_RECALL,
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("evaluate"),
     message:
         "{wildcards.phase}: KPI"
@@ -57,7 +57,7 @@ checkpoint decide:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         kpi=config["kpi"],
         laps=config["max_iterations"],

@@ -20,7 +20,7 @@ rule phase_report:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     message:
         "{wildcards.phase}: report"
     shell:
@@ -42,17 +42,18 @@ rule export_best:
     log:
         "results/run_{ts}/logs/export_best.log",
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
         decision=last_decision,
-        device=config["device"],
+        device=no_trigger(config["device"]),
         int8=config["int8"],
         logic=logic("export_best"),
     message:
@@ -86,7 +87,7 @@ rule finish:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         decision=last_decision,
         seed=config["seed"],
@@ -102,7 +103,7 @@ rule report:
     log:
         run_file("logs/report.log"),
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         run=RUN,
     message:
@@ -116,7 +117,7 @@ rule check_quotes:
     log:
         run_file("logs/check_quotes.log"),
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         run=RUN,
         files=config["quote_files"] or "",

@@ -29,10 +29,11 @@ rule mine:
     benchmark:
         "results/run_{ts}/benchmarks/{lap}_mine.tsv"
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     threads: 8
     resources:
         gpu=GPU,
+        gres=GRES,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
@@ -41,12 +42,13 @@ rule mine:
         top_k=config["top_k_per_target"],
         min_similarity=config["min_similarity"],
         encoder=encoder_options(),
+        device=no_trigger(config["device"]),
         search=config["search"],
         memory_mb=config["search_memory_mb"],
         leakage=config["content_leakage"],
         seed=config["seed"],
         rules=json.dumps(deft_config.mining_rules(config), sort_keys=True),
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         tables=digest(layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE),
         logic=f"{logic('mine')}-{logic('embed_pool')}",
     message:
@@ -54,7 +56,8 @@ rule mine:
     shell:
         'python "$DEFT_HOME/scripts/mine.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.lap} --strategy {params.strategy} --top-k {params.top_k}"
-        " --min-similarity {params.min_similarity} {params.encoder} --threads {threads}"
+        " --min-similarity {params.min_similarity} {params.encoder} --device {params.device}"
+        " --threads {threads}"
         ' --cache "$DEFT_EMBEDDING_CACHE"'
         " --search {params.search} --memory-mb {params.memory_mb}"
         " --content-leakage {params.leakage} --seed {params.seed} --rules {params.rules:q}"

@@ -19,7 +19,7 @@ rule stage_pool:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         spec=digest(layout.SPEC),
         encoder=config["encoder"],
@@ -36,7 +36,7 @@ rule prune_embeddings:
         "logs/prune_embeddings.log",
     localrule: True
     conda:
-        "../envs/embed.yaml"
+        conda_env("embed")
     params:
         days=config["prune_days"],
         gb=config["prune_gb"],

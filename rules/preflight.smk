@@ -10,7 +10,7 @@ rule preflight:
     log:
         run_file("logs/preflight.log"),
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     params:
         run=RUN,
     message:
@@ -24,7 +24,7 @@ rule approve:
     log:
         run_file("logs/approve.log"),
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     params:
         run=RUN,
     message:
@@ -41,7 +41,7 @@ rule gate:
         "results/run_{ts}/logs/gate.log",
     retries: 0
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     message:
         "gate: pre-flight and approval"
     shell:

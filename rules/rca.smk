@@ -1,38 +1,8 @@
-"""Which samples are weak, and where they go.
+"""Where the weak samples of a phase go; which they are is the engine's `rca`.
 
-Needs: the metrics and inference table of a phase. Makes: `rca_results/` of that phase;
-`routing_results/` and `anomalygen/ingest_summary.json` of the next.
+Needs: `rca_results/` of a phase. Makes: `routing_results/` and `anomalygen/ingest_summary.json` of
+the next.
 """
-
-
-rule rca:
-    input:
-        gate=ancient(GATE),
-        metrics="results/run_{ts}/{phase}/metrics.json",
-    output:
-        threshold="results/run_{ts}/{phase}/rca_results/{ts}/threshold.txt",
-        metrics="results/run_{ts}/{phase}/rca_results/{ts}/metrics.json",
-        breakdown="results/run_{ts}/{phase}/rca_results/{ts}/weak_samples_breakdown.txt",
-        gaps="results/run_{ts}/{phase}/rca_results/{ts}/kpi_gaps.parquet",
-        images=directory("results/run_{ts}/{phase}/rca_results/{ts}/rca_images"),
-        report="results/run_{ts}/{phase}/rca_results/{ts}/RCA_Report.md",
-    log:
-        "results/run_{ts}/logs/{phase}_rca.log",
-    retries: 0
-    localrule: True
-    conda:
-        "../envs/loop.yaml"
-    params:
-        min_recall=MIN_RECALL,
-        top_k=config["top_k_per_label"],
-        laps=config["max_iterations"],
-        logic=logic("rca"),
-    message:
-        "{wildcards.phase}: root-cause analysis"
-    shell:
-        'python "$DEFT_HOME/scripts/rca.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --min-recall {params.min_recall} --top-k {params.top_k}"
-        " --max-iterations {params.laps} --log {log:q}"
 
 
 rule route:
@@ -49,12 +19,12 @@ rule route:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
         mode=config["routing"],
         drawn=json.dumps(config["anomalygen_labels"]),
         allowed=json.dumps(config["allow_unrouted"]),
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("route"),
     message:
         "{wildcards.lap}: route the gaps"
@@ -76,9 +46,9 @@ rule ingest:
     retries: 0
     localrule: True
     conda:
-        "../envs/loop.yaml"
+        conda_env("loop")
     params:
-        laps=config["max_iterations"],
+        laps=no_trigger(config["max_iterations"]),
         logic=logic("ingest"),
     message:
         "{wildcards.lap}: check the pre-generated pairs"

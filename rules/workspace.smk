@@ -8,7 +8,7 @@ rule demo_workspace:
     log:
         "logs/demo_workspace.log",
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     params:
         seed=config["seed"],
         options=json.dumps(config["demo"]),
@@ -23,7 +23,7 @@ rule import_deeppcb:
     log:
         "logs/import_deeppcb.log",
     conda:
-        "../envs/torch.yaml"
+        conda_env("torch")
     params:
         seed=config["seed"],
         options=json.dumps(config["deeppcb"]),

@@ -1,19 +1,16 @@
 """After a crash: end the orphans of a run, so that nothing writes beside its second copy; go on."""
 
-import shutil
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from deft import layout
+from deft import layout, slurm
 from deft.cli import launch, parser
-from deft.jobs import end_orphans
+from deft.jobs import commands, end_orphans, is_alive
 from deft.preflight.start import CONFIG_FILE
 
 SNAKEFILE = Path(__file__).resolve().parents[1] / "Snakefile"
-SLURM_PREFIX = "deft"
-POLL_S = 2
 
 
 def current_run(workspace: Path) -> str:
@@ -24,23 +21,26 @@ def current_run(workspace: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def end_slurm_jobs(name: str) -> list[str]:
-    """Cancel the run's SLURM jobs by name and wait until they are gone."""
-    if not shutil.which("squeue"):
-        return []
+def refuse_beside_a_living_command(notes: list[dict]) -> None:
+    """Stop while a Snakemake works on the run: its jobs are no orphans."""
+    for note in notes:
+        if note["host"] == socket.gethostname() and is_alive(note):
+            sys.exit(
+                f"Snakemake itself still works on {note['run']} (process {note['pid']}): "
+                "nothing to resume; end it first if it hangs"
+            )
+    if notes and notes[-1]["host"] != socket.gethostname():
+        last = notes[-1]
+        print(f"the last command ran on {last['host']} (process {last['pid']}): it must have ended")
 
-    def listed() -> list[str]:
-        command = ["squeue", "-h", "--me", "-o", "%i %j"]
-        out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-        wanted = f"{SLURM_PREFIX}-{name}"
-        return [line.split()[0] for line in out.splitlines() if line.split()[1].startswith(wanted)]
 
-    found = listed()
-    if found:
-        subprocess.run(["scancel", *found], check=False)
-        while listed():
-            time.sleep(POLL_S)
-    return [f"cancelled SLURM job {job}" for job in found]
+def end_slurm_jobs(notes: list[dict]) -> list[str]:
+    """Cancel the SLURM jobs of the run's commands by name and wait until they are gone."""
+    names = {note["slurm_name"] for note in notes if note["slurm_name"]}
+    try:
+        return [f"cancelled SLURM job {number}" for number in slurm.cancel(names)]
+    except slurm.Silent as error:
+        sys.exit(f"{error}\nwithout an answer nobody knows which jobs still write: not resumed")
 
 
 def go_on(run, extra: list[str]) -> int:
@@ -59,7 +59,10 @@ def go_on(run, extra: list[str]) -> int:
 
 def body(args, run):
     """End what is left of an earlier command; with --go-on, unlock and run."""
-    for line in [*end_orphans(run.dir), *end_slurm_jobs(run.name)] or ["no orphan found"]:
+    notes = commands(run.workspace, run.name)
+    refuse_beside_a_living_command(notes)
+    # SLURM's first: a job that waits would start while another is being ended.
+    for line in [*end_slurm_jobs(notes), *end_orphans(run.dir)] or ["no orphan found"]:
         print(line, flush=True)
     return go_on(run, args.snakemake) if args.go_on else 0
 
@@ -71,4 +74,5 @@ if __name__ == "__main__":
     if "--run" not in sys.argv:
         where = options.parse_known_args(["--run", "-", *sys.argv[1:]])[0].workspace
         sys.argv[1:1] = ["--run", current_run(where)]
-    launch(options.parse_args(), body)
+    # The snakemake that it starts takes the signals itself; an exception here would kill it.
+    launch(options.parse_args(), body, stops_in_order=False)

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from deft.interrupt import raise_on_signals
 from deft.layout import Run
+from deft.leases import LEASES
 from deft.stage import main
 
 
@@ -72,7 +74,19 @@ def open_log(path: Path | None) -> None:
     os.environ.setdefault("DEFT_TRACEBACK", f"{path}.traceback")
 
 
-def launch(args: argparse.Namespace, body: Callable[[argparse.Namespace, Run], int | None]) -> None:
-    """Open the log, run ``body(args, run)`` and exit with its status."""
+def launch(
+    args: argparse.Namespace,
+    body: Callable[[argparse.Namespace, Run], int | None],
+    *,
+    stops_in_order: bool = True,
+) -> None:
+    """Open the log, run ``body(args, run)`` and exit with its status.
+
+    ``stops_in_order``: SIGTERM, SIGINT and SIGUSR1 end the work as an exception does, tidily.
+    """
+    if stops_in_order:
+        raise_on_signals()
     open_log(args.log)
+    named = (getattr(args, "run", ""), getattr(args, "phase", ""), Path(sys.argv[0]).stem)
+    LEASES.begin(" ".join(filter(None, named)))  # a GPU is taken when the stage picks its device
     main(lambda: body(args, Run(args.workspace, getattr(args, "run", ""))))

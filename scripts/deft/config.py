@@ -15,10 +15,18 @@ import jsonschema
 import yaml
 
 from deft.errors import HardStop
+from deft.tao.settings import refuse_native_only
 
-SCHEMA_PATH = Path(__file__).resolve().parents[2] / "config" / "config.schema.yaml"
-GROUPS = ("demo", "deeppcb")
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
+LOGIC_PATH = ROOT / "rules" / "logic_versions.json"
+GROUPS = ("demo", "deeppcb", "explore")
 DEFAULT_EPOCHS = 20
+
+
+def logic_version(stage: str) -> int:
+    """Return the number of a stage's logic: another one gives other outputs from equal inputs."""
+    return json.loads(LOGIC_PATH.read_text(encoding="utf-8"))[stage]
 
 
 @cache
@@ -66,13 +74,9 @@ def from_words(key: str, value: Any) -> Any:
 
 
 def refuse_unavailable(config: dict[str, Any]) -> None:
-    """Raise ``config_invalid`` for what the contract names but this version does not have."""
+    """Raise ``config_invalid`` for settings that the chosen engine cannot do."""
     if config["engine"] == "tao":
-        raise HardStop(
-            "config_invalid",
-            "engine: tao is not available in this version",
-            fix="set engine: native",
-        )
+        refuse_native_only(config)
 
 
 def validate(given: dict[str, Any]) -> None:

@@ -108,3 +108,14 @@ class HardStop(Exception):
             fix=data.get("fix"),
             evidence=data.get("evidence"),
         )
+
+
+class StageFailed(Exception):
+    """Another program that a stage relies on failed: said in words, and worth another attempt.
+
+    ``status``: exit status of the stage; 137 means that memory ran out.
+    """
+
+    def __init__(self, message: str, *, status: int = 2) -> None:
+        super().__init__(message)
+        self.status = status

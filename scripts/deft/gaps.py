@@ -23,12 +23,15 @@ def misclassified(scores: np.ndarray, ng: np.ndarray, threshold: float) -> np.nd
     return rejected != np.asarray(ng, dtype=bool)
 
 
-def weak_samples(table: pd.DataFrame, threshold: float, top_k_per_label: int) -> pd.DataFrame:
+def weak_samples(
+    table: pd.DataFrame, threshold: float, top_k_per_label: int, rows: np.ndarray | None = None
+) -> pd.DataFrame:
     """Return the weakest ``top_k_per_label`` rows of each label.
 
     ``table`` is an inference table with float ``siamese_score``. The result carries the original
     position as ``row`` (0-based), ``weakness`` and ``misclassified``; ordered by label, then
-    weakness (worst first), then row.
+    weakness (worst first), then row. ``rows``: positions of the only rows that count (another
+    analysis' choice).
     """
     ng = table["label"].map(is_ng).to_numpy()
     scores = table[SCORE_COLUMN].to_numpy()
@@ -37,6 +40,8 @@ def weak_samples(table: pd.DataFrame, threshold: float, top_k_per_label: int) ->
         weakness=weakness(scores, ng, threshold),
         misclassified=misclassified(scores, ng, threshold),
     )
+    if rows is not None:
+        out = out.iloc[rows]
     out = out.sort_values(
         ["label", "weakness", "row"], ascending=[True, False, True], kind="stable"
     )

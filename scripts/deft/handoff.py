@@ -15,7 +15,7 @@ from deft.report.reading import PhaseFiles, RunFiles, load_run, training_spec
 from deft.report.viewmodel import met_of
 from deft.schemas import validate
 
-MODEL_FILE = "best_model.json"
+MODEL_FILE = layout.BEST_MODEL_FILE
 SPEC_FILE = "best_model_inference_spec.yaml"
 BOUNDS = ("recall_pct", "recall_lower95_pct", "far_upper95_pct", "tp", "fn", "fp", "tn")
 DROPPED_DATASETS = (

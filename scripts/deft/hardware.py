@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 GIB = 1 << 30
 
 
@@ -26,11 +28,21 @@ class Gpu:
         return asdict(self)
 
 
+def has_card() -> bool:
+    """Return whether an NVIDIA driver is loaded here, at the price of one look at the disk."""
+    return Path("/dev/nvidiactl").exists()
+
+
 def gpus() -> list[Gpu]:
     """Return the NVIDIA cards of this machine, in the driver's order; ``[]`` without driver.
 
     A card in MIG mode is given as its slices, because a job only gets one of those.
     """
+    return [Gpu(i, *facts) for i, facts in enumerate(_asked(_facts))]
+
+
+def _asked(question: Callable[[Any, Any], T]) -> list[T]:
+    """Return ``question(nvml, card)`` for every card."""
     try:
         import pynvml
     except ImportError:
@@ -45,12 +57,17 @@ def gpus() -> list[Gpu]:
             # A card that has fallen off the bus must not hide the others.
             with contextlib.suppress(pynvml.NVMLError):
                 handles += _slices(pynvml, pynvml.nvmlDeviceGetHandleByIndex(i))
-        return [_facts(pynvml, i, handle) for i, handle in enumerate(handles)]
+        return [question(pynvml, handle) for handle in handles]
     except pynvml.NVMLError:
         return []
     finally:
         with contextlib.suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
+
+
+def gpu_ids() -> list[tuple[str, str]]:
+    """Return (unique id, name) of the cards that :func:`gpus` lists; ``[]`` without driver."""
+    return _asked(lambda nvml, handle: (_text(nvml.nvmlDeviceGetUUID(handle)), _name(nvml, handle)))
 
 
 def _slices(nvml: Any, handle: Any) -> list[Any]:
@@ -67,11 +84,17 @@ def _slices(nvml: Any, handle: Any) -> list[Any]:
     return found or [handle]
 
 
-def _facts(nvml: Any, index: int, handle: Any) -> Gpu:
-    name = nvml.nvmlDeviceGetName(handle)
+def _facts(nvml: Any, handle: Any) -> tuple[str, float, float]:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    text = name.decode() if isinstance(name, bytes) else str(name)
-    return Gpu(index, text, round(memory.total / GIB, 1), round(memory.free / GIB, 1))
+    return _name(nvml, handle), round(memory.total / GIB, 1), round(memory.free / GIB, 1)
+
+
+def _name(nvml: Any, handle: Any) -> str:
+    return _text(nvml.nvmlDeviceGetName(handle))
+
+
+def _text(found: str | bytes) -> str:
+    return found.decode() if isinstance(found, bytes) else str(found)
 
 
 def free_disk_gib(path: str | Path) -> float:

@@ -1,11 +1,13 @@
 """Which processes work on a run, so that an orphan never writes beside its second copy.
 
 When the main Snakemake process is killed alone, its jobs go on. Each stage leaves a note of its
-process (id and start time: ids are used again) and refuses to start beside a living twin.
+process (id and start time: ids are used again) and refuses to start beside a living twin. Each
+command leaves one too, with the name of its SLURM jobs: those that wait have no process yet.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,9 +19,12 @@ from typing import Any
 
 import psutil
 
+from deft import slurm
 from deft.files import read_json, write_json_atomic
+from deft.tao import running
 
 JOBS_DIR = ".jobs"
+COMMANDS = ".snakemake/deft_commands.jsonl"  # not in the run: a refused one leaves no run folder
 TERM_GRACE_S = 20.0
 
 
@@ -31,10 +36,20 @@ def _note(run_dir: Path, phase: str, stage: str) -> Path:
     return run_dir / JOBS_DIR / f"{phase}_{stage}.json"
 
 
+def _myself() -> dict[str, Any]:
+    mine = psutil.Process()
+    return {"host": socket.gethostname(), "pid": mine.pid, "started": mine.create_time()}
+
+
 def is_alive(note: dict[str, Any]) -> bool:
-    """Return whether the noted process still runs on this host (same id and start time)."""
+    """Return whether the noted process still runs.
+
+    On this host: the same id and start time. On another host only SLURM can tell, of its jobs; a
+    job that SLURM started again is the same job.
+    """
     if note["host"] != socket.gethostname():
-        return False
+        job = note.get("slurm_job")
+        return job is not None and job != slurm.own_job() and bool(slurm.is_active(job))
     try:
         process = psutil.Process(note["pid"])
         # A stopped process that nobody has collected yet does not write any more.
@@ -53,34 +68,63 @@ def registered(run_dir: str | Path, phase: str, stage: str) -> Iterator[None]:
         other = read_json(path)
         if other["pid"] != os.getpid() and is_alive(other):
             raise AlreadyRunning(
-                f"{phase} {stage} is still being worked on by process {other['pid']}, left over "
+                f"{phase} {stage} is still being worked on by {_who(other)}, left over "
                 "from an earlier command; `make resume` ends it and goes on"
             )
-    mine = psutil.Process()
-    write_json_atomic(
-        path,
-        {"host": socket.gethostname(), "pid": mine.pid, "started": mine.create_time()},
-    )
+    container = running.living(run_dir, phase, stage)
+    if container:
+        raise AlreadyRunning(
+            f"{phase} {stage} is still being worked on by the container {container}, left over "
+            "from an earlier command; `make resume` ends it and goes on"
+        )
+    write_json_atomic(path, {**_myself(), "slurm_job": slurm.own_job()})
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
+def _who(note: dict[str, Any]) -> str:
+    if note["host"] == socket.gethostname():
+        return f"process {note['pid']}"
+    return f"SLURM job {note['slurm_job']} on {note['host']}"
+
+
+def note_command(workspace: Path, run: str, slurm_name: str | None) -> None:
+    """Note this command, the name of its SLURM jobs if it has any, and the run that it works on."""
+    line = json.dumps({"run": run, **_myself(), "slurm_name": slurm_name})
+    with (workspace / COMMANDS).open("a", encoding="utf-8") as handle:
+        handle.write(line + "\n")
+
+
+def commands(workspace: Path, run: str) -> list[dict[str, Any]]:
+    """Return the noted commands of a run, the oldest first."""
+    path = workspace / COMMANDS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [note for note in map(json.loads, lines) if note["run"] == run]
+
+
 def orphans(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the notes of living processes of a run on this host."""
+    """Return the notes of living processes of a run."""
     notes = sorted((Path(run_dir) / JOBS_DIR).glob("*.json"))
     found = [(path, read_json(path)) for path in notes]
     return [(path, note) for path, note in found if is_alive(note)]
 
 
 def end_orphans(run_dir: str | Path, *, grace_s: float = TERM_GRACE_S) -> list[str]:
-    """End every orphan of a run (SIGTERM, then SIGKILL) and wait until it is gone.
+    """End every orphan of a run (SIGTERM, then SIGKILL), and containers that outlived theirs.
 
-    Returns one line per ended process.
+    Waits until each is gone; returns one line per ended process or container. Raises
+    :class:`AlreadyRunning` for a process on another host: it may be in somebody's whole
+    allocation, which is not ours to cancel.
     """
     lines = []
     for path, note in orphans(run_dir):
+        if note["host"] != socket.gethostname():
+            raise AlreadyRunning(
+                f"{path.stem} is being worked on by {_who(note)}; "
+                f"wait for it, or end it with: scancel {note['slurm_job']}"
+            )
         _signal(note, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         while is_alive(note) and time.monotonic() < deadline:
@@ -91,7 +135,7 @@ def end_orphans(run_dir: str | Path, *, grace_s: float = TERM_GRACE_S) -> list[s
                 time.sleep(0.1)
         path.unlink(missing_ok=True)
         lines.append(f"ended orphan {path.stem} (process {note['pid']})")
-    return lines
+    return lines + running.end_containers(run_dir)
 
 
 def _signal(note: dict[str, Any], number: int) -> None:

@@ -69,10 +69,16 @@ def gaps_table(weak: pd.DataFrame, pictures: Pictures) -> pd.DataFrame:
 
 
 def analyse(
-    table: pd.DataFrame, min_recall: float, top_k_per_label: int, pictures: Pictures, out: Path
+    table: pd.DataFrame,
+    min_recall: float,
+    top_k_per_label: int,
+    pictures: Pictures,
+    out: Path,
+    rows: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Write every file of ``rca_results/<TS>/`` and return its ``metrics.json``.
 
+    ``rows``: see :func:`deft.gaps.weak_samples`.
     If no threshold reaches ``min_recall``: ``unreachable_kpi.txt``, and no gaps.
     """
     scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
@@ -83,7 +89,7 @@ def analyse(
         return _unreachable(swept, min_recall, pictures, out)
     point = kpi.point(swept, index, min_recall)
     threshold = point["threshold"]
-    weak = weak_samples(table, threshold, top_k_per_label)
+    weak = weak_samples(table, threshold, top_k_per_label, rows)
     metrics = {
         "threshold": threshold,
         "precision": point["precision"],

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deft.errors import HardStop
+from deft.errors import HardStop, StageFailed
 from deft.files import read_json, write_json_atomic
+from deft.interrupt import Interrupted
 from deft.jobs import AlreadyRunning, registered
 from deft.state import log_stage, record_hard_stop
 
@@ -32,14 +33,20 @@ def main(body: Callable[[], int | None]) -> None:
     except HardStop as stop:
         text = f"HARD STOP {stop.text()}"
         print(f"\n{text}", file=sys.stderr, flush=True)
-        _keep_for_the_end(text)
+        keep_for_the_end(text)
         status = EXIT_STOP
+    except Interrupted as stop:  # no hard stop: a scheduler may start the stage again
+        print(f"\n{stop.text()}", file=sys.stderr, flush=True)
+        status = stop.status
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         status = 130
     except AlreadyRunning as error:
         print(f"\n{error}", file=sys.stderr, flush=True)
         status = EXIT_STOP
+    except StageFailed as error:
+        print(f"\n{error}", file=sys.stderr, flush=True)
+        status = error.status
     except MemoryError:
         print("\nout of memory: ask for more (mem_mb) or lower the batch size", file=sys.stderr)
         status = 137
@@ -58,8 +65,8 @@ def _is_gpu_memory(error: Exception) -> bool:
     return type(error).__name__ == GPU_MEMORY_ERROR or f"{GPU_MEMORY_ERROR}: " in str(error)
 
 
-def _keep_for_the_end(text: str) -> None:
-    # Snakemake prints a page after a failed job; the stop is said again below it.
+def keep_for_the_end(text: str) -> None:
+    """Have a text said again below the page that Snakemake prints after a failed job."""
     target = os.environ.get("DEFT_LAST_STOP")
     if target and Path(target).parent.is_dir():
         Path(target).write_text(text + "\n", encoding="utf-8")

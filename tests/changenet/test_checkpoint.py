@@ -204,15 +204,49 @@ def test_other_settings_of_the_optimizer_are_told(whole, workspace, tmp_path):
     assert "(the spec: 0.5)" in line and line.endswith("the file's are used")
 
 
-def test_middle_of_an_epoch_with_other_batches(workspace, tmp_path):
-    data = steady(num_epochs=2, checkpoint_interval=1, checkpoint_interval_unit="step")
-    data["dataset"]["classify"]["batch_size"] = 3
-    run(from_dict(data), workspace, tmp_path / "a", optimizer_state="all")
-    data["dataset"]["classify"]["batch_size"] = 6
-    out, key = tmp_path / "a/out", "train.resume_training_checkpoint_path"
-    late = render(from_dict(data), {key: str(out / "model_epoch_001_step_00010.pth")})
+@pytest.fixture(scope="module")
+def by_step(workspace, tmp_path_factory):
+    """A file after every step of two epochs with batches of 3, six steps each."""
+    folder = tmp_path_factory.mktemp("by_step")
+    run(from_dict(in_steps()), workspace, folder, optimizer_state="all")
+    return folder / "out"
+
+
+def in_steps(batch_size=3, **train):
+    data = steady(num_epochs=2, checkpoint_interval=1, checkpoint_interval_unit="step", **train)
+    data["dataset"]["classify"]["batch_size"] = batch_size
+    return data
+
+
+RESUME = "train.resume_training_checkpoint_path"
+
+
+@pytest.mark.parametrize(
+    "name", ["model_epoch_000_step_00002.pth", "model_epoch_001_step_00010.pth"]
+)
+def test_middle_of_an_epoch_with_other_batches(by_step, workspace, tmp_path, name):
+    late = render(from_dict(in_steps(6)), {RESUME: str(by_step / name)})
+    refused(late, workspace, tmp_path, r"with other batches: batch_size 3 \(now 6\)")
+
+
+def test_middle_of_an_epoch_in_another_order(by_step, workspace, tmp_path):
+    path = str(by_step / "model_epoch_000_step_00002.pth")
+    spec = render(from_dict(in_steps()), {RESUME: path})
+    with pytest.raises(HardStop, match="with other batches: order [0-9a-f]{16} ") as caught:
+        run(spec, workspace, tmp_path, optimizer_state="all", seed=5)
+    assert "use the seed" in caught.value.fix
+
+
+def test_files_of_tao_tell_batches_by_their_number_alone(by_step, workspace, tmp_path):
+    """They hold no batch size: told by the count of batches, or by that of finished epochs."""
+    data = from_dict(in_steps(6))
+    for name in ("model_epoch_001_step_00010.pth", "model_epoch_001_step_00007.pth"):
+        plain = read_state(by_step / name)
+        assert plain.pop("deft_epoch")["batch_size"] == 3
+        torch.save(plain, tmp_path / name)
+    late = render(data, {RESUME: str(tmp_path / "model_epoch_001_step_00010.pth")})
     refused(late, workspace, tmp_path / "b", "in the middle of an epoch with other batches: 4")
-    early = render(from_dict(data), {key: str(out / "model_epoch_001_step_00007.pth")})
+    early = render(data, {RESUME: str(tmp_path / "model_epoch_001_step_00007.pth")})
     _, lines = run(early, workspace, tmp_path / "c")
     assert any("1 finished epochs had 6 batches, with the present" in line for line in lines)
 

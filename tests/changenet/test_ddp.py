@@ -18,10 +18,11 @@ from training_runs import run
 from deft.changenet.data.pairs import open_pairs
 from deft.changenet.device import training_devices
 from deft.changenet.spec import from_dict, render
-from deft.changenet.training import launch, loop
+from deft.changenet.training import launch
 from deft.changenet.training.distributed import World, joined
 from deft.changenet.training.launch import train_in_processes
 from deft.changenet.training.options import Options
+from deft.changenet.training.parts import Parts
 from deft.changenet.training.sync_norm import CpuSyncBatchNorm, CpuSyncBatchNormAct, _synchronised
 from deft.changenet.weights import read_state
 from deft.errors import HardStop
@@ -231,20 +232,11 @@ def test_synchronised_norm_of_one_process_is_batch_norm(tmp_path):
 @pytest.mark.parametrize(
     ("compat", "dealt_out", "epochs"), [(False, False, 1), (True, True, 1), (True, False, 2)]
 )
-def test_whose_draw_an_epoch_is(workspace, tmp_path, monkeypatch, compat, dealt_out, epochs):
+def test_whose_draw_an_epoch_is(workspace, compat, dealt_out, epochs):
     """Upstream's processes draw a whole epoch each; here one draw is dealt out."""
-    for part in ("EpochRunner", "Saver"):
-        monkeypatch.setattr(loop, part, MagicMock())
     spec = from_dict(small(3, num_gpus=2, use_distributed_sampler=dealt_out))
     data = open_pairs(spec, workspace / "train.csv", workspace / "images")
-    made = loop.TrainLoop(
-        spec,
-        Options(upstream_compat=compat),
-        World(0, 2),
-        *[MagicMock()] * 4,  # device, model, optimizer, schedule
-        None,
-        (data, data),
-        (tmp_path, tmp_path),
-        {},
-    )
+    device, model, optimizer = [MagicMock()] * 3
+    options = Options(upstream_compat=compat)
+    made = Parts(spec, options, World(0, 2), device, model, optimizer, data, data)
     assert made.draws == epochs * len(data)

@@ -26,7 +26,7 @@ def test_on_a_gpu_other_bytes_are_announced_at_once(tmp_path, monkeypatch, capsy
     table = {"files": [{"path": "model_best_003.pth", "sha256": step.sha256_file(kept)}]}
     monkeypatch.setattr(step, "train", train_again)
     monkeypatch.setattr(step, "phase_spec", lambda *_: None)
-    monkeypatch.setattr(step, "pick_device", lambda name: torch.device(name))
+    monkeypatch.setattr(step, "training_devices", lambda spec, name: [torch.device(name)])
     context = SimpleNamespace(
         weights_table=lambda phase: table,
         run=SimpleNamespace(dir=tmp_path, phase=lambda phase: tmp_path / phase),

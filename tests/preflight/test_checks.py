@@ -31,9 +31,7 @@ def workspace(tmp_path, monkeypatch):
 def preflight(workspace: Path, **config):
     lines: list[str] = []
     run = workspace / "results/run_1"
-    # The engine is set behind resolve(), which refuses what this version cannot run.
-    engine = config.pop("engine", "native")
-    settings = {**resolve({**CONFIG, **config}), "engine": engine}
+    settings = resolve({**CONFIG, **config})
     result = run_preflight(workspace, run, settings, sources={}, log=lines.append)
     return result, "\n".join(lines)
 
@@ -354,12 +352,6 @@ def test_network_is_not_built_when_another_check_stops(workspace):
     (workspace / "kpi/testing_set.csv").unlink()
     assert stop(workspace).code == "missing_input"
     assert "network" not in [c["id"] for c in report(workspace)["checks"]]
-
-
-def test_engine_tao_needs_a_container_tool(workspace, monkeypatch):
-    monkeypatch.setattr(checks_machine.shutil, "which", lambda tool: None)
-    error = stop(workspace, engine="tao")
-    assert error.code == "missing_input" and "docker" in str(error)
 
 
 def test_resume_shows_the_last_five_entries(workspace):

@@ -1,21 +1,24 @@
-"""What a change makes run again, and above all what it does not: dear stages never by accident."""
+"""What a change makes run again, and above all what it does not: dear stages never by accident.
+
+`docs/reruns.md` is the table of what a dry run planned in each case of `rerun_cases`. `pytest
+tests/workflow --update-docs` rewrites it.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
-import os
+import importlib.util
 import re
 import shutil
 from pathlib import Path
 
 import pytest
-import yaml
+from generated_page import Page
+from workflow.rerun_cases import CASES, DEAR, LOOP, Case
 from workflow_tools import (
-    CONFIG,
     POOL,
     REPOSITORY,
     RUN,
+    copy_of,
     copy_of_repository,
     draw,
     load,
@@ -30,36 +33,52 @@ from workflow_tools import (
 pytestmark = pytest.mark.workflow
 
 TS = RUN.removeprefix("run_")
-SPEC = "specs/baseline_spec.yaml"
 ONE_MB = 1_000_000  # above this Snakemake compares time stamps and no content
-DEAR = {"train", "infer", "embed_shard", "mine", "restore_weights"}
 # Files that no rule promises: records, locks, what the approval wrote, pages rendered on the way.
 UNPROMISED = re.compile(
     rf"results/{RUN}/(logs/|benchmarks/|preflight/|hard_stops/|\.|deft_state\.json|loop_log\.jsonl|"
     rf"DEFT_Loop_Report\.html|synth_pool/images/|synth_pool/source_embed\.log|"
     rf".*/rca_images/|.*/train\.log)"
 )
-# artifact -> rules that its deletion may make run; nothing else, and nothing dearer upstream.
-SAMPLE = {
-    "iter1/metrics.json": {"evaluate"},
-    "baseline/inference/best_val/inference.csv": {"infer"},
-    f"baseline/rca_results/{TS}/kpi_gaps.parquet": {"rca"},
-    "synth_pool/source_pool.parquet": {"stage_pool"},
-    "synth_pool/source_embeddings.parquet": {"embed_pool", "embed_shard"},
-    "iter1/mining_filter/mining.json": {"mine"},
-    "iter2/dataset/train_combined_iter2.csv": {"assemble"},
-    "iter1/train/weights.json": {"train"},
-    "iter1/train/model_epoch_001_step_00016.pth": {"restore_weights"},
-    "iter1/report.html": {"phase_report"},
-    "best_model.json": {"finish"},
-}
 CHEAP_TO_REBUILD = ["iter1/metrics.json", "iter1/dataset/assembly.json"]
+PAGE = Page(
+    "reruns",
+    head="""\
+# What runs again when
 
+Snakemake plans a job when one of its inputs, its parameters or the rule's own text changed. The
+rules of this pipeline are written so that dear stages never run by accident. Each row is a test
+(`tests/workflow/rerun_cases.py`): after a finished run something is changed, and the second column
+is what a dry run then plans, in the order of the loop. `pytest tests/workflow --update-docs`
+rewrites the table.
 
-@pytest.fixture
-def code(tmp_path: Path) -> Path:
-    """A copy of the repository, to be edited at will."""
-    return copy_of_repository(tmp_path / "repository")
+A dry run sees as far as the next stop decision. What follows a planned rule follows only if that
+rule's files really differ; a plan names it where it may.
+
+| you change | a dry run plans | runs no second time |
+|---|---|---|
+""",
+    keys=[case.name for case in CASES],
+    tail="""
+Every change of a setting or an input that an approval covers asks for the approval again, before
+the first job, and names what changed. `approve: true` answers for unattended runs.
+
+A weight file that is deleted and asked for is made by repeating its training aside; if the bytes
+are not the same, it stays lost and nothing else is touched.
+
+## Looking before leaping
+
+```bash
+snakemake -n                                             # up to the next stop decision
+snakemake -n results/<run>/iter3/train/weights.json      # the whole chain to lap 3
+snakemake -n results/<run>/iter1/metrics.json            # a single file and what it needs
+snakemake -n --rerun-triggers mtime                      # as if only time stamps counted
+```
+
+What these print is in [plans.md](plans.md). To redo a stage on purpose: `snakemake -R mine`
+(everything after it follows, if its files differ).
+""",
+)
 
 
 def maker_of(name: str) -> str:
@@ -99,79 +118,87 @@ def promised_files(workspace: Path) -> list[str]:
     return [p for p in found if not UNPROMISED.match(p)]
 
 
-# --- code -----------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
-def test_comments_in_scripts_and_library_rerun_nothing(finished: Path, code: Path) -> None:
-    assert plan(finished, repository=code) == {}
-    for path in [*code.glob("scripts/*.py"), *code.glob("scripts/deft/**/*.py")]:
-        with path.open("a") as handle:
-            handle.write("\n# a remark\n")
-    assert plan(finished, repository=code) == {}
+def is_named(rule: str, names: frozenset[str]) -> bool:
+    """Whether a rule is one of `names`; a name that ends in `_` stands for all that begin so."""
+    return rule in names or any(n.endswith("_") and rule.startswith(n) for n in names)
 
 
-def stages() -> list[str]:
-    """Return the stages that have a version of their logic."""
-    return sorted(json.loads((REPOSITORY / "rules/logic_versions.json").read_text()))
+def as_row(case: Case, planned: dict[str, int]) -> str:
+    """Return the case's row of the page."""
+    rank = {rule: place for place, rule in enumerate(LOOP)}
+    rules = sorted(planned, key=lambda rule: (rank.get(rule, len(rank)), rule))
+    shown = ", ".join(f"`{rule}`" for rule in rules) or "nothing"
+    return f"| {case.name} | {shown} | {case.stays} |\n"
 
 
-AT_ONCE = ("train", "mine", "decide")  # the others in the slow suite
+MARKED = [
+    pytest.param(case, id=re.sub(r"\W+", "-", case.name), marks=[pytest.mark.slow] * case.slow)
+    for case in CASES
+]
 
 
-@pytest.mark.parametrize(
-    "stage", [pytest.param(s, marks=[pytest.mark.slow] * (s not in AT_ONCE)) for s in stages()]
-)
-def test_raised_logic_version_reruns_that_stage(finished: Path, code: Path, stage: str) -> None:
-    path = code / "rules/logic_versions.json"
-    versions = json.loads(path.read_text())
-    versions[stage] += 1
-    path.write_text(json.dumps(versions))
-    planned = plan(finished, repository=code)
-    assert stage in planned
-    # What runs again by itself is the stage and what its output really changes, never the baseline.
-    if stage not in ("train",):
-        assert planned.get("train", 0) <= 2
+@pytest.mark.parametrize("case", MARKED)
+def test_case(case: Case, finished: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if case.needs and importlib.util.find_spec(case.needs) is None:
+        pytest.skip(f"{case.needs} is not installed")
+    workspace = copy_of(finished, tmp_path / "workspace")
+    code = copy_of_repository(tmp_path / "repository")
+    config = case.change(workspace, code) or {}
+    args = ["-n", *case.args]
+    done = snakemake(workspace, *case.asked, config=config, args=args, repository=code)
+    output = succeed(done)
+    planned = planned_rules(output)
+    assert case.must <= set(planned)
+    assert [rule for rule in planned if is_named(rule, case.never)] == []
+    if case.only:
+        assert planned == dict.fromkeys(case.must, 1)
+    if case.most_trainings is not None:
+        assert planned.get("train", 0) <= case.most_trainings, "the baseline stays"
+    for words in case.words:
+        assert words in output
+    if case.asked:
+        _the_loop_needs_nothing_dearer(case, workspace, code)
+    PAGE.check(request.config, case.name, as_row(case, planned))
 
 
-# --- data -----------------------------------------------------------------------------------------
+def _the_loop_needs_nothing_dearer(case: Case, workspace: Path, code: Path) -> None:
+    """The whole loop needs a deleted file no more, or makes it again without anything dearer."""
+    whole = {rule for rule in plan(workspace, repository=code) if is_dear(rule)}
+    scored_again = {"infer"} if case.must == {"train"} else set()
+    assert whole <= case.must | scored_again
 
 
-def test_grown_pool_reruns_nothing(workspace: Path) -> None:
+def is_dear(rule: str) -> bool:
+    """Whether a rule is one that must never run by accident."""
+    return is_named(rule, frozenset({*DEAR, "embed_"}))
+
+
+def test_the_page_is_complete(request: pytest.FixtureRequest) -> None:
+    PAGE.check_rest(request.config)
+
+
+def test_the_table_names_rules_of_this_workflow() -> None:
+    text = "\n".join(p.read_text() for p in (REPOSITORY / "rules").glob("*.smk"))
+    rules = set(re.findall(r"^(?:rule|checkpoint) (\w+):", text, re.MULTILINE))
+    assert {rule for case in CASES for rule in case.must} <= rules
+    assert {n for case in CASES for n in case.never if not n.endswith("_")} <= rules
+
+
+# --- runs, not plans ------------------------------------------------------------------------------
+
+
+def test_grown_pool_runs_nothing(workspace: Path) -> None:
     path = workspace / POOL
     assert path.stat().st_size > ONE_MB, "the finished run must have a large pool from the start"
-    with path.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.reader(handle))
-    with path.open("a", encoding="utf-8", newline="") as handle:
-        csv.writer(handle, lineterminator="\n").writerow(rows[-1])
-    os.utime(path)
-    assert plan(workspace) == {}
+    last = path.read_text(encoding="utf-8").splitlines()[-1]
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(f"{last}\n")
     before = log_entries(workspace)
     succeed(snakemake(workspace))
     assert log_entries(workspace) == before
-
-
-def test_new_time_stamps_of_inputs_rerun_nothing(workspace: Path) -> None:
-    for name in (POOL, SPEC, "kpi/testing_set.csv", "train/base/training_set.csv"):
-        os.utime(workspace / name)
-    assert plan(workspace) == {}
-
-
-def test_changed_spec_value_trains_again(workspace: Path) -> None:
-    spec = yaml.safe_load((workspace / SPEC).read_text())
-    spec["train"]["optim"]["lr"] *= 2
-    (workspace / SPEC).write_text(yaml.safe_dump(spec, sort_keys=False))
-    done = snakemake(workspace, args=["-n"])
-    assert planned_rules(done.stdout)["train"] >= 1
-    assert f"{SPEC}: content changed" in done.stdout  # and the approval is void
-
-
-# --- parameters -----------------------------------------------------------------------------------
-
-
-def test_new_target_decides_again_without_training(finished: Path) -> None:
-    planned = plan(finished, config={"kpi": "FAR < 50% at recall=100%"})
-    assert planned["decide"] >= 1
-    assert not DEAR & set(planned)
 
 
 def test_new_target_really_ends(workspace: Path) -> None:
@@ -185,38 +212,15 @@ def test_new_target_really_ends(workspace: Path) -> None:
     assert plan(workspace, config=config) == {}
 
 
-def test_new_neighbours_mine_again(finished: Path) -> None:
-    planned = plan(finished, config={"top_k_per_target": 3})
-    assert planned["mine"] >= 1
-    assert not {"embed_shard", "restore_weights"} & set(planned)
-    assert planned.get("train", 0) <= 2, "the baseline stays"
-
-
-def test_one_lap_more_keeps_what_is_done(finished: Path) -> None:
-    planned = plan(finished, config={"max_iterations": 3})
-    assert planned["decide"] >= 1
-    assert not {"embed_shard", "restore_weights"} & set(planned)
-    assert planned.get("train", 0) <= 1 and planned.get("mine", 0) <= 1
-
-
 # --- deleted artifacts ----------------------------------------------------------------------------
 
 
-def test_sample_names_files_of_the_run(finished: Path) -> None:
+def test_cases_name_files_of_the_run(finished: Path) -> None:
     promised = set(promised_files(finished))
-    assert {f"results/{RUN}/{name}" for name in SAMPLE} <= promised
-    for name, rules in SAMPLE.items():
-        assert rules == rebuilding(name)
-
-
-@pytest.mark.parametrize("name", SAMPLE)
-def test_deleted_artifact_is_rebuilt_alone(workspace: Path, name: str) -> None:
-    target = f"results/{RUN}/{name}"
-    (workspace / target).unlink()
-    assert plan(workspace, target) == dict.fromkeys(SAMPLE[name], 1)
-    # The whole loop needs the file no more, or makes it again without anything dearer.
-    whole = set(plan(workspace)) & DEAR
-    assert whole <= SAMPLE[name] | ({"infer"} if name.endswith("weights.json") else set())
+    for case in CASES:
+        for name in case.asked:
+            assert name in promised
+            assert rebuilding(name) == case.must
 
 
 @pytest.mark.parametrize("name", CHEAP_TO_REBUILD)
@@ -226,7 +230,7 @@ def test_rebuilt_artifact_restarts_no_training(workspace: Path, name: str) -> No
     target.unlink()
     succeed(snakemake(workspace, f"results/{RUN}/{name}"))
     assert target.read_bytes() == content
-    assert not DEAR & set(plan(workspace))
+    assert not any(is_dear(rule) for rule in plan(workspace))
 
 
 @pytest.fixture(scope="module")
@@ -281,12 +285,11 @@ def test_deleted_picture_folder_is_rebuilt(workspace: Path, folder: str) -> None
 # --- profiles -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", ["default", "gpu", "slurm"])
-def test_no_profile_reruns_a_finished_loop(finished: Path, profile: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["gpu", "slurm"])
+def test_a_profile_plans_what_a_change_asks_for(finished: Path, profile: str) -> None:
     if profile == "slurm":
         pytest.importorskip("snakemake_executor_plugin_slurm")
     args = ["--workflow-profile", str(REPOSITORY / "profiles" / profile)]
-    assert CONFIG["device"] == "cpu"
-    assert plan(finished, args=args) == {}
     planned = plan(finished, args=args, config={"kpi": "FAR < 50% at recall=100%"})
-    assert planned["decide"] >= 1 and not DEAR & set(planned)
+    assert planned["decide"] >= 1 and not any(is_dear(rule) for rule in planned)

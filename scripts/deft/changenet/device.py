@@ -9,10 +9,19 @@ import torch
 
 from deft.changenet.spec import Spec
 from deft.errors import HardStop
+from deft.leases import LEASES
 
 
 def pick_device(device: str) -> torch.device:
-    """Return the device; ``auto`` is CUDA where there is one."""
+    """Return the device; ``auto`` is CUDA where there is one.
+
+    In a stage's process the card is this process's alone from now on: it may have to wait.
+    """
+    # Before torch asks the driver: what it sees then is what it sees for good.
+    if device in ("auto", "cuda"):
+        LEASES.take()
+    elif device.startswith("cuda:") and device[5:].isdigit():
+        LEASES.take(chosen=[int(device[5:])])
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -37,6 +46,9 @@ def training_devices(spec: Spec, device: str) -> list[torch.device]:
     that it lacks altogether.
     """
     count, ids = spec.train.num_gpus, list(spec.train.gpu_ids)
+    if device in ("auto", "cuda"):
+        by_name = ids not in ([0], list(range(count)))
+        LEASES.take(count, ids if by_name and min(ids, default=-1) >= 0 else None)
     target = pick_device(device)
     if target.type == "cpu":
         if count > 1 and device != "cpu":

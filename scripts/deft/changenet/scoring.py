@@ -9,7 +9,7 @@ picture then runs in another batch; equal inputs always give equal outputs.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -57,7 +57,11 @@ class TableScorer:
         self.embedded = 0
 
     def outputs(
-        self, data: PairData, batch_size: int, rows: Sequence[int] | None = None
+        self,
+        data: PairData,
+        batch_size: int,
+        rows: Sequence[int] | None = None,
+        after_batch: Callable[[], None] | None = None,
     ) -> torch.Tensor:
         """Return the output for ``rows`` (default: all), float32 on the CPU, in that order."""
         wanted = list(range(len(data)) if rows is None else map(int, rows))
@@ -72,6 +76,8 @@ class TableScorer:
             for loaded in ahead(lambda rows: load(data, rows), chunks, workers):
                 with self._cast():
                     found.append(self._compare(data, loaded).float().cpu())
+                if after_batch is not None:
+                    after_batch()
         joined = torch.cat(found)
         back = torch.empty_like(joined)
         back[torch.tensor(places)] = joined
@@ -138,10 +144,12 @@ def outputs(
     cast: Cast = nullcontext,
     rows: Sequence[int] | None = None,
     cache_bytes: int = CACHE_BYTES,
+    after_batch: Callable[[], None] | None = None,
 ) -> torch.Tensor:
     """Return the network's output for ``rows`` (default: all), float32 on the CPU, in that order.
 
-    ``cast`` makes the context that it runs in; ``cache_bytes``: see :class:`TableScorer`.
+    ``cast`` makes the context that it runs in; ``cache_bytes``: see :class:`TableScorer`;
+    ``after_batch`` is called after each batch, and may raise.
     """
     scorer = TableScorer(model, device, cast=cast, cache_bytes=cache_bytes)
-    return scorer.outputs(data, batch_size, rows)
+    return scorer.outputs(data, batch_size, rows, after_batch)

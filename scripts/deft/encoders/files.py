@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deft.airgap import offline
 from deft.encoders.table import FAMILIES, PUBLISHED, Published
 from deft.errors import HardStop
 from deft.files import sha256_file
 
 REFERENCE_NAME = "selftest.json"
-
-
-def offline() -> bool:
-    """Return whether downloads are forbidden by the environment."""
-    return any(os.environ.get(k, "0") not in ("", "0") for k in ("AIR_GAPPED", "HF_HUB_OFFLINE"))
 
 
 @dataclass(frozen=True)

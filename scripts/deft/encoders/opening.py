@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from deft.changenet.spec import Spec
 from deft.encoders.files import EncoderFiles, files_of
@@ -41,7 +41,7 @@ def open_encoder(
     if name not in PUBLISHED:
         raise HardStop("config_invalid", f"encoder {name!r} is unknown; known: {', '.join(NAMES)}")
     files = files_of(name, weights, token=token)
-    return import_module(f"deft.encoders.{files.published.family}").build(files, options)
+    return _room(files).build(files, options)
 
 
 def size_px(files: EncoderFiles) -> tuple[int, int]:
@@ -49,4 +49,15 @@ def size_px(files: EncoderFiles) -> tuple[int, int]:
 
     Raises HardStop ``config_invalid`` for preprocessing that cannot be expressed.
     """
-    return import_module(f"deft.encoders.{files.published.family}").size_px(files)
+    return _room(files).size_px(files)
+
+
+def _room(files: EncoderFiles) -> ModuleType:
+    """Return the module of an encoder's family; each imports a library that takes seconds."""
+    if files.published.family == "open_clip":
+        from deft.encoders import open_clip as room
+    elif files.published.family == "timm":
+        from deft.encoders import timm as room
+    else:
+        from deft.encoders import c_radio as room
+    return room

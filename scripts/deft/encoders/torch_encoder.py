@@ -108,7 +108,10 @@ class TorchEncoder:
         if pictures.shape != wanted or pictures.dtype != np.uint8:
             raise ValueError(f"{pictures.dtype} {pictures.shape} instead of uint8 {wanted}")
         with torch.inference_mode(), float32_scores(), self._cast():
-            tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device)
+            tensor = torch.from_numpy(np.ascontiguousarray(pictures))
+            if self.device.type == "cuda":
+                tensor = tensor.pin_memory()  # from there the copy is only queued
+            tensor = tensor.to(self.device, non_blocking=True)
             # The permuted view is laid out channels-last, which convolutions prefer.
             tensor = tensor.movedim(-1, -3).float()
             tensor = tensor.div_(self._full).sub_(self._mean).div_(self._std)

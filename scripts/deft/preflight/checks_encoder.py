@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from deft.airgap import offline
 from deft.credentials import state_of
-from deft.encoders.files import files_of, hub_files_missing, offline
+from deft.encoders.files import files_of, hub_files_missing
 from deft.encoders.table import PUBLISHED, Published
 from deft.errors import HardStop
+from deft.preflight import checks_tao
 from deft.preflight.check import Check, Context, ok, stopped, warn
+from deft.tao.settings import embeds_in_container
 
 ID = "encoder_weights"
 
@@ -21,6 +24,8 @@ def checks(ctx: Context) -> Iterator[Check]:
         yield ok(ID, f"not needed by mining: {ctx.config['mining']}")
     elif name not in PUBLISHED:
         yield ok(ID, f"{name}: the baseline's own weights, none to stage")
+    elif embeds_in_container(ctx.config):
+        yield checks_tao.encoder(ctx, name, ctx.config.get("encoder_weights"))
     else:
         yield _published(ctx, PUBLISHED[name], ctx.config.get("encoder_weights"))
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from deft.airgap import offline
 from deft.credentials import state_of
-from deft.encoders.files import offline
 from deft.errors import HardStop
 from deft.hardware import advised_batch, cpus, free_disk_gib, gpus
 from deft.layout import BACKBONE_DIR, SPEC
-from deft.preflight import checks_embedding, checks_encoder
+from deft.preflight import checks_embedding, checks_encoder, checks_tao
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
@@ -82,7 +80,7 @@ def _backbone(ctx: Context) -> Check:
     given = [(key, value) for key, value in known if value]
     for key, value in given:
         stop = _weights_stop(ctx, key, value, staged)
-        if isinstance(stop, Check):
+        if stop is not None:
             return stop
     if given:
         return ok("backbone_weights", "; ".join(f"{key}: {value}" for key, value in given))
@@ -100,12 +98,6 @@ def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Che
     if path.is_file() and path.stat().st_size > 0:
         return None
     remote = "://" in value
-    if remote and ctx.config.get("engine") == "tao" and not offline():
-        return warn(
-            "backbone_weights",
-            f"{key}: {value} will be fetched; HF_TOKEN is {state_of(ctx.workspace, 'HF_TOKEN')}",
-            "a gated repository needs HF_TOKEN",
-        )
     near = [p for p in staged if p.name == Path(value).name]
     if near:
         fix = f"set {key}: {ctx.relative(near[0])}"
@@ -125,38 +117,7 @@ def _containers(ctx: Context) -> Iterator[Check]:
     if ctx.config.get("engine", "native") != "tao":
         yield ok("containers", "none needed (engine: native)")
         return
-    tool = next((t for t in ("docker", "apptainer", "singularity") if shutil.which(t)), None)
-    if tool is None:
-        stop = HardStop(
-            "missing_input",
-            "engine tao needs docker, apptainer or singularity on PATH",
-            file="docker",
-            fix="install one of them, or set engine=native",
-        )
-        yield stopped("containers", stop)
-        return
-    image = ctx.config.get("tao_image")
-    if image and tool == "docker" and not _has_image(str(image)):
-        if state_of(ctx.workspace, "NGC_API_KEY") == "unset":
-            stop = HardStop(
-                "missing_input",
-                f"the container {image} is not here and NGC_API_KEY is unset",
-                file=str(image),
-                fix=f"docker login nvcr.io && docker pull {image}",
-            )
-            yield stopped("containers", stop)
-        else:
-            yield warn("containers", f"{image} is not here yet", f"docker pull {image}")
-        return
-    yield ok("containers", f"{tool} found" + (f", {image} present" if image else ""))
-
-
-def _has_image(image: str) -> bool:
-    try:
-        command = ["docker", "image", "inspect", image]
-        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    yield from checks_tao.checks(ctx)
 
 
 def _credentials(ctx: Context) -> Check:
@@ -176,7 +137,10 @@ def _disk(ctx: Context) -> Check:
     each = state_bytes(ctx.spec) / GIB
     phases = int(ctx.config.get("max_iterations", 3)) + 1
     files = -(-count // max(1, train.checkpoint_interval))
-    kept = {"none": 0, "last": 1, "all": files}[ctx.config.get("optimizer_state", "last")]
+    # TAO keeps the optimizer's state in every file.
+    tao = ctx.config.get("engine") == "tao"
+    wanted = "all" if tao else ctx.config.get("optimizer_state", "last")
+    kept = {"none": 0, "last": 1, "all": files}[wanted]
     # A training under way also has its resume state; the last export is one more network.
     pool = len(ctx.tables.get("pool", ())) * len(ctx.spec.lights) * VECTOR_BYTES / GIB
     need = SPARE_GIB + pool + each * (phases * (files + kept * ADAM_STATE) + 1 + ADAM_STATE + 1)

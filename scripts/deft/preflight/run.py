@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deft.airgap import offline
 from deft.errors import HardStop
 from deft.files import write_json_atomic, write_text_atomic
 from deft.layout import POOL_TABLE
@@ -17,6 +18,7 @@ from deft.preflight import (
     checks_model,
     checks_pictures,
     checks_run,
+    checks_staging,
     digest,
 )
 from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped
@@ -31,6 +33,7 @@ TOPICS = (
     ("pictures", checks_pictures.checks),
     ("data", checks_data.checks),
     ("machine", checks_machine.checks),
+    ("packages", checks_staging.checks),
     ("resume", checks_run.checks),
 )
 
@@ -98,20 +101,26 @@ def run_preflight(
 
 def all_checks(ctx: Context) -> Iterator[Check]:
     """Yield every check; a broken one never hides the others."""
-    stops = False
+    made = []
+    for check in _topics(ctx):
+        made.append(check)
+        yield check
+    if offline() and ctx.workspace.is_dir():
+        made.append(checks_staging.air_gap(ctx, made))
+        yield made[-1]
+    if all(check.status != STOP for check in made) and ctx.workspace.is_dir():
+        yield from checks_model.checks(ctx)
+
+
+def _topics(ctx: Context) -> Iterator[Check]:
     for topic, checks in TOPICS:
         if topic != "inputs" and not ctx.workspace.is_dir():
             yield skipped(topic, "the workspace")
             continue
         try:
-            for check in checks(ctx):
-                stops |= check.status == STOP
-                yield check
+            yield from checks(ctx)
         except HardStop as stop:  # a stop that its check did not expect still is one
-            stops = True
             yield Check(topic, STOP, stop.message, stop.fix or "", stop)
-    if not stops and ctx.workspace.is_dir():
-        yield from checks_model.checks(ctx)
 
 
 def first_stop(stops: list[Check]) -> HardStop:

@@ -15,6 +15,7 @@ from deft.files import write_text_atomic
 from deft.hardware import gpus
 from deft.kpi_target import parse_kpi
 from deft.state import update_state
+from deft.tao.settings import settings
 
 CONFIG_FILE = "preflight/config.yaml"
 
@@ -38,7 +39,7 @@ def record_start(workspace: str | Path, run_dir: str | Path, config: dict[str, A
 
 def start_facts(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Return the run-level fields as the contract lists them. Paths are absolute."""
-    spec = load_spec(root / layout.SPEC)
+    spec = load_spec(root / layout.SPEC, engine=config["engine"])
     pregen = {
         "sub_skill": None,
         "mode": "pregen_ingest",
@@ -60,7 +61,9 @@ def start_facts(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, 
             "kpi_test_csv": str(root / layout.KPI_TABLE),
             "images_dir": str(layout.image_root(root)),
             "backbone_weight_dir": str(root / layout.BACKBONE_DIR),
-            "train_container": None if config["engine"] == "native" else config["engine"],
+            "train_container": settings(config).image("train")
+            if config["engine"] == "tao"
+            else None,
             "num_gpus": len(gpus()),
             "batch_size": spec.dataset.classify.batch_size,
             "num_epochs": epochs(config, spec.train.num_epochs)[0],

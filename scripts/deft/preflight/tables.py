@@ -10,6 +10,7 @@ from deft.layout import PREGEN_DIR, SPEC
 from deft.preflight.check import Context
 from deft.preflight.digest import NOT_COVERED
 from deft.preflight.summary import PARAMETERS_FIRST, labels_text
+from deft.tao.settings import embeds_in_container, needed_images
 
 ALWAYS_SHOWN = ("workspace", "run", "approve")
 
@@ -88,7 +89,8 @@ def _encoder(ctx: Context) -> str:
     published = PUBLISHED.get(str(ctx.config.get("encoder")))
     if published is None:
         return "the baseline's weights"
-    return f"{published.model}, {ctx.config.get('encoder_weights') or 'hub cache or hub'}"
+    what = "TAO's container" if embeds_in_container(ctx.config) else published.model
+    return f"{what}, {ctx.config.get('encoder_weights') or 'hub cache or hub'}"
 
 
 def _images(ctx: Context) -> list[tuple[str, Any]]:
@@ -109,9 +111,16 @@ def _images(ctx: Context) -> list[tuple[str, Any]]:
     tao = ctx.config.get("engine") == "tao"
     rows += [
         ("GPUs", names or "none"),
-        ("containers", ctx.config.get("tao_image", "TAO") if tao else "none (engine: native)"),
+        *(_containers(ctx) if tao else [("containers", "none (engine: native)")]),
     ]
     return rows
+
+
+def _containers(ctx: Context) -> list[tuple[str, Any]]:
+    return [
+        (f"container of {', '.join(stages)}", image)
+        for image, stages in needed_images(ctx.config).items()
+    ]
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from deft.changenet.spec import Spec, load_spec
 from deft.errors import HardStop
 from deft.files import read_json, sha256_file
 from deft.layout import Run
+from deft.session import inherited
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,19 @@ class Context:
     run: Run
 
     @cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings that Snakemake handed down; empty for a script that is run by hand."""
+        return json.loads(inherited("DEFT_CONFIG") or "{}")
+
+    @property
+    def engine(self) -> str:
+        """Who runs the model stages: ``native`` or ``tao``."""
+        return self.config.get("engine", "native")
+
+    @cached_property
     def spec(self) -> Spec:
-        """The experiment spec."""
-        return load_spec(self.workspace / layout.SPEC)
+        """The experiment spec, checked for the engine."""
+        return load_spec(self.workspace / layout.SPEC, engine=self.engine)
 
     @property
     def workspace(self) -> Path:
@@ -63,6 +75,8 @@ class Context:
         """Return a weight file after checking that it is the one that was trained."""
         path = self.run.phase(phase) / "train" / name
         advice = f"snakemake {self.relative(path)}"
+        if self.engine == "tao":  # a training in a container is not repeated to the same bytes
+            advice = f"snakemake -R train {self.relative(path.with_name('weights.json'))}"
         if not path.is_file():
             raise HardStop(
                 "missing_input", "a weight file of the run is gone", file=path, fix=advice

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,8 @@ from deft.layout import BASELINE
 from deft.shards import shard_rows
 from deft.steps.context import Context
 from deft.tables import image_name
+from deft.tao.embed import ContainerVectors, TaoEncoder
+from deft.tao.settings import embeds_in_container
 
 COLUMNS = ("filepath", "label", "light", "provenance")
 PATH_COLUMNS = ("input_path", "object_name", "light")
@@ -45,15 +48,30 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", default="torch", help="torch or onnx, on the CPU")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument(
+        "--image", default="", help="container of the encoder, named for the record"
+    )
+    parser.add_argument(
         "--cache", default="", help="folder of embedded pictures, off, or nothing for the default"
     )
 
 
-def open_encoder(context: Context, args: argparse.Namespace) -> SelfTested:
+def open_encoder(context: Context, args: argparse.Namespace) -> SelfTested | TaoEncoder:
     """Return the encoder; ``changenet`` is the baseline's chosen weights, fixed for the run.
 
-    It compares itself with its record (:mod:`deft.encoders.selftest`) before its first vectors.
+    With ``engine: tao`` TAO's container is the encoder where it has it. Any other compares itself
+    with its record (:mod:`deft.encoders.selftest`) before its first vectors.
     """
+    if embeds_in_container({**context.config, "encoder": args.encoder}):
+        lap = getattr(args, "phase", None)
+        phase, job = (lap, "data_mining") if lap else ("pool", f"embed_{args.shard}")
+        return TaoEncoder(
+            context,
+            args.encoder,
+            args.encoder_weights,
+            batch_size=args.batch_size,
+            phase=phase,
+            job=job,
+        )
     import torch  # seconds of import, wanted only here
 
     from deft.encoders.opening import open_encoder as opened
@@ -72,8 +90,24 @@ def open_encoder(context: Context, args: argparse.Namespace) -> SelfTested:
     return SelfTested(encoder, record_path(records, encoder.digest))
 
 
+@contextmanager
+def vectors_of(
+    encoder: Encoder | TaoEncoder,
+    paths: Sequence[str | Path],
+    cache: Path | None,
+    workers: int,
+    what: str,
+) -> Iterator[EmbeddedFiles | ContainerVectors]:
+    """Yield the vectors of pictures; a container reads the pictures itself and needs no cache."""
+    if isinstance(encoder, TaoEncoder):
+        yield ContainerVectors(encoder, paths)
+        return
+    with open_cache(cache, encoder) as opened:
+        yield EmbeddedFiles(encoder, paths, opened, workers=workers, what=what)
+
+
 def embed_shard(
-    context: Context, encoder: Encoder, item: str, cache: Path | None, threads: int
+    context: Context, encoder: Encoder | TaoEncoder, item: str, cache: Path | None, threads: int
 ) -> str:
     """Embed the rows of the shard ``3-of-16`` of the staged pool into its file."""
     source = context.run.synth_pool / "source_pool.parquet"
@@ -86,8 +120,7 @@ def embed_shard(
         f"{context.root}/{folder}/{image_name(name, light, context.ext)}"
         for folder, name, light in zip(folders, names, lights, strict=True)
     ]
-    with open_cache(cache, encoder) as opened:
-        vectors = EmbeddedFiles(encoder, paths, opened, workers=threads, what=f"embed pool {item}")
+    with vectors_of(encoder, paths, cache, threads, f"embed pool {item}") as vectors:
         kept = rows.select(COLUMNS)
         facts = {
             "rows": [start, stop, total],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deft import layout
@@ -74,15 +75,17 @@ def decide(
     return f"{decision['reason']} (best so far {decision['best_phase']})"
 
 
-def rca(context: Context, phase: str, min_recall: float, top_k: int) -> str:
-    """Write ``rca_results/<TS>/`` of a phase."""
+def rca(
+    context: Context, phase: str, min_recall: float, top_k: int, rows: np.ndarray | None = None
+) -> str:
+    """Write ``rca_results/<TS>/`` of a phase; ``rows``: see :func:`deft.gaps.weak_samples`."""
     metrics = read_json(context.run.phase(phase) / "metrics.json")
     table = context.run.phase(phase) / "inference" / metrics["chosen"] / "inference.csv"
     out = context.run.rca(phase)
     pictures = Pictures(
         context.root / context.relative(context.image_root), context.lights, context.ext
     )
-    found = analyse(read_scores(table), min_recall, top_k, pictures, out)
+    found = analyse(read_scores(table), min_recall, top_k, pictures, out, rows)
     if found.get("unreachable"):
         raise HardStop(
             "kpi_invalid",

@@ -14,8 +14,6 @@ import pyarrow.parquet as pq
 from deft import layout, mining
 from deft.assembly import assemble, first_combined, validate_combined
 from deft.embedding import check_same_encoder, open_embeddings, write_embeddings
-from deft.embedding_cache import open_cache
-from deft.embedding_files import EmbeddedFiles
 from deft.encoders.base import Encoder
 from deft.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
 from deft.fingerprint import fingerprints
@@ -25,6 +23,7 @@ from deft.pool_rows import base_rows
 from deft.search_ann import Search
 from deft.state import update_phase
 from deft.steps.context import Context
+from deft.steps.embed import vectors_of
 from deft.strategies import Lap, Rules, select
 from deft.strategies.problem import Key
 from deft.strategies.rows import advice, copies_in, fresh_parts
@@ -149,10 +148,8 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
 
 def embed_targets(encoder: Encoder, paths: list[str], options: MineOptions) -> np.ndarray:
     """Return the vectors (n, d) of weak samples; those of earlier laps are in the cache."""
-    with open_cache(options.cache, encoder) as cache:
-        found = EmbeddedFiles(
-            encoder, paths, cache, workers=options.threads, what="embed weak samples"
-        )
+    what = "embed weak samples"
+    with vectors_of(encoder, paths, options.cache, options.threads, what) as found:
         print(f"weak samples: {found.counts.text()}", flush=True)
         return found.array()
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from deft import layout
-from deft.changenet.device import pick_device
+from deft.changenet.device import training_devices
 from deft.changenet.spec import Spec, dump_spec, render
 from deft.changenet.training.options import Options
 from deft.changenet.training.progress import TRAIN_COLUMNS, VALIDATION_COLUMNS
+from deft.changenet.training.resume import clear_resume
 from deft.changenet.training.train import train
 from deft.config import DEFAULT_EPOCHS
 from deft.errors import HardStop
@@ -21,11 +22,17 @@ from deft.layout import BASELINE, previous_phase
 from deft.state import read_state, update_phase, update_state
 from deft.steps.context import Context
 
-RESUME_DIR = "train_resume"  # undeclared: declared outputs are wiped when a job fails
+# Undeclared: declared outputs are wiped when a job fails.
+RESUME_DIR, RESTORE_DIR = "train_resume", "restore_resume"
 
 
 def phase_spec(context: Context, phase: str, epochs: int) -> Spec:
     """Return the spec as this phase runs it: tables, first weights, folders, epochs."""
+    return render(context.spec, phase_changes(context, phase, epochs))
+
+
+def phase_changes(context: Context, phase: str, epochs: int) -> dict[str, Any]:
+    """Return what a phase changes in the user's spec, dotted key -> value."""
     spec = context.spec
     image_root = context.relative(context.image_root)
     changes: dict[str, Any] = {
@@ -59,7 +66,7 @@ def phase_spec(context: Context, phase: str, epochs: int) -> Spec:
         intervals.append("checkpoint_interval")
     for name in intervals:
         changes[f"train.{name}"] = min(getattr(spec.train, name), changes["train.num_epochs"])
-    return render(spec, changes)
+    return changes
 
 
 def preseeded_weights(context: Context) -> Path | None:
@@ -80,12 +87,16 @@ def train_phase(
     epochs: int,
     options: Options,
 ) -> str:
-    """Train (or take the pre-seeded baseline) and return the log summary."""
+    """Train (or take the pre-seeded baseline) and return the log summary.
+
+    The state that a training goes on from stays until :func:`forget_state`: a job that is killed
+    after its training loses its declared outputs all the same.
+    """
     out = context.run.phase(phase) / "train"
     seeded = preseeded_weights(context) if phase == BASELINE else None
     spec = phase_spec(context, phase, epochs)
     if seeded:
-        facts = _adopt(context, seeded, out, spec)
+        facts = adopt(context, seeded, out, spec)
         summary = f"skipped: pre-seeded weights {seeded.name}"
     else:
         facts = train(
@@ -94,6 +105,7 @@ def train_phase(
             resume_dir=context.run.phase(phase) / RESUME_DIR,
             workspace=context.workspace,
             options=_completed(context, phase, options),
+            keep_state=True,
         )
     best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
     if not seeded:
@@ -115,6 +127,11 @@ def train_phase(
         val_loss=best["val_loss"],
     )
     return summary
+
+
+def forget_state(context: Context, phase: str) -> None:
+    """Remove what an interrupted training of this phase would have gone on from."""
+    clear_resume(context.run.phase(phase) / RESUME_DIR)
 
 
 def _judgement(facts: dict[str, Any], best: dict[str, Any]) -> str:
@@ -140,7 +157,8 @@ def draws_per_epoch(context: Context, phase: str) -> int | None:
     return facts.get("draws_per_epoch")
 
 
-def _adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, Any]:
+def adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, Any]:
+    """Take pre-seeded weights as the baseline's; write and return its ``weights.json``."""
     out.mkdir(parents=True, exist_ok=True)
     name = "model_epoch_000_step_00000.pth"
     if weights.resolve() != (out / name).resolve():
@@ -209,7 +227,8 @@ def restore_file(
             raise HardStop("missing_input", "the pre-seeded weights are gone too", file=source)
         shutil.copyfile(source, target)
         return f"{target.name} copied from the pre-seeded file"
-    on_gpu = pick_device(options.device).type == "cuda"
+    spec = phase_spec(context, phase, epochs)
+    on_gpu = training_devices(spec, options.device)[0].type == "cuda"
     if on_gpu:
         print(
             f"training {phase} again to restore {target.name}. On a GPU it may differ in its last "
@@ -218,9 +237,9 @@ def restore_file(
         )
     with tempfile.TemporaryDirectory(dir=context.run.dir, prefix=".restore_") as folder:
         train(
-            phase_spec(context, phase, epochs),
+            spec,
             out_dir=Path(folder) / "train",
-            resume_dir=Path(folder) / "resume",
+            resume_dir=context.run.phase(phase) / RESTORE_DIR,
             workspace=context.workspace,
             options=_completed(context, phase, options),
         )

@@ -84,6 +84,15 @@ class GoldenFolders:
             for i in chosen
         ]
 
+    def files(self) -> set[Path]:
+        """Return every golden that may be chosen, each light's file."""
+        return {
+            image_file(self.images_dir, folder, name, light, self.ext)
+            for folder, names in self._names.items()
+            for name in names
+            for light in self.lights
+        }
+
     def _ending(self) -> str:
         return f"_{self.lights[0]}{self.ext}" if self.lights[0] else self.ext
 

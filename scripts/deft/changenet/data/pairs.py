@@ -112,6 +112,13 @@ class PairData:
             return self._golden[row]
         return self.folders.choose(row, (self.seed, epoch, place) if self.training else None)
 
+    def files(self) -> set[Path]:
+        """Return every picture that a batch of this table may hold, each light's file."""
+        found = {path for files in self._test for path in files}
+        if self.folders is not None:
+            return found | self.folders.files()
+        return found | {path for goldens in self._golden for files in goldens for path in files}
+
     def picture(
         self, files: Sequence[Path], row: int, change: augment.Draw | None = None
     ) -> np.ndarray:

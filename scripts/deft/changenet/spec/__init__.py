@@ -111,7 +111,7 @@ def from_dict(data: dict[str, Any], *, engine: str = "native", source: Any = Non
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {ENGINES}, got {engine!r}")
     try:
-        data = _without_automl(copy.deepcopy(data))
+        data = without_automl(copy.deepcopy(data))
         spec: Spec = build(Spec, resolve_references(data))
         _check_task_and_intervals(spec)
         if engine == "native":
@@ -143,7 +143,7 @@ def dump_spec(spec: Spec, path: str | Path) -> Path:
     return write_text_atomic(path, text)
 
 
-def _without_automl(data: dict[str, Any]) -> dict[str, Any]:
+def without_automl(data: dict[str, Any]) -> dict[str, Any]:
     """Drop ``automl_policy: off`` (YAML reads the bare word as false); refuse any other value."""
     train = data.get("train")
     for name, owner in (("automl_policy", data), ("train.automl_policy", train)):

@@ -19,6 +19,7 @@ SAVER = (
     "ModelCheckpoint{'monitor': None, 'mode': 'min', 'every_n_train_steps': %d, "
     "'every_n_epochs': %d, 'train_time_interval': None}"
 )
+SHAPE = "deft_epoch"
 # Entries of a parameter group that torch 2.6 (TAO's) has, in its order; newer ones are left out.
 GROUP_KEYS = (
     *("lr", "momentum", "dampening", "betas", "eps", "weight_decay", "nesterov", "amsgrad"),
@@ -42,6 +43,7 @@ class Progress:
     epoch_batches: int
     epoch_done: bool = True
     validation_batches: int = 0
+    shape: dict[str, Any] | None = None
 
 
 def training_entries(
@@ -52,6 +54,9 @@ def training_entries(
     save_every: tuple[int, str] = (1, "epoch"),
 ) -> dict[str, Any]:
     """Return ``loops``, ``callbacks``, ``optimizer_states`` and ``lr_schedulers`` of a file.
+
+    One from the middle of an epoch has our :data:`SHAPE` too, since TAO's entries do not tell what
+    its batches were; Lightning passes over it.
 
     ``optimizer`` None leaves the optimizer's state out (an empty list, as Lightning allows).
     ``save_every``: interval of the model files and its unit, ``epoch`` or ``step``.
@@ -77,6 +82,7 @@ def training_entries(
         if optimizer is None
         else [_optimizer_state(optimizer, schedule, progress)],
         "lr_schedulers": [schedule.state(_next_epoch(progress))],
+        **({SHAPE: progress.shape} if progress.shape is not None else {}),
     }
 
 

@@ -26,10 +26,15 @@ TIMEOUT = datetime.timedelta(minutes=30)  # a process that waits longer for anot
 
 @dataclass(frozen=True)
 class World:
-    """This process's number (``rank``, from 0) among ``size``."""
+    """This process's number (``rank``, from 0) among ``size``.
+
+    ``control``: the group that decisions and states are exchanged in, over the network and never
+    through a GPU, which would have to finish its queued work first.
+    """
 
     rank: int = 0
     size: int = 1
+    control: Any = None
 
     @property
     def writes(self) -> bool:
@@ -41,8 +46,16 @@ class World:
         if self.size == 1:
             return [value]
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
+        dist.all_gather_object(found, value, group=self.control)
         return found
+
+    def highest(self, value: int) -> int:
+        """Return the largest ``value`` of all processes: one's wish becomes everyone's."""
+        if self.size == 1:
+            return value
+        found = torch.tensor([value])
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=self.control)
+        return int(found)
 
     def wait(self) -> None:
         """Return when every process has come here."""
@@ -94,6 +107,7 @@ def joined(devices: list[torch.device]) -> Iterator[tuple[World, torch.device]]:
         yield World(), device
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
-    yield World(dist.get_rank(), dist.get_world_size()), device
+    control = dist.new_group(backend="gloo", timeout=TIMEOUT) if device.type == "cuda" else None
+    yield World(dist.get_rank(), dist.get_world_size(), control), device
     # Only after a good end: leaving in order would wait for processes that wait for this one.
     dist.destroy_process_group()

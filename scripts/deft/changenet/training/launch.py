@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -9,18 +10,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from deft.changenet.spec import Spec
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
+from deft.interrupt import Interrupted, Requests
 
 JOB_FILE = "job.json"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 LIBRARY = Path(__file__).resolve().parents[3]
 OUT_OF_MEMORY = "OutOfMemoryError: "  # torch's, in a traceback
+# torchrun waits so long for processes that a signal or a failed one ends, then kills them. A step
+# and the state of a large network must fit in.
+SHUTDOWN_TIMEOUT, SHUTDOWN_S = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", 120
 LAST_WORDS = 15  # lines of a failed process that are shown
 
 
@@ -39,6 +45,7 @@ def train_in_processes(
     ------
     HardStop of the process that stopped (the lowest number, if several did). ``RuntimeError`` with
     the last lines of a process that died otherwise. torchrun ends the others in both cases.
+    Interrupted when this process or one of those got a signal: all saved the state and ended.
     """
     with tempfile.TemporaryDirectory(prefix="deft_train_") as name:
         folder = Path(name)
@@ -48,36 +55,59 @@ def train_in_processes(
         paths = [str(LIBRARY), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {
             "OMP_NUM_THREADS": str(each),
+            SHUTDOWN_TIMEOUT: str(SHUTDOWN_S),
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(count)]
         command += ["-m", "deft.changenet.training.worker", str(folder / JOB_FILE)]
         with (folder / "stderr.txt").open("w") as errors:
-            status = _run(command, environment, errors, log)
+            status, asked = _run(command, environment, errors, log)
         if status:
-            raise _reason(folder, count, status)
+            raise _interruption(folder, count, asked) or _reason(folder, count, status)
     return read_json(Path(arguments["out_dir"]) / "weights.json")
 
 
-def _run(command: list[str], environment: dict[str, str], errors: Any, log: Callable) -> int:
+def _run(
+    command: list[str], environment: dict[str, str], errors: Any, log: Callable
+) -> tuple[int, int | None]:
+    """Run torchrun; return its exit status, and the signal that this process got meanwhile."""
     process = subprocess.Popen(
         command,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
-        preexec_fn=partial(end_with_parent, signal.SIGTERM),
+        preexec_fn=_tie_torchrun,
     )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            log(line.rstrip("\n"))
-        return process.wait()
-    finally:
-        if process.poll() is None:  # interrupted: torchrun passes the signal on
+    with Requests(lambda number: _pass_on(process.pid, number)) as requests:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                log(line.rstrip("\n"))
+            return process.wait(), requests.asked
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+
+
+def _tie_torchrun() -> None:
+    end_with_parent(signal.SIGKILL)
+    # torchrun would die of it, and take the training processes along before they have saved.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def _pass_on(torchrun: int, number: int) -> None:
+    """Tell the training processes to stop; torchrun, told itself, would soon kill them."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(torchrun)
+        children = process.children()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
+        if not children:  # it has not started them yet
             process.terminate()
-            process.wait()
 
 
 def end_with_parent(how: int) -> None:
@@ -97,6 +127,30 @@ def stop_file(job: Path, rank: int) -> Path:
 def death_file(job: Path, rank: int) -> Path:
     """Return where the process ``rank`` writes the traceback of any other error."""
     return job.with_name(f"died_{rank}.txt")
+
+
+def interruption_file(job: Path, rank: int) -> Path:
+    """Return where the process ``rank`` writes that a signal ended it."""
+    return job.with_name(f"interrupted_{rank}.json")
+
+
+def peer_failed(job: Path) -> bool:
+    """Return whether a training process of this job has failed."""
+    return any(any(job.parent.glob(pattern)) for pattern in ("stop_*.json", "died_*.txt"))
+
+
+def _interruption(folder: Path, count: int, asked: int | None) -> Interrupted | None:
+    """Return how a training was interrupted, None when it ended otherwise."""
+    job = folder / JOB_FILE
+    if peer_failed(job):
+        return None
+    for rank in range(count):
+        path = interruption_file(job, rank)
+        if path.is_file():
+            return Interrupted.from_dict(read_json(path))
+    # Before the processes could listen to signals, or one that was killed on the way.
+    text = "the same training, started again, goes on from its last saved state, if it has one"
+    return Interrupted(asked, text) if asked is not None else None
 
 
 def _reason(folder: Path, count: int, status: int) -> Exception:

@@ -5,28 +5,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from deft.changenet.data.pairs import PairData
 from deft.changenet.data.sampling import draw_epoch, epoch_generator
-from deft.changenet.model import ChangeNet
-from deft.changenet.spec import Spec
 from deft.changenet.training import resume
 from deft.changenet.training.checkpoint import Progress
-from deft.changenet.training.distributed import World
 from deft.changenet.training.epoch import Done, EpochRunner
 from deft.changenet.training.event_log import EventLog
-from deft.changenet.training.options import Options
+from deft.changenet.training.parts import Parts
 from deft.changenet.training.progress import History, Reporter, Seconds
 from deft.changenet.training.saving import Saver
 from deft.changenet.training.schedule import Schedule
 from deft.changenet.training.selection import EarlyStop
+from deft.changenet.training.state import Keeper
 from deft.changenet.training.validate import validate
 from deft.errors import HardStop
+from deft.interrupt import Requests
 
 Log = Callable[[str], None]
 PROCESS_SEED = 1_000_003  # keeps the processes' random streams apart
@@ -37,85 +35,71 @@ class TrainLoop:
 
     Parameters
     ----------
-    model: on ``device``; its parameters are the optimizer's.
+    folders: of the outputs, and of the state of an unfinished training.
     start: progress of the file that is resumed, None when starting anew.
     identity: which training this is, for the state of an interruption.
+    requests: signals that ask this process to stop.
     sources: files that the training starts from; they are never deleted.
     """
 
     def __init__(
         self,
-        spec: Spec,
-        options: Options,
-        world: World,
-        device: torch.device,
-        model: ChangeNet,
-        optimizer: torch.optim.Optimizer,
+        parts: Parts,
         schedule: Schedule,
-        start: Progress | None,
-        tables: tuple[PairData, PairData],
         folders: tuple[Path, Path],
         identity: dict[str, Any],
+        requests: Requests,
+        *,
+        start: Progress | None = None,
         sources: Sequence[Path] = (),
     ) -> None:
-        self.spec, self.options, self.world, self.device = spec, options, world, device
-        self.model, self.optimizer, self.schedule = model, optimizer, schedule
-        self.data, self.validation = tables
+        self.parts, self.schedule, self.start, self.sources = parts, schedule, start, sources
+        self.spec, self.options, self.world = parts.spec, parts.options, parts.world
+        self.model, self.data, self.validation = parts.model, parts.data, parts.validation
         self.out_dir, self.resume_dir = folders
-        self.identity, self.start, self.sources = identity, start, sources
-        self.runner = EpochRunner(spec, options, world, device, model, optimizer, self.data)
-        self.saver = Saver(
-            spec, model, optimizer, schedule, *folders, optimizer_state=options.optimizer_state
-        )
-        self.early = EarlyStop(options.early_stop_epochs, options.select_weights_by)
-        self.history = History()
-        self.draws = options.draws_per_epoch or len(self.data)
-        if options.upstream_compat and not spec.train.use_distributed_sampler:
-            self.draws *= world.size  # there every process draws a whole epoch of its own
+        self.identity = identity
+        self.runner = EpochRunner(parts)
+        self.saver = Saver(parts, schedule, *folders)
+        self.keeper = Keeper(parts, self.runner, self.saver, self.resume_dir, identity, requests)
+        self.early = EarlyStop(parts.options.early_stop_epochs, parts.options.select_weights_by)
+        self.draws = parts.draws
         if start is not None:
             self.runner.step, self.runner.batches_done = start.step, start.batches
-        self.validation_batches = 0
         self.stopped_after: int | None = None
         self.continued = False  # from the state of an interruption
 
+    @property
+    def history(self) -> History:
+        """Curves and status lines so far."""
+        return self.keeper.history
+
     def run(self, chances: torch.Tensor, log: Log | None) -> None:
-        """Train from the first unfinished epoch to the last, or to the early stop."""
-        epochs, seed = self.spec.train.num_epochs, self.options.seed
+        """Train from the first unfinished epoch to the last, or to the early stop.
+
+        Raises
+        ------
+        Interrupted after saving the state, when this process or another was asked to stop.
+        """
+        epochs = self.spec.train.num_epochs
         say = log or (lambda text: print(text, flush=True))
         first, done = self._first_epoch(say)
-        reporter = Reporter(epochs, first, log if self.world.writes else lambda text: None)
+        steps = math.ceil(self._batches_each() / self.options.accumulate_steps)
+        reporter = Reporter(
+            epochs, first, log if self.world.writes else lambda text: None, steps, done.steps
+        )
         events = (
             EventLog(self.spec, self.out_dir, fresh=not self.continued)
             if self.world.writes
             else None
         )
         try:
+            self.keeper.look(first)
             for epoch in range(first, epochs):
-                began = time.monotonic()
-                self._seed_process(epoch)
-                order = draw_epoch(chances, epoch_generator(seed, epoch), self.draws)
-                trained = self.runner.run(
-                    epoch,
-                    order,
-                    self.schedule.rate(epoch),
-                    done,
-                    after_step=lambda at, epoch=epoch: self._after_step(epoch, at),
-                )
-                steps_took = time.monotonic() - began
-                validated = self._validated(epoch)
-                last = self._is_last(epoch, validated, say)
-                if self.world.writes:
-                    at = self._progress(epoch, trained)
-                    dropped = self.saver.end_of_epoch(at, validated, last=last)
-                    took = time.monotonic() - began
-                    seconds = Seconds(took, steps_took / trained["steps"])
-                    self._note(epoch, trained, validated, seconds)
-                    # Only now: until then the state of the epoch before counts on these files.
-                    self.saver.remove(dropped)
-                    self._show(reporter, events, epoch, trained, validated)
+                last = self._epoch(epoch, chances, done, reporter, events, say)
                 done = Done()
                 if last:
                     break
+                self.keeper.look(epoch + 1)
         finally:
             reporter.close()
             if events is not None:
@@ -126,22 +110,64 @@ class TrainLoop:
             self.history.finished()
             self.history.write(self.out_dir)
 
+    def _epoch(
+        self,
+        epoch: int,
+        chances: torch.Tensor,
+        done: Done,
+        reporter: Reporter,
+        events: EventLog | None,
+        say: Log,
+    ) -> bool:
+        """Train, validate and save one epoch; return whether it is the last."""
+        began = time.monotonic()
+        if done.seen is None:  # else the generators go on from where they were
+            self._seed_process(epoch)
+        order = draw_epoch(chances, epoch_generator(self.options.seed, epoch), self.draws)
+        if done.batches and done.seen is None:
+            self._compare_order(order)
+
+        def after_step(at: dict[str, int]) -> None:
+            reporter.step(epoch, at["steps"])
+            if self.world.writes and at["batches"] < at["of"]:
+                self.saver.mid_epoch(self._progress(epoch, at, done=False), order)
+            self.keeper.look(epoch, at)
+
+        trained = self.runner.run(epoch, order, self.schedule.rate(epoch), done, after_step)
+        steps_took = time.monotonic() - began
+        validated = self._validated(epoch, trained)
+        last = self._is_last(epoch, validated, say)
+        if self.world.writes:
+            at = self._progress(epoch, trained)
+            dropped = self.saver.end_of_epoch(at, validated, last=last)
+            took = time.monotonic() - began
+            self._note(epoch, trained, validated, Seconds(took, steps_took / trained["steps"]))
+            self.keeper.after_epoch(epoch, stopped=self.stopped_after is not None)
+            # Only now: until then the state of the epoch before counts on these files.
+            self.saver.remove(dropped)
+            self._show(reporter, events, epoch, trained, validated)
+        self.keeper.epoch_is_saved()
+        return last
+
     def _seed_process(self, epoch: int) -> None:
         """Give each of several processes its own random stream, anew for every epoch."""
         if self.world.size > 1:
             place = epoch * self.world.size + self.world.rank
             torch.manual_seed(self.options.seed + PROCESS_SEED * place)
 
-    def _after_step(self, epoch: int, at: dict[str, int]) -> None:
-        if self.world.writes:
-            self.saver.mid_epoch(self._progress(epoch, at, done=False))
-
     def _first_epoch(self, say: Log) -> tuple[int, Done]:
         """Return the epoch to begin with and what is done of it."""
         state = resume.load_resume(self.resume_dir, self.identity, say)
         self.world.wait()  # nobody writes a new state before all have read the old one
         if state is not None:
-            return self._continue(state, say), Done()
+            self.continued = True
+            first, done = self.keeper.take_over(state, say)
+            for row in self.history.validation:
+                self.early.says_stop(row["epoch"], row)
+            if state["finished"]:
+                self.stopped_after = first - 1
+                return self.spec.train.num_epochs, Done()
+            return first, done
         self.history.add_status("STARTED", "Starting Training Loop.")
         if self.start is None:
             if self.world.writes:
@@ -154,44 +180,41 @@ class TrainLoop:
         self._compare_epochs(self.start, say)
         return self.start.epoch, Done(self.start.epoch_batches, self.start.epoch_steps)
 
+    def _batches_each(self) -> int:
+        """Return the batches of each process in an epoch."""
+        return self.draws // (self.parts.batch_size * self.world.size)
+
     def _compare_epochs(self, start: Progress, say: Log) -> None:
         """Tell when a file from the middle of an epoch counts on other batches than these.
 
-        It does not hold the batch size; its finished epochs give the batches of one.
+        TAO's does not hold the batch size; its finished epochs give the batches of one.
         """
-        here = self.draws // (self.runner.batch_size * self.world.size)
-        finished = start.batches - start.epoch_batches
-        if finished != start.epoch * here:
+        here, finished = self._batches_each(), start.batches - start.epoch_batches
+        if start.shape is None and finished != start.epoch * here:
             say(
                 f"resuming in the middle of epoch {start.epoch}: its {start.epoch} finished epochs "
                 f"had {finished} batches, with the present batch size they have "
                 f"{start.epoch * here}: the rows skipped as done may not be those that were seen"
             )
 
-    def _continue(self, state: dict[str, Any], say: Log) -> int:
-        """Take over an interrupted training's state; return the first unfinished epoch."""
-        self.continued = True
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.runner.precision.scaler.load_state_dict(state["scaler"])
-        self.runner.step, self.runner.batches_done = state["step"], state["batches"]
-        self.runner.steps_here = state["steps_here"]
-        self.history = History(**state["history"])
-        for row in self.history.validation:
-            self.early.says_stop(row["epoch"], row)
-        if self.world.writes:
-            self.saver.restore(state["files"], state["topk"], say)
-        if self.world.size == 1:
-            resume.restore_rng(state)
-        done, epochs = state["epochs_done"], self.spec.train.num_epochs
-        say(f"resuming after epoch {done}/{epochs}, step {self.runner.step}")
-        self.history.add_status("RUNNING", f"Resuming training after epoch {done - 1}.")
-        if state["finished"]:
-            self.stopped_after = done - 1
-            return epochs
-        return done
+    def _compare_order(self, order: np.ndarray) -> None:
+        """Refuse a file of ours from the middle of an epoch that saw other batches than these."""
+        assert self.start is not None
+        found, now = self.start.shape, self.saver.epoch_shape(order)
+        if found is None or found == now:
+            return
+        changed = [name for name in now if found.get(name) != now[name]]
+        differs = [f"{name} {found.get(name)} (now {now[name]})" for name in changed]
+        raise HardStop(
+            "spec_invalid",
+            "train.resume_training_checkpoint_path: the file was saved in the middle of an epoch "
+            f"with other batches: {', '.join(differs)}",
+            file=self.spec.train.resume_training_checkpoint_path,
+            fix="use the seed, the training table, dataset.classify.batch_size and train.num_gpus "
+            "that it was saved with, or a file from an epoch's end",
+        )
 
-    def _validated(self, epoch: int) -> dict[str, Any] | None:
+    def _validated(self, epoch: int, at: dict[str, Any]) -> dict[str, Any] | None:
         """Validate when it is due. The last epoch always is: else it could not be compared."""
         train = self.spec.train
         if (epoch + 1) % train.validation_interval and epoch + 1 != train.num_epochs:
@@ -200,11 +223,12 @@ class TrainLoop:
         found = validate(
             self.model,
             self.validation,
-            self.device,
+            self.parts.device,
             precision=self.runner.precision,
             upstream_compat=self.options.upstream_compat,
             min_recall=self.options.min_recall,
             world=self.world,
+            after_batch=lambda: self.keeper.look(epoch, {**at, "of": at["batches"]}),
         )
         if not math.isfinite(found["val_loss"]):
             raise HardStop(
@@ -213,7 +237,8 @@ class TrainLoop:
                 file=self.spec.source,
                 fix="lower train.optim.lr",
             )
-        self.validation_batches = math.ceil(len(self.validation) / self.runner.batch_size)
+        batches = math.ceil(len(self.validation) / self.parts.batch_size)
+        self.keeper.validation_batches = batches
         return found
 
     def _is_last(self, epoch: int, validated: dict[str, Any] | None, say: Log) -> bool:
@@ -238,11 +263,11 @@ class TrainLoop:
             epoch_steps=at["steps"],
             epoch_batches=at["batches"],
             epoch_done=done,
-            validation_batches=self.validation_batches,
+            validation_batches=self.keeper.validation_batches,
         )
 
     def _note(self, epoch: int, trained: dict, validated: dict | None, seconds: Seconds) -> None:
-        """Write curves and status, then the resume state: the epoch is finished."""
+        """Write curves and status: the epoch is finished."""
         train = self.spec.train
         at = {"epoch": epoch, "step": self.runner.step}
         rate = self.schedule.rate(epoch)
@@ -250,25 +275,11 @@ class TrainLoop:
         if validated:
             names = ("val_loss", "val_far_pct", "val_recall_pct", "val_far_at_recall_pct")
             self.history.validation.append(at | {k: validated[k] for k in names})
-        batches_each = self.draws // (self.runner.batch_size * self.world.size)
-        total = math.ceil(batches_each / self.options.accumulate_steps) * train.num_epochs
+        steps_each = math.ceil(self._batches_each() / self.options.accumulate_steps)
+        total = steps_each * train.num_epochs
         kpi = {**trained, **(validated or {})}
         self.history.epoch_done(epoch, train.num_epochs, self.runner.step, total, seconds, kpi)
         self.history.write(self.out_dir)
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.runner.precision.scaler.state_dict(),
-            "epochs_done": epoch + 1,
-            "finished": self.stopped_after is not None,
-            "step": self.runner.step,
-            "steps_here": self.runner.steps_here,
-            "batches": self.runner.batches_done,
-            "files": self.saver.files,
-            "topk": self.saver.topk.kept,
-            "history": asdict(self.history),
-        }
-        resume.save_resume(self.resume_dir, self.identity, state)
 
     def _show(
         self,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deft.changenet.training.saving import OPTIMIZER_STATE
 from deft.changenet.training.selection import JUDGES
 from deft.errors import HardStop
+
+OPTIMIZER_STATE = ("none", "last", "all")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ TRAIN_COLUMNS = ("epoch", "step", "train_loss", "lr")
 VALIDATION_COLUMNS = (
     *("epoch", "step", "val_loss", "val_far_pct", "val_recall_pct", "val_far_at_recall_pct"),
 )
+LINE_EVERY_S = 60.0  # in a log file, within a long epoch
 # In the status log TAO's names stand first and mean what they mean there; ours come after them.
 TAO_KPI = ("train_loss", "train_acc", "train_fpr", "val_loss", "val_acc", "val_fpr")
 OUR_KPI = ("val_far_pct", "val_recall_pct", "val_far_at_recall_pct")
@@ -103,16 +104,51 @@ def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
 
 
 class Reporter:
-    """A progress bar on a terminal, one plain line per epoch anywhere else."""
+    """A progress bar of steps on a terminal; anywhere else a plain line per epoch.
 
-    def __init__(self, epochs: int, done: int, log: Callable[[str], None] | None) -> None:
-        self.epochs, self.log = epochs, log or (lambda text: print(text, flush=True))
-        self.started = time.monotonic()
-        self.first = done
+    A long epoch gives lines in between, every ``LINE_EVERY_S``.
+
+    Parameters
+    ----------
+    epochs, done: all epochs, and those that are finished.
+    log: takes the lines; without it a terminal shows the bar.
+    steps, made: steps of an epoch, and those already made of the present one.
+    """
+
+    def __init__(
+        self,
+        epochs: int,
+        done: int,
+        log: Callable[[str], None] | None,
+        steps: int,
+        made: int = 0,
+    ) -> None:
+        self.epochs, self.steps = epochs, max(1, steps)
+        self.log = log or (lambda text: print(text, flush=True))
+        self.started = self.told = time.monotonic()
+        self.first = min(done * self.steps + made, epochs * self.steps)
         on_terminal = log is None and sys.stderr.isatty()
         self.bar = (
-            tqdm(total=epochs, initial=done, unit="epoch", desc="train") if on_terminal else None
+            tqdm(total=epochs * self.steps, initial=self.first, unit="step", desc="train")
+            if on_terminal
+            else None
         )
+
+    def step(self, epoch: int, steps: int) -> None:
+        """Show that ``steps`` of an epoch are made."""
+        made = epoch * self.steps + steps
+        if self.bar is not None:
+            self.bar.set_description_str(f"train, epoch {epoch + 1}/{self.epochs}", refresh=False)
+            self.bar.update(made - self.bar.n)
+            return
+        now = time.monotonic()
+        if steps < self.steps and now - self.told >= LINE_EVERY_S:
+            self.told = now
+            rate = (made - self.first) / (now - self.started)
+            self.log(
+                f"epoch {epoch + 1}/{self.epochs} · step {steps}/{self.steps} · "
+                f"{rate:.2f} steps/s · {self._left(made):.0f} s left"
+            )
 
     def epoch(self, epoch: int, train_loss: float, validation: dict | None) -> None:
         """Show one finished epoch."""
@@ -125,11 +161,15 @@ class Reporter:
                 parts.append(f"val recall {validation['val_recall_pct']:.1f}%")
         if self.bar is not None:
             self.bar.set_postfix_str(", ".join(parts))
-            self.bar.update()
             return
-        done = epoch + 1 - self.first
-        left = (time.monotonic() - self.started) / done * (self.epochs - epoch - 1)
+        self.told = time.monotonic()
+        left = self._left((epoch + 1) * self.steps)
         self.log(f"epoch {epoch + 1}/{self.epochs} · {' · '.join(parts)} · {left:.0f} s left")
+
+    def _left(self, made: int) -> float:
+        """Return the seconds that the steps still to be made will take."""
+        here = max(1, made - self.first)
+        return (time.monotonic() - self.started) / here * (self.epochs * self.steps - made)
 
     def close(self) -> None:
         """Leave the terminal in order."""

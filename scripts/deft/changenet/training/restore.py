@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deft.changenet.training.checkpoint import Progress
+from deft.changenet.training.checkpoint import SHAPE, Progress
 from deft.changenet.weights import fill_strictly, read_state
 from deft.errors import HardStop
 
@@ -114,6 +114,7 @@ def _progress(data: Mapping[str, Any], path: str | Path) -> Progress:
         epoch_steps=_count(data, path, 0, *optim, "current", "completed"),
         epoch_batches=_count(data, path, 0, *batch, "current", "completed"),
         epoch_done=bool(done),
+        shape=dict(_inside(data, path, SHAPE)) or None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The state of an interrupted training, in a folder that the workflow does not declare.
+"""The state of an unfinished training, in a folder that the workflow does not declare.
 
 Snakemake wipes the declared outputs of a failed job, so the model files saved so far are kept here
 as well (as hard links: no second copy on the disk).
@@ -6,18 +6,23 @@ as well (as hard links: no second copy on the disk).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from deft.changenet.data.pairs import PairData
 from deft.changenet.weights import write_torch
 from deft.errors import HardStop
 
 STATE_FILE = "resume.pth"
+LAYOUT = 2  # of the state's entries
+STAT_THREADS, STAT_CHUNK = 16, 256
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -35,11 +40,8 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def save_resume(resume_dir: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
-    """Write the state after a finished epoch, whole or not at all."""
-    rng: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        rng["cuda"] = torch.cuda.get_rng_state_all()
-    write_torch(resume_dir / STATE_FILE, {"identity": identity, "rng": rng, **state})
+    """Write the state of a training, whole or not at all."""
+    write_torch(resume_dir / STATE_FILE, {"identity": identity, **state})
 
 
 def load_resume(
@@ -47,7 +49,8 @@ def load_resume(
 ) -> dict[str, Any] | None:
     """Return the state when it belongs to this very training; else clear the folder.
 
-    ``identity`` says which training it is: spec, tables, initial weights, options, logic version.
+    ``identity`` says which training it is, by everything that shapes its result: spec, tables,
+    pictures, initial weights, options, kind of device, logic version.
     """
     path = resume_dir / STATE_FILE
     if not path.is_file():
@@ -64,20 +67,50 @@ def load_resume(
         clear_resume(resume_dir)
         return None
     if found != identity:
-        differs = sorted(k for k in identity if found.get(k) != identity[k])
+        names = found.keys() | identity.keys()
+        differs = sorted(name for name in names if found.get(name) != identity.get(name))
         log(f"resume state is of another training ({', '.join(differs)}): training starts anew")
         clear_resume(resume_dir)
         return None
     return state
 
 
-def restore_rng(state: dict[str, Any]) -> None:
-    """Put torch's random generators back where the interrupted training left them."""
-    torch.set_rng_state(state["rng"]["cpu"])
-    if "cuda" in state["rng"] and torch.cuda.is_available():
-        kept = state["rng"]["cuda"]
-        if len(kept) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(kept)
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return where this process's random generators stand."""
+    found = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def restore_random(kept: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Put this process's random generators back to what :func:`random_state` returned."""
+    torch.set_rng_state(kept["cpu"])
+    if "cuda" in kept and device.type == "cuda":
+        torch.cuda.set_rng_state(kept["cuda"], device)
+
+
+def pictures_digest(*tables: PairData) -> str:
+    """Return a digest of the tables' pictures: path, size and time stamp of each, no content.
+
+    An epoch reads them all many times; a picture that was replaced meanwhile must not give a
+    training of which one half saw another one.
+    """
+    files = sorted({str(path) for data in tables for path in data.files()})
+    with ThreadPoolExecutor(STAT_THREADS) as pool:  # on a network disk each question waits
+        facts = pool.map(_stat, files, chunksize=STAT_CHUNK)
+        digest = hashlib.sha256()
+        for path, fact in zip(files, facts, strict=True):
+            digest.update(f"{path}\t{fact}\n".encode())
+    return digest.hexdigest()
+
+
+def _stat(path: str) -> str:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return "absent"  # told when it is read
+    return f"{found.st_size}\t{found.st_mtime_ns}"
 
 
 def restore_files(resume_dir: Path, out_dir: Path, names: list[str]) -> None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from torch import nn
+import numpy as np
 
-from deft.changenet.spec import Spec
 from deft.changenet.spec.native import PERIODIC
 from deft.changenet.training import resume
 from deft.changenet.training.checkpoint import Progress, training_entries
+from deft.changenet.training.parts import Parts
 from deft.changenet.training.schedule import Schedule
 from deft.changenet.training.selection import TopK
 from deft.changenet.weights import save_weights, weights_name
 from deft.files import sha256_file
 
-OPTIMIZER_STATE = ("none", "last", "all")
 NUMBER = r"[-+ ]*[0-9][0-9.,_eE%+-]*"  # as a format of epoch, step or val_loss writes it
 FIGURES = ("val_loss", "val_far_pct", "val_far_at_recall_pct")
 
@@ -33,27 +34,17 @@ def _names_of(pattern: str) -> str:
 class Saver:
     """Writes model files into the resume folder and links them into the output folder.
 
-    Parameters
-    ----------
-    optimizer_state: which files hold the optimizer's state, so that a training can go on from
-        them: ``none``, ``last`` (the training's last file) or ``all``. It triples a file's size.
+    ``optimizer_state`` of the options: which files hold the optimizer's state, so that a training
+    can go on from them: ``none``, ``last`` (the training's last file) or ``all``. It triples a
+    file's size.
     """
 
-    def __init__(
-        self,
-        spec: Spec,
-        model: nn.Module,
-        optimizer: Any,
-        schedule: Schedule,
-        out_dir: Path,
-        resume_dir: Path,
-        optimizer_state: str,
-    ) -> None:
-        self.spec, self.model, self.optimizer, self.schedule = spec, model, optimizer, schedule
+    def __init__(self, parts: Parts, schedule: Schedule, out_dir: Path, resume_dir: Path) -> None:
+        self.parts, self.spec, self.model, self.schedule = parts, parts.spec, parts.model, schedule
         self.out_dir, self.resume_dir = out_dir, resume_dir
-        self.optimizer_state = optimizer_state
+        self.optimizer_state = parts.options.optimizer_state
         self.files: list[dict[str, Any]] = []
-        self.topk = TopK(spec)
+        self.topk = TopK(parts.spec)
 
     def restore(
         self, files: list[dict[str, Any]], topk: list[dict[str, Any]], say: Callable[[str], None]
@@ -91,12 +82,22 @@ class Saver:
             if ours and path.resolve() not in kept:
                 path.unlink()
 
-    def mid_epoch(self, progress: Progress) -> None:
+    def epoch_shape(self, order: np.ndarray) -> dict[str, Any]:
+        """Return what says which rows the first batches of an epoch held."""
+        rows = np.ascontiguousarray(order, dtype="<i8").tobytes()
+        return {
+            "batch_size": self.parts.batch_size,
+            "processes": self.parts.world.size,
+            "order": hashlib.sha256(rows).hexdigest()[:16],
+        }
+
+    def mid_epoch(self, progress: Progress, order: np.ndarray) -> None:
         """Write a file after a step if one is due (``checkpoint_interval_unit: step``)."""
         train = self.spec.train
         if train.checkpoint_interval_unit == "step" and not self._periodic_off():
             if progress.step % train.checkpoint_interval == 0:
                 name = weights_name(progress.epoch, progress.step)
+                progress = replace(progress, shape=self.epoch_shape(order))
                 self.files.append(self._write(name, progress, None, last=False))
 
     def end_of_epoch(
@@ -146,7 +147,7 @@ class Saver:
             model_type=getattr(self.model.model.backbone, "tao_model_type", None),
             training=training_entries(
                 progress,
-                self.optimizer if whole else None,
+                self.parts.optimizer if whole else None,
                 self.schedule,
                 save_every=(train.checkpoint_interval, train.checkpoint_interval_unit),
             ),

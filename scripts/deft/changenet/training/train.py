@@ -27,14 +27,16 @@ from deft.changenet.training.distributed import World, joined, launched
 from deft.changenet.training.launch import train_in_processes
 from deft.changenet.training.loop import TrainLoop
 from deft.changenet.training.options import Options
+from deft.changenet.training.parts import Parts
 from deft.changenet.training.restore import Restored, restore_training
 from deft.changenet.training.schedule import Schedule, make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
 from deft.changenet.weights import load_weights
+from deft.config import logic_version
 from deft.errors import HardStop
 from deft.files import sha256_file, write_json_atomic
+from deft.interrupt import Requests
 
-VERSION = 2  # of the training's logic; raise it when equal inputs give other numbers
 Log = Callable[[str], None]
 
 
@@ -46,6 +48,8 @@ def train(
     resume_dir: str | Path,
     options: Options | None = None,
     log: Log | None = None,
+    requests: Requests | None = None,
+    keep_state: bool = False,
 ) -> dict[str, Any]:
     """Train as the spec says and return what ``weights.json`` holds.
 
@@ -58,9 +62,13 @@ def train(
         is continued and ends in the same numbers (on a CPU: the same bytes).
     options: everything else, see :class:`deft.changenet.training.options.Options`.
     log: takes one line per epoch; without it a terminal shows a bar, a file plain lines.
+    requests: signals that ask to stop; by default those that this process gets from now on.
+    keep_state: leave the state where it is at a good end; the caller removes it with
+        :func:`deft.changenet.training.resume.clear_resume` once nothing can be lost any more.
 
     Raises
     ------
+    Interrupted when a signal asked to stop; the state is saved, the same call goes on.
     HardStop ``csv_invalid``, ``image_invalid``, ``missing_input``, ``spec_invalid``,
     ``config_invalid``, and ``no_new_checkpoint`` when the loss is not finite or nothing was
     trained.
@@ -72,25 +80,33 @@ def train(
     if len(devices) > 1 and not launched():
         folders = {"workspace": workspace, "out_dir": out_dir, "resume_dir": resume_dir}
         arguments = {name: str(path.absolute()) for name, path in folders.items()}
-        arguments["options"] = asdict(options)
+        job = {**arguments, "options": asdict(options), "keep_state": True}
         say = log or (lambda text: print(text, flush=True))
-        return train_in_processes(spec, len(devices), arguments, threads=options.threads, log=say)
-    return _train_here(spec, workspace, out_dir, resume_dir, options, devices, log)
+        result = train_in_processes(spec, len(devices), job, threads=options.threads, log=say)
+    else:
+        with requests or Requests() as asked:
+            result = _train_here(
+                spec, workspace, (out_dir, resume_dir), options, devices, log, asked
+            )
+    if not keep_state:
+        resume.clear_resume(resume_dir)
+    return result
 
 
 def _train_here(
     spec: Spec,
     workspace: Path,
-    out_dir: Path,
-    resume_dir: Path,
+    folders: tuple[Path, Path],
     options: Options,
     devices: list[torch.device],
     log: Log | None,
+    requests: Requests,
 ) -> dict[str, Any]:
+    out_dir = folders[0]
     with joined(devices) as (world, target):
         threads = max(1, options.threads // world.size)
         with reproducible(spec, target, threads):
-            loop = _prepared(spec, workspace, (out_dir, resume_dir), options, world, target, log)
+            loop = _prepared(spec, workspace, folders, options, world, target, log, requests)
             loop.run(training_weights(loop.data), log)
         result = _result(loop, workspace) if world.writes else {}
         if world.writes:
@@ -98,8 +114,6 @@ def _train_here(
             dump_spec(spec, out_dir / "experiment.yaml")
             write_json_atomic(out_dir / "weights.json", result)
         world.wait()
-    if world.writes:
-        resume.clear_resume(resume_dir)
     return result
 
 
@@ -111,6 +125,7 @@ def _prepared(
     world: World,
     target: torch.device,
     log: Log | None,
+    requests: Requests,
 ) -> TrainLoop:
     """Return the loop over opened tables and a filled network."""
     going_on = spec.train.resume_training_checkpoint_path
@@ -131,25 +146,25 @@ def _prepared(
         restored = restore_training(start, model, optimizer, say)
         schedule, progress = _go_on(spec, restored, start), restored.progress
     identity = {
-        "version": VERSION,
+        "logic": logic_version("train"),
+        "layout": resume.LAYOUT,
         "spec": spec.digest,
         "tables": [sha256_file(data.csv_path), sha256_file(validation.csv_path)],
+        "pictures": resume.pictures_digest(data, validation),
         "initial_weights": sha256_file(start) if start else None,
         "backbone_weights": sha256_file(backbone) if backbone else None,
+        "device": target.type,
+        "processes": world.size,
         **options.identity(),
     }
+    parts = Parts(spec, options, world, target, model, optimizer, data, validation)
     return TrainLoop(
-        spec,
-        options,
-        world,
-        target,
-        model,
-        optimizer,
+        parts,
         schedule,
-        progress,
-        (data, validation),
         folders,
         identity,
+        requests,
+        start=progress,
         sources=[path for path in (start, backbone) if path],
     )
 

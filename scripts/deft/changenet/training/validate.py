@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -55,20 +57,22 @@ def validate(
     upstream_compat: bool = False,
     min_recall: float = 1.0,
     world: World | None = None,
+    after_batch: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Return ``val_loss``, rates at the fixed cut, and the FAR at the required recall.
 
     The loss is taken over the whole table, so that it does not depend on the batch size;
     ``upstream_compat`` averages the batches' losses instead, as TAO does. With several processes
-    each runs its part of the rows, and every one gets the same result.
+    each runs its part of the rows, and every one gets the same result. ``after_batch`` is called
+    equally often in each, and may raise in all of them.
 
     Keys: ``val_loss``, ``val_acc``, ``val_fpr`` (TAO's), ``val_far_pct``, ``val_recall_pct``,
     ``val_far_at_recall_pct`` (at ``min_recall``, 0 to 1, by the KPI's own rule).
     """
     world = world or World()
     size = data.spec.dataset.classify.batch_size
-    own = np.array_split(np.arange(len(data)), world.size)[world.rank].tolist()
-    part = None
+    shares = [rows.tolist() for rows in np.array_split(np.arange(len(data)), world.size)]
+    own, part = shares[world.rank], None
     if own:
         part = outputs(
             model,
@@ -77,7 +81,12 @@ def validate(
             device,
             cast=precision.autocast if precision else nullcontext,
             rows=own,
+            after_batch=after_batch,
         )
+    if after_batch is not None:
+        rounds = [math.ceil(len(rows) / size) for rows in shares]
+        for _ in range(max(rounds) - rounds[world.rank]):
+            after_batch()
     out = torch.cat([found for found in world.gathered(part) if found is not None])
     label = torch.from_numpy(data.labels)[:, None]
     chunk = size if upstream_compat else len(out)

@@ -9,15 +9,26 @@ import traceback
 from pathlib import Path
 
 from deft.changenet.spec import from_dict
-from deft.changenet.training.launch import death_file, end_with_parent, stop_file
+from deft.changenet.training.launch import (
+    death_file,
+    end_with_parent,
+    interruption_file,
+    peer_failed,
+    stop_file,
+)
 from deft.changenet.training.options import Options
 from deft.changenet.training.train import train
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
+from deft.interrupt import Interrupted, Requests
 
 
 def main(path: str) -> int:
-    """Train as the job file says; leave a hard stop beside it and return 1."""
+    """Train as the job file says; leave a hard stop beside it and return 1.
+
+    torchrun sends SIGTERM also when another process has failed: then nobody is left to agree with
+    on a step, and this one ends at once.
+    """
     end_with_parent(signal.SIGKILL)
     job = read_json(path)
     rank = int(os.environ["RANK"])
@@ -26,7 +37,12 @@ def main(path: str) -> int:
         arguments = dict(job["arguments"])
         options = Options(**arguments.pop("options"))
         say = (lambda text: print(text, flush=True)) if rank == 0 else (lambda text: None)
-        train(spec, **arguments, options=options, log=say)
+        job_file = Path(path)
+        requests = Requests(lambda number: os._exit(1) if peer_failed(job_file) else None)
+        train(spec, **arguments, options=options, log=say, requests=requests)
+    except Interrupted as stop:
+        write_json_atomic(interruption_file(Path(path), rank), stop.as_dict())
+        return stop.status
     except HardStop as stop:
         write_json_atomic(stop_file(Path(path), rank), stop.as_dict())
         return 1

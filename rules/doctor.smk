@@ -1,0 +1,22 @@
+"""Is this machine fit for the loop?
+
+Needs: nothing, not even a workspace or a valid configuration. Makes: a table on the terminal, and
+`logs/doctor.json` in the workspace, if there is one.
+"""
+
+
+rule doctor:
+    log:
+        "logs/doctor.log",
+    conda:
+        conda_env("torch")
+    params:
+        workspace=str(WORKSPACE_ASKED),
+        device=config["device"],
+        problem=CONFIG_PROBLEM,
+    message:
+        "look at this machine"
+    shell:
+        'python "$DEFT_HOME/scripts/doctor.py" --workspace {params.workspace:q}'
+        " --device {params.device} --problem={params.problem:q} --json logs/doctor.json"
+        " --log {log:q}"

@@ -1,0 +1,175 @@
+"""Install from this bundle on a machine without a connection.
+
+    python3.11 install.py --verify
+    python3.11 install.py --venv DIR [--workspace DIR] [--code DIR]
+
+First every file is compared with SHA256SUMS; nothing is installed from a damaged bundle.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path, PurePosixPath
+
+SUMS, FACTS, WHEELS, CODE = "SHA256SUMS", "bundle.json", "wheels", "code.tar"
+BLOCK = 1 << 22
+
+
+class Refused(Exception):
+    """Something that installing again cannot mend; the text says what to do."""
+
+
+def sha256(path: Path) -> str:
+    """Return a file's digest."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def inside(root: Path, name: str) -> Path:
+    """Return a path below ``root``; refuses one that leaves it."""
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+        raise Refused(f"{name!r} in the bundle leads out of its folder: do not use this bundle")
+    return root / Path(*parts.parts)
+
+
+def read_sums(root: Path) -> dict[str, str]:
+    """Return file -> digest."""
+    path = root / SUMS
+    if not path.is_file():
+        raise Refused(f"{path} is missing: carry the whole folder")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
+
+
+def faults(root: Path, say=print) -> list[str]:
+    """Return one line per file that is missing, damaged or not of the bundle."""
+    sums, found = read_sums(root), []
+    for count, (name, digest) in enumerate(sorted(sums.items()), 1):
+        path = inside(root, name)
+        if not path.is_file():
+            found.append(f"missing: {name}")
+        elif sha256(path) != digest:
+            found.append(f"damaged: {name} ({path.stat().st_size} bytes)")
+        if count % 50 == 0:
+            say(f"  {count} of {len(sums)} files compared")
+    there = {p.relative_to(root).as_posix() for p in (root / WHEELS).glob("*")}
+    found += [f"not of this bundle: {name}" for name in sorted(there - set(sums))]
+    return found
+
+
+def check_machine(facts: dict) -> None:
+    """Refuse another Python or processor than the wheels are for."""
+    mine = (".".join(platform.python_version_tuple()[:2]), sys.platform, platform.machine())
+    theirs = (facts["python"], facts["system"], facts["machine"])
+    if mine != theirs:
+        raise Refused(
+            f"the wheels are for Python {theirs[0]} on {theirs[1]} {theirs[2]}, this is Python "
+            f"{mine[0]} on {mine[1]} {mine[2]}: start me with that Python, or make a bundle here"
+        )
+
+
+def install_packages(root: Path, venv: Path, requirements: str) -> None:
+    """Make the environment and fill it from the wheels alone."""
+    wanted = inside(root, requirements)
+    if not wanted.is_file():
+        raise Refused(f"{requirements} is not in the bundle")
+    if venv.exists() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").is_file():
+        raise Refused(f"{venv} holds other things: name an empty folder")
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    python = venv / "bin" / "python"
+    # --isolated: no index that this machine's pip settings name is asked.
+    pip = [str(python), "-m", "pip", "--isolated", "--disable-pip-version-check", "install"]
+    options = ["--no-index", "--no-cache-dir", "--find-links", str(root / WHEELS)]
+    done = subprocess.run([*pip, *options, "-r", str(wanted)], check=False)
+    if done.returncode:
+        raise Refused(f"pip could not install {requirements} from {root / WHEELS}; see above")
+
+
+def place_weights(root: Path, weights: list, workspace: Path) -> list[str]:
+    """Copy the weights into a workspace; return the settings to make."""
+    settings = []
+    for entry in weights:
+        source, target = inside(root, entry["path"]), inside(workspace, entry["target"])
+        pairs = [(source, target)]
+        if source.is_dir():
+            files = sorted(p for p in source.rglob("*") if p.is_file())
+            pairs = [(p, target / p.relative_to(source)) for p in files]
+        for old, new in pairs:
+            if new.exists() and sha256(new) != sha256(old):
+                raise Refused(f"{new} is there with other contents: move it away first")
+            new.parent.mkdir(parents=True, exist_ok=True)
+            part = new.with_name(f".{new.name}.part")
+            shutil.copyfile(old, part)
+            os.replace(part, new)
+        settings.append(f"{entry['key']}: {entry['target']}")
+    return settings
+
+
+def unpack_code(root: Path, target: Path) -> None:
+    """Unpack the project into an empty folder."""
+    if not (root / CODE).is_file():
+        raise Refused(f"this bundle holds no {CODE}")
+    if target.exists() and any(target.iterdir()):
+        raise Refused(f"{target} is not empty")
+    target.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(root / CODE) as tar:
+        tar.extractall(target, filter="data")
+
+
+def run(args: argparse.Namespace, root: Path) -> None:
+    """Do what the command line asks."""
+    print(f"comparing the files of {root} with {SUMS}", flush=True)
+    if found := faults(root):
+        raise Refused("the bundle is not as it was made:\n  " + "\n  ".join(found))
+    print(f"all files are as they were made; {SUMS} itself is {sha256(root / SUMS)}", flush=True)
+    facts = json.loads((root / FACTS).read_text(encoding="utf-8"))
+    if args.venv:
+        check_machine(facts)
+        install_packages(root, args.venv, args.requirements or facts["requirements"])
+        print(f"packages are in {args.venv}: source {args.venv}/bin/activate")
+    if args.code:
+        unpack_code(root, args.code)
+        print(f"the project is in {args.code}")
+    if args.workspace:
+        for line in place_weights(root, facts["weights"], args.workspace):
+            print(f"weights are in place; the setting is  {line}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--verify", action="store_true", help="only compare the digests")
+    parser.add_argument("--venv", type=Path, help="environment to make and fill")
+    parser.add_argument(
+        "--requirements", help="another list of envs/, e.g. envs/requirements-gpu.txt"
+    )
+    parser.add_argument("--workspace", type=Path, help="put the weights into this workspace")
+    parser.add_argument("--code", type=Path, help="unpack the project into this empty folder")
+    args = parser.parse_args(argv)
+    if not (args.verify or args.venv or args.workspace or args.code):
+        parser.error("name --verify, --venv, --workspace or --code")
+    try:
+        run(args, Path(__file__).resolve().parent)
+    except Refused as error:
+        print(f"REFUSED {error}", file=sys.stderr)
+        return 1
+    except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as error:
+        print(f"REFUSED {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

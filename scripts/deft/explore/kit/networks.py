@@ -1,0 +1,275 @@
+"""Networks that a state_dict fills: timm, open_clip, ChangeNet, or a class of a source folder."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .folder import Folder, Refusal, first_line
+from .settle import SETTLE_SHAPE
+
+NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
+PREFIXES = ("module.", "model.", "_orig_mod.", "net.")
+NAMED = 3
+
+
+@dataclass
+class Network:
+    """A filled module and what its own configuration says of inputs and outputs."""
+
+    module: Any
+    inputs: list[dict[str, Any]]
+    facts: dict[str, Any]
+    unknowns: list[dict[str, str]] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def build_network(folder: Folder, what: dict[str, Any]) -> Network:
+    """Return the network of ``what`` with the file's weights, checked key by key."""
+    for name in what.get("sources") or []:
+        path = str(folder.path(name).resolve())
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    data = read_file(folder.path(what["file"]), allow_code=bool(what.get("allow_code")))
+    if isinstance(data, torch.nn.Module):
+        return _own_class(data, {"class": type(data).__name__, "weights": "a pickled module"})
+    rooms = {"timm": _timm, "open_clip": _open_clip, "changenet": _changenet, "source": _source}
+    if what.get("family") not in rooms:
+        raise Refusal("a state_dict needs a network: give explore.name, or source and class_path")
+    return rooms[what["family"]](folder, what, data)
+
+
+def read_file(path: Path, *, allow_code: bool = False) -> Any:
+    """Return a weights file's content; code in a pickle runs only with ``allow_code``."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(str(path))
+        except Exception as error:
+            raise Refusal(f"not a safetensors file: {first_line(error)}") from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=not allow_code)
+    except Exception as error:
+        raise Refusal(f"torch cannot read {path.name}: {first_line(error)}") from error
+
+
+def tensors_of(data: Any) -> tuple[dict[str, torch.Tensor], str]:
+    """Return the state_dict inside a file's content and where it lay (``""``: at the top)."""
+    where = ""
+    for _ in range(2):
+        if not isinstance(data, Mapping):
+            raise Refusal(f"the weights file holds a {type(data).__name__}, no state_dict")
+        inner = next((n for n in NESTED if isinstance(data.get(n), Mapping)), None)
+        if inner is None:
+            break
+        where, data = f"{where}.{inner}".strip("."), data[inner]
+    state = {str(k): v for k, v in data.items() if isinstance(v, torch.Tensor)}
+    if not state:
+        raise Refusal("the weights file holds no tensors")
+    return state, where
+
+
+def fill(module: Any, data: Any) -> dict[str, Any]:
+    """Fill ``module`` strictly; return where the state lay and which prefix was taken off.
+
+    A prefix (``module.`` of DataParallel, …) is taken off only if the state then fits exactly.
+    """
+    state, where = tensors_of(data)
+    wanted = module.state_dict()
+    for prefix in ("", *PREFIXES):
+        if prefix and not all(k.startswith(prefix) for k in state):
+            continue
+        trial = {k[len(prefix) :]: v for k, v in state.items()}
+        if trial.keys() == wanted.keys() and not _misshapen(wanted, trial):
+            module.load_state_dict(trial, strict=True)
+            return {"weights": where or "top level of the file", "prefix_removed": prefix or None}
+    missing = [k for k in wanted if k not in state]
+    extra = [k for k in state if k not in wanted]
+    shaped = _misshapen(wanted, state)
+    named = [
+        f"{len(names)} {what} ({', '.join(names[:NAMED])}{', …' if len(names) > NAMED else ''})"
+        for what, names in (("missing", missing), ("extra", extra), ("misshapen", shaped))
+        if names
+    ]
+    raise Refusal(f"the weights do not fit the network: {'; '.join(named)}")
+
+
+def _misshapen(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{k} {tuple(found[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in found and tuple(found[k].shape) != tuple(wanted[k].shape)
+    ]
+
+
+def _image(name: str, size: list[Any], source: str) -> dict[str, Any]:
+    return {"name": name, "dtype": "float32", "shape": ["batch", *size], "source": source}
+
+
+def _timm(folder: Folder, what: dict[str, Any], data: Any) -> Network:
+    import timm
+
+    state, _ = tensors_of(data)
+    state = {k.removeprefix("module."): v for k, v in state.items()}
+    given = dict(what.get("config") or {})
+    arguments = {**given.get("model_args", {}), **(what.get("class_arguments") or {})}
+    own = given.get("pretrained_cfg") or {}
+    try:
+        config = {**timm.get_pretrained_cfg(what["architecture"]).to_dict(), **own}
+        counted = _classes(state, config.get("classifier"))
+        if counted is not None and "num_classes" not in arguments:
+            arguments["num_classes"] = counted
+        first = state.get(f"{config.get('first_conv')}.weight")
+        if first is not None and first.dim() == 4 and first.shape[1] != 3:
+            arguments.setdefault("in_chans", int(first.shape[1]))
+        module = timm.create_model(what["architecture"], pretrained=False, **arguments)
+    except Exception as error:
+        raise Refusal(f"timm cannot build {what['architecture']}: {first_line(error)}") from error
+    facts = {"class": type(module).__name__, "arguments": arguments, **fill(module, data)}
+    channels = int(arguments.get("in_chans", 3))
+    size = list(arguments.get("img_size") or config["input_size"][1:])
+    size = size * 2 if len(size) == 1 else size
+    source = "the pretrained_cfg in the folder's config.json" if own else (
+        f"timm's pretrained_cfg of {what['architecture']}"
+    )  # fmt: skip
+    classes = int(getattr(module, "num_classes", 0))
+    extra: dict[str, Any] = {
+        "postprocess": {
+            "kind": "softmax_top" if classes else "embedding",
+            "classes": classes,
+            "source": "timm: a classifier gives logits" if classes else "timm: no classifier",
+        }
+    }
+    unknowns = []
+    if not own:
+        unknowns.append(
+            {
+                "what": "whether the weights were trained with timm's default preprocessing for "
+                "this "
+                "name (the file does not say)",
+                "settle": "the training's data configuration (config.json beside the weights)",
+            }
+        )
+    if channels == len(config["mean"]):
+        extra["preprocess"] = {
+            "x": {
+                "kind": "image", "colour_order": "RGB", "height_px": size[0], "width_px": size[1],
+                "resample": config["interpolation"], "crop_fraction": config["crop_pct"],
+                "mean": list(config["mean"]), "std": list(config["std"]), "source": source,
+            }
+        }  # fmt: skip
+    inputs = [_image("x", [channels, *size], source)]
+    return Network(module, inputs, facts, unknowns, extra)
+
+
+def _classes(state: Mapping[str, torch.Tensor], classifier: Any) -> int | None:
+    """Return the classes that the file's own classifier has; 0 when it has none."""
+    names = [classifier] if isinstance(classifier, str) else list(classifier or [])
+    if not names:
+        return None
+    weight = state.get(f"{names[0]}.weight")
+    return int(weight.shape[0]) if weight is not None else 0
+
+
+def _open_clip(folder: Folder, what: dict[str, Any], data: Any) -> Network:
+    import open_clip
+
+    given = dict(what.get("config") or {})
+    name = what["architecture"]
+    if given.get("model_cfg"):
+        name = f"local-dir:{folder.path(what['file']).parent}"
+    try:
+        module = open_clip.create_model(
+            name, load_weights=False, pretrained_image=False, pretrained_text=False
+        )
+    except Exception as error:
+        raise Refusal(
+            f"open_clip cannot build {what['architecture']}: {first_line(error)}"
+        ) from error
+    facts = {"class": type(module).__name__, **fill(module, data)}
+    side = module.visual.image_size
+    side = list(side) if isinstance(side, (tuple, list)) else [side, side]
+    own = given.get("preprocess_cfg") or {}
+    source = (
+        "open_clip_config.json" if own else f"open_clip's configuration of {what['architecture']}"
+    )
+    settings = {**getattr(module.visual, "preprocess_cfg", {}), **own}
+    preprocess = {
+        "kind": "image", "colour_order": "RGB", "height_px": side[0], "width_px": side[1],
+        "resample": settings.get("interpolation", "bicubic"), "crop_fraction": 1.0,
+        "resize_mode": settings.get("resize_mode", "shortest"),
+        "mean": list(settings["mean"]), "std": list(settings["std"]), "source": source,
+    }  # fmt: skip
+    words = int(module.context_length)
+    text = {"name": "text", "dtype": "int64", "shape": ["batch", words], "source": source}
+    text["range"] = [0, int(getattr(module, "vocab_size", 2)) - 1]
+    unknowns = [
+        {
+            "what": "the tokens of real texts (the weights file holds no tokenizer)",
+            "settle": "open_clip's tokenizer of this name, which some names load from a hub",
+        }
+    ]
+    extra = {"preprocess": {"image": preprocess}}
+    extra["postprocess"] = {"kind": "embedding", "source": "open_clip: image and text features"}
+    return Network(module, [_image("image", [3, *side], source), text], facts, unknowns, extra)
+
+
+def _changenet(folder: Folder, what: dict[str, Any], data: Any) -> Network:
+    """The project's own network, from ``refs/``: TAO's Visual ChangeNet (classify)."""
+    from deft.changenet.model import build_model
+    from deft.changenet.spec import load_spec
+
+    from .changenet import golden_pair
+
+    try:
+        spec = load_spec(folder.path(what["spec"]))
+        network = build_model(spec)
+        facts = {"class": "ChangeNet", "backbone": spec.model.backbone.type, **fill(network, data)}
+    except Refusal:
+        raise
+    except Exception as error:  # a HardStop of the library, whose text says what to do
+        raise Refusal(first_line(error)) from error
+    return Network(network.model, *golden_pair(spec, what["spec"], facts))
+
+
+def _source(folder: Folder, what: dict[str, Any], data: Any) -> Network:
+    """A class of the linked source folder, made with ``class_arguments``."""
+    place, _, name = str(what["class_path"]).rpartition(":")
+    try:
+        made = getattr(importlib.import_module(place), name)
+    except ImportError as error:
+        raise Refusal(f"{place} cannot be imported: {first_line(error)}") from error
+    except AttributeError as error:
+        raise Refusal(f"{place} has no {name}") from error
+    try:
+        module = made(**(what.get("class_arguments") or {}))
+    except TypeError as error:
+        raise Refusal(
+            f"{what['class_path']} cannot be made: {first_line(error)}; set explore.class_arguments"
+        ) from error
+    if not isinstance(module, torch.nn.Module):
+        raise Refusal(f"{what['class_path']} gives a {type(module).__name__}, no torch module")
+    facts = {"class": what["class_path"], "arguments": what.get("class_arguments") or {}}
+    return _own_class(module, {**facts, **fill(module, data)})
+
+
+def _own_class(module: Any, facts: dict[str, Any]) -> Network:
+    source = "the signature of forward in the source"
+    arguments = inspect.signature(module.forward).parameters.values()
+    open_kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    names = [a.name for a in arguments if a.default is a.empty and a.kind not in open_kinds]
+    inputs = [{"name": n, "dtype": None, "shape": None, "source": source} for n in names]
+    unknowns = [
+        {"what": f"shape and element type of input {n}: code does not state them",
+         "settle": SETTLE_SHAPE}
+        for n in names
+    ]  # fmt: skip
+    return Network(module, inputs, facts, unknowns)

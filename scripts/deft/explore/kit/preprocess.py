@@ -1,0 +1,122 @@
+"""From files to one prepared item, by the contract's preprocessing and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .folder import Folder, Refusal, first_line
+
+FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+MODES = {"RGB": "RGB", "BGR": "RGB", "L": "L"}
+PIXEL_MAX = 255.0
+
+
+def item(folder: Folder, contract: dict[str, Any], sample: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return one sample as the model takes it, every input with a batch of one."""
+    feed = {}
+    for entry in contract["inputs"]:
+        name = entry["name"]
+        files = [folder.path(f) for f in sample["files"][name]]
+        rule = contract["preprocess"].get(name)
+        if rule and files[0].suffix != ".npy":
+            feed[name] = pictures(files, rule, entry["dtype"])
+        else:
+            feed[name] = array(files[0], entry)
+    return feed
+
+
+def array(path: Path, entry: dict[str, Any]) -> np.ndarray:
+    """Return a ``.npy`` file as a batch of one; raises :class:`Refusal` when it does not fit."""
+    if entry["dtype"] == "str":
+        return np.full(entry["run_shape"], "a", dtype=object)
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise Refusal(f"{path.name} is no array that can be read: {first_line(error)}") from error
+    wanted = list(entry["run_shape"])
+    if list(found.shape) == wanted[1:]:
+        found = found[None]
+    stated = entry["shape"] or wanted
+    fits = len(stated) == found.ndim and all(
+        not isinstance(s, int) or s == n
+        for s, n in zip(stated, found.shape)  # noqa: B905
+    )
+    if not fits or (entry["batch_axis"] == 0 and found.shape[0] != 1):
+        raise Refusal(f"{path.name} is {list(found.shape)}, input {entry['name']} wants {wanted}")
+    if str(found.dtype) != entry["dtype"]:
+        raise Refusal(f"{path.name} is {found.dtype}, input {entry['name']} wants {entry['dtype']}")
+    return found
+
+
+def pictures(files: list[Path], rule: dict[str, Any], dtype: str) -> np.ndarray:
+    """Return pictures as a batch of one: (1, C, H, W), (1, H, W, C) or, several, (1, N, C, H, W).
+
+    Lights are joined left to right, then down; numbers are ``pixel * scale``, then normalised.
+    """
+    lights = len(rule.get("lights") or [""])
+    made = [prepared(files[i : i + lights], rule) for i in range(0, len(files), lights)]
+    wanted = int(rule.get("pictures", 1))
+    if len(made) != wanted:
+        raise Refusal(f"{wanted * lights} pictures make one item, found {len(files)}")
+    out = made[0] if wanted == 1 else np.stack(made)
+    return np.ascontiguousarray(out[None].astype(dtype))
+
+
+def prepared(files: list[Path], rule: dict[str, Any]) -> np.ndarray:
+    """Return one picture (its lights joined) normalised, float32 (C, H, W) or (H, W, C)."""
+    tiles = [resized(path, rule) for path in files]
+    across = int(rule.get("join_x", 1))
+    rows = [np.concatenate(tiles[i : i + across], axis=1) for i in range(0, len(tiles), across)]
+    picture = np.concatenate(rows).astype(np.float32)
+    scale = rule.get("scale")
+    picture = picture / np.float32(PIXEL_MAX) if scale is None else picture * np.float32(scale)
+    if rule.get("mean") is not None:
+        picture = (picture - np.float32(rule["mean"])) / np.float32(rule.get("std") or 1.0)
+    return picture if rule.get("layout") == "NHWC" else picture.transpose(2, 0, 1)
+
+
+def resized(path: Path, rule: dict[str, Any]) -> np.ndarray:
+    """Return a picture as uint8 (H, W, C) of the rule's size and colour order."""
+    order, size = rule.get("colour_order", "RGB"), (rule["height_px"], rule["width_px"])
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert(MODES[order])
+    except (OSError, ValueError, SyntaxError) as error:
+        raise Refusal(f"{path.name} is no picture that can be read: {first_line(error)}") from error
+    picture = fitted(picture, size, rule)
+    pixels = np.asarray(picture)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    return pixels[..., ::-1] if order == "BGR" else pixels
+
+
+def fitted(picture: Image.Image, size: tuple[int, int], rule: dict[str, Any]) -> Image.Image:
+    """Return a picture of exactly ``size`` (height, width).
+
+    ``resize_mode``: ``squash`` (to the size), ``shortest`` (the default: the shorter side to
+    size / crop_fraction, then the centre is cut out), ``longest`` (the longer side, then padded).
+    """
+    height, width = size
+    resample = FILTERS[rule.get("resample", "bilinear")]
+    mode = rule.get("resize_mode", "shortest")
+    if mode == "squash":
+        return picture.resize((width, height), resample)
+    fraction = float(rule.get("crop_fraction") or 1.0)
+    goal_h, goal_w = int(height / fraction), int(width / fraction)
+    ratios = (picture.height / goal_h, picture.width / goal_w)
+    ratio = max(ratios) if mode == "longest" else min(ratios)
+    if goal_h == goal_w:  # torchvision rounds the longer side down
+        new = (max(1, int(picture.width / ratio)), max(1, int(picture.height / ratio)))
+    else:
+        new = (round(picture.width / ratio), round(picture.height / ratio))
+    picture = picture.resize(new, resample)
+    left, top = round((picture.width - width) / 2.0), round((picture.height - height) / 2.0)
+    return picture.crop((left, top, left + width, top + height))

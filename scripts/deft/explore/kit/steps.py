@@ -1,0 +1,159 @@
+"""The scripts of an experiment in their order, each a process of its own, with transcript and
+log.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .folder import EXIT_REFUSED, STOP_MARK, Folder
+
+TIMEOUT_S = 24 * 3600
+HIDDEN = ("PYTHONPATH", "PYTHONHOME")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One script. ``required``: without it the exploration has no answer; ``model``: it loads
+    it.
+    """
+
+    script: str
+    what: str
+    required: bool = True
+    model: bool = True
+
+
+STEPS = (
+    Step("01_smoke.py", "import the runtime and load the model"),
+    Step("02_contract.py", "establish what goes in and what comes out"),
+    Step("03_inputs.py", "choose or make the inputs", model=False),
+    Step("10_infer.py", "run every input, keep raw and decoded outputs"),
+    Step("12_benchmark.py", "time cold and warm runs and batch sizes"),
+    Step("14_profile.py", "profile the operators", required=False),
+    Step("16_train_check.py", "try a few training steps on one batch", required=False),
+    Step("18_judge.py", "measure quality, judge the targets", model=False),
+    Step("20_visualize.py", "draw the figures", required=False, model=False),
+    Step("30_experiment_report.py", "write the experiment report", model=False),
+    Step("31_stakeholder_report.py", "write the stakeholder report", model=False),
+)
+FIRST_OF_REPORTS = "18_judge.py"
+AFTER_FAILURE = (
+    "18_judge.py",
+    "20_visualize.py",
+    "30_experiment_report.py",
+    "31_stakeholder_report.py",
+)
+
+
+def wanted(parameters: dict[str, Any]) -> list[Step]:
+    """Return the steps of an experiment; the training check only where it was asked for."""
+    trains = bool(parameters["train"]["steps"])
+    return [s for s in STEPS if trains or s.script != "16_train_check.py"]
+
+
+def run_steps(
+    folder: Folder,
+    command: list[str],
+    steps: list[Step],
+    told: Callable[[str], None] = print,
+    environment: dict[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Run steps one after another and record them in ``outputs/steps.json``; return the records.
+
+    After a required step fails those that need it are left out, but judging and reporting are not:
+    that a model does not run is a result too. ``command`` starts the chosen interpreter.
+    """
+    before = {r["script"]: r for r in folder.read("steps", [])}
+    names = [s.script for s in STEPS]
+    failed = False
+    for step in steps:
+        if failed and step.script not in AFTER_FAILURE:
+            record = {"script": step.script, "status": "left out", "what": step.what}
+        else:
+            record = run_step(folder, command, step, environment)
+            failed = failed or (step.required and record["status"] != "ok")
+        before[step.script] = record
+        folder.write("steps", [before[n] for n in names if n in before])
+        told(f"[explore · {step.script[3:-3]}] {record.get('said') or record['status']}"
+             + (f" · {record['seconds']:.1f}s" if "seconds" in record else ""))  # fmt: skip
+    return [before[s.script] for s in steps]
+
+
+def run_step(
+    folder: Folder, command: list[str], step: Step, environment: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Run one script; its output goes to ``logs/``, its command to ``logs/commands.log``."""
+    line = [*command, f"scripts/{step.script}"]
+    env = {k: v for k, v in os.environ.items() if k not in HIDDEN and not k.startswith("DEFT_")}
+    threads = str(folder.parameters["runtime"]["threads"])
+    env.update(OMP_NUM_THREADS=threads, OMP_WAIT_POLICY="PASSIVE", PYTHONUNBUFFERED="1")
+    env["PYTHONDONTWRITEBYTECODE"] = "1"  # a linked source is the user's; nothing is written there
+    env.update(environment or {})
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            line, cwd=folder.root, env=env, text=True, stdin=subprocess.DEVNULL, errors="replace",
+            capture_output=True, timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+        code, out, err = done.returncode, done.stdout, done.stderr
+    except OSError as error:
+        code, out, err = 127, "", str(error)
+    seconds = time.monotonic() - began
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    logs = folder.path("logs")
+    log = f"logs/{step.script[:-3]}.log"
+    folder.path(log).write_text(
+        f"$ {shlex.join(line)}\n--- stdout\n{out}--- stderr\n{err}--- exit {code} after "
+        f"{seconds:.2f} s\n",
+        encoding="utf-8",
+    )
+    with (logs / "commands.log").open("a", encoding="utf-8") as handle:
+        handle.write(f"{stamp} exit {code} {seconds:.2f}s $ {shlex.join(line)}\n")
+    said, status = _said(code, out, err)
+    return {
+        "script": step.script,
+        "what": step.what,
+        # The interpreter's place is a fact of the machine and stands in environment.json.
+        "command": f"python scripts/{step.script}",
+        "status": status,
+        "exit": code,
+        "said": said,
+        "seconds": seconds,
+        "log": log,
+    }
+
+
+def _said(code: int, out: str, err: str) -> tuple[str, str]:
+    if code == 0:
+        return (out.strip().splitlines() or [""])[-1], "ok"
+    lines = [line for line in err.strip().splitlines() if line.strip()]
+    if code == EXIT_REFUSED:
+        stop = next((x for x in reversed(lines) if x.startswith(STOP_MARK)), "")
+        return stop.removeprefix(STOP_MARK), "refused"
+    if code < 0 or code == 137:
+        return f"the process was killed (signal {abs(code)}; out of memory?)", "failed"
+    return (lines[-1] if lines else f"exit status {code}"), "failed"
+
+
+def run_all(folder: Folder, arguments: list[str]) -> str:
+    """Run all steps, or (``--reports``) only judging, figures and reports, with this
+    interpreter.
+    """
+    if set(arguments) - {"--reports"}:
+        return "usage: python scripts/run_all.py [--reports]"
+    steps = wanted(folder.parameters)
+    if "--reports" in arguments:
+        names = [s.script for s in steps]
+        steps = steps[names.index(FIRST_OF_REPORTS) :]
+    records = run_steps(folder, [sys.executable], steps)
+    folder.note("outputs", f"run_all.py {' '.join(arguments)}".strip() + " wrote the files again")
+    bad = [r["script"] for r in records if r["status"] != "ok"]
+    return f"not ok: {', '.join(bad)}" if bad else "reports/experiment-report.md is written"

@@ -1,0 +1,43 @@
+"""Explore a model file: does it run here, how is it called, how fast is it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deft.cli import open_log
+from deft.explore.driver import explore
+from deft.explore.request import Request
+from deft.stage import main
+from deft.workspace_source import read_group
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path, default=Path("."), help="where tmp/ is made")
+    parser.add_argument(
+        "--typed-in", type=Path, help="folder of relative paths, after the workspace"
+    )
+    parser.add_argument("--config-json", help="the explore group: JSON text or a JSON file")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    parser.add_argument("--seed", type=int, default=0, help="of made-up inputs (default 0)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads of the model (default 1)"
+    )
+    parser.add_argument("--log", type=Path, help="also write everything printed to this file")
+    return parser.parse_args(argv)
+
+
+def body(args: argparse.Namespace) -> None:
+    """Explore and print where the reports are."""
+    given = read_group(args.config_json, "explore", Request.names())
+    request = Request(**given, device=args.device, seed=args.seed, threads=args.threads)
+    workspace = args.workspace.absolute()
+    explore(request, workspace, (args.typed_in or workspace).absolute())
+
+
+if __name__ == "__main__":
+    args = parse()
+    open_log(args.log)
+    main(lambda: body(args))

@@ -1,0 +1,26 @@
+"""Find the weak samples of a phase with TAO's gap analysis."""
+
+from deft.cli import launch, parser
+from deft.stage import run_stage
+from deft.steps.context import Context
+from deft.tao.gaps import rca_phase
+
+
+def body(args, run):
+    """Analyse as one logged stage."""
+    run_stage(
+        run.dir,
+        args.phase,
+        "rca",
+        lambda: rca_phase(Context(run), args.phase, args.min_recall, args.top_k),
+        attempt=args.attempt,
+        next_stage="routing",
+        max_iterations=args.max_iterations,
+    )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--min-recall", type=float, required=True, help="0 to 1")
+    options.add_argument("--top-k", type=int, required=True, help="weakest samples per label")
+    launch(options.parse_args(), body)

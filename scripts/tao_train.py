@@ -1,0 +1,25 @@
+"""Train a phase in TAO's container, or take pre-seeded baseline weights."""
+
+from deft.cli import launch, parser
+from deft.stage import run_stage
+from deft.steps.context import Context
+from deft.tao.train import train_phase
+
+
+def body(args, run):
+    """Train as one logged stage."""
+    run_stage(
+        run.dir,
+        args.phase,
+        "train",
+        lambda: train_phase(Context(run), args.phase, epochs=args.epochs),
+        attempt=args.attempt,
+        next_stage="inference",
+        max_iterations=args.max_iterations,
+    )
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("--epochs", type=int, default=0, help="0 = the spec's")
+    launch(options.parse_args(), body)

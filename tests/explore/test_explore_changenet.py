@@ -1,0 +1,106 @@
+"""The project's own network: weights with their spec, and the hand-off's ONNX folder."""
+
+from __future__ import annotations
+
+import explore_tools as tools
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from tiny_workspace import make_tiny_workspace
+
+from deft.changenet.data.pairs import open_pairs
+from deft.changenet.infer import score_table
+from deft.changenet.model import build_model
+from deft.changenet.onnx import bundle
+from deft.changenet.onnx.export import export_onnx
+from deft.changenet.spec import load_spec
+from deft.changenet.weights import save_weights
+from deft.files import sha256_file, write_json_atomic
+
+THRESHOLD = 0.47
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A workspace with a run's best weights, ``best_model.json`` and ``best_model/``."""
+    workspace = make_tiny_workspace(tmp_path_factory.mktemp("ws"), base=4, validation=4, pool=4)
+    spec = load_spec(workspace / "specs/baseline_spec.yaml")
+    folder = workspace / "results/run_a"
+    weights = folder / "iter1/train/model_epoch_001_step_00004.pth"
+    weights.parent.mkdir(parents=True)
+    torch.manual_seed(3)
+    save_weights(weights, build_model(spec), epoch=1, step=4)
+    (weights.parent / "experiment.yaml").write_text(
+        (workspace / "specs/baseline_spec.yaml").read_text()
+    )
+    facts = {"threshold": THRESHOLD, "checkpoint_sha256": sha256_file(weights), "run": "run_a"}
+    write_json_atomic(folder / "best_model.json", facts)
+    exported = export_onnx(spec, weights, folder / "best_model/model.onnx")
+    given = bundle.preprocessing(spec, exported, threshold=THRESHOLD, kpi_threshold=THRESHOLD)
+    write_json_atomic(folder / "best_model" / bundle.PREPROCESSING, given)
+    table = workspace / "kpi/testing_set.csv"
+    open_pairs(spec, table, workspace / "kpi/images")
+    scores, _ = score_table(spec, weights, table, workspace / "kpi/images", device="cpu", threads=1)
+    rows = pd.read_csv(table)
+    return workspace, weights, dict(zip(rows["object_name"], map(float, scores), strict=True))
+
+
+def check_scores(folder, scores) -> None:
+    """Each pair's score is the pipeline's own, from picture files to decision."""
+    record = folder.need("inference")
+    assert folder.need("inputs")["kind"] == "found" and len(record["samples"]) == 4
+    assert {s["truth"] == "PASS" for s in record["samples"]} == {True, False}
+    for sample in record["samples"]:
+        name = sample["origin"].rsplit("/", 1)[-1].rsplit("_", 1)[0]
+        assert sample["score"] == pytest.approx(scores[name], abs=1e-5)
+        assert sample["label"] == ("NO_PASS" if sample["score"] > np.float32(THRESHOLD) else "PASS")
+    assert folder.need("quality")["inputs_with_known_answer"] == 4
+    contract = folder.need("io_contract")
+    assert [i["name"] for i in contract["inputs"]] == ["input_1", "input_2"]
+    assert contract["unknown"] == [] and contract["postprocess"]["threshold"] == THRESHOLD
+
+
+def test_the_loops_best_weights(run, monkeypatch):
+    workspace, weights, scores = run
+    folder = tools.explored(
+        workspace, in_process=monkeypatch, checkpoint=str(weights.relative_to(workspace)),
+        name="changenet", samples=4, train_steps=3, environment="running",
+    )  # fmt: skip
+    check_scores(folder, scores)
+    assert folder.need("io_contract")["postprocess"]["threshold_source"].startswith(
+        "best_model.json"
+    )
+    (ref,) = folder.need("provenance")["refs"]
+    assert (folder.root / ref["path"] / "scripts/deft/changenet/model.py").is_file()
+    needs = {n["module"]: n for n in folder.need("dependencies")["list"]}
+    assert needs["timm"]["wanted"].startswith("==") and needs["timm"]["satisfies"]
+    assert folder.need("train_check")["runs"]
+    spec = yaml.safe_load((folder.root / "refs/model/experiment.yaml").read_text())
+    assert spec["model"]["backbone"]["type"] == "timm:test_convnext"
+
+
+def test_the_hand_offs_onnx_folder(run, monkeypatch):
+    workspace, _, scores = run
+    folder = tools.explored(
+        workspace, in_process=monkeypatch, checkpoint="results/run_a/best_model", name="changenet",
+        samples=4, directory="tmp/onnx",
+    )  # fmt: skip
+    check_scores(folder, scores)
+    assert folder.need("provenance")["refs"] == []
+    assert folder.need("io_contract")["preprocess"]["input_1"]["source"].startswith(
+        "preprocessing.json"
+    )
+
+
+def test_without_pairs_a_test_picture_and_its_golden_are_drawn(run, tmp_path, monkeypatch):
+    workspace, _, _ = run
+    folder = tools.explored(
+        tmp_path, in_process=monkeypatch, name="changenet",
+        checkpoint=str(workspace / "results/run_a/best_model"),
+    )  # fmt: skip
+    inputs = folder.need("inputs")
+    assert inputs["kind"] == "synthesised" and "kpi/testing_set.csv" in inputs["why"]
+    assert {f"made_{i:03d}" for i in range(2)} == {s["id"] for s in inputs["samples"]}
+    assert folder.need("verdict")["verdict"] == "GO WITH CONDITIONS"

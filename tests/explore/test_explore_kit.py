@@ -1,0 +1,208 @@
+"""Preprocessing against timm and open_clip, decoding, statistics, and the rules of the verdict."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+from explore_tools import SEED
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from deft.explore.kit import arrays, bench, decode, judge, markdown, preprocess, settle
+from deft.explore.kit.contract import compatible
+from deft.explore.kit.folder import plain
+
+
+def picture(width: int, height: int) -> Image.Image:
+    rng = np.random.default_rng(SEED)
+    coarse = rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("size", [(50, 50), (83, 47), (47, 83), (300, 120)])
+@pytest.mark.parametrize("fraction", [0.875, 0.95, 1.0])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_timm_picture_is_prepared_as_timm_does(tmp_path, size, fraction, interpolation):
+    from timm.data import create_transform
+
+    mean, std = (0.1, 0.4, 0.5), (0.2, 0.3, 0.4)
+    drawn = picture(*size)
+    drawn.save(tmp_path / "p.png")
+    wanted = create_transform(
+        (3, 32, 32), interpolation=interpolation, mean=mean, std=std, crop_pct=fraction
+    )(drawn).numpy()
+    rule = {"height_px": 32, "width_px": 32, "resample": interpolation, "crop_fraction": fraction,
+            "mean": list(mean), "std": list(std)}  # fmt: skip
+    found = preprocess.pictures([tmp_path / "p.png"], rule, "float32")
+    assert found.shape == (1, 3, 32, 32) and found.dtype == np.float32
+    np.testing.assert_allclose(found[0], wanted, atol=1e-6)
+
+
+def test_squash_is_open_clips_and_the_loops_resize(tmp_path):
+    drawn = picture(70, 40)
+    drawn.save(tmp_path / "p.png")
+    rule = {"height_px": 24, "width_px": 32, "resize_mode": "squash", "resample": "bilinear"}
+    found = preprocess.resized(tmp_path / "p.png", rule)
+    assert (found == np.asarray(drawn.resize((32, 24), Image.Resampling.BILINEAR))).all()
+
+
+def test_colours_layouts_scales_and_lights(tmp_path):
+    for name, colour in (("a", (10, 20, 30)), ("b", (40, 50, 60))):
+        Image.new("RGB", (4, 4), colour).save(tmp_path / f"{name}.png")
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    rule = {"height_px": 4, "width_px": 4, "scale": 1.0, "resize_mode": "squash"}
+    bgr = preprocess.pictures(files[:1], {**rule, "colour_order": "BGR"}, "float32")
+    assert bgr[0, :, 0, 0].tolist() == [30, 20, 10]
+    last = preprocess.pictures(files[:1], {**rule, "layout": "NHWC"}, "uint8")
+    assert last.shape == (1, 4, 4, 3) and last.dtype == np.uint8
+    grey = preprocess.pictures(files[:1], {**rule, "colour_order": "L"}, "float32")
+    assert grey.shape == (1, 1, 4, 4)
+    lights = {**rule, "lights": ["x", "y"], "join_x": 2, "join_y": 1}
+    joined = preprocess.pictures(files, lights, "float32")
+    assert joined.shape == (1, 3, 4, 8) and joined[0, 0, 0].tolist() == [10] * 4 + [40] * 4
+    below = preprocess.pictures(files, {**lights, "join_x": 1, "join_y": 2}, "float32")
+    assert below.shape == (1, 3, 8, 4)
+    goldens = preprocess.pictures(files, {**rule, "pictures": 2}, "float32")
+    assert goldens.shape == (1, 2, 3, 4, 4)
+
+
+@given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=60))
+def test_statistics_agree_with_numpy(values):
+    found = bench.summary(values)
+    assert found["mean"] == pytest.approx(np.mean(values))
+    assert found["median"] == pytest.approx(np.median(values))
+    assert found["p95"] == np.percentile(values, 95, method="inverted_cdf")
+    assert found["min"] <= found["median"] <= found["p95"] <= found["max"]
+
+
+def test_answers_are_decoded_as_the_contract_says():
+    contract = {"postprocess": {"kind": "softmax_top", "labels": ["a", "b"]}}
+    out = decode.answer(contract, {"logits": np.array([[0.0, 2.0, 1.0]], np.float32)})
+    assert out["label"] == "b" and out["top"][1]["label"] == "class 2"
+    assert sum(t["probability"] for t in out["top"]) == pytest.approx(1)
+    assert out["score"] == pytest.approx(np.exp(2) / (1 + np.exp(1) + np.exp(2)))
+    rule = {"kind": "changenet", "output": "logits", "threshold": 0.5}
+    for logits, label in (((0.0, 1.0), "NO_PASS"), ((1.0, 0.0), "PASS"), ((0.0, 0.0), "PASS")):
+        found = decode.answer({"postprocess": rule}, {"o": np.array([logits], np.float32)})
+        assert found["label"] == label
+    rule = {"kind": "changenet", "output": "distance", "threshold": 1.5}
+    assert decode.answer({"postprocess": rule}, {"o": np.array([2.0])})["label"] == "NO_PASS"
+    out = decode.answer({"postprocess": {"kind": "unknown"}}, {"a": [{0: 0.25}], "b": np.ones(3)})
+    assert decode.words(out) == "a: [{0: 0.25}]; b: [1.0, 1.0, 1.0]"
+
+
+def test_outputs_of_any_nesting_get_names():
+    one = np.ones(1)
+    assert list(arrays.flatten(one)) == ["output"]
+    assert list(arrays.flatten({"a": one, "b": {"c": one}, "d": None})) == ["a", "b.c"]
+    assert list(arrays.flatten((one, [one, one]))) == ["output_0", "output_1_0", "output_1_1"]
+    assert arrays.difference([{0: 1.0}], [{0: 1.5}]) == 0.5
+    assert arrays.difference(np.ones(2), np.ones(3)) is None
+    assert plain({"x": np.float32("nan"), "y": np.arange(2)}) == {"x": "nan", "y": [0, 1]}
+
+
+def test_shapes_that_only_fill_free_axes_are_compatible():
+    assert compatible(None, [1, 2]) and compatible(["n", 3], ["batch", 3])
+    assert compatible(["n", 3, "h"], ["n", 3, 64])
+    assert not compatible(["n", 3], ["n", 4]) and not compatible(["n", 3], ["n", 3, 3])
+
+
+def test_what_is_tried_follows_the_first_weights():
+    shapes = [
+        c[0] for c in settle.candidates([("conv.weight", (8, 5, 3, 3)), ("fc.weight", (2, 8))])
+    ]
+    assert shapes[0] == [1, 5, 224, 224] and [1, 8] in shapes
+    assert settle.candidates([("fc.weight", (2, 8))])[0][0] == [1, 8]
+    assert settle.candidates([("c.weight", (4, 6, 3))])[0][0] == [1, 6, 16]
+
+
+GOOD = {
+    "parameters": {
+        "targets": {"latency_p95_ms": 20, "accuracy_pct": 95}, "model": {"allow_code": False},
+    },
+    "io_contract": {"unknown": []},
+    "inputs": {"kind": "found"},
+    "inference": {"not_finite": 0, "answers_differ": True, "repeat_difference": 0.0,
+                  "batch_difference": 1e-7},
+    "stats": {
+        "warm": {"total_ms": {"mean": 10.0, "median": 9.0, "p95": 20.0}},
+        "cold": {"total_ms": 50.0, "load_s": 1.0},
+        "memory": {"peak_ram_mib": 100.0, "peak_vram_mib": None},
+        "best_throughput": {"items_per_s": 200.0},
+    },
+    "quality": {"inputs_with_known_answer": 40, "accuracy_pct": 95.0,
+                "commonest_pct": 60.0, "commonest_answer": "a"},
+    "train_check": {},
+    "dependencies": {"list": []},
+    "steps": [{"script": "10_infer.py", "status": "ok", "what": "run"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "blocking", "condition"),
+    [
+        ({}, None, None),
+        ({"inference": {"not_finite": 3}}, "3 output numbers are not finite", None),
+        ({"inference": {"repeat_difference": 0.1}}, None, "the same input gave answers 0.1 apart"),
+        ({"inference": {"batch_difference": 0.1}}, None, "when others share its batch"),
+        ({"inference": {"answers_differ": False}}, None, "exactly the same answer"),
+        ({"inputs": {"kind": "synthesised"}}, None, "made-up inputs only"),
+        ({"quality": {"inputs_with_known_answer": 0}}, None, "no input had a known answer"),
+        ({"io_contract": {"unknown": [{}, {}]}}, None, "2 facts"),
+        ({"parameters": {"targets": {"latency_p95_ms": 15}}}, "missed: latency_p95_ms", None),
+        ({"parameters": {"targets": {"latency_p95_ms": 20}}}, None, "which quality is enough"),
+        ({"parameters": {"targets": {}}}, None, "no target was set"),
+        ({"quality": {"inputs_with_known_answer": 20}}, None, "only 20 inputs"),
+        ({"quality": {"commonest_pct": 95.0}}, None, "always answering a (95.0 %)"),
+        ({"parameters": {"targets": {"throughput_items_per_s": 300}}}, "target missed", None),
+        ({"parameters": {"targets": {"accuracy_pct": 95}}}, None, None),
+        ({"parameters": {"targets": {"mean_iou": 0.5}}}, None, "not measured: mean_iou"),
+        ({"parameters": {"model": {"allow_code": True}}}, None, "runs code"),
+        ({"train_check": {"runs": False, "why": "no"}}, "cannot be trained here: no", None),
+        ({"train_check": {"runs": True, "fell": False}}, "loss does not fall", None),
+        ({"steps": [{"script": "10_infer.py", "status": "failed", "what": "run", "said": "boom"}]},
+         "run failed (boom)", None),
+        ({"dependencies": {"list": [{"satisfies": False, "distribution": "d", "found": "2",
+                                     "wanted": "<2"}]}}, None, "d 2 (documented <2)"),
+    ],
+)  # fmt: skip
+def test_the_verdict_follows_rules(change, blocking, condition):
+    facts = copy.deepcopy(GOOD)
+    for name, value in change.items():
+        facts[name] = {**facts[name], **value} if isinstance(value, dict) else value
+    targets = judge.judged(facts)
+    against, open_points = judge.reasons(facts, targets)
+    assert any(blocking in b for b in against) if blocking else not against
+    missed = "accuracy_pct" not in facts["parameters"]["targets"]
+    assert any(condition in c for c in open_points) if condition else missed or not open_points
+
+
+def test_quality_counts_answers_rows_and_classes():
+    def sample(truth, label):
+        return {"truth": truth, "label": label}
+
+    pairs = [("a", "a"), ("a", "b"), ("b", "b"), (None, "b"), ("b", None)]
+    found = judge.quality({"samples": [sample(*p) for p in pairs]}, {})
+    assert (found["commonest_answer"], round(found["commonest_pct"])) == ("a", 67)
+    assert found["inputs_with_known_answer"] == 3 and found["accuracy_pct"] == pytest.approx(
+        200 / 3
+    )
+    from sklearn.metrics import f1_score
+
+    wanted = 100 * f1_score(["a", "a", "b"], ["a", "b", "b"], average="macro")
+    assert found["f1_pct"] == pytest.approx(wanted)
+    pairs = [("bridge", "NO_PASS"), ("missing", "PASS"), ("PASS", "NO_PASS"), ("PASS", "PASS")]
+    changenet = {"postprocess": {"kind": "changenet"}}
+    found = judge.quality({"samples": [sample(*p) for p in pairs]}, changenet)
+    assert (found["recall_pct"], found["far_pct"], found["accuracy_pct"]) == (50, 50, 50)
+    assert judge.quality({}, {}) == {"inputs_with_known_answer": 0}
+
+
+def test_markdown_cells_cannot_break_a_table():
+    assert markdown.cell("a|b\n<script>") == "a\\|b &lt;script>"
+    assert [markdown.number(v) for v in (0, 12.345, 0.01234, 1234567.0, None, 1e-9)] == [
+        "0", "12.3", "0.0123", "1,234,567", "–", "1.00e-09",
+    ]  # fmt: skip

@@ -1,0 +1,135 @@
+"""The whole loop on a real cluster: by one job a stage, and inside one allocation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, until
+from guard import slurm
+from slurm_tools import HEAVY, METRICS, WATCHDOG_S, Workplace, node_of, rule_of, state_of
+from tiny_workspace import make_tiny_workspace
+from workflow_tools import (
+    CONFIG,
+    REPOSITORY,
+    RUN,
+    load,
+    log_entries,
+    run_to_end,
+    snakemake,
+    state,
+    succeed,
+)
+
+pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
+
+SAME = ("threshold", "far_pct", "checkpoint_sha256", "bounds", "iteration")
+
+
+def test_the_loop_runs_by_jobs_and_ends_in_the_local_results(
+    place: Workplace, tmp_path: Path
+) -> None:
+    profile = place.profile(slurm_partition="gpu", slurm_init_seconds_before_status_checks=8)
+    loop = place.snakemake(profile=profile, max_iterations=1)
+    text = loop.succeed()
+    assert f"report: {place.workspace}" in text
+
+    jobs = loop.submitted()
+    rules = [rule_of(number) for number in jobs]
+    when_asked = {"restore_weights", "encoder_selftest"}
+    assert set(rules) == set(HEAVY) - when_asked, "each heavy rule is a job, and no other is"
+    assert (rules.count("train"), rules.count("infer"), rules.count("mine")) == (2, 2, 1)
+    assert {state_of(number) for number in jobs} == {"COMPLETED"}
+    assert {node_of(number) for number in jobs} == {"gpu1"}, "each asks for the GPU"
+
+    local = make_tiny_workspace(tmp_path / "local", base=12, pool=60)
+    succeed(snakemake(local, config={"max_iterations": 1, "device": "auto"}))
+    on_cluster, here = place.load("best_model.json"), load(local, "best_model.json")
+    assert [on_cluster[name] for name in SAME] == [here[name] for name in SAME]
+    stages = [(e["iter"], e["stage"]) for e in log_entries(place.workspace)]
+    assert sorted(stages) == sorted((e["iter"], e["stage"]) for e in log_entries(local))
+    assert state(place.workspace)["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("request_", "asked"),
+    [("gpu", "gres:gpu:1"), ("gres", "gres:gpu:1"), ("gres:fake", "gres:gpu:fake:1")],
+)
+def test_one_value_says_how_a_gpu_is_asked_for(place: Workplace, request_: str, asked: str) -> None:
+    profile = place.profile(gpu_request=request_, slurm_partition="gpu")
+    command = place.snakemake(METRICS, profile=profile, training_epochs=30)
+    number = command.job()
+    shown = slurm("scontrol", "-o", "show", "job", str(number))
+    command.succeed()
+    field = "TresPerJob" if request_ == "gpu" else "TresPerNode"
+    assert re.search(rf"{field}=(\S+)", shown).group(1) == asked
+    for job in command.submitted():
+        assert node_of(job) == "gpu1" and state_of(job) == "COMPLETED"
+
+
+def test_a_cpu_run_asks_for_no_gpu(place: Workplace) -> None:
+    command = place.snakemake(METRICS, profile=place.profile(), device="cpu")
+    command.succeed()
+    assert {node_of(number) for number in command.submitted()} <= {"cpu1", "cpu2"}
+
+
+def test_a_profile_without_its_gpu_request_is_told_of(place: Workplace) -> None:
+    command = place.snakemake(METRICS, profile=place.profile(gpu_request=None))
+    assert "no job asks for a GPU" in command.succeed()
+
+
+def allocate(workspace: Path, folder: Path, **config: object) -> int:
+    """Submit the loop as one job; returns its number."""
+    values = {**CONFIG, "max_iterations": 1, "device": "auto", "workspace": workspace, **config}
+    options = ["-p", "gpu", "--gpus=1", "--cpus-per-task=1", "--mem=6000", "--time=30"]
+    script = [str(REPOSITORY / "profiles/slurm/allocation.sh"), "--config"]
+    words = ["sbatch", "--parsable", *options, f"--output={folder}/%j.log", *script]
+    words += [f"{key}={value}" for key, value in values.items()]
+    return int(succeed(run_to_end(words, REPOSITORY)))
+
+
+def end_of(number: int, folder: Path) -> str:
+    """Wait for a job's end and return its log."""
+    at_work = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
+    until(lambda: state_of(number) not in at_work, "its end", WATCHDOG_S)
+    return (folder / f"{number}.log").read_text()
+
+
+def test_the_loop_in_one_allocation(cluster: Cluster, tmp_path: Path) -> None:
+    workspace = make_tiny_workspace(tmp_path / "workspace", base=12, pool=60)
+    before = cluster.jobs().keys()
+    number = allocate(workspace, tmp_path)
+    text = end_of(number, tmp_path)
+    assert state_of(number) == "COMPLETED", text[-4000:]
+    assert cluster.jobs().keys() - before == {number}, "one job in all"
+    assert "Provided cores: 1" in text and "gpu=1" in text and "mem_mb=6000" in text
+    assert load(workspace, "best_model.json")["iteration"] in ("baseline", "iter1")
+    assert state(workspace)["status"] == "completed"
+
+
+def test_an_allocation_that_ends_goes_on_in_the_next(cluster: Cluster, tmp_path: Path) -> None:
+    workspace = make_tiny_workspace(tmp_path / "workspace", base=12, pool=60)
+    config = {"max_iterations": 0, "training_epochs": 300}
+    first = allocate(workspace, tmp_path, **config)
+    epochs = workspace / "results" / RUN / "baseline"
+    until(lambda: list(epochs.glob("train*/*epoch_00[1-9]*")), "the first epochs", WATCHDOG_S)
+    slurm("scancel", "--batch", "--signal=TERM", str(first))  # as SLURM does before the limit
+    end_of(first, tmp_path)
+    assert state_of(first) == "FAILED"
+    assert not (epochs / "train/weights.json").exists()
+
+    second = allocate(workspace, tmp_path, **config)
+    text = end_of(second, tmp_path)
+    assert state_of(second) == "COMPLETED", text[-4000:]
+    assert len(load(workspace, "baseline/train/weights.json")["files"]) == 300
+
+
+def test_the_allocation_script_says_where_it_belongs(cluster: Cluster, tmp_path: Path) -> None:
+    script = str(REPOSITORY / "profiles/slurm/allocation.sh")
+    here = run_to_end(["bash", script], tmp_path)
+    assert here.returncode != 0 and "submit this script with sbatch" in here.stdout
+    words = ["sbatch", "--parsable", "--mem=500", "--cpus-per-task=1", "--wait"]
+    done = run_to_end([*words, f"--output={tmp_path}/%j.log", script], tmp_path)
+    number = int(done.stdout.split()[0])
+    assert "is not the repository" in (tmp_path / f"{number}.log").read_text()

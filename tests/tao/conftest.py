@@ -1,0 +1,52 @@
+"""A run of `engine: tao` whose `docker` is a stand-in (tests/tao_docker.py)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tao_docker import Docker, new_context, prepare
+
+from deft.layout import Run
+from deft.steps.context import Context
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A workspace whose baseline was trained, scored, evaluated and analysed; made once."""
+    from deft.steps.evaluate import evaluate
+    from deft.tao.gaps import rca_phase
+    from deft.tao.infer import infer_phase
+    from deft.tao.train import train_phase
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        prepare(patch, Docker(folder / "docker"))
+        made = new_context(folder)
+        train_phase(made, "baseline", epochs=0)
+        infer_phase(made, "baseline")
+        evaluate(made, "baseline", 1.0)
+        rca_phase(made, "baseline", 1.0, 2)
+    return made.workspace
+
+
+@pytest.fixture
+def docker(tmp_path, monkeypatch) -> Docker:
+    found = Docker(tmp_path / "docker")
+    prepare(monkeypatch, found)
+    return found
+
+
+@pytest.fixture
+def context(tmp_path) -> Context:
+    """A run in which nothing has run."""
+    return new_context(tmp_path)
+
+
+@pytest.fixture
+def done(trained, tmp_path) -> Context:
+    """A copy of the run whose baseline is done."""
+    workspace = tmp_path / "work space"
+    shutil.copytree(trained, workspace, symlinks=True)
+    return Context(Run(workspace, "run_a"))

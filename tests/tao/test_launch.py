@@ -1,0 +1,111 @@
+"""A container does not outlive its launcher: asked to end, killed, resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tao_docker import CLEARED
+
+from deft.errors import StageFailed
+from deft.jobs import AlreadyRunning, end_orphans, registered
+from deft.tao import running
+from deft.tao.train import train_phase
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "tao_train.py"
+PHASE = "baseline"
+WAIT_S = 120
+
+
+def wait_for(what):
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {WAIT_S} s")
+
+
+@pytest.fixture
+def launcher(docker, context, tmp_path):
+    """A training that lasts, started as Snakemake starts it."""
+    docker.fail(train="slow")
+    arguments = ["--workspace", ".", "--run", "run_a", "--phase", PHASE]
+    log = (tmp_path / "output.txt").open("w")
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments],
+        cwd=context.workspace,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={k: v for k, v in os.environ.items() if k not in CLEARED},
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: "training slowly" in Path(log.name).read_text() or process.poll())
+        assert process.poll() is None, Path(log.name).read_text()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+        for left in docker.containers():
+            os.killpg(left["pid"], signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_a_request_to_end_ends_the_container_first(docker, context, launcher, number):
+    (container,) = docker.containers()
+    launcher.send_signal(number)
+    assert launcher.wait(timeout=WAIT_S) == 128 + number
+    assert docker.calls("stop") and docker.containers() == []
+    assert not Path(f"/proc/{container['pid']}").exists()
+    assert running.notes(context.run.dir) == []
+    assert not (context.run.phase(PHASE) / "train/weights.json").exists()
+
+
+def test_a_killed_launcher_leaves_a_container_that_resume_ends(docker, context, launcher):
+    launcher.kill()
+    launcher.wait()
+    (container,) = docker.containers()
+    assert Path(f"/proc/{container['pid']}").exists(), "the container lives on"
+    with (
+        pytest.raises(AlreadyRunning, match="the container deft-.*make resume"),
+        registered(context.run.dir, PHASE, "train"),
+    ):
+        pass
+    with pytest.raises(StageFailed, match="still works; `make resume`"):
+        train_phase(context, PHASE, epochs=1)
+    (line,) = end_orphans(context.run.dir)
+    assert line.startswith("ended container deft-") and "(baseline train)" in line
+    assert docker.containers() == [] and running.notes(context.run.dir) == []
+    with registered(context.run.dir, PHASE, "train"):
+        pass
+
+
+def test_a_note_runs_nothing_but_a_known_program(context, tmp_path):
+    folder = context.run.dir / running.NOTES_DIR
+    folder.mkdir(parents=True)
+    for i, facts in enumerate(
+        [{"runtime": "sh", "name": "x"}, {"runtime": "docker", "name": "x; touch y"}, {}]
+    ):
+        facts = {"host": running.socket.gethostname(), "phase": "p", "stage": "s", **facts}
+        (folder / f"{i}.json").write_text(json.dumps(facts))
+    assert running.notes(context.run.dir) == [] and end_orphans(context.run.dir) == []
+
+
+def test_a_container_of_another_host_is_told(docker, context):
+    folder = context.run.dir / running.NOTES_DIR
+    folder.mkdir(parents=True)
+    facts = {"host": "node7", "runtime": "docker", "name": "deft-x", "phase": "p", "stage": "s"}
+    (folder / "deft-x.json").write_text(json.dumps(facts))
+    (line,) = end_orphans(context.run.dir)
+    assert "node7" in line and "docker stop deft-x" in line and not docker.calls()

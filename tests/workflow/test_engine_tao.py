@@ -75,7 +75,7 @@ def test_both_engines_make_the_same_files_by_the_same_rules():
         outputs = [re.search(r"output:\n(.*?)    log:", b, re.S)[1] for b in (block, native[name])]
         assert outputs[0] == outputs[1], name
         # GPU is set in the engine's file; a lost node must not end the run.
-        assert re.search(r"gpu=(GPU|training_gpus),", block), name
+        assert re.search(r"gpu=(GPU|training_gpu),", block), name
         assert "retries: 0" not in block and "localrule" not in block, name
 
 

@@ -22,7 +22,7 @@ HEAD = {
     "train": "Training of a phase (`train`)",
     "inference": "Inference, once for each of the two weight files (`infer`)",
     "rca": "Gap analysis (`rca`)",
-    "embed": "Embedding of the pool (`embed_pool`) and, per lap, of the weak samples (`mine`)",
+    "embed": "Embedding of a shard of the pool (`embed_shard`) and of weak samples (`mine`)",
 }
 
 
@@ -37,7 +37,7 @@ def commands(root: Path) -> str:
     parts = []
     for stage, title in HEAD.items():
         phase = PHASE if stage != "embed" else "pool"
-        part = "best_val" if stage == "inference" else ""
+        part = {"inference": "best_val", "embed": "1-of-1"}.get(stage, "")
         folder = run if phase == "pool" else run / phase
         scratch = folder / "tao" / (f"{stage}_{part}" if part else stage)
         spec, out = scratch / "spec.yaml", scratch / "out"

@@ -57,7 +57,7 @@ class TaoEncoder:
     ) -> None:
         self.name, self.batch_size, self.context = name, batch_size, context
         # Jobs that embed beside each other have a container and a folder each.
-        self.work = Work(context, phase, STAGE, "" if job == STAGE else job, job=job)
+        self.work = Work(context, phase, STAGE, job.removeprefix(f"{STAGE}_"), job=job)
         self.folder = folder_of(context.root, weights) if weights else None
         self.files = weight_files(name, self.folder) if self.folder else []
         if not self.folder and offline() and not cached(name):

@@ -326,6 +326,48 @@ def external(tmp_path: Path) -> Path:
     return path
 
 
+def test_external_data_of_a_function_is_looked_at_too(tmp_path):
+    tensor = onnx.helper.make_tensor("c", onnx.TensorProto.FLOAT, [1], [0.0])
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../secret"
+    node = onnx.helper.make_node("Constant", [], ["y"], value=tensor)
+    model = onnx.load(tools.onnx_by_torch(tmp_path / "plain.onnx"))
+    model.functions.append(onnx.helper.make_function(
+        "own", "F", [], ["y"], [node], [onnx.helper.make_opsetid("", 18)]
+    ))  # fmt: skip
+    path = tmp_path / "function.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(HardStop) as stop:
+        formats.identify(path)
+    assert stop.value.code == "path_escape"
+    entry.key, entry.value = "offset", "none"
+    model.functions[0].node[0].attribute[0].t.CopyFrom(tensor)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(HardStop, match="no readable place"):
+        formats.identify(path)
+
+
+def test_a_zip_bomb_is_refused_before_anything_is_unpacked(tmp_path):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * (30 << 20))
+    with pytest.raises(HardStop, match="unpack to 31457280 bytes"):
+        formats.identify(path)
+
+
+def test_a_file_that_is_a_link_keeps_its_name_and_neighbours(tmp_path):
+    """As in the cache of a model hub: snapshots/ links to blobs/, whose names are digests."""
+    from deft.explore.request import located
+
+    (tmp_path / "blobs").mkdir(), (tmp_path / "snapshot").mkdir()
+    (tmp_path / "blobs/0a1b").write_text("")
+    (tmp_path / "snapshot/model.onnx").symlink_to("../blobs/0a1b")
+    found = located("snapshot/model.onnx", [tmp_path], "explore.checkpoint")
+    assert found == tmp_path / "snapshot/model.onnx"
+
+
 def test_external_data_must_lie_beside_the_model(tmp_path):
     path = external(tmp_path)
     assert [p.name for p in formats.identify(path).data_files] == ["big.data"]

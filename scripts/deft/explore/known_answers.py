@@ -13,8 +13,8 @@ class Known:
     """The known answers of a ``file,label`` table, for files below ``root``.
 
     ``file`` is a path below ``root`` or below the table's folder, or the end of a path (its name)
-    as long as that gives one answer. Raises HardStop ``csv_invalid`` for a table that cannot be read, or with two
-    answers to one file.
+    as long as that gives one answer. Raises HardStop ``csv_invalid`` for a table that cannot be
+    read, or with two answers to one file.
     """
 
     def __init__(self, table: Path | None, root: Path) -> None:

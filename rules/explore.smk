@@ -10,11 +10,7 @@ rule explore:
     log:
         "logs/explore.log",
     conda:
-<<<<<<< HEAD
-        conda_env("torch")
-=======
         conda_env("explore")
->>>>>>> main
     threads: workflow.cores
     params:
         seed=config["seed"],

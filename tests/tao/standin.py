@@ -80,7 +80,9 @@ def checked(args: argparse.Namespace) -> dict:
     need(set(labels) == {"deft.run", "deft.workspace", "deft.stage"}, f"labels {labels}")
     need(args.pull == "never", "an image would be fetched without being asked")
     need(re.fullmatch(r"deft-[0-9a-f]{8}-run_[A-Za-z0-9_.-]+", args.name), f"name {args.name}")
-    need(args.gpus == "all" or re.fullmatch(r'device=\w+|"device=[\w,]+"', args.gpus), args.gpus)
+    need(
+        args.gpus == "all" or re.fullmatch(r'device=[\w-]+|"device=[\w,-]+"', args.gpus), args.gpus
+    )
     need(args.shm_size == "8g", f"shm {args.shm_size}: the loader's workers would die")
     need(sorted(args.ulimit) == ["memlock=-1", "stack=67108864"], f"ulimit {args.ulimit}")
     need(args.tmpfs == "/results", "the default folder of results cannot be made by a user")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 import yaml
 from tao_docker import Docker
 
+from deft import leases
 from deft.changenet.training.options import Options
 from deft.errors import HardStop, StageFailed
 from deft.files import read_json, write_json_atomic
@@ -23,7 +25,13 @@ from deft.steps.infer import infer_phase as native_infer
 from deft.steps.train import train_phase as native_train
 from deft.tao.gaps import rca_phase
 from deft.tao.infer import infer_phase
-from deft.tao.train import IDENTITY, foreign_keys, go_on_from, train_phase
+from deft.tao.train import (
+    IDENTITY,
+    foreign_keys,
+    forget_training,
+    go_on_from,
+    train_phase,
+)
 from deft.tao.work import Work
 
 PHASE = "baseline"
@@ -203,6 +211,54 @@ def test_an_interrupted_training_goes_on_from_its_last_whole_file(docker, contex
     assert going_on.endswith("out/model_epoch_000_step_00002.pth")
     weights = read_json(context.run.phase(PHASE) / "train/weights.json")
     assert [f["epoch"] for f in weights["files"]] == [0, 1]
+
+
+def test_a_training_whose_end_nobody_saw_is_not_repeated(docker, context):
+    """Snakemake deletes what the job declared and starts it again."""
+    train_phase(context, PHASE, epochs=1)
+    out, scratch = context.run.phase(PHASE) / "train", context.run.phase(PHASE) / "tao/train"
+    facts = read_json(out / "weights.json")
+    for file in out.iterdir():
+        file.unlink()
+    train_phase(context, PHASE, epochs=1)
+    assert len(docker.calls("run")) == 1 and read_json(out / "weights.json") == facts
+    edit_spec(context, train__optim__lr=0.01)
+    docker.fail(train="status 1")
+    with pytest.raises(StageFailed):
+        train_phase(context, PHASE, epochs=1)
+    assert len(docker.calls("run")) == 2, "another training"
+    forget_training(context, PHASE)
+    assert not scratch.exists() and (out / facts["best_val"]).is_file()
+
+
+@pytest.fixture
+def two_cards(tmp_path, monkeypatch) -> Path:
+    """A stage's process on a machine with two GPUs; returns the folder of their locks."""
+    for name in (leases.VISIBLE, leases.LEASED):
+        monkeypatch.setenv(name, "")  # so that what the stage sets is taken back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(leases.FOLDER, str(tmp_path / "locks"))
+    monkeypatch.setattr(leases, "gpu_ids", lambda: [("GPU-a-1", "H200"), ("GPU-b-2", "H200")])
+    monkeypatch.setattr(leases.LEASES, "holder", "this stage")
+    yield tmp_path / "locks"
+    leases.LEASES.release()
+
+
+def test_containers_beside_each_other_have_a_gpu_each(docker, context, two_cards):
+    docker.fail(train="status 1")
+    other = leases.Leases(holder="another stage")
+    other.take()
+    for name in (leases.LEASED, leases.VISIBLE):
+        assert os.environ.pop(name) == "GPU-a-1", "it is another process in truth"
+    try:
+        with pytest.raises(StageFailed):
+            train_phase(context, PHASE, epochs=1)
+    finally:
+        other.release()
+    (call,) = docker.calls("run")
+    assert call[call.index("--gpus") + 1] == "device=GPU-b-2"
+    spec = yaml.safe_load((context.run.phase(PHASE) / "tao/train/spec.yaml").read_text())
+    assert spec["train"]["gpu_ids"] == [0], "what the container calls it"
 
 
 def test_only_the_very_same_training_is_gone_on_from(done):

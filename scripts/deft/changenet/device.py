@@ -33,6 +33,13 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def lease_training(spec: Spec) -> None:
+    """Wait for the GPUs of a training: ``train.num_gpus`` of them, or those it names."""
+    count, ids = spec.train.num_gpus, list(spec.train.gpu_ids)
+    by_name = ids not in ([0], list(range(count)))
+    LEASES.take(count, ids if by_name and min(ids, default=-1) >= 0 else None)
+
+
 def training_devices(spec: Spec, device: str) -> list[torch.device]:
     """Return the device of each training process of this machine: ``train.num_gpus`` of them.
 
@@ -47,8 +54,7 @@ def training_devices(spec: Spec, device: str) -> list[torch.device]:
     """
     count, ids = spec.train.num_gpus, list(spec.train.gpu_ids)
     if device in ("auto", "cuda"):
-        by_name = ids not in ([0], list(range(count)))
-        LEASES.take(count, ids if by_name and min(ids, default=-1) >= 0 else None)
+        lease_training(spec)
     target = pick_device(device)
     if target.type == "cpu":
         if count > 1 and device != "cpu":

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from deft import layout
+from deft.changenet.device import lease_training
 from deft.changenet.model import build_model
 from deft.changenet.spec import Spec, dump_spec
 from deft.changenet.training.progress import TRAIN_COLUMNS, VALIDATION_COLUMNS
@@ -40,6 +41,7 @@ from deft.tao.work import Work
 PERIODIC = re.compile(r"model_epoch_(\d+)_step_(\d+)\.pth")
 LATEST = "_latest.pth"  # TAO's link to the newest file, which it would go on from
 IDENTITY = "training.json"
+ENDED = "ended.json"  # its name when the training has ended well
 STAGE = "train"
 
 
@@ -82,6 +84,7 @@ def train_phase(context: Context, phase: str, *, epochs: int) -> str:
 def _trained(context: Context, phase: str, spec: Spec, epochs: int) -> dict[str, Any]:
     work = Work(context, phase, STAGE)
     image = work.image()
+    lease_training(spec)
     changes = phase_changes(context, phase, epochs)
     changes |= {"results_dir": str(work.out), "train.results_dir": str(work.out)}
     changes |= gpu_changes(work, spec)
@@ -91,6 +94,9 @@ def _trained(context: Context, phase: str, spec: Spec, epochs: int) -> dict[str,
         if not path.exists():
             raise HardStop("missing_input", "a file that the spec names is not there", file=path)
     identity = _identity(data, named, image)
+    if _is_of(work.scratch / ENDED, identity):
+        print("this very training has ended already: its files are put back", flush=True)
+        return _collect(context, phase, spec, work, image)
     resumed = go_on_from(work, identity, epochs=int(data["train"]["num_epochs"]))
     if resumed is not None:
         print(f"going on from {resumed.name}, which an interrupted training left", flush=True)
@@ -98,7 +104,15 @@ def _trained(context: Context, phase: str, spec: Spec, epochs: int) -> dict[str,
     write_json_atomic(work.scratch / IDENTITY, identity)
     write_spec(data, work.scratch / "spec.yaml")
     work.run(train_arguments(work.scratch / "spec.yaml"), read=named)
-    return _collect(context, phase, spec, work, image)
+    facts = _collect(context, phase, spec, work, image)
+    # The job may be started again: by a Snakemake that did not live to see this end.
+    (work.scratch / IDENTITY).rename(work.scratch / ENDED)
+    return facts
+
+
+def forget_training(context: Context, phase: str) -> None:
+    """Remove what the training of this phase would go on from; its inference calls this."""
+    Work(context, phase, STAGE).clear()
 
 
 def gpu_changes(work: Work, spec: Spec) -> dict[str, Any]:
@@ -119,10 +133,9 @@ def go_on_from(work: Work, identity: dict[str, Any], epochs: int) -> Path | None
 
     The newest one that is whole and has an epoch left: a killed training may leave half a file.
     """
-    path = work.scratch / IDENTITY
     for link in work.out.glob(f"*{LATEST}"):
         link.unlink()  # the file that is gone on from is named, not found
-    if path.is_file() and read_json(path) == json.loads(json.dumps(identity)):
+    if _is_of(work.scratch / IDENTITY, identity):
         for file in reversed(model_files(work.out)):
             try:
                 state = read_state(file)
@@ -133,6 +146,10 @@ def go_on_from(work: Work, identity: dict[str, Any], epochs: int) -> Path | None
                 return file
     work.clear()
     return None
+
+
+def _is_of(path: Path, identity: dict[str, Any]) -> bool:
+    return path.is_file() and read_json(path) == json.loads(json.dumps(identity))
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -183,9 +200,6 @@ def _collect(context: Context, phase: str, spec: Spec, work: Work, image: Image)
     shutil.copyfile(logs[0], out / "status.json")
     dump_spec(spec, out / "experiment.yaml")
     write_json_atomic(out / "weights.json", facts)
-    for path in files:
-        path.unlink()
-    (work.scratch / IDENTITY).unlink()
     return facts
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from deft.leases import LEASES
 from deft.tao.command import Mount
 from deft.tao.launch import Image, require_image, run_container
 from deft.tao.settings import Settings, settings
@@ -59,10 +60,11 @@ class Work:
         secrets: dict[str, str] | None = None,
         written: Iterable[Mount] = (),
     ) -> None:
-        """Run one container to its end.
+        """Run one container to its end, on a GPU that is this process's alone.
 
         Raises :class:`deft.errors.StageFailed`, or HardStop without the image.
         """
+        LEASES.take()  # nothing where a training has its own already
         container = container_for(
             self.settings,
             self.stage,

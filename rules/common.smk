@@ -276,11 +276,10 @@ def encoder_inputs(wildcards):
 
 
 def encoder_options():
-    """Options of the encoder on a command line; the weights' folder may hold any character."""
+    """Options on a command line that make another encoder; its folder may hold any character."""
     given = {
         "encoder": config["encoder"],
         "encoder-weights": shlex.quote(config["encoder_weights"] or ""),
-        "batch-size": config["embed_batch_size"],
         "precision": config["embed_precision"],
         "compile": config["embed_compile"],
         "runtime": config["embed_runtime"],

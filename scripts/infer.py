@@ -4,16 +4,18 @@ from deft.cli import flag, launch, parser
 from deft.stage import run_stage
 from deft.steps.context import Context
 from deft.steps.infer import infer_phase
+from deft.steps.train import forget_state
 
 
 def body(args, run):
     """Infer as one logged stage."""
+    context = Context(run)
     run_stage(
         run.dir,
         args.phase,
         "inference",
         lambda: infer_phase(
-            Context(run),
+            context,
             args.phase,
             device=args.device,
             threads=args.threads,
@@ -24,6 +26,7 @@ def body(args, run):
         next_stage="evaluate",
         max_iterations=args.max_iterations,
     )
+    forget_state(context, args.phase)
 
 
 if __name__ == "__main__":

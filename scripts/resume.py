@@ -23,12 +23,14 @@ def current_run(workspace: Path) -> str:
 
 def refuse_beside_a_living_command(notes: list[dict]) -> None:
     """Stop while a Snakemake works on the run: its jobs are no orphans."""
-    for note in notes:
-        if note["host"] == socket.gethostname() and is_alive(note):
-            sys.exit(
-                f"Snakemake itself still works on {note['run']} (process {note['pid']}): "
-                "nothing to resume; end it first if it hangs"
-            )
+    for note in filter(is_alive, notes):
+        if note["host"] == socket.gethostname():
+            where, end = f"process {note['pid']}", "end it first if it hangs"
+        else:
+            where = f"SLURM job {note['slurm_job']} on {note['host']}, if SLURM has not ended it"
+            end = f"wait for it, or end it with: scancel {note['slurm_job']}"
+        told = f"Snakemake itself still works on {note['run']} ({where}): nothing to resume"
+        sys.exit(f"{told}; {end}")
     if notes and notes[-1]["host"] != socket.gethostname():
         last = notes[-1]
         print(f"the last command ran on {last['host']} (process {last['pid']}): it must have ended")

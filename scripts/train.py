@@ -2,21 +2,19 @@
 
 from deft.changenet.training.options import Options
 from deft.cli import flag, launch, parser
-from deft.interrupt import ignore_signals
 from deft.stage import run_stage
 from deft.steps.context import Context
-from deft.steps.train import forget_state, train_phase
+from deft.steps.train import train_phase
 
 
 def body(args, run):
     """Train as one logged stage."""
-    context = Context(run)
     run_stage(
         run.dir,
         args.phase,
         "train",
         lambda: train_phase(
-            context,
+            Context(run),
             args.phase,
             epochs=args.epochs,
             options=training_options(args),
@@ -25,8 +23,6 @@ def body(args, run):
         next_stage="inference",
         max_iterations=args.max_iterations,
     )
-    ignore_signals()  # without its state this job must not fail any more
-    forget_state(context, args.phase)
 
 
 def training_parser(description):

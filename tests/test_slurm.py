@@ -175,6 +175,21 @@ def test_a_job_on_another_node_is_alive_as_long_as_slurm_says_so(
     assert end_orphans(tmp_path) == []
 
 
+def test_a_silent_slurm_does_not_say_that_a_job_has_ended(
+    tmp_path: Path, cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = json.loads(elsewhere(tmp_path, "11").read_text())
+    broken(cluster, "Unable to contact slurm controller")
+    assert is_alive(left)
+    with pytest.raises(AlreadyRunning, match="SLURM job 11 on node7"):
+        with registered(tmp_path, "baseline", "train"):
+            pass
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert is_alive(left), "a machine without SLURM's commands knows nothing of it"
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    assert not is_alive(left), "a job inside a container: Snakemake saw to it that it is alone"
+
+
 def test_commands_are_noted_by_run(tmp_path: Path) -> None:
     (tmp_path / ".snakemake").mkdir()
     assert commands(tmp_path, RUN) == []
@@ -244,6 +259,17 @@ def test_resume_says_that_the_last_command_ran_elsewhere(left: Path, cluster: Pa
     note(left, host="login2", pid=5)
     done = resume(left)
     assert "the last command ran on login2 (process 5)" in done.stdout and done.returncode == 0
+
+
+def test_resume_leaves_a_command_in_another_allocation_alone(left: Path, cluster: Path) -> None:
+    note(left, host="node7", pid=5, slurm_job="14", slurm_name=None)
+    done = resume(left)
+    assert done.returncode == 1 and "still works" in done.stderr and "scancel 14" in done.stderr
+    assert cluster.read_text() == QUEUE
+    note(left, host="node7", pid=5, slurm_job="13", slurm_name=None)
+    assert resume(left).returncode == 0, "that allocation has ended"
+    broken(cluster, "Unable to contact slurm controller")
+    assert resume(left).returncode == 1, "nobody knows"
 
 
 def test_resume_does_not_cancel_a_whole_allocation(left: Path, cluster: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -20,7 +21,7 @@ from typing import Any
 import psutil
 
 from deft import slurm
-from deft.files import read_json, write_json_atomic
+from deft.files import write_json_atomic
 from deft.tao import running
 
 JOBS_DIR = ".jobs"
@@ -36,20 +37,33 @@ def _note(run_dir: Path, phase: str, stage: str) -> Path:
     return run_dir / JOBS_DIR / f"{phase}_{stage}.json"
 
 
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # its process has ended, perhaps just now
+        return None
+
+
 def _myself() -> dict[str, Any]:
     mine = psutil.Process()
-    return {"host": socket.gethostname(), "pid": mine.pid, "started": mine.create_time()}
+    facts = {"host": socket.gethostname(), "pid": mine.pid, "started": mine.create_time()}
+    return {**facts, "slurm_job": slurm.own_job()}
 
 
 def is_alive(note: dict[str, Any]) -> bool:
     """Return whether the noted process still runs.
 
     On this host: the same id and start time. On another host only SLURM can tell, of its jobs; a
-    job that SLURM started again is the same job.
+    job that SLURM started again is the same job. While SLURM is silent the process may still run.
     """
     if note["host"] != socket.gethostname():
         job = note.get("slurm_job")
-        return job is not None and job != slurm.own_job() and bool(slurm.is_active(job))
+        if job is None or job == slurm.own_job():
+            return False
+        found = slurm.is_active(job)
+        if found is None and slurm.own_job() and not shutil.which("squeue"):
+            return False  # a job in a container has nobody to ask: whoever started it has asked
+        return found is not False
     try:
         process = psutil.Process(note["pid"])
         # A stopped process that nobody has collected yet does not write any more.
@@ -64,20 +78,19 @@ def is_alive(note: dict[str, Any]) -> bool:
 def registered(run_dir: str | Path, phase: str, stage: str) -> Iterator[None]:
     """Note this process for the time of a stage; raises :class:`AlreadyRunning`."""
     path = _note(Path(run_dir), phase, stage)
-    if path.exists():
-        other = read_json(path)
-        if other["pid"] != os.getpid() and is_alive(other):
-            raise AlreadyRunning(
-                f"{phase} {stage} is still being worked on by {_who(other)}, left over "
-                "from an earlier command; `make resume` ends it and goes on"
-            )
+    other = _read(path)
+    if other is not None and other["pid"] != os.getpid() and is_alive(other):
+        raise AlreadyRunning(
+            f"{phase} {stage} is still being worked on by {_who(other)}, left over "
+            "from an earlier command; `make resume` ends it and goes on"
+        )
     container = running.living(run_dir, phase, stage)
     if container:
         raise AlreadyRunning(
             f"{phase} {stage} is still being worked on by the container {container}, left over "
             "from an earlier command; `make resume` ends it and goes on"
         )
-    write_json_atomic(path, {**_myself(), "slurm_job": slurm.own_job()})
+    write_json_atomic(path, _myself())
     try:
         yield
     finally:
@@ -87,7 +100,7 @@ def registered(run_dir: str | Path, phase: str, stage: str) -> Iterator[None]:
 def _who(note: dict[str, Any]) -> str:
     if note["host"] == socket.gethostname():
         return f"process {note['pid']}"
-    return f"SLURM job {note['slurm_job']} on {note['host']}"
+    return f"SLURM job {note['slurm_job']} on {note['host']} (if SLURM has not ended it)"
 
 
 def note_command(workspace: Path, run: str, slurm_name: str | None) -> None:
@@ -106,9 +119,9 @@ def commands(workspace: Path, run: str) -> list[dict[str, Any]]:
 
 def orphans(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return the notes of living processes of a run."""
-    notes = sorted((Path(run_dir) / JOBS_DIR).glob("*.json"))
-    found = [(path, read_json(path)) for path in notes]
-    return [(path, note) for path, note in found if is_alive(note)]
+    paths = sorted((Path(run_dir) / JOBS_DIR).glob("*.json"))
+    found = [(path, _read(path)) for path in paths]
+    return [(path, note) for path, note in found if note is not None and is_alive(note)]
 
 
 def end_orphans(run_dir: str | Path, *, grace_s: float = TERM_GRACE_S) -> list[str]:

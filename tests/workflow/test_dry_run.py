@@ -22,6 +22,7 @@ from workflow_tools import (
     clean_environment,
     copy_of_repository,
     planned_rules,
+    run_to_end,
     snakemake,
     snakemake_command,
     succeed,
@@ -210,6 +211,15 @@ def test_every_profile_plans_the_loop(fresh: Path, profile: str) -> None:
     target = f"results/{RUN}/iter1/train/weights.json"
     jobs = planned_rules(succeed(snakemake(fresh, target, args=args, config=config)))
     assert jobs["train"] == 2 and jobs["mine"] == 1
+
+
+def test_the_slurm_profile_needs_no_number_of_cores(fresh: Path) -> None:
+    # A dry run gives itself a number; unlocking parses as a run through the executor does.
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    profile = str(REPOSITORY / "profiles" / "slurm")
+    command = snakemake_command(fresh, args=["--workflow-profile", profile, "--unlock"])
+    where = command.index("--cores")
+    succeed(run_to_end(command[:where] + command[where + 2 :], working_folder(fresh)))
 
 
 @pytest.mark.parametrize(

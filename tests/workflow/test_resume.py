@@ -118,6 +118,20 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
     assert not (workspace / "results" / RUN / "baseline/train_resume").exists()
 
 
+def test_an_orphan_that_ended_well_is_not_trained_again(orphan) -> None:
+    """Nobody was there to take note of its end, so Snakemake deletes what it declared."""
+    workspace, training = orphan
+    wait_for(lambda: notes(workspace) == [], "the orphan's end")
+    assert (workspace / "results" / RUN / "baseline/train/weights.json").is_file()
+    limits = ("--cores", "2", "--max-threads", "1")
+    output = succeed(script(workspace, "resume", "--workspace", ".", "--go-on", "--", *limits))
+    assert "no orphan found" in output
+    log = (workspace / "results" / RUN / "baseline/train/train.log").read_text()
+    assert "resuming after epoch 40/40" in log and "epoch 40/40 ·" not in log
+    assert len(load(workspace, "baseline/train/weights.json")["files"]) == 40
+    assert not (workspace / "results" / RUN / "baseline/train_resume").exists()
+
+
 def test_resume_without_an_orphan_goes_on(tmp_path: Path) -> None:
     workspace = make_tiny_workspace(tmp_path / "workspace", base=8, validation=6, kpi=6, pool=6)
     target = f"results/{RUN}/baseline/metrics.json"

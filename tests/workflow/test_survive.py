@@ -174,7 +174,6 @@ def goes_on_to(undisturbed: dict[str, object], workspace: Path, *, words: str = 
     assert words in text, text
     assert "last digits" not in text
     assert outcome(workspace) == undisturbed
-    assert not (phase(workspace) / "train_resume").exists()
     return text
 
 
@@ -297,6 +296,19 @@ def test_after_the_training_before_the_job_is_done(undisturbed, workspace: Path)
     assert status == 143
     text = goes_on_to(undisturbed, workspace, words="resuming after epoch 4/4")
     assert "epoch 4/4 ·" not in text, "no epoch is trained again"
+
+
+def test_after_the_job_is_done_as_far_as_it_can_tell(undisturbed, workspace: Path) -> None:
+    """Snakemake was killed, or its plugin lost the job: it deletes the outputs and starts again."""
+    assert train(workspace)[0] == 0
+    text = goes_on_to(undisturbed, workspace, words="resuming after epoch 4/4")
+    assert "epoch 4/4 ·" not in text, "no epoch is trained again"
+    output = workspace.with_name("infer.txt")
+    where = ["--workspace", ".", "--run", RUN, "--phase", "baseline", "--device", "cpu"]
+    job = forked("infer", *where, output=output, before=lambda: os.chdir(workspace))
+    assert job.wait() == 0, job.text()
+    assert not (phase(workspace) / "train_resume").exists(), "now it is known to be done"
+    assert outcome(workspace) == undisturbed
 
 
 def test_before_the_first_step(undisturbed, workspace: Path) -> None:
@@ -524,6 +536,5 @@ def test_the_rule_run_again_goes_on(tmp_path: Path) -> None:
     succeed(snakemake(stopped, target, config=settings))
     assert "resuming " in log.read_text()
     assert outcome(stopped) == outcome(whole)
-    assert not (phase(stopped) / "train_resume").exists()
     trained = [e["status"] for e in log_entries(stopped) if e["stage"] == "train"]
     assert trained == ["ok"], "an interruption is no error of the stage"

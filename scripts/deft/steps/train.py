@@ -89,8 +89,9 @@ def train_phase(
 ) -> str:
     """Train (or take the pre-seeded baseline) and return the log summary.
 
-    The state that a training goes on from stays until :func:`forget_state`: a job that is killed
-    after its training loses its declared outputs all the same.
+    The state that a training goes on from stays until :func:`forget_state`, also at the end: a job
+    loses its declared outputs when it is killed after its training, and when Snakemake did not live
+    to see it end well.
     """
     out = context.run.phase(phase) / "train"
     seeded = preseeded_weights(context) if phase == BASELINE else None
@@ -130,7 +131,10 @@ def train_phase(
 
 
 def forget_state(context: Context, phase: str) -> None:
-    """Remove what an interrupted training of this phase would have gone on from."""
+    """Remove what the training of this phase would go on from; its inference calls this.
+
+    That a later stage runs at all says that Snakemake has taken note of the training's end.
+    """
     clear_resume(context.run.phase(phase) / RESUME_DIR)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -124,8 +123,9 @@ def _readable(path: Path) -> Iterator[None]:
     """Turn whatever the readers of a damaged archive raise into one stop."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError,
-            RuntimeError, RecursionError) as error:  # fmt: skip
+    except (HardStop, MemoryError):
+        raise
+    except Exception as error:  # of zipfile, its unpackers, struct, json …
         raise _broken(path, f"the file is cut off or damaged ({_first(error)})") from None
 
 

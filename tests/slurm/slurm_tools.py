@@ -41,8 +41,8 @@ WEIGHTS = f"results/{RUN}/baseline/train/weights.json"
 def profile(folder: Path, **changes: object) -> Path:
     """Write the shipped slurm profile for this cluster's nodes; returns its folder.
 
-    `changes` go to `default-resources`, but `rules`, which are `set-resources`, and the executor's
-    own settings, which are named with underscores.
+    `changes` go to `default-resources`, where None leaves one out; but `rules`, which are
+    `set-resources`, and the executor's own settings, which are named with underscores.
     """
     shipped = yaml.safe_load((REPOSITORY / "profiles/slurm/profile.yaml").read_text())
     own = {rule: {"mem_mb": SMALL_MB, "runtime": 20} for rule in HEAVY}
@@ -51,7 +51,8 @@ def profile(folder: Path, **changes: object) -> Path:
     for name in [n for n in changes if n.startswith(("slurm_init", "retries"))]:
         shipped[name.replace("_", "-")] = changes.pop(name)
     shipped["set-resources"] = own
-    shipped["default-resources"] |= {"slurm_partition": "cpu", "runtime": 20, **changes}
+    defaults = {**shipped["default-resources"], "slurm_partition": "cpu", "runtime": 20, **changes}
+    shipped["default-resources"] = {k: v for k, v in defaults.items() if v is not None}
     shipped |= {"max-threads": 1, "latency-wait": 10}
     folder.mkdir(parents=True)
     (folder / "profile.yaml").write_text(yaml.safe_dump(shipped))

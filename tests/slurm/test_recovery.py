@@ -70,7 +70,8 @@ def test_a_job_that_still_waits_is_found_by_its_name(place: Workplace) -> None:
         command.kill()
         assert state_of(waiting) == "PENDING"
         foreign = slurm(
-            "sbatch", "--parsable", "--job-name=deft_other", "--mem=100", "--wrap=true"
+            *("sbatch", "--parsable", "--job-name=deft_other", "--mem=100"),
+            *("--output=/dev/null", "--wrap=true"),
         ).strip()
         resumed = place.resume(profile, METRICS)
         until(lambda: state_of(waiting) == "CANCELLED", "the orphan's end", 120)

@@ -1,8 +1,8 @@
 # The whole workflow in one image: Snakemake, all stages, the code. How to build, run and carry it:
 # docs/environments.md. Packages are those of envs/packages.yaml, by the lists made from it.
 #
-# One list instead of an environment per rule (`snakemake --containerize`): the stages share torch, so three
-# environments would hold it twice; and wheels can be carried across an air gap, conda channels cannot.
+# One list instead of an environment per rule (`snakemake --containerize`): the stages share torch, so four
+# environments would hold it three times; and wheels can be carried across an air gap, conda channels cannot.
 ARG BASE=python:3.11.14-slim-bookworm
 
 # hadolint ignore=DL3006

@@ -5,7 +5,7 @@ this machine alone (tests/slurm/cluster.py, which needs root), and prints median
 between runs on a busy machine; the overhead of a job is taken from the same job: from its line in
 Snakemake's log to its end, less what the command itself took.
 
-    python benchmarks/slurm_overhead.py [--init 8 2 40] [--laps 2] [--out FILE]
+    python benchmarks/slurm_overhead.py [--init 5 2 40] [--laps 2] [--out FILE]
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def measure(name: str, laps: int, profile: Path) -> dict[str, object]:
 def main() -> None:
     """Measure the local executor, then the profile with each initial wait."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--init", type=int, nargs="+", default=[8], help="initial waits, s")
+    options.add_argument("--init", type=int, nargs="+", default=[5], help="initial waits, s")
     options.add_argument("--laps", type=int, default=2)
     options.add_argument("--out", type=Path)
     args = options.parse_args()

@@ -126,15 +126,16 @@ def gpus(count):
     """Resources (`gpu`, `gres`) of a job that uses so many GPUs; the profile says which counts.
 
     With `device: auto` a cluster's head node cannot tell what a job will find; the profile can: one
-    with a `gpu_request` has GPUs. Elsewhere jobs take the card of the machine that parses, so they
-    must wait for each other too. A container of TAO wants a GPU whatever `device` says.
+    with a `gpu_request` has GPUs. Without one, jobs take the card of the machine that parses, and
+    must wait for each other; a cluster's job parses elsewhere and has what was asked for. A
+    container of TAO wants a GPU whatever `device` says.
     """
     device = "cuda" if config["engine"] == "tao" else config["device"]
-    has = device == "cuda" or (device == "auto" and (GPU_REQUEST or HAS_CARD))
+    found = GPU_REQUEST or (has_card() and not workflow.remote_exec)
+    has = device == "cuda" or (device == "auto" and found)
     return slurm.gpu_resources(count if has else 0, GPU_REQUEST)
 
 
-HAS_CARD = has_card()
 NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
 DOCTOR = "doctor" in sys.argv[1:]
 try:
@@ -275,11 +276,10 @@ def encoder_inputs(wildcards):
 
 
 def encoder_options():
-    """Options of the encoder on a command line; the weights' folder may hold any character."""
+    """Options on a command line that make another encoder; its folder may hold any character."""
     given = {
         "encoder": config["encoder"],
         "encoder-weights": shlex.quote(config["encoder_weights"] or ""),
-        "batch-size": config["embed_batch_size"],
         "precision": config["embed_precision"],
         "compile": config["embed_compile"],
         "runtime": config["embed_runtime"],

@@ -35,14 +35,15 @@ rule embed_shard:
         try_number=lambda wildcards, attempt: attempt,
     params:
         encoder=encoder_options(),
+        batch_size=no_trigger(config["embed_batch_size"]),
         device=no_trigger(config["device"]),
         logic=logic("embed_pool"),
     message:
         "embed the source pool, shard {wildcards.scatteritem}"
     shell:
         'python "$DEFT_HOME/scripts/embed_shard.py" --workspace . --run run_{wildcards.ts}'
-        " --shard {wildcards.scatteritem} {params.encoder} --device {params.device}"
-        " --threads {threads}"
+        " --shard {wildcards.scatteritem} {params.encoder} --batch-size {params.batch_size}"
+        " --device {params.device} --threads {threads}"
         ' --cache "$DEFT_EMBEDDING_CACHE"'
         " --attempt {resources.try_number} --log {log:q}"
 

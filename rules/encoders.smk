@@ -20,9 +20,11 @@ rule encoder_selftest:
     params:
         run=RUN,
         encoder=encoder_options(),
+        batch_size=config["embed_batch_size"],
         device=config["device"],
     message:
         "self-test of the encoder"
     shell:
         'python "$DEFT_HOME/scripts/encoder_selftest.py" --workspace . --run {params.run}'
-        ' {params.encoder} --device {params.device} --threads {threads} --cache "$DEFT_EMBEDDING_CACHE" --log {log:q}'
+        " {params.encoder} --batch-size {params.batch_size} --device {params.device}"
+        ' --threads {threads} --cache "$DEFT_EMBEDDING_CACHE" --log {log:q}'

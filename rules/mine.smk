@@ -42,9 +42,10 @@ rule mine:
         top_k=config["top_k_per_target"],
         min_similarity=config["min_similarity"],
         encoder=encoder_options(),
+        batch_size=no_trigger(config["embed_batch_size"]),
         device=no_trigger(config["device"]),
         search=config["search"],
-        memory_mb=config["search_memory_mb"],
+        memory_mb=no_trigger(config["search_memory_mb"]),
         leakage=config["content_leakage"],
         seed=config["seed"],
         rules=json.dumps(deft_config.mining_rules(config), sort_keys=True),
@@ -56,8 +57,8 @@ rule mine:
     shell:
         'python "$DEFT_HOME/scripts/mine.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.lap} --strategy {params.strategy} --top-k {params.top_k}"
-        " --min-similarity {params.min_similarity} {params.encoder} --device {params.device}"
-        " --threads {threads}"
+        " --min-similarity {params.min_similarity} {params.encoder}"
+        " --batch-size {params.batch_size} --device {params.device} --threads {threads}"
         ' --cache "$DEFT_EMBEDDING_CACHE"'
         " --search {params.search} --memory-mb {params.memory_mb}"
         " --content-leakage {params.leakage} --seed {params.seed} --rules {params.rules:q}"

@@ -7,6 +7,7 @@ from deft.errors import HardStop
 from deft.layout import BASELINE
 from deft.steps.context import Context
 from deft.steps.embed import add_encoder_options, open_encoder
+from deft.tao.settings import embeds_in_container
 
 
 def body(args, run):
@@ -20,7 +21,15 @@ def body(args, run):
             fix=f"snakemake results/{run.name}/{BASELINE}/metrics.json, or name another run or "
             "encoder",
         )
-    tested = open_encoder(Context(run), args)
+    context = Context(run)
+    if embeds_in_container({**context.config, "encoder": args.encoder}):
+        raise HardStop(
+            "config_invalid",
+            f"with engine: tao {args.encoder} is embedded by TAO's container; the self-test knows "
+            "this project's own encoders",
+            fix="set engine: native, or another encoder",
+        )
+    tested = open_encoder(context, args)
     done = verify(tested.encoder, tested.record)
     print(table(tested.encoder, done, images_per_s(tested.encoder)), flush=True)
 

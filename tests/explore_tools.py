@@ -173,7 +173,7 @@ def step_here(
     _, module, function = layout.SCRIPTS[step.script]
     began = time.monotonic()
     try:
-        said = getattr(importlib.import_module(f"deft.explore.kit.{module}"), function)(folder)
+        said = getattr(importlib.import_module(module), function)(folder)
         status = "ok"
     except Refusal as refusal:
         said, status = str(refusal), "refused"

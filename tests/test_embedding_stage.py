@@ -14,7 +14,7 @@ import pytest
 from spy_encoder import SpyEncoder, draw_pictures
 from tiny_workspace import make_tiny_workspace
 
-from deft import embedding, shards
+from deft import embedding, mining, shards
 from deft.embedding import EmbeddingWriter, open_embeddings, write_embeddings
 from deft.errors import HardStop
 from deft.layout import POOL_TABLE, Run
@@ -162,6 +162,24 @@ def test_a_network_mines_the_same_rows_for_any_shards_and_threads(workspace, tmp
         torch.set_num_threads(threads_before)
     names = [f"run_{runtime}_{count}" for count in (1, 4, 16)]
     assert len({text.replace(n, "run") for text, n in zip(found, names, strict=True)}) == 1
+
+
+@pytest.mark.parametrize("search", ["exact", "ivf"])
+def test_a_lap_without_weak_samples_mines_nothing_and_says_so(workspace, search):
+    """With routing: by_label all of them may go to AnomalyGen."""
+    context, encoder = staged(workspace, f"run_none_{search}"), SpyEncoder()
+    embedded(context, encoder, 1, None)
+    path = context.run.routing("iter1") / "mining_gaps.parquet"
+    pd.read_parquet(path).iloc[:0].to_parquet(path)
+    options = MineOptions("nearest", 3, -1.0, 64, "warn", 0, search=search)
+    assert "0 new parts" in mine(context, "iter1", encoder, options)
+    folder = context.run.phase("iter1") / "mining_filter"
+    facts = json.loads((folder / "mining.json").read_text())
+    assert facts["targets"] == facts["candidate_count"] == facts["new_rows"] == 0
+    assert facts["warnings"][0].startswith("no weak sample was routed to mining")
+    columns = pq.read_schema(folder / "knn_pairs.parquet").names
+    assert columns == list(mining.PAIR_COLUMNS)
+    assert pq.read_metadata(folder / "target_embeddings.parquet").num_rows == 0
 
 
 def test_iteration_two_embeds_only_new_targets(workspace, tmp_path):

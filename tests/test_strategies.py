@@ -263,6 +263,18 @@ def test_the_order_of_the_pool_changes_nothing(name, changed, monkeypatch):
     assert first.kept_count + first.rejected_count == first.candidate_count
 
 
+def test_nearest_under_rules_keeps_no_more_than_it_looked_at():
+    """A part comes with all its lights, also with one in which it is nobody's neighbour."""
+    pool, vectors, targets, target_vectors = tables()
+    one_light = targets["light"] == targets["light"].iloc[0]
+    targets, target_vectors = targets[one_light], target_vectors[one_light]
+    pairs = mining.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=2)
+    lap, rules = Lap(frozenset(), budget=99, seed=0), Rules(history=True)
+    found = select("nearest", pool, ArrayVectors(vectors), pairs, rules, lap)
+    assert len(found.rows) > found.candidate_count, "both lights of each part"
+    assert found.kept_count == found.candidate_count and found.rejected_count == 0
+
+
 def test_nearest_without_rules_is_the_contracts_choice():
     pool, vectors, targets, target_vectors = tables()
     pairs = mining.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=9)

@@ -17,7 +17,16 @@ IMPLIED = {HUB: "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1
 
 def offline() -> bool:
     """Return whether downloads are forbidden by the environment."""
-    return any(os.environ.get(name, "").strip().lower() not in NO for name in (OWN, HUB))
+    return any(_is_set(name) for name in (OWN, HUB))
+
+
+def air_gapped() -> bool:
+    """Return whether every connection is forbidden, not only those to the model hub."""
+    return _is_set(OWN)
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").strip().lower() not in NO
 
 
 def enforce() -> None:

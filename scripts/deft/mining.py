@@ -15,6 +15,16 @@ import pandas as pd
 from deft.search_ann import Search
 from deft.vectors import VectorTable
 
+PAIR_COLUMNS = {
+    "target": "str",
+    "source": "str",
+    "rank": "int64",
+    "similarity": "float64",
+    "target_label": "str",
+    "source_label": "str",
+    "light": "str",
+    "provenance": "str",
+}
 QUARTILES = {"min": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75, "max": 1.0}
 
 
@@ -72,6 +82,8 @@ def knn_pairs(
                 }
             )
         )
+    if not frames:  # no weak sample was routed here
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PAIR_COLUMNS.items()})
     pairs = pd.concat(frames, ignore_index=True)
     return pairs.sort_values(["target", "rank"], kind="stable", ignore_index=True)
 

@@ -18,7 +18,10 @@ from deft.state import log_stage, record_hard_stop
 
 EXIT_STOP = 1
 GPU_MEMORY_ERROR = "OutOfMemoryError"  # torch's
-GPU_MEMORY_ADVICE = "lower dataset.classify.batch_size, or raise accumulate_steps"
+GPU_MEMORY_ADVICE = (
+    "lower dataset.classify.batch_size, or raise accumulate_steps; for embedding lower "
+    "embed_batch_size"
+)
 MARKER_DIR = "hard_stops"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import explore_tools as tools
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from deft.errors import HardStop
-from deft.explore import formats, pickles
+from deft.explore import exported, formats, pickles
 
 
 class Runs:
@@ -169,7 +171,142 @@ def test_an_exported_program_with_a_pickled_example_is_refused(files, tmp_path, 
     ],
 )
 def test_only_sizes_count_as_plain_expressions(text, plain):
-    assert pickles.plain_expression(text) is plain
+    assert exported.plain_expression(text) is plain
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("((-2) + L['x'].size()[2]) != 1", True),
+        ("Mod(L['a'][0].size()[1], 8) == 0 and 2 <= L['x'].stride()[0] <= 64", True),
+        ("__import__('os').system('x')", False),
+        ("L['x'].size.__globals__", False),
+        ("L['x'].tofile('f')", False),
+        ("open('f')", False),
+        ("True, print(1)); print((1", False),
+        ("L['\"+print(1)+\"'] > 1", False),
+    ],
+)
+def test_only_comparisons_of_sizes_count_as_plain_guards(text, plain):
+    assert exported.plain_guard(text) is plain
+
+
+def test_a_free_exported_program_with_nested_arguments_is_accepted(tmp_path):
+    class Nested(torch.nn.Module):
+        def forward(self, x, *, scale):
+            y = torch.einsum("bchw,bchw->bc", x, x) * scale
+            return {"a": y, "b": (x.mean((2, 3)),)}
+
+    free, path = torch.export.Dim.AUTO, tmp_path / "nested.pt2"
+    program = torch.export.export(
+        Nested(), (torch.rand(4, 3, 8, 8),), {"scale": torch.rand(1)},
+        dynamic_shapes={"x": {0: free, 2: free, 3: free}, "scale": None},
+    )  # fmt: skip
+    torch.export.save(program, path)
+    assert formats.identify(path).format == "torch_export"
+
+
+def raw_pickle(witness: Path) -> bytes:
+    """A pickle that looks like text, and that pickletools gives up on before its call."""
+    return b"I0x10\n0" + pickle.dumps(Runs(witness), protocol=0)
+
+
+def saved_pickle(witness: Path) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("archive/data.pkl", raw_pickle(witness))
+        archive.writestr("archive/version", "3\n")
+    return data.getvalue()
+
+
+def hidden_behind_memory(witness: Path) -> bytes:
+    """A pickle whose last texts are harmless names; the names that it calls are in its memory."""
+    names = b"\x8c\x05posix\x940\x8c\x05mkdir\x940\x8c\x0bcollections0\x8c\x0bOrderedDict0"
+    call = b"h\x00h\x01\x93" + pickle.dumps(str(witness), protocol=0)[:-1] + b"\x85R."
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x04" + names + call)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("data/sample_inputs/model.pt", saved_pickle),
+        ("data/sample_inputs/model.pt", hidden_behind_memory),
+        ("data/constants/model.pt", raw_pickle),
+        ("data/constants/opaque_obj_0", raw_pickle),
+        ("data/constants/CUSTOM_OBJ_0", raw_pickle),
+        ("data/weights/deeper/weight_0", raw_pickle),
+        ("serialized_state_dict.json", raw_pickle),
+        ("data/aotinductor/model/model.wrapper.so", raw_pickle),
+    ],
+)
+def test_no_other_place_of_an_exported_program_may_hold_a_pickle_or_a_library(
+    files, tmp_path, name, made
+):
+    witness = tmp_path / "ran"
+    path = rewritten(files["torch_export"], tmp_path / "evil.pt2", lambda _, data: data)
+    with zipfile.ZipFile(path) as archive:
+        folder = archive.namelist()[0].split("/")[0]
+        old = {n: archive.read(n) for n in archive.namelist()}
+    old[f"{folder}/{name}"] = made(witness)
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, data in old.items():
+            archive.writestr(member, data)
+    with pytest.raises(HardStop, match="run code"):
+        formats.identify(path)
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"guards_code": []', b'"guards_code": ["__import__(\'os\').getcwd()"]'),
+        (b'"picture"', b'"picture=print(1)"'),
+    ],
+)
+def test_an_exported_program_with_code_in_a_guard_or_a_name_is_refused(files, tmp_path, old, new):
+    def change(name: str, data: bytes) -> bytes:
+        if name.endswith("models/model.json"):
+            assert old in data
+            return data.replace(old, new)
+        return data
+
+    path = rewritten(files["torch_export"], tmp_path / "evil.pt2", change)
+    with pytest.raises(HardStop, match=r"__import__|print"):
+        formats.identify(path)
+
+
+def test_an_archive_that_two_readers_would_read_differently_is_refused(files, tmp_path):
+    """torch trusts the offsets at the end of a zip, Python looks in front of its end."""
+    whole = files["torch_export"].read_bytes()
+    path = tmp_path / "evil.pt2"
+    path.write_bytes(whole + b"PK\5\6" + whole[-18:])
+    with pytest.raises(HardStop):
+        formats.identify(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("m/archive_format", "m/data/weights/weight_0", "m/data/weights/WEIGHT_0"):
+            archive.writestr(name, b"pt2")
+    with pytest.raises(HardStop, match="twice"):
+        formats.identify(path)
+
+
+@pytest.mark.parametrize("made", [saved_pickle, hidden_behind_memory])
+def test_the_loader_unpickles_nothing_even_if_it_were_not_looked_at(files, tmp_path, made):
+    from deft.explore.kit.folder import Refusal
+    from deft.explore.kit.torch_runtime import _exported
+
+    witness = tmp_path / "ran"
+    evil = made(witness)
+
+    def change(name: str, data: bytes) -> bytes:
+        return evil if name.endswith("sample_inputs/model.pt") else data
+
+    path = rewritten(files["torch_export"], tmp_path / "evil.pt2", change)
+    with pytest.raises(Refusal):
+        _exported(path, torch.device("cpu"), allow_code=False)
+    assert not witness.exists()
 
 
 def test_lookups_of_a_pickle_are_read_without_running_it():
@@ -187,6 +324,48 @@ def external(tmp_path: Path) -> Path:
         model, str(path), save_as_external_data=True, location="big.data", size_threshold=0
     )
     return path
+
+
+def test_external_data_of_a_function_is_looked_at_too(tmp_path):
+    tensor = onnx.helper.make_tensor("c", onnx.TensorProto.FLOAT, [1], [0.0])
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../secret"
+    node = onnx.helper.make_node("Constant", [], ["y"], value=tensor)
+    model = onnx.load(tools.onnx_by_torch(tmp_path / "plain.onnx"))
+    model.functions.append(onnx.helper.make_function(
+        "own", "F", [], ["y"], [node], [onnx.helper.make_opsetid("", 18)]
+    ))  # fmt: skip
+    path = tmp_path / "function.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(HardStop) as stop:
+        formats.identify(path)
+    assert stop.value.code == "path_escape"
+    entry.key, entry.value = "offset", "none"
+    model.functions[0].node[0].attribute[0].t.CopyFrom(tensor)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(HardStop, match="no readable place"):
+        formats.identify(path)
+
+
+def test_a_zip_bomb_is_refused_before_anything_is_unpacked(tmp_path):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * (30 << 20))
+    with pytest.raises(HardStop, match="unpack to 31457280 bytes"):
+        formats.identify(path)
+
+
+def test_a_file_that_is_a_link_keeps_its_name_and_neighbours(tmp_path):
+    """As in the cache of a model hub: snapshots/ links to blobs/, whose names are digests."""
+    from deft.explore.request import located
+
+    (tmp_path / "blobs").mkdir(), (tmp_path / "snapshot").mkdir()
+    (tmp_path / "blobs/0a1b").write_text("")
+    (tmp_path / "snapshot/model.onnx").symlink_to("../blobs/0a1b")
+    found = located("snapshot/model.onnx", [tmp_path], "explore.checkpoint")
+    assert found == tmp_path / "snapshot/model.onnx"
 
 
 def test_external_data_must_lie_beside_the_model(tmp_path):

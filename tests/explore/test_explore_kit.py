@@ -201,8 +201,20 @@ def test_quality_counts_answers_rows_and_classes():
     assert judge.quality({}, {}) == {"inputs_with_known_answer": 0}
 
 
+def test_without_class_names_only_numbers_are_compared():
+    def found(*pairs, **rule):
+        samples = [{"truth": t, "label": label} for t, label in pairs]
+        contract = {"postprocess": {"kind": "softmax_top", **rule}}
+        return judge.quality({"samples": samples}, contract)
+
+    numbered = found(("3", "class 3"), ("4", "class 3"), ("cat", "class 0"))
+    assert (numbered["inputs_with_known_answer"], numbered["accuracy_pct"]) == (2, 50)
+    assert found(("cat", "class 0")) == {"inputs_with_known_answer": 0}
+    assert found(("cat", "cat"), labels=["cat"])["accuracy_pct"] == 100
+
+
 def test_markdown_cells_cannot_break_a_table():
     assert markdown.cell("a|b\n<script>") == "a\\|b &lt;script>"
     assert [markdown.number(v) for v in (0, 12.345, 0.01234, 1234567.0, None, 1e-9)] == [
-        "0", "12.3", "0.0123", "1.23e+06", "–", "1.00e-09",
+        "0", "12.3", "0.0123", "1,234,567", "–", "1.00e-09",
     ]  # fmt: skip

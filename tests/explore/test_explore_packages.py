@@ -248,6 +248,20 @@ def test_uv_takes_over_where_a_venv_has_no_pip(tmp_path, monkeypatch):
         command_for(bare, ["x"], [])
 
 
+def test_an_air_gap_wants_to_know_where_packages_come_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "deft.explore.install.ask", lambda command, modules: {"interpreter": {"pip": True}}
+    )
+    monkeypatch.setenv("AIR_GAPPED", "1")
+    here = Environment("venv", [sys.executable], tmp_path, [])
+    with pytest.raises(HardStop, match="AIR_GAPPED"):
+        command_for(here, ["x"], ["--quiet"])
+    with pytest.raises(HardStop, match="AIR_GAPPED"):
+        command_for(Environment("pixi", ["pixi"], tmp_path, []), ["x"], ["--no-index"])
+    assert command_for(here, ["x"], ["--no-index"])[-2:] == ["--no-index", "x"]
+    assert command_for(here, ["x"], ["--index-url=https://mirror/simple"])[-1] == "x"
+
+
 def test_packages_that_cannot_be_had_leave_a_no_go_report(tmp_path, monkeypatch):
     tools.source_with_dependency(tmp_path)
     (tmp_path / "empty").mkdir()

@@ -12,6 +12,7 @@ import torch
 
 from deft import config
 from deft.errors import HardStop
+from deft.explore import refs
 
 
 class Runs:
@@ -180,6 +181,41 @@ def test_a_repository_is_cloned_shallow_with_its_commit(tmp_path, model, monkeyp
     )
     assert len(listed.stdout.splitlines()) == 1  # shallow
     assert commit in (folder.root / "reports/experiment-report.md").read_text()
+
+
+def test_a_password_in_an_address_is_kept_nowhere(tmp_path, model, monkeypatch):
+    repository(tmp_path / "upstream")
+    for name, value in (
+        ("COUNT", "1"), ("KEY_0", f"url.file://{tmp_path}/.insteadOf"),
+        ("VALUE_0", "https://me:hunter2@host.invalid/"),
+    ):  # fmt: skip
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    folder = tools.explored(
+        tmp_path, in_process=monkeypatch, checkpoint="rows.onnx",
+        repository="https://me:hunter2@host.invalid/upstream",
+    )  # fmt: skip
+    (ref,) = folder.need("provenance")["refs"]
+    assert ref["origin"] == "https://***@host.invalid/upstream" and ref["commit"]
+    for path in folder.root.rglob("*"):
+        assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
+
+
+def test_an_air_gap_lets_no_repository_be_asked(tmp_path, model, monkeypatch):
+    monkeypatch.setenv("AIR_GAPPED", "1")
+    monkeypatch.setattr(refs.subprocess, "run", None)  # git is not even started
+    with pytest.raises(HardStop, match="AIR_GAPPED"):
+        refs.clone(tmp_path, "https://host.invalid/upstream", None)
+
+
+def test_a_source_cannot_have_git_start_a_program(tmp_path):
+    repository(tmp_path / "mysrc")
+    witness, hook = tmp_path / "ran", tmp_path / "hook.sh"
+    hook.write_text(f"#!/bin/sh\ntouch {witness}\n")
+    hook.chmod(0o755)
+    subprocess.run(["git", "config", "core.fsmonitor", str(hook)], cwd=tmp_path / "mysrc")
+    (tmp_path / "experiment" / "refs").mkdir(parents=True)
+    assert refs.link(tmp_path / "experiment", tmp_path / "mysrc")["commit"]
+    assert not witness.exists()
 
 
 def test_a_local_source_is_linked_with_its_commit_and_changes(tmp_path, model, monkeypatch):

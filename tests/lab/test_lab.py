@@ -170,6 +170,13 @@ def test_scaffold_leaves_what_is_there(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_project_can_be_made_where_one_is(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert Path("README.md") in scaffold(".", "my project", VERSIONS)
+    assert (tmp_path / "here/scripts/make_artifacts.py").is_file()
+
+
 def test_nothing_of_the_template_stays_open(tmp_path: Path) -> None:
     for path in scaffold(tmp_path / "p", "my project", VERSIONS):
         text = (tmp_path / "p" / path).read_text(encoding="utf-8")

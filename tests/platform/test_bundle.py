@@ -119,6 +119,22 @@ def test_a_harmed_file_is_named_and_nothing_is_installed(tmp_path, shelf, harm):
     assert install_from(bundle, "--verify").returncode == 1
 
 
+@pytest.mark.parametrize("place", ["weights/0/encoder/modeling.py", "extra/more", "envs/new.txt"])
+def test_a_file_that_was_added_anywhere_is_named(tmp_path, shelf, place):
+    bundle = make(tmp_path, shelf)
+    (bundle / place).parent.mkdir(parents=True, exist_ok=True)
+    (bundle / place).write_text("")
+    assert install.faults(bundle) == [f"not of this bundle: {place}"]
+
+
+def test_a_list_of_the_users_own_is_not_taken_for_the_projects(tmp_path, shelf):
+    own = tmp_path / "mine" / "requirements.txt"
+    own.parent.mkdir()
+    own.write_text(shelf.read_text())
+    bundle = make(tmp_path, own)
+    assert (bundle / read_facts(bundle)["requirements"]).read_text() == shelf.read_text()
+
+
 def test_another_python_is_refused(tmp_path, shelf):
     facts = read_facts(make(tmp_path, shelf))
     install.check_machine(facts)

@@ -43,8 +43,16 @@ def test_a_cache_below_a_file_stops(found, tmp_path):
 @pytest.mark.parametrize(
     "config", [{"device": "cuda"}, {"embed_precision": "bfloat16"}, {"embed_compile": True}]
 )
-def test_onnx_runtime_is_for_float32_on_a_cpu(found, config):
+def test_onnx_runtime_is_for_float32_on_a_cpu(found, config, monkeypatch):
+    monkeypatch.setattr("deft.preflight.checks_embedding.has_card", lambda: False)
     assert found(embed_runtime="onnx")["embedding"].status == "ok"
     assert found(**config)["embedding"].status == "ok"
     check = found(embed_runtime="onnx", **config)["embedding"]
     assert check.status == "stop" and check.stop.code == "config_invalid"
+
+
+def test_onnx_runtime_stops_where_auto_would_take_a_gpu(found, monkeypatch):
+    monkeypatch.setattr("deft.preflight.checks_embedding.has_card", lambda: True)
+    check = found(embed_runtime="onnx")["embedding"]
+    assert check.status == "stop" and "device: auto beside a GPU" in check.stop.message
+    assert found(embed_runtime="onnx", device="cpu")["embedding"].status == "ok"

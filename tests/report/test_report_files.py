@@ -254,6 +254,9 @@ def test_the_failed_run_records_its_stop(built: dict[str, FakeRun]) -> None:
         ("x --config NGC_API_KEY=abc", "x --config NGC_API_KEY=***"),
         ("x --hf-token abc --cores 2", "x --hf-token *** --cores 2"),
         ("x --config top_k_per_target=5", "x --config top_k_per_target=5"),
+        ("x -i https://me:a@b@host/simple y@z", "x -i https://***@host/simple y@z"),
+        ("""x '{"hf_token": "abc"}'""", """x '{"hf_token": ***"""),
+        ("x https://host/f?X-Amz-Credential=abc", "x https://host/f?X-Amz-Credential=***"),
     ],
 )
 def test_credentials_are_taken_out(command: str, kept: str) -> None:

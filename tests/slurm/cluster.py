@@ -113,7 +113,7 @@ SchedulerParameters=bf_interval=2,sched_interval=5,batch_sched_delay=0,sched_min
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
-MinJobAge=300
+MinJobAge=7200
 KillWait=5
 OverTimeLimit=0
 UnkillableStepTimeout=120

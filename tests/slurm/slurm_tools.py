@@ -24,7 +24,12 @@ from workflow_tools import (
     working_folder,
 )
 
-RULES = "\n".join(path.read_text() for path in sorted((REPOSITORY / "rules").glob("*.smk")))
+# The suite runs the native engine; the other engine's rules ask for GPUs of their own.
+RULES = "\n".join(
+    path.read_text()
+    for path in sorted((REPOSITORY / "rules").glob("*.smk"))
+    if path.name != "engine_tao.smk"
+)
 # The rules that ask for a GPU are the ones that become jobs (tests/workflow/test_dry_run.py).
 HEAVY = tuple(re.findall(r"^rule (\w+):\n(?:(?:    .*)?\n)*?        gres=", RULES, re.MULTILINE))
 WATCHDOG_S = 900
@@ -36,8 +41,8 @@ WEIGHTS = f"results/{RUN}/baseline/train/weights.json"
 def profile(folder: Path, **changes: object) -> Path:
     """Write the shipped slurm profile for this cluster's nodes; returns its folder.
 
-    `changes` go to `default-resources`, but `rules`, which are `set-resources`, and the executor's
-    own settings, which are named with underscores.
+    `changes` go to `default-resources`, where None leaves one out; but `rules`, which are
+    `set-resources`, and the executor's own settings, which are named with underscores.
     """
     shipped = yaml.safe_load((REPOSITORY / "profiles/slurm/profile.yaml").read_text())
     own = {rule: {"mem_mb": SMALL_MB, "runtime": 20} for rule in HEAVY}
@@ -46,7 +51,8 @@ def profile(folder: Path, **changes: object) -> Path:
     for name in [n for n in changes if n.startswith(("slurm_init", "retries"))]:
         shipped[name.replace("_", "-")] = changes.pop(name)
     shipped["set-resources"] = own
-    shipped["default-resources"] |= {"slurm_partition": "cpu", "runtime": 20, **changes}
+    defaults = {**shipped["default-resources"], "slurm_partition": "cpu", "runtime": 20, **changes}
+    shipped["default-resources"] = {k: v for k, v in defaults.items() if v is not None}
     shipped |= {"max-threads": 1, "latency-wait": 10}
     folder.mkdir(parents=True)
     (folder / "profile.yaml").write_text(yaml.safe_dump(shipped))
@@ -167,14 +173,8 @@ class Workplace:
     def resume(self, profile: Path, *targets: str) -> Command:
         """Start what `make resume` starts."""
         words = [sys.executable, str(REPOSITORY / "scripts/resume.py"), "--workspace"]
-        words += [
-            str(self.workspace),
-            "--go-on",
-            "--",
-            *targets,
-            "--workflow-profile",
-            str(profile),
-        ]
+        words += [str(self.workspace), "--go-on", "--", *targets]
+        words += ["--workflow-profile", str(profile)]
         return self.start(words, self.folder)
 
     def start(self, words: list[str], folder: Path) -> Command:

@@ -69,10 +69,8 @@ def test_a_job_that_still_waits_is_found_by_its_name(place: Workplace) -> None:
         (waiting,) = command.submitted()
         command.kill()
         assert state_of(waiting) == "PENDING"
-        foreign = slurm(
-            *("sbatch", "--parsable", "--job-name=deft_other", "--mem=100"),
-            *("--output=/dev/null", "--wrap=true"),
-        ).strip()
+        options = ["--parsable", "--job-name=deft_other", "--mem=100", "--output=/dev/null"]
+        foreign = slurm("sbatch", *options, "--wrap=true").strip()
         resumed = place.resume(profile, METRICS)
         until(lambda: state_of(waiting) == "CANCELLED", "the orphan's end", 120)
         assert state_of(int(foreign)) == "PENDING", "another's job of a like name is left alone"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encoder_folders import stage
+from workflow_tools import REPOSITORY
 
 from deft.encoders import opening
 from deft.encoders.base import embed_pictures
@@ -101,6 +103,14 @@ def test_shards_that_run_beside_each_other_share_nothing(docker, context, staged
     made = [opened(context, shard=f"{i}-of-2", phase=None).work for i in (1, 2)]
     assert made[0].scratch != made[1].scratch and made[0].part != made[1].part
     assert {work.phase for work in made} == {"pool"}
+
+
+def test_the_self_test_refuses_what_a_container_embeds(context, monkeypatch, capsys):
+    monkeypatch.setenv("DEFT_CONFIG", json.dumps({"engine": "tao"}))
+    script = runpy.run_path(str(REPOSITORY / "scripts/encoder_selftest.py"))
+    with pytest.raises(HardStop) as caught:
+        script["body"](arguments("siglip"), context.run)
+    assert caught.value.code == "config_invalid" and "container" in caught.value.message
 
 
 def test_changenet_is_computed_here(docker, done):

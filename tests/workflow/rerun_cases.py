@@ -106,9 +106,10 @@ def raised(stage: str) -> Change:
 
 
 def stages() -> list[str]:
-    """Return the stages that have a version of their logic."""
+    """Return the stages of this engine that have a version of their logic."""
     path = REPOSITORY / "rules/logic_versions.json"
-    return sorted(json.loads(path.read_text(encoding="utf-8")))
+    found = sorted(json.loads(path.read_text(encoding="utf-8")))
+    return [stage for stage in found if not stage.startswith("tao_")]
 
 
 def grow(table: str) -> Change:
@@ -314,6 +315,8 @@ CASES = (
         )
     ),
     nothing("`device`", setting(device="cuda")),
+    nothing("`embed_batch_size`", setting(embed_batch_size=8)),
+    nothing("`search_memory_mb`", setting(search_memory_mb=64), slow=True),
     profile("default"),
     profile("gpu"),
     profile("slurm", needs="snakemake_executor_plugin_slurm"),

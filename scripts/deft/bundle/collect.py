@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import platform
 import shutil
@@ -100,6 +101,8 @@ def _fill(folder: Path, request: Request, weights: Sequence[Named], log: Log) ->
     folder.mkdir(parents=True)
     shutil.copytree(ENVS_DIR, folder / ENVS)
     listed = folder / ENVS / request.requirements.name
+    if listed.is_file() and not filecmp.cmp(listed, request.requirements, shallow=False):
+        listed = listed.with_name(f"given-{listed.name}")  # one of the user's, of the same name
     if not listed.is_file():
         shutil.copyfile(request.requirements, listed)
     _wheels(folder / install.WHEELS, request, log)

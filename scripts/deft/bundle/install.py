@@ -18,6 +18,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 SUMS, FACTS, WHEELS, CODE = "SHA256SUMS", "bundle.json", "wheels", "code.tar"
+PARTS = (WHEELS, "weights", "envs", "extra")  # what is installed or copied from
 BLOCK = 1 << 22
 
 
@@ -62,7 +63,12 @@ def faults(root: Path, say=print) -> list[str]:
             found.append(f"damaged: {name} ({path.stat().st_size} bytes)")
         if count % 50 == 0:
             say(f"  {count} of {len(sums)} files compared")
-    there = {p.relative_to(root).as_posix() for p in (root / WHEELS).glob("*")}
+    there = {
+        p.relative_to(root).as_posix()
+        for part in PARTS
+        for p in (root / part).rglob("*")
+        if p.is_symlink() or not p.is_dir()
+    }
     found += [f"not of this bundle: {name}" for name in sorted(there - set(sums))]
     return found
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,12 +17,14 @@ from typing import Any
 
 from deft.errors import HardStop
 from deft.explore import pickles
+from deft.explore.exported import check_exported
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".bin", ".ts", ".torchscript",
             ".engine", ".plan", ".jit")  # fmt: skip
 KNOWN = "ONNX, TorchScript, torch.export (.pt2), or a state_dict (.pt, .pth, .ckpt, .safetensors)"
 HEAD_BYTES = 512
 WORDS = 200
+MOST_UNPACKED = 100  # times the size of the file: a zip bomb beyond
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,9 @@ def _readable(path: Path) -> Iterator[None]:
     """Turn whatever the readers of a damaged archive raise into one stop."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError,
-            RuntimeError, RecursionError) as error:  # fmt: skip
+    except (HardStop, MemoryError):
+        raise
+    except Exception as error:  # of zipfile, its unpackers, struct, json …
         raise _broken(path, f"the file is cut off or damaged ({_first(error)})") from None
 
 
@@ -131,9 +133,12 @@ def _archive(path: Path, allow_code: bool) -> ModelFile:
     with _readable(path):
         with zipfile.ZipFile(path) as archive:
             names = {n.split("/", 1)[-1] for n in archive.namelist()}
+            unpacked = sum(i.file_size for i in archive.infolist())
+        if unpacked > MOST_UNPACKED * path.stat().st_size:
+            raise ValueError(f"it would unpack to {unpacked} bytes; models are stored unpacked")
         exported = "archive_format" in names or "serialized_exported_program.json" in names
         if exported and not allow_code:
-            pickles.check_exported(str(path))
+            check_exported(str(path))
     if exported:
         return ModelFile(path, "torch_export")
     if "constants.pkl" in names and any(n.startswith("code/") for n in names):
@@ -245,7 +250,9 @@ def _onnx(path: Path) -> ModelFile:
 
 
 def _tensors(graph: Any) -> Any:
-    yield from graph.initializer
+    yield from getattr(graph, "initializer", ())  # a function has none
+    for sparse in getattr(graph, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
@@ -260,11 +267,14 @@ def _tensors(graph: Any) -> Any:
 def _external(path: Path, model: Any) -> list[Path]:
     """Return the files of external data; each must lie beside the model and be long enough."""
     wanted: dict[str, int] = {}
-    for tensor in _tensors(model.graph):
+    for tensor in (t for part in (model.graph, *model.functions) for t in _tensors(part)):
         if tensor.data_location != tensor.EXTERNAL:
             continue
         entries = {e.key: e.value for e in tensor.external_data}
-        end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
+        try:
+            end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
+        except ValueError:
+            raise _broken(path, f"tensor {tensor.name!r} has no readable place") from None
         name = entries.get("location") or ""
         wanted[name] = max(wanted.get(name, 0), end)
     out = []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from deft import layout, tables
 from deft.errors import HardStop
+from deft.explore.known_answers import Known
 from deft.files import inside
 
 SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
@@ -69,7 +71,9 @@ def collect(
                 found += pictures_below(root / name)
         chosen += spread(found, min(most, count - len(chosen)))
     items = [
-        _copy(folder, {names[0]: [p]}, i, folder if folder in p.parents else workspace, labels)
+        _copy(
+            folder, {names[0]: [p]}, i, Known(labels, folder if folder in p.parents else workspace)
+        )
         for i, p in enumerate(chosen)
     ]
     why = "no picture was found" if searched else "the workspace has none of the folders searched"
@@ -95,14 +99,23 @@ def pictures_below(place: Path) -> list[Path]:
 def spread(found: list[Path], count: int) -> list[Path]:
     """Return ``count`` decodable pictures, evenly spread over the list."""
     good: list[Path] = []
-    step = max(1, len(found) // max(1, count))
-    order = found[::step] + [p for i, p in enumerate(found) if i % step]
-    for path in order:
+    evenly = sample(found, count)
+    for path in [*evenly, *(p for p in found if p not in set(evenly))]:
         if len(good) == count:
             break
         if decodes(path):
             good.append(path)
     return sorted(good)
+
+
+def sample(found: list[Path], count: int) -> list[Path]:
+    """Return at most ``count`` of the files, evenly spread over the list, in its order.
+
+    >>> sample([1, 2, 3, 4, 5], 2)
+    [1, 3]
+    """
+    most = min(count, len(found))
+    return [found[i * len(found) // most] for i in range(most)]
 
 
 def decodes(path: Path) -> bool:
@@ -135,7 +148,9 @@ def _given(
                 file=given,
                 fix="give .npz files whose arrays have these names",
             )
-        items = [_arrays(folder, names, p, i, root, labels) for i, p in enumerate(arrays[:count])]
+        known = Known(labels, root)
+        chosen = sample(known.only(arrays), count)
+        items = [_arrays(folder, names, p, i, known) for i, p in enumerate(chosen)]
     elif pictures:
         if len(names) > 1 or names[0] not in rules:
             raise HardStop(
@@ -151,10 +166,9 @@ def _given(
         bad = next((p for p in pictures if not decodes(p)), None)
         if bad:
             raise HardStop("image_invalid", "a given picture cannot be decoded", file=bad)
-        chosen = pictures if labels else spread(pictures, count)
-        items = [
-            _copy(folder, {names[0]: [p]}, i, root, labels) for i, p in enumerate(chosen[:count])
-        ]
+        known = Known(labels, root)
+        chosen = sample(known.only(pictures), count)
+        items = [_copy(folder, {names[0]: [p]}, i, known) for i, p in enumerate(chosen)]
     else:
         raise HardStop(
             "missing_input",
@@ -165,9 +179,7 @@ def _given(
     return {"items": items, "searched": [str(given)], "why_none": ""}
 
 
-def _copy(
-    folder: Path, files: dict[str, list[Path]], index: int, root: Path, labels: Path | None
-) -> dict[str, Any]:
+def _copy(folder: Path, files: dict[str, list[Path]], index: int, known: Known) -> dict[str, Any]:
     out: dict[str, list[str]] = {}
     target = folder / PLACE
     target.mkdir(parents=True, exist_ok=True)
@@ -179,19 +191,16 @@ def _copy(
             copied = f"{PLACE}/{index:03d}{tail}_{path.name}"
             shutil.copyfile(path, folder / copied)
             out[name].append(copied)
-    origin = first.relative_to(root).as_posix() if root in first.parents else str(first)
-    return {"files": out, "origin": origin, "label": _labels(labels).get(first.name)}
+    return {"files": out, "origin": known.place(first), "label": known.label(first)}
 
 
-def _arrays(
-    folder: Path, names: list[str], path: Path, index: int, root: Path, labels: Path | None
-) -> dict[str, Any]:
+def _arrays(folder: Path, names: list[str], path: Path, index: int, known: Known) -> dict[str, Any]:
     import numpy as np
 
     try:
         data = np.load(path, allow_pickle=False)
         parts = {names[0]: data} if path.suffix == ".npy" else {n: data[n] for n in names}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise HardStop("missing_input", f"no array that can be read ({error})", file=path) from None
     except KeyError:
         raise HardStop(
@@ -204,23 +213,7 @@ def _arrays(
         copied = f"{PLACE}/{index:03d}_{path.stem}_{name.replace('/', '_')}.npy"
         np.save(folder / copied, values)
         files[name] = [copied]
-    origin = path.relative_to(root).as_posix() if root in path.parents else path.name
-    return {"files": files, "origin": origin, "label": _labels(labels).get(path.name)}
-
-
-def _labels(path: Path | None) -> dict[str, str]:
-    """Return file name -> known answer of a ``file,label`` table; raises HardStop
-    ``csv_invalid``.
-    """
-    if path is None:
-        return {}
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle)
-        if not {"file", "label"} <= set(reader.fieldnames or []):
-            raise HardStop(
-                "csv_invalid", "explore.labels needs the columns file and label", file=path, row=1
-            )
-        return {Path(row["file"]).name: row["label"] for row in reader}
+    return {"files": files, "origin": known.place(path), "label": known.label(path)}
 
 
 def _pairs(
@@ -251,7 +244,8 @@ def _pairs(
         ]
         if all(sides):
             names = [i["name"] for i in contract["inputs"]]
-            item = _copy(folder, dict(zip(names, sides, strict=True)), len(items), workspace, None)
+            pair = dict(zip(names, sides, strict=True))
+            item = _copy(folder, pair, len(items), Known(None, workspace))
             items.append({**item, "label": str(entry["label"])})
         if len(items) == count:
             break

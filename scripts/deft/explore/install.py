@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deft.airgap import OWN, air_gapped
 from deft.errors import HardStop
 from deft.explore.dependencies import Need
 from deft.explore.environment import Environment, ask
@@ -48,7 +49,18 @@ def new_pixi(current: Environment, place: Path, log: Path) -> Environment:
 
 
 def command_for(environment: Environment, packages: list[str], arguments: list[str]) -> list[str]:
-    """Return the command that adds packages to an environment, never outside of it."""
+    """Return the command that adds packages to an environment, never outside of it.
+
+    Raises HardStop ``missing_input`` with ``AIR_GAPPED`` unless ``arguments`` name the place that
+    packages come from, and for an environment without pip and uv.
+    """
+    if air_gapped() and (environment.kind == "pixi" or not _placed(arguments)):
+        raise HardStop(
+            "missing_input",
+            f"{OWN} is set, so no package is fetched from the public index",
+            fix="explore.pip_arguments: [--no-index, --find-links, FOLDER] (or --index-url of a "
+            "mirror); a pixi environment must be mended by hand",
+        )
     if environment.kind == "pixi":
         return ["pixi", "add", "--manifest-path", str(environment.manifest), "--pypi", *packages]
     facts = ask(environment.command, [])["interpreter"]
@@ -64,6 +76,10 @@ def command_for(environment: Environment, packages: list[str], arguments: list[s
             fix=f"{shlex.join(environment.command)} -m ensurepip, or explore.install: new-venv",
         )
     return [*head, *arguments, *packages]
+
+
+def _placed(arguments: list[str]) -> bool:
+    return any(a.split("=")[0] in ("--no-index", "--index-url", "-i") for a in arguments)
 
 
 def install(
@@ -142,6 +158,7 @@ def _run(command: list[str], log: Path) -> int:
     with log.open("a", encoding="utf-8") as handle:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         handle.write(
-            f"{stamp} $ {without_credentials(shlex.join(command))}\n{said}--- exit {code}\n"
+            f"{stamp} $ {without_credentials(shlex.join(command))}\n"
+            f"{without_credentials(said)}--- exit {code}\n"
         )
     return code

@@ -28,18 +28,39 @@ PARTS = {
     "`stakeholder-report.md` (what "
     "they mean for a decision); `figures/` are their pictures.",
 }
+# script -> what it does, and the kit's module and function (in the folder the kit is `kit`)
 SCRIPTS = {
-    "01_smoke.py": ("Load the model once: do runtime and file work here at all?", "smoke", "smoke"),
-    "02_contract.py": ("Establish the I/O contract.", "contract", "establish"),
-    "03_inputs.py": ("Choose or make the inputs.", "samples", "prepare"),
-    "10_infer.py": ("Run every input once.", "infer", "run"),
-    "12_benchmark.py": ("Time cold and warm runs and batch sizes.", "bench", "measure"),
-    "14_profile.py": ("Profile the operators.", "profiling", "profile"),
-    "16_train_check.py": ("Try a few training steps on one batch.", "train_check", "check"),
-    "18_judge.py": ("Measure quality and judge the targets.", "judge", "judge"),
-    "20_visualize.py": ("Draw the figures.", "figures", "visualize"),
-    "30_experiment_report.py": ("Write the experiment report.", "experiment_report", "write"),
-    "31_stakeholder_report.py": ("Write the stakeholder report.", "stakeholder", "write"),
+    "01_smoke.py": (
+        "Load the model once: do runtime and file work here at all?",
+        "deft.explore.kit.smoke",
+        "smoke",
+    ),
+    "02_contract.py": ("Establish the I/O contract.", "deft.explore.kit.contract", "establish"),
+    "03_inputs.py": ("Choose or make the inputs.", "deft.explore.kit.samples", "prepare"),
+    "10_infer.py": ("Run every input once.", "deft.explore.kit.infer", "run"),
+    "12_benchmark.py": (
+        "Time cold and warm runs and batch sizes.",
+        "deft.explore.kit.bench",
+        "measure",
+    ),
+    "14_profile.py": ("Profile the operators.", "deft.explore.kit.profiling", "profile"),
+    "16_train_check.py": (
+        "Try a few training steps on one batch.",
+        "deft.explore.kit.train_check",
+        "check",
+    ),
+    "18_judge.py": ("Measure quality and judge the targets.", "deft.explore.kit.judge", "judge"),
+    "20_visualize.py": ("Draw the figures.", "deft.explore.kit.figures", "visualize"),
+    "30_experiment_report.py": (
+        "Write the experiment report.",
+        "deft.explore.kit.experiment_report",
+        "write",
+    ),
+    "31_stakeholder_report.py": (
+        "Write the stakeholder report.",
+        "deft.explore.kit.stakeholder",
+        "write",
+    ),
 }
 SCRIPT = '''"""{what}"""
 
@@ -67,7 +88,8 @@ def make(place: Path, title: str, question: str, model: str) -> None:
         write_text_atomic(place / part / "README.md", body)
     shutil.copytree(KIT, place / "scripts" / "kit", ignore=shutil.ignore_patterns("__pycache__"))
     for name, (what, module, function) in SCRIPTS.items():
-        text = SCRIPT.format(what=what, module=module, function=function)
+        own = module.rpartition(".")[2]
+        text = SCRIPT.format(what=what, module=own, function=function)
         write_text_atomic(place / "scripts" / name, text)
     write_text_atomic(place / "scripts" / "run_all.py", RUN_ALL)
 

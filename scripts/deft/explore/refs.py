@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from deft.airgap import OWN, air_gapped
 from deft.errors import HardStop
 from deft.explore.request import shown_url
-from deft.lab.record import git_state
+from deft.lab.record import GIT, git_state
 
 SCHEMES = re.compile(r"^(https?|ssh|git|file)://|^[\w.-]+@[\w.-]+:")
 CLONE_TIMEOUT_S = 600
@@ -34,8 +35,9 @@ def link(folder: Path, source: Path) -> dict[str, Any]:
 def clone(folder: Path, address: str, wanted: str | None) -> dict[str, Any]:
     """Clone a repository's newest commit (or ``wanted``: a branch or tag) as ``refs/<name>``.
 
-    Raises HardStop ``config_invalid`` for an address that git would run as a command,
-    ``missing_input`` when it cannot be cloned (for instance without a network).
+    No password of the address is kept. Raises HardStop ``config_invalid`` for an address that git
+    would run as a command, ``missing_input`` when it cannot be cloned (for instance without a
+    network; with ``AIR_GAPPED`` only ``file://`` is tried).
     """
     if not SCHEMES.match(address):
         raise HardStop(
@@ -46,9 +48,16 @@ def clone(folder: Path, address: str, wanted: str | None) -> dict[str, Any]:
                 "explore.source"
             ),
         )
+    if air_gapped() and not address.startswith("file://"):
+        raise HardStop(
+            "missing_input",
+            f"{OWN} is set, so {shown_url(address)} is not cloned",
+            fix="clone it elsewhere, carry it over and give the folder as explore.source",
+        )
     stem = address.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1].removesuffix(".git")
     name = _free(folder, re.sub(r"[^\w.-]", "-", stem) or "repository")
-    command = ["git", "-c", "core.hooksPath=/dev/null", "clone", "--quiet", "--depth=1"]
+    # The journal of a clone would hold its address.
+    command = [*GIT, "-c", "core.logAllRefUpdates=false", "clone", "--quiet", "--depth=1"]
     command += ["--branch", wanted] if wanted else []
     target = folder / "refs" / name
     env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1"}
@@ -71,7 +80,13 @@ def clone(folder: Path, address: str, wanted: str | None) -> dict[str, Any]:
                 "explore.source"
             ),
         )
-    return _record(name, "shallow clone", shown_url(address), target)
+    kept = shown_url(address)
+    if kept != address:
+        subprocess.run(
+            [*GIT, "-C", str(target), "remote", "set-url", "origin", kept],
+            capture_output=True, check=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    return _record(name, "shallow clone", kept, target)
 
 
 def _free(folder: Path, name: str) -> str:
@@ -92,7 +107,7 @@ def _record(name: str, kind: str, origin: str, path: Path) -> dict[str, Any]:
 def _tracked(path: Path) -> bool:
     try:
         done = subprocess.run(
-            ["git", "-C", str(path), "ls-files", "--", "."], capture_output=True, check=False
+            [*GIT, "-C", str(path), "ls-files", "--", "."], capture_output=True, check=False
         )
     except OSError:
         return False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.errors import HardStop
+from deft.lab.record import without_credentials
 
 URL = re.compile(r"^([a-z][a-z0-9+.-]*:/{1,3}|www\.|hf-hub:|git@)", re.IGNORECASE)
 SLUG_LENGTH = 40
@@ -116,8 +117,8 @@ def check(request: Request) -> None:
 
 
 def shown_url(text: str) -> str:
-    """Return an address without the user and password in it."""
-    return re.sub(r"//[^/@]*@", "//***@", str(text))
+    """Return an address without the user, password and tokens in it."""
+    return without_credentials(str(text))
 
 
 def located(given: str, roots: list[Path], what: str) -> Path:
@@ -128,8 +129,11 @@ def located(given: str, roots: list[Path], what: str) -> Path:
     path = Path(given).expanduser()
     tried = [path] if path.is_absolute() else [root / path for root in roots]
     for candidate in tried:
-        if candidate.exists():
+        if candidate.is_dir():
             return candidate.resolve()
+        if candidate.exists():
+            # A file that is a link keeps its own name and neighbours (as in a hub's cache).
+            return candidate.parent.resolve() / candidate.name
     raise HardStop(
         "missing_input",
         f"{what} does not exist",

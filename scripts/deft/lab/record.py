@@ -25,8 +25,12 @@ TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 GIT_TIMEOUT_S = 20
 BLOCK_BYTES = 1 << 20
 CREDENTIAL = re.compile(
-    r"([\w-]*(?:token|api_?key|secret|passw|credential)[\w-]*)(=|:|\s+)(\S+)", re.IGNORECASE
+    r"([\w-]*(?:token|api_?key|secret|passw|credential)[\w-]*[\"']?)(=|:\s*|\s+)(\S+)",
+    re.IGNORECASE,
 )
+USER_OF_URL = re.compile(r"(?<=://)[^/\s\"']*@")
+# A repository of somebody else may name a program that `git status` would start.
+GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 
 
 class RecordError(ValueError):
@@ -196,7 +200,7 @@ def git_state(code_dir: str | Path) -> dict[str, Any]:
     def ask(*question: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(code_dir), *question],
+                [*GIT, "-C", str(code_dir), *question],
                 capture_output=True,
                 text=True,
                 timeout=GIT_TIMEOUT_S,
@@ -237,12 +241,14 @@ def environment(
 
 
 def without_credentials(command: str) -> str:
-    """Return a command line with the values of credentials taken out.
+    """Return a command line with the values of credentials taken out, also those in addresses.
 
     >>> without_credentials("snakemake --config hf_token=abc seed=1")
     'snakemake --config hf_token=*** seed=1'
+    >>> without_credentials("pip install --index-url https://me:abc@host/simple")
+    'pip install --index-url https://***@host/simple'
     """
-    return CREDENTIAL.sub(r"\1\2***", command)
+    return CREDENTIAL.sub(r"\1\2***", USER_OF_URL.sub("***@", command))
 
 
 def relative(path: Path, root: Path) -> str:

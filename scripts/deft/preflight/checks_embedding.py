@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deft.embedding_cache import cache_folder
 from deft.errors import HardStop
+from deft.hardware import has_card
 from deft.preflight.check import Check, Context, ok, stopped
 
 
@@ -40,6 +41,7 @@ def _runtime(ctx: Context) -> Check:
     compiled = bool(config.get("embed_compile"))
     wrong = {
         "device: cuda": config.get("device") == "cuda",
+        "device: auto beside a GPU": config.get("device") == "auto" and has_card(),
         f"embed_precision: {precision}": precision != "float32",
         "embed_compile: true": compiled,
     }
@@ -48,7 +50,7 @@ def _runtime(ctx: Context) -> Check:
         stop = HardStop(
             "config_invalid",
             f"embed_runtime: onnx computes in float32 on a CPU, not with {', '.join(named)}",
-            fix="set embed_runtime: torch",
+            fix="set embed_runtime: torch, or device: cpu",
         )
         return stopped("embedding", stop)
     text = f"{precision}, {'torch.compile' if compiled else runtime}"

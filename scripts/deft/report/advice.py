@@ -55,6 +55,12 @@ def recommendations(files: RunFiles, results: Mapping[str, Any], met: bool) -> l
             ["This run is a control arm (mining: ", Literal(files.arm), "). Compare it with a run"]
             + [" that mines by similarity; do not deploy it."]
         )
+    elif any(p.mining for p in files.phases):
+        out.append(
+            ["How much of the gain is due to the choice of rows (mining: ", Literal(files.arm), ")"]
+            + [" is not known from this run: in trials a random choice of as many rows often did"]
+            + [" nearly as well. Run the control arm (mining: random) once to see."]
+        )
     if best.kind.get("degenerate"):
         out.append(
             ["The threshold that catches every defect rejects every good part. Look at the weakest"]

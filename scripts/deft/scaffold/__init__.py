@@ -29,7 +29,7 @@ def scaffold(out: str | Path, name: str, versions: dict[str, str]) -> list[Path]
     ------
     HardStop ``config_invalid`` for a name that is none, or when ``out`` holds anything.
     """
-    out = Path(out)
+    out = Path(out).expanduser().absolute()
     if not NAME.fullmatch(name):
         raise HardStop(
             "config_invalid",

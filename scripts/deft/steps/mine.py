@@ -69,9 +69,15 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         f"mining_label_quota names {label!r}, which no pool sample has"
         for label in sorted(set(options.rules.label_quota) - set(pool["label"]))
     ]
+    if targets.empty:
+        warnings += ["no weak sample was routed to mining: nothing has neighbours"]
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
-    target_vectors = embed_targets(encoder, list(targets["filepath"]), options)
+    target_vectors = (
+        np.zeros((0, vectors.dim), np.float32)
+        if targets.empty
+        else embed_targets(encoder, list(targets["filepath"]), options)
+    )
     write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder)
     search = Search(options.search, options.memory_mb, options.device)
     previous, _ = previous_table(context, phase)
@@ -160,7 +166,7 @@ def left_out(
     """Return which rows of the pool (n,) bool the rules keep from being anybody's neighbours."""
     gone = np.zeros(len(pool), bool)
     if rules.copies_bits is not None:
-        prints = fingerprints([test for test, _ in pictures_of(context, pool)])
+        prints = fingerprints([test for test, _ in pictures_of(context, pool)], log=print)
         hashes = np.array([p.dhash for p in prints if p is not None], np.uint64)
         gone |= copies_in(pool, hashes, rules.copies_bits)
         print(f"near-copies left out of the pool: {int(gone.sum())} of {len(pool)}", flush=True)

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from deft.fingerprint import decode
+from deft.progress import Progress
 
 SIDE_PX = 96  # both pictures are brought to this square
 TOLERANCE_PX = 1  # misregistration of that square that makes no difference
@@ -72,5 +73,11 @@ def cells_of(parts: Sequence[Sequence[Pair]], grid: int = GRID) -> np.ndarray:
         found = [cell(read_grey(test), read_grey(golden), grid) for test, golden in pairs]
         return max(found, key=lambda f: f[1])[0]
 
+    out = np.empty(len(parts), np.int64)
+    progress = Progress(len(parts), "places of defects")
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as workers:
-        return np.array(list(workers.map(one, parts)), np.int64)
+        for i, found in enumerate(workers.map(one, parts)):
+            out[i] = found
+            progress(1)
+    progress.close()
+    return out

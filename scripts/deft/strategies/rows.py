@@ -72,8 +72,11 @@ def select(
     chosen = np.zeros(len(keys), bool)
     chosen[choose(name, problem, rules)] = True
     rows = pool[chosen[part]].sort_values("filepath", kind="stable")
-    candidates = pairs["source"].nunique() if name == "nearest" else len(rows)
-    return Selection(rows, candidates, len(rows))
+    if name != "nearest":
+        return Selection(rows, len(rows), len(rows))
+    # A part brings all its lights along, also one in which it is nobody's neighbour.
+    found = set(pairs["source"])
+    return Selection(rows, len(found), int(rows["filepath"].isin(found).sum()))
 
 
 def nearness_of(

@@ -110,7 +110,8 @@ def integration(facts: dict[str, Any]) -> list[str]:
             )
         else:
             said = "preprocessing unknown"
-        lines.append(f"{entry['name']}: {entry['dtype']} {shape(entry['shape'])}; {said}.")
+        name, kind = cell(entry["name"]), cell(f"{entry['dtype']} {shape(entry['shape'])}")
+        lines.append(f"{name}: {kind}; {said}.")
     post = contract["postprocess"]
     if post["kind"] == "changenet":
         lines.append(

@@ -30,7 +30,7 @@ def write(folder: Folder) -> str:
 def _head(facts: dict[str, Any]) -> list[str]:
     asked = facts["parameters"]
     return [
-        f"# Experiment report: {asked['title']}",
+        f"# Experiment report: {cell(asked['title'])}",
         "",
         "Made by `scripts/30_experiment_report.py` from `outputs/*.json`; no number is computed "
         "here.",
@@ -98,12 +98,12 @@ def _contract(facts: dict[str, Any]) -> list[str]:
         [(o["name"], o["dtype"], shape(o["shape"]), shape(o["run_shape"]), o["source"])
          for o in contract["outputs"]],
     )  # fmt: skip
-    lines += [f"Batches: {contract['batch']['reason']}.", ""]
+    lines += [f"Batches: {cell(contract['batch']['reason'])}.", ""]
     for entry in contract["inputs"]:
         if entry.get("trial"):
             good = [str(a["shape"]) for a in entry["trial"]["accepted"]]
             bad = [str(a["shape"]) for a in entry["trial"]["refused"]]
-            lines += [f"Tried for {entry['name']}: runs {', '.join(good)}"
+            lines += [f"Tried for {cell(entry['name'])}: runs {', '.join(good)}"
                       + (f"; refused {', '.join(bad)}." if bad else "."), ""]  # fmt: skip
     rows = []
     for name, rule in sorted(contract["preprocess"].items()):
@@ -140,7 +140,7 @@ def _inputs(facts: dict[str, Any]) -> list[str]:
     return [
         "## Inputs",
         "",
-        f"{len(found['samples'])}, {found['kind']}: {found['why']}.",
+        f"{len(found['samples'])}, {found['kind']}: {cell(found['why'])}.",
         "",
         *(
             ["Searched: " + ", ".join(f"`{s}`" for s in found["searched"]), ""]

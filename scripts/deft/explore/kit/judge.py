@@ -61,10 +61,14 @@ def quality(inference: dict[str, Any], contract: dict[str, Any]) -> dict[str, An
         for s in inference.get("samples", [])
         if s.get("truth") is not None and s.get("label") is not None
     ]
+    rule = contract.get("postprocess") or {}
+    if rule.get("kind") in ("softmax_top", "sigmoid") and not rule.get("labels"):
+        # Answers are numbered classes: only numbers can be compared with them.
+        pairs = [(f"class {int(t)}", label) for t, label in pairs if str(t).strip().isdigit()]
     out: dict[str, Any] = {"inputs_with_known_answer": len(pairs)}
     if not pairs:
         return out
-    if (contract.get("postprocess") or {}).get("kind") == "changenet":
+    if rule.get("kind") == "changenet":
         pairs = [("PASS" if truth == "PASS" else "NO_PASS", label) for truth, label in pairs]
         bad = [label for truth, label in pairs if truth == "NO_PASS"]
         good = [label for truth, label in pairs if truth == "PASS"]

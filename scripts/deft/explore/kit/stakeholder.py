@@ -35,7 +35,7 @@ def write(folder: Folder) -> str:
 
 def _verdict(facts: dict[str, Any]) -> list[str]:
     asked, found = facts["parameters"], facts["verdict"]
-    word, title = found["verdict"], asked["title"]
+    word, title = found["verdict"], cell(asked["title"])
     if word == NO_GO:
         first = f"**No-go.** {title} should not be used as it is: {found['blocking'][0]}."
     elif word == CONDITIONAL:
@@ -46,7 +46,7 @@ def _verdict(facts: dict[str, Any]) -> list[str]:
         )
     else:
         first = f"**Go.** {title} runs here and meets every target that was set."
-    lines = [f"# {title}: can we use it?", "", first, ""]
+    lines = [f"# {title}: can we use it?", "", cell(first), ""]
     if word == NO_GO and len(found["blocking"]) > 1:
         lines += ["Also:", "", *bullets(cell(b) for b in found["blocking"][1:])]
     if word != GO and found["conditions"]:
@@ -69,7 +69,8 @@ def _meaning(facts: dict[str, Any]) -> list[str]:
     outs = "; ".join(f"{o['name']} ({shape(o['run_shape'])})" for o in contract["outputs"])
     count = contract["facts"].get("parameters")
     size = f" with {count:,} parameters" if count else ""
-    lines += [f"It is a {_format(contract['format'])}{size}. It takes {ins} and gives {outs}.", ""]
+    made = f"{_format(contract['format'])}{size}"
+    lines += [f"It is a {made}. It takes {cell(ins)} and gives {cell(outs)}.", ""]
     if not stats:
         return [*lines, "Its speed could not be measured.", ""]
     return [*lines, " ".join(_speed(facts)), "", " ".join(_trust(facts)), ""]

@@ -104,7 +104,7 @@ def run_step(
             capture_output=True, timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
         code, out, err = done.returncode, done.stdout, done.stderr
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         code, out, err = 127, "", str(error)
     seconds = time.monotonic() - began
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

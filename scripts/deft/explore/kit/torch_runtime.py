@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,8 @@ from .arrays import dtype_name, flatten
 from .folder import Folder, Refusal, first_line
 from .networks import build_network
 from .settle import SETTLE_SHAPE
+
+ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -81,9 +87,10 @@ def load(folder: Folder, what: dict[str, Any], runtime: dict[str, Any], threads:
     torch.set_num_threads(threads)
     device = pick_device(runtime["device"])
     path = folder.path(what["file"])
-    kinds = {"torchscript": _torchscript, "torch_export": _exported}
-    if what["format"] in kinds:
-        return kinds[what["format"]](path, device)
+    if what["format"] == "torchscript":
+        return _torchscript(path, device)
+    if what["format"] == "torch_export":
+        return _exported(path, device, allow_code=bool(what.get("allow_code")))
     network = build_network(folder, what)
     return TorchModel(
         network.module.to(device).eval(), device, inputs=network.inputs, outputs=[],
@@ -116,9 +123,31 @@ def _torchscript(path: Path, device: torch.device) -> TorchModel:
     return TorchModel(module, device, inputs=inputs, outputs=[], facts=facts, unknowns=unknowns)
 
 
-def _exported(path: Path, device: torch.device) -> TorchModel:
+@contextmanager
+def unpickling_tensors_only() -> Iterator[None]:
+    """Keep torch's loader of exported programs from unpickling anything but tensors."""
+    before = os.environ.get(ONLY_TENSORS), pickle.loads
+    os.environ[ONLY_TENSORS], pickle.loads = "1", _refuse_pickle
     try:
-        program = torch.export.load(str(path))
+        yield
+    finally:
+        pickle.loads = before[1]
+        if before[0] is None:
+            del os.environ[ONLY_TENSORS]
+        else:
+            os.environ[ONLY_TENSORS] = before[0]
+
+
+def _refuse_pickle(*_: Any, **__: Any) -> Any:
+    raise Refusal("the file holds a pickled object, which was not loaded")
+
+
+def _exported(path: Path, device: torch.device, *, allow_code: bool) -> TorchModel:
+    try:
+        with nullcontext() if allow_code else unpickling_tensors_only():
+            program = torch.export.load(str(path))
+    except Refusal:
+        raise
     except Exception as error:
         raise Refusal(f"torch.export cannot open {path.name}: {first_line(error)}") from error
     signature, nodes = program.graph_signature, {n.name: n for n in program.graph.nodes}

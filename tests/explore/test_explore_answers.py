@@ -1,0 +1,81 @@
+"""Known answers of given inputs: the right answer to the right file, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deft.errors import HardStop
+from deft.explore.found_inputs import collect, sample
+from deft.explore.known_answers import Known
+
+CONTRACT = {"inputs": [{"name": "x"}], "preprocess": {"x": {}}, "postprocess": {"kind": "unknown"}}
+
+
+@pytest.fixture
+def classes(tmp_path) -> Path:
+    """A folder a class, with the same file names in each."""
+    for name in ("cat", "dog"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (2, 2)).save(tmp_path / "in" / name / f"{number:03d}.png")
+    return tmp_path / "in"
+
+
+def test_files_of_one_name_keep_their_own_answers(tmp_path, classes):
+    table = tmp_path / "labels.csv"
+    rows = [f"{c}/{n:03d}.png,{c}" for c in ("cat", "dog") for n in range(4)]
+    table.write_text("\n".join(["file,label", *rows]))
+    found = collect(
+        tmp_path, CONTRACT, given=classes, labels=table, workspace=tmp_path, count=4
+    )  # fmt: skip
+    pairs = [(item["origin"].split("/")[0], item["label"]) for item in found["items"]]
+    assert pairs == [("cat", "cat"), ("cat", "cat"), ("dog", "dog"), ("dog", "dog")]
+
+
+def test_a_name_is_enough_where_it_gives_one_answer(tmp_path, classes):
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n000.png,cat\ndog/000.png,dog\nin/cat/001.png,cat\n")
+    known = Known(table, classes)
+    assert known.label(classes / "cat/000.png") == "cat"
+    assert known.label(classes / "dog/000.png") == "dog"
+    assert known.label(classes / "cat/001.png") == "cat"
+    assert known.label(classes / "dog/001.png") is None
+    assert [p.parent.name for p in known.only(sorted(classes.rglob("001.png")))] == ["cat"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"file,label\na.png,x\n./a.png,y\n", "two different answers"),
+        (b"name,label\na.png,x\n", "columns"),
+        (b"file,label\n", "a row"),
+        (b"file,label\n\xff\xfe,x\n", "cannot be read"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(tmp_path, text, words):
+    table = tmp_path / "labels.csv"
+    table.write_bytes(text)
+    with pytest.raises(HardStop, match=words) as stop:
+        Known(table, tmp_path)
+    assert stop.value.code == "csv_invalid"
+
+
+def test_arrays_that_are_cut_off_are_refused(tmp_path):
+    path = tmp_path / "rows.npz"
+    np.savez(path, x=np.zeros(9))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(HardStop) as stop:
+        collect(tmp_path, CONTRACT, given=path, labels=None, workspace=tmp_path, count=1)
+    assert stop.value.code == "missing_input"
+
+
+@pytest.mark.parametrize(("found", "count"), [(0, 3), (2, 3), (7, 3), (8, 4), (100, 7)])
+def test_a_sample_is_spread_over_the_whole_list(found, count):
+    chosen = sample(list(range(found)), count)
+    assert len(chosen) == min(found, count) and chosen == sorted(set(chosen))
+    if found > count:
+        assert chosen[-1] >= found - -(-found // count)

@@ -62,10 +62,11 @@ def launcher(docker, context, tmp_path):
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_a_request_to_end_ends_the_container_first(docker, context, launcher, number):
+def test_a_request_to_end_ends_the_container_first(docker, context, launcher, tmp_path, number):
     (container,) = docker.containers()
     launcher.send_signal(number)
     assert launcher.wait(timeout=WAIT_S) == 128 + number
+    assert f"stopped by {number.name}" in (tmp_path / "output.txt").read_text()
     assert docker.calls("stop") and docker.containers() == []
     assert not Path(f"/proc/{container['pid']}").exists()
     assert running.notes(context.run.dir) == []

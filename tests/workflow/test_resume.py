@@ -39,15 +39,15 @@ def notes(workspace: Path) -> list[dict]:
     return [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
 
 
-def wait_for(what, why: str):
+def wait_for(what, why: str, seconds: float = WAIT_S):
     """Return `what()` as soon as it is true."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = what()
         if found:
             return found
         time.sleep(0.05)
-    raise AssertionError(f"waited {WAIT_S} s for {why}")
+    raise AssertionError(f"waited {seconds} s for {why}")
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
 def test_an_orphan_that_ended_well_is_not_trained_again(orphan) -> None:
     """Nobody was there to take note of its end, so Snakemake deletes what it declared."""
     workspace, training = orphan
-    wait_for(lambda: notes(workspace) == [], "the orphan's end")
+    wait_for(lambda: notes(workspace) == [], "the orphan's end", 5 * WAIT_S)
     assert (workspace / "results" / RUN / "baseline/train/weights.json").is_file()
     limits = ("--cores", "2", "--max-threads", "1")
     output = succeed(script(workspace, "resume", "--workspace", ".", "--go-on", "--", *limits))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deft.errors import HardStop, StageFailed
+from deft.interrupt import Interrupted
 from deft.tao import running
 from deft.tao.command import Container, command
 
@@ -143,7 +144,7 @@ def _ends_with_us() -> Iterator[None]:
     def leave(number: int, _: object) -> None:
         for other in SIGNALS:  # a second request must not leave the container running
             signal.signal(other, signal.SIG_IGN)
-        raise SystemExit(128 + number)
+        raise Interrupted(number)
 
     before = {number: signal.signal(number, leave) for number in SIGNALS}
     try:

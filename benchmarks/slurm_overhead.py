@@ -37,6 +37,7 @@ MESSAGES = {  # a job's message in Snakemake's log -> its file under benchmarks/
     r"(\w+): train": "{0}_train",
     r"(\w+): inference of both weight files": "{0}_infer",
     r"(\w+): mine the pool .*": "{0}_mine",
+    r"embed the source pool, shard (\S+)": "embed_{0}",
 }
 HEAD = re.compile(r"^\[(.+)\]\n(?:localrule|rule|Job) ?(\d+): (.+)$", re.MULTILINE)
 END = re.compile(r"^\[(.+)\]\nFinished jobid: (\d+) ", re.MULTILINE)

@@ -103,7 +103,9 @@ def test_the_loop_in_one_allocation(cluster: Cluster, tmp_path: Path) -> None:
     text = end_of(number, tmp_path)
     assert state_of(number) == "COMPLETED", text[-4000:]
     assert cluster.jobs().keys() - before == {number}, "one job in all"
-    assert "Provided cores: 1" in text and "gpu=1" in text and "mem_mb=6000" in text
+    (line,) = re.findall(r"Provided resources: (.+)", text)
+    assert "Provided cores: 1 " in text, "the allocation's, not the machine's"
+    assert re.search(r"\bgpu\W.*?\b1\b", line) and re.search(r"\bmem_mb\W.*?\b6000\b", line), line
     assert load(workspace, "best_model.json")["iteration"] in ("baseline", "iter1")
     assert state(workspace)["status"] == "completed"
 

@@ -147,13 +147,13 @@ try:
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
     GPU_REQUEST = profile_default("gpu_request")
     GPU, GRES = gpus(1)
+    RUN = resolve_run()
+    EMBED_SHARDS = resolve_shards()
 except HardStop as error:
     stop_parsing(error)
 WORKSPACE_ASKED = (
     Path(config["workspace"]).expanduser().absolute()
 )  # that may not be there
-RUN = resolve_run()
-EMBED_SHARDS = resolve_shards()
 hand_down(
     home=workflow.basedir,
     workspace=WORKSPACE,
@@ -322,6 +322,12 @@ def training_options():
 
 
 @functools.cache
+def all_cores(wildcards):
+    """Cores of this command; through a cluster's profile, which gives none, the head node's share."""
+    settings = workflow.resource_settings
+    return settings.cores or settings.local_cores or 1
+
+
 def training_processes():
     """Processes of a training: as many as the spec's train.num_gpus, on the CPU too."""
     try:

@@ -6,12 +6,6 @@ them (or all: run_all.py) runs again there, so nothing is resumed from here.
 """
 
 
-def all_cores(wildcards):
-    """Cores of this command; through a cluster's profile, which gives none, the head node's share."""
-    settings = workflow.resource_settings
-    return settings.cores or settings.local_cores or 1
-
-
 rule explore:
     log:
         "logs/explore.log",

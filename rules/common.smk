@@ -321,13 +321,13 @@ def training_options():
     return " ".join(f"--{name} {value}" for name, value in given.items())
 
 
-@functools.cache
 def all_cores(wildcards):
     """Cores of this command; through a cluster's profile, which gives none, the head node's share."""
     settings = workflow.resource_settings
     return settings.cores or settings.local_cores or 1
 
 
+@functools.cache
 def training_processes():
     """Processes of a training: as many as the spec's train.num_gpus, on the CPU too."""
     try:

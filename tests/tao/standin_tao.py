@@ -20,7 +20,7 @@ SLOW_S = 300
 
 def watch_files(mounts: list[str], written: str) -> None:
     """Refuse to open what a container would not see, or could not write."""
-    own = (
+    named = (
         str(REPOSITORY),
         sys.prefix,
         sys.base_prefix,
@@ -31,6 +31,7 @@ def watch_files(mounts: list[str], written: str) -> None:
         os.environ.get("STANDIN_SCHEMAS", "/usr"),
         os.environ["STANDIN_DIR"],
     )
+    own = [os.path.abspath(folder) for folder in named]
 
     def below(path: str, folders) -> bool:
         return any(path == f or path.startswith(f.rstrip("/") + "/") for f in folders)

@@ -130,14 +130,28 @@ def fill_strictly(model: nn.Module, data: Mapping[str, Any], path: str | Path) -
             file=path,
             fix="weights of a backbone alone go into model.backbone.pretrained_backbone_path",
         )
+    fill(
+        model,
+        state,
+        path,
+        "spec_invalid",
+        "the model file does not fit the spec's architecture",
+        "use the spec that the file was trained with",
+    )
+
+
+def fill(
+    model: nn.Module,
+    state: Mapping[str, Any],
+    path: str | Path,
+    code: str,
+    rule: str,
+    fix: str,
+) -> None:
+    """Fill any module, strictly; raises HardStop ``code`` with ``rule`` and what does not fit."""
     problem = key_report(model.state_dict(), state)
     if problem:
-        raise HardStop(
-            "spec_invalid",
-            f"the model file does not fit the spec's architecture: {problem}",
-            file=path,
-            fix="use the spec that the file was trained with",
-        )
+        raise HardStop(code, f"{rule}: {problem}", file=path, fix=fix)
     model.load_state_dict(state, strict=True)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from deft.changenet.weights import key_report, read_tensors
+from deft.changenet.weights import read_tensors
 from deft.encoders.files import EncoderFiles
 from deft.encoders.preprocessing import (
     LONGEST,
@@ -24,7 +24,7 @@ from deft.encoders.preprocessing import (
     pair,
     three,
 )
-from deft.encoders.torch_encoder import Options, TorchEncoder
+from deft.encoders.torch_encoder import Options, TorchEncoder, fill_from
 from deft.errors import HardStop
 
 CONFIG_NAME = "open_clip_config.json"
@@ -126,12 +126,4 @@ def fill(visual: nn.Module, path: Path) -> None:
         for name, value in read_tensors(path).items()
         if name.removeprefix("module.").startswith(TOWER)
     }
-    problem = key_report(visual.state_dict(), state)
-    if problem:
-        raise HardStop(
-            "config_invalid",
-            f"the weights do not fit the image tower of {CONFIG_NAME}: {problem}",
-            file=path,
-            fix="take both files from the same place",
-        )
-    visual.load_state_dict(state, strict=True)
+    fill_from(visual, state, path, f"the image tower of {CONFIG_NAME}")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deft.changenet.weights import key_report, read_tensors
+from deft.changenet.weights import read_tensors
 from deft.encoders.files import EncoderFiles
 from deft.encoders.preprocessing import (
     FILTERS,
@@ -28,7 +28,7 @@ from deft.encoders.preprocessing import (
     pair,
     three,
 )
-from deft.encoders.torch_encoder import Options, TorchEncoder
+from deft.encoders.torch_encoder import Options, TorchEncoder, fill_from
 from deft.errors import HardStop
 
 CONFIG_NAME = "config.json"
@@ -159,12 +159,4 @@ def fill(model: nn.Module, path: Path, settings: dict[str, Any]) -> None:
         state = adapt(state, model)
     head = str(settings.get("classifier") or "head") + "."
     state = {name: value for name, value in state.items() if not name.startswith(head)}
-    problem = key_report(model.state_dict(), state)
-    if problem:
-        raise HardStop(
-            "config_invalid",
-            f"the weights do not fit the architecture of {CONFIG_NAME}: {problem}",
-            file=path,
-            fix="take both files from the same place",
-        )
-    model.load_state_dict(state, strict=True)
+    fill_from(model, state, path, f"the architecture of {CONFIG_NAME}")

@@ -15,6 +15,7 @@ from torch import nn
 from deft.changenet.device import pick_device
 from deft.changenet.precision import float32_scores
 from deft.changenet.speed import check_compiler
+from deft.changenet.weights import fill
 from deft.encoders.base import PRECISIONS, RUNTIMES, digest_of, unit_rows
 from deft.encoders.preprocessing import Preprocessing
 from deft.errors import HardStop
@@ -138,3 +139,9 @@ class TorchEncoder:
         if self.options.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def fill_from(model: nn.Module, state: dict[str, torch.Tensor], path: Path, what: str) -> None:
+    """Fill an encoder's network, strictly; raises HardStop ``config_invalid`` naming ``what``."""
+    rule = f"the weights do not fit {what}"
+    fill(model, state, path, "config_invalid", rule, "take both files from the same place")

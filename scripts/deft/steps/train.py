@@ -116,18 +116,24 @@ def train_phase(
             f"{ran} epochs, {facts['steps']} steps on {facts['rows']} rows; "
             f"{_judgement(facts, best)} at epoch {best['epoch']}"
         )
+    note_training(context, phase, best, seeded=seeded is not None)
+    return summary
+
+
+def note_training(context: Context, phase: str, best: dict[str, Any], *, seeded: bool) -> None:
+    """Write a training's end into the state, whatever engine trained. ``best``: of its files."""
     if phase == BASELINE and not seeded:
         update_state(context.run.dir, lambda state: state.update(baseline_trained_here=True))
+    path = context.run.phase(phase) / "train" / best["path"]
     update_phase(
         context.run.dir,
         phase,
         status="running",
         stage_completed="train",
-        best_ckpt_path=str(context.root / context.relative(out / best["path"])),
+        best_ckpt_path=str(context.root / context.relative(path)),
         best_ckpt_kind="best_val",
         val_loss=best["val_loss"],
     )
-    return summary
 
 
 def forget_state(context: Context, phase: str) -> None:

@@ -27,9 +27,8 @@ from deft.changenet.weights import key_report, read_state
 from deft.errors import HardStop, StageFailed
 from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
 from deft.layout import BASELINE
-from deft.state import update_phase, update_state
 from deft.steps.context import Context
-from deft.steps.train import adopt, phase_changes, phase_spec, preseeded_weights
+from deft.steps.train import adopt, note_training, phase_changes, phase_spec, preseeded_weights
 from deft.tables import read_table
 from deft.tao.command import gpus_of_job
 from deft.tao.launch import Image
@@ -67,17 +66,7 @@ def train_phase(context: Context, phase: str, *, epochs: int) -> str:
             f"{facts['epochs']} epochs, {facts['steps']} steps on {facts['rows']} rows in TAO's "
             f"container; lowest validation loss {best['val_loss']:.4f} at epoch {best['epoch']}"
         )
-    if phase == BASELINE and not seeded:
-        update_state(context.run.dir, lambda state: state.update(baseline_trained_here=True))
-    update_phase(
-        context.run.dir,
-        phase,
-        status="running",
-        stage_completed="train",
-        best_ckpt_path=str(context.root / context.relative(out / best["path"])),
-        best_ckpt_kind="best_val",
-        val_loss=best["val_loss"],
-    )
+    note_training(context, phase, best, seeded=seeded is not None)
     return summary
 
 

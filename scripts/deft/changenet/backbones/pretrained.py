@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from deft.changenet.weights import key_report, named_tensors, read_state, read_tensors
+from deft.changenet.weights import fill, named_tensors, read_state, read_tensors
 from deft.errors import HardStop
 
 KEY = "model.backbone.pretrained_backbone_path"
@@ -110,15 +110,8 @@ def fill_part(
     """
     wanted = part.state_dict()
     used = {k: v for k, v in tensors.items() if k in wanted or k.startswith(tuple(own))}
-    problem = key_report(wanted, used)
-    if problem:
-        raise HardStop(
-            "spec_invalid",
-            f"{KEY} does not fit {name}: {problem}",
-            file=path,
-            fix="give the weights of the backbone that model.backbone.type names",
-        )
-    part.load_state_dict(used, strict=True)
+    fix = "give the weights of the backbone that model.backbone.type names"
+    fill(part, used, path, "spec_invalid", f"{KEY} does not fit {name}", fix)
     return [k for k in tensors if k not in used]
 
 

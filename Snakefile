@@ -13,6 +13,8 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
+include: "rules/command.smk"
 
 
 workdir: WORKSPACE

@@ -1,4 +1,4 @@
-"""Functions that the rules share: the run's name, which phase comes before which, digests.
+"""What all rules share: the configuration, the run's name, resources, options, digests.
 
 Nothing here imports torch or pandas: the file is parsed again in every cluster job.
 """
@@ -23,7 +23,6 @@ from deft.errors import HardStop
 from deft.hardware import has_card
 from deft.kept_digests import KeptDigests
 from deft.kpi_target import parse_kpi
-from deft.preflight import digest as approval_digest
 from deft.session import check_container, hand_down, inherited
 from deft.shards import shard_count
 from deft.tao import settings as deft_tao
@@ -97,8 +96,6 @@ def resolve_run():
 
 
 MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
-# Rules that are no part of a run: when one fails, the run is left as it is.
-OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore"}
 
 
 def run_file(name):
@@ -188,25 +185,6 @@ LOGIC_VERSIONS = json.loads(
 )
 
 
-def phases_upto(phase):
-    """`baseline` … `phase`."""
-    return [layout.phase_name(n) for n in range(layout.phase_number(phase) + 1)]
-
-
-def previous_rca(wildcards):
-    """Gaps of the phase before the wildcard `lap`."""
-    before = layout.previous_phase(wildcards.lap)
-    return f"results/run_{wildcards.ts}/{before}/rca_results/{wildcards.ts}/kpi_gaps.parquet"
-
-
-def previous_assembly(wildcards):
-    """`assembly.json` of the previous iteration; iteration 1 starts from the base table."""
-    before = layout.previous_phase(wildcards.lap)
-    if before == layout.BASELINE:
-        return []
-    return f"results/run_{wildcards.ts}/{before}/dataset/assembly.json"
-
-
 def no_trigger(value):
     """A parameter whose change makes nothing run again: where a job computes, what a line shows.
 
@@ -233,48 +211,6 @@ def digest(*names):
     return lambda wildcards: content_digest(*names)
 
 
-def void_gates():
-    """Gates that jobs of this command rely on and whose approval no longer fits, by run folder.
-
-    A gate that is made once and checked here, not a job with changing parameters: Snakemake looks
-    at no job behind a job that must run, and would overlook what else has changed.
-    """
-    found = {}
-    for name in sorted({f for job in workflow.dag.needrun_jobs() for f in job.input}):
-        path = WORKSPACE / name
-        if name.endswith("preflight/gate.json") and path.is_file():
-            run_dir = path.parent.parent
-            changes = approval_digest.changes_since_gate(WORKSPACE, run_dir, config)
-            if changes:
-                found[run_dir] = changes
-    return found
-
-
-def pass_gate_again():
-    """Before the first job: an approval of these inputs and parameters, or the gate's own stop."""
-    for run_dir, changes in void_gates().items():
-        print(
-            f"{run_dir.name}: changed since the approval: {'; '.join(changes)}",
-            file=sys.stderr,
-        )
-        log = f"results/{run_dir.name}/logs/gate.log"
-        try:
-            shell(
-                'python "$DEFT_HOME/scripts/gate.py" --workspace . '
-                "--run-dir results/{run_dir.name} --log {log:q}"
-            )
-        except Exception:
-            shell(close_command())
-            sys.exit(1)
-
-
-def encoder_inputs(wildcards):
-    """Metrics of the baseline when its own weights are the encoder, else nothing."""
-    if config["encoder"] == "changenet":
-        return f"results/run_{wildcards.ts}/baseline/metrics.json"
-    return []
-
-
 def encoder_options():
     """Options on a command line that make another encoder; its folder may hold any character."""
     given = {
@@ -287,18 +223,6 @@ def encoder_options():
     if deft_tao.embeds_in_container(config):  # another image, other vectors
         given["image"] = deft_tao.settings(config).image("embed")
     return " ".join(f"--{name}={value}" for name, value in given.items())
-
-
-def train_inputs(wildcards):
-    """Tables and first weights of a training; the baseline needs the gate alone."""
-    if wildcards.phase == layout.BASELINE:
-        return {}
-    root = f"results/run_{wildcards.ts}"
-    before = layout.previous_phase(wildcards.phase)
-    return {
-        "validated": f"{root}/{wildcards.phase}/dataset/validation.json",
-        "previous": f"{root}/{before}/metrics.json",
-    }
 
 
 def training_options():
@@ -350,149 +274,3 @@ def training_gres(wildcards):
 def training_mem_mb(wildcards, attempt=1):
     """Memory of a training job, MB: 8 GB a process, more at each attempt."""
     return 8000 * training_processes() * attempt
-
-
-def base_tables(wildcards):
-    """Digest of the base tables: training and validation, or validation alone after the baseline."""
-    if wildcards.phase == layout.BASELINE:
-        return content_digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
-    return content_digest(layout.SPEC, layout.VALIDATION_TABLE)
-
-
-def decision_inputs(wildcards):
-    """Metrics of all phases so far, or what mining found beside the last word on the KPI."""
-    root = f"results/run_{wildcards.ts}"
-    if wildcards.question == "kpi":
-        return [
-            f"{root}/{phase}/metrics.json" for phase in phases_upto(wildcards.phase)
-        ]
-    before = layout.previous_phase(wildcards.phase)
-    return [
-        f"{root}/{wildcards.phase}/mining_filter/mining.json",
-        f"{root}/{before}/decide/kpi.json",
-    ]
-
-
-def read_decision(wildcards_ts, phase, question):
-    """Decision of the only checkpoint, read once it is made."""
-    done = checkpoints.decide.get(ts=wildcards_ts, phase=phase, question=question)
-    with done.output.decision.open() as handle:
-        return json.load(handle)
-
-
-def finished_phases(wildcards):
-    """Walk the decisions lap by lap; returns the phases of the finished loop and the last word."""
-    phases = []
-    for number in range(config["max_iterations"] + 1):
-        phase = layout.phase_name(number)
-        phases.append(phase)
-        decision = read_decision(wildcards.ts, phase, "kpi")
-        if decision["stop"]:
-            break
-        lap = layout.phase_name(number + 1)
-        pool = read_decision(wildcards.ts, lap, "pool")
-        if pool["stop"]:
-            decision = pool
-            break
-    return phases, decision
-
-
-def finish_inputs(wildcards):
-    """All that the hand-off reads: every phase's report, the decisions, the best phase's RCA."""
-    phases, decision = finished_phases(wildcards)
-    root = f"results/run_{wildcards.ts}"
-    best = decision["best_phase"]
-    question = "pool" if decision["reason"] == "pool_exhausted" else "kpi"
-    return {
-        "reports": [f"{root}/{phase}/report.html" for phase in phases],
-        "metrics": [f"{root}/{phase}/metrics.json" for phase in phases],
-        "decision": f"{root}/{decision['phase']}/decide/{question}.json",
-        "rca": f"{root}/{best}/rca_results/{wildcards.ts}/metrics.json",
-    }
-
-
-def export_inputs(wildcards):
-    """What the best model is chosen by: every phase's metrics and the last decision."""
-    found = finish_inputs(wildcards)
-    return {name: found[name] for name in ("metrics", "decision")}
-
-
-def last_decision(wildcards, input):
-    """The decision that ended the loop; not known while a lap may still follow."""
-    return input.get("decision", "unknown")
-
-
-def outside_the_loop():
-    """Whether this command asks only for rules that are no part of a run."""
-    return {job.rule.name for job in workflow.dag.jobs} <= OUTSIDE
-
-
-def claim_run(logs):
-    """Say which run this is and note this command, before the first job; the doctor looks at none."""
-    from deft.jobs import note_command
-
-    if DOCTOR or {job.rule.name for job in workflow.dag.jobs} == {"explore"}:
-        return
-    print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
-    name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
-    note_command(WORKSPACE, RUN, name)
-    if not workflow.local_exec and config["device"] == "auto" and not GPU_REQUEST:
-        print(
-            "device: auto, and the profile has no gpu_request, so no job asks for a GPU "
-            "(--default-resources on the command line replaces the profile's)",
-            file=sys.stderr,
-        )
-
-
-def print_result():
-    """The path of the report, if this command made one."""
-    page = WORKSPACE / run_file("DEFT_Loop_Report.html")
-    if page.is_file() and not DOCTOR:
-        print(f"report: {page}", file=sys.stderr)
-
-
-def close_run():
-    """Log the end of a failed command in its run; the doctor's is no run's, it repeats its finding."""
-    if not DOCTOR:
-        shell(close_command())
-        return
-    from deft.stage import take_last_stop
-
-    print(f"\n{take_last_stop()}", file=sys.stderr)
-
-
-def close_command():
-    """Shell command that logs the end of a failed run and renders the report from what is there.
-
-    A helper that failed by itself is no end of a run: then only its stop is said again.
-    """
-    aside = " --aside" if outside_the_loop() else ""
-    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
-
-
-def announce_plan():
-    """A dry run sees no further than the next decision; say so, and what voided the approval."""
-    # A dry run marks its jobs as finished; what was planned counts all the same.
-    if not workflow.dryrun or not any(
-        workflow.dag.needrun_jobs(exclude_finished=False)
-    ):
-        return
-    last = layout.phase_name(max(1, config["max_iterations"]))
-    print(
-        "\nThis is the plan up to the next stop decision; more laps may follow (at most "
-        f"{config['max_iterations']}).\nThe whole chain to a lap: "
-        f"snakemake -n {run_file(f'{last}/train/weights.json')}",
-        file=sys.stderr,
-    )
-    run_dir = WORKSPACE / "results" / RUN
-    passed = (run_dir / "preflight/gate.json").is_file()
-    changes = passed and approval_digest.changes_since_gate(WORKSPACE, run_dir, config)
-    if changes:
-        print(
-            f"changed since the approval of {RUN}: {'; '.join(changes)}",
-            file=sys.stderr,
-        )
-
-
-if is_main_process():
-    atexit.register(announce_plan)

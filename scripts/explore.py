@@ -8,6 +8,7 @@ from pathlib import Path
 from deft.cli import open_log
 from deft.explore.driver import explore
 from deft.explore.request import Request
+from deft.interrupt import raise_on_signals
 from deft.stage import main
 from deft.workspace_source import read_group
 
@@ -39,5 +40,6 @@ def body(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     args = parse()
+    raise_on_signals()  # so that a half-made folder is taken away
     open_log(args.log)
     main(lambda: body(args))

@@ -280,14 +280,16 @@ def test_who_waits_is_told_for_whom_and_goes_on_after_a_kill(job) -> None:
 
 def test_a_job_that_is_killed_while_it_waits_leaves_nothing(job) -> None:
     there = cards("a", "b")
-    holder = job(there, seconds=WAIT_S)
-    has(holder)
+    holder = job(there, seconds=10 * WAIT_S)
+    assert has(holder) == (["GPU-a"], "GPU-a")
     greedy = job(there, 2)
     assert "waiting for 2 of 2 GPUs" in greedy.stdout.readline()
     until(lambda: _is_locked("GPU-b"), "the free card to be held for it")
     os.kill(greedy.pid, signal.SIGKILL)
     greedy.wait()
-    assert has(job(there)) == (["GPU-b"], "GPU-b")
+    last = has(job(there))
+    assert holder.poll() is None, "somebody ended the job that holds the other card"
+    assert last == (["GPU-b"], "GPU-b")
 
 
 def _is_locked(key: str) -> bool:

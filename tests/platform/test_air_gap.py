@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from guarded import attempts, guarded
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from platform_rules import rules_by_family
 from tiny_workspace import make_tiny_workspace
 from workflow_tools import snakemake_command, working_folder
@@ -178,12 +182,26 @@ def test_snakemake_preflight_behind_the_gap_tries_nothing(workspace, tmp_path):
     assert "Traceback" not in done.stdout and attempts(log) == []
 
 
+def brought_along(names: set[str]) -> set[str]:
+    """Return packages and all that they require, as pip would install them."""
+    found, waiting = set(), {canonicalize_name(name) for name in names}
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            needs = map(Requirement, metadata.requires(name) or [])
+            here = {r.name for r in needs if r.marker is None or r.marker.evaluate({"extra": ""})}
+            waiting |= {canonicalize_name(name) for name in here} - found
+    return found
+
+
 def hidden_modules() -> dict[str, list[str]]:
     """Return script -> the pinned modules that its rule's environment does not hold."""
     pinned = {package.module for package in table().packages}
     out = {}
     for family in FAMILIES:
-        held = {package.module for package in table().of(family)}
+        there = brought_along({package.name for package in table().of(family)})
+        held = {p.module for p in table().packages if canonicalize_name(p.name) in there}
         for script in rules_by_family()[family]:
             out[f"{script}.py"] = sorted(pinned - held)
     return out

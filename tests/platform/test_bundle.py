@@ -234,12 +234,38 @@ def test_a_bundle_cannot_lead_out_of_its_folders(tmp_path):
         install.place_weights(tmp_path, [entry], tmp_path / "workspace")
 
 
+@pytest.mark.parametrize("filters", [True, False])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../out", tarfile.REGTYPE),
+        ("/out", tarfile.REGTYPE),
+        ("in", tarfile.SYMTYPE),
+        ("in", tarfile.LNKTYPE),
+    ],
+)
+def test_a_tar_file_cannot_lead_out_either(tmp_path, monkeypatch, name, kind, filters):
+    """With Python 3.11.2 too, which has no filters of its own."""
+    if not filters:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    with tarfile.open(tmp_path / "code.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("good"))
+        bad = tarfile.TarInfo(name)
+        bad.type, bad.linkname = kind, "/etc/passwd"
+        tar.addfile(bad)
+    target = tmp_path / "there" / "project"
+    target.mkdir(parents=True)
+    with tarfile.open(tmp_path / "code.tar") as tar, pytest.raises(install.Refused):
+        install.unpack(tar, target)
+    assert not list(target.iterdir()) and not (tmp_path / "there" / "out").exists()
+
+
 def test_one_tar_file_with_the_code(tmp_path, shelf):
     image = tmp_path / "deft.sif"
     image.write_bytes(b"image")
     out = make_bundle(Request(tmp_path / "b.tar", shelf, extra=(image,)), log=lambda text: None)
     with tarfile.open(out) as tar:
-        tar.extractall(tmp_path / "carried", filter="data")
+        install.unpack(tar, tmp_path / "carried")
     bundle = tmp_path / "carried" / "b"
     assert (bundle / "extra/deft.sif").read_bytes() == b"image"
     done = install_from(bundle, "--code", str(tmp_path / "project"))

@@ -9,15 +9,18 @@ from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from encoder_folders import stage
 from workflow_tools import REPOSITORY
 
+from deft.embedding import open_embeddings
 from deft.encoders import opening
 from deft.encoders.base import embed_pictures
 from deft.encoders.torch_encoder import Options
 from deft.errors import HardStop
-from deft.steps.embed import open_encoder, vectors_of
+from deft.steps.embed import embed_shard, join_shards, open_encoder, vectors_of
+from deft.steps.pool import stage_pool
 from deft.tao import embed
 
 
@@ -103,6 +106,20 @@ def test_shards_that_run_beside_each_other_share_nothing(docker, context, staged
     made = [opened(context, shard=f"{i}-of-2", phase=None).work for i in (1, 2)]
     assert made[0].scratch != made[1].scratch and made[0].part != made[1].part
     assert {work.phase for work in made} == {"pool"}
+
+
+def test_a_shard_without_rows_needs_no_container(docker, context, staged):
+    stage_pool(context, "clip")
+    source = context.run.synth_pool / "source_pool.parquet"
+    pq.write_table(pq.read_table(source).slice(0, 2), source)
+    names = [f"{i}-of-3" for i in (1, 2, 3)]
+    for name in names:
+        embed_shard(context, opened(context, shard=name, phase=None), name, None, 1)
+    assert len(docker.calls("run")) == 2
+    folder = context.run.synth_pool / "shards"
+    join_shards(context, [folder / f"{name}.parquet" for name in names])
+    joined, vectors, facts = open_embeddings(context.run.synth_pool / "source_embeddings.parquet")
+    assert len(joined) == 2 and vectors.dim == facts["dim"] > 0
 
 
 def test_the_self_test_refuses_what_a_container_embeds(context, monkeypatch, capsys):

@@ -75,12 +75,20 @@ def destination(request: Request, workspace: Path) -> Path:
         place = Path(request.directory).expanduser()
         place = place if place.is_absolute() else workspace / place
     else:
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        place = workspace / "tmp" / f"{request.slug}-{stamp}"
+        place = stamped(request, workspace)
+        while place.exists():  # another one of this second
+            time.sleep(0.1)
+            place = stamped(request, workspace)
     place = place.absolute()
     if place.exists() or place.is_symlink():
         raise _taken(place)
     return place
+
+
+def stamped(request: Request, workspace: Path) -> Path:
+    """Return the folder of an experiment that begins now."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    return workspace / "tmp" / f"{request.slug}-{stamp}"
 
 
 def _taken(place: Path) -> HardStop:

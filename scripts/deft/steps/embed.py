@@ -141,6 +141,8 @@ def join_shards(context: Context, shards: Sequence[Path]) -> str:
     out = context.run.synth_pool
     known = [(path, *_facts_of(path)) for path in shards]
     known.sort(key=lambda one: one[2]["rows"])
+    # A shard without rows knows no dimension where a container embeds.
+    known = [one for one in known if one[2]["rows"][0] < one[2]["rows"][1]] or known[:1]
     encoder = known[0][1]
     pool, done = _pool_digest(context), 0
     for path, meta, facts in known:

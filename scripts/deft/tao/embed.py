@@ -68,7 +68,9 @@ class TaoEncoder:
         self.dim = 0  # known once a picture is embedded
 
     def embed(self, paths: Sequence[str | Path]) -> np.ndarray:
-        """Return L2-normalised float32 (n, dim), row i for ``paths[i]``."""
+        """Return L2-normalised float32 (n, dim), row i for ``paths[i]``; without paths (0, 0)."""
+        if not paths:
+            return np.zeros((0, self.dim), np.float32)
         work = self.work
         work.clear()
         work.scratch.mkdir(parents=True, exist_ok=True)

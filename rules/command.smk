@@ -1,0 +1,116 @@
+"""What surrounds the jobs of a command: its gate, its note in the run, its last words."""
+
+from deft.preflight import digest as approval_digest
+
+# Rules that are no part of a run: when one fails, the run is left as it is.
+OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore"}
+
+
+def void_gates():
+    """Gates that jobs of this command rely on and whose approval no longer fits, by run folder.
+
+    A gate that is made once and checked here, not a job with changing parameters: Snakemake looks
+    at no job behind a job that must run, and would overlook what else has changed.
+    """
+    found = {}
+    for name in sorted({f for job in workflow.dag.needrun_jobs() for f in job.input}):
+        path = WORKSPACE / name
+        if name.endswith("preflight/gate.json") and path.is_file():
+            run_dir = path.parent.parent
+            changes = approval_digest.changes_since_gate(WORKSPACE, run_dir, config)
+            if changes:
+                found[run_dir] = changes
+    return found
+
+
+def pass_gate_again():
+    """Before the first job: an approval of these inputs and parameters, or the gate's own stop."""
+    for run_dir, changes in void_gates().items():
+        print(
+            f"{run_dir.name}: changed since the approval: {'; '.join(changes)}",
+            file=sys.stderr,
+        )
+        log = f"results/{run_dir.name}/logs/gate.log"
+        try:
+            shell(
+                'python "$DEFT_HOME/scripts/gate.py" --workspace . '
+                "--run-dir results/{run_dir.name} --log {log:q}"
+            )
+        except Exception:
+            shell(close_command())
+            sys.exit(1)
+
+
+def outside_the_loop():
+    """Whether this command asks only for rules that are no part of a run."""
+    return {job.rule.name for job in workflow.dag.jobs} <= OUTSIDE
+
+
+def claim_run(logs):
+    """Say which run this is and note this command, before the first job; the doctor looks at none."""
+    from deft.jobs import note_command
+
+    if DOCTOR or {job.rule.name for job in workflow.dag.jobs} == {"explore"}:
+        return
+    print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
+    name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
+    note_command(WORKSPACE, RUN, name)
+    if not workflow.local_exec and config["device"] == "auto" and not GPU_REQUEST:
+        print(
+            "device: auto, and the profile has no gpu_request, so no job asks for a GPU "
+            "(--default-resources on the command line replaces the profile's)",
+            file=sys.stderr,
+        )
+
+
+def print_result():
+    """The path of the report, if this command made one."""
+    page = WORKSPACE / run_file("DEFT_Loop_Report.html")
+    if page.is_file() and not DOCTOR:
+        print(f"report: {page}", file=sys.stderr)
+
+
+def close_run():
+    """Log the end of a failed command in its run; the doctor's is no run's, it repeats its finding."""
+    if not DOCTOR:
+        shell(close_command())
+        return
+    from deft.stage import take_last_stop
+
+    print(f"\n{take_last_stop()}", file=sys.stderr)
+
+
+def close_command():
+    """Shell command that logs the end of a failed run and renders the report from what is there.
+
+    A helper that failed by itself is no end of a run: then only its stop is said again.
+    """
+    aside = " --aside" if outside_the_loop() else ""
+    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
+
+
+def announce_plan():
+    """A dry run sees no further than the next decision; say so, and what voided the approval."""
+    # A dry run marks its jobs as finished; what was planned counts all the same.
+    planned = workflow.dryrun and any(workflow.dag.needrun_jobs(exclude_finished=False))
+    if not planned or DOCTOR or outside_the_loop():
+        return
+    last = layout.phase_name(max(1, config["max_iterations"]))
+    print(
+        "\nThis is the plan up to the next stop decision; more laps may follow (at most "
+        f"{config['max_iterations']}).\nThe whole chain to a lap: "
+        f"snakemake -n {run_file(f'{last}/train/weights.json')}",
+        file=sys.stderr,
+    )
+    run_dir = WORKSPACE / "results" / RUN
+    passed = (run_dir / "preflight/gate.json").is_file()
+    changes = passed and approval_digest.changes_since_gate(WORKSPACE, run_dir, config)
+    if changes:
+        print(
+            f"changed since the approval of {RUN}: {'; '.join(changes)}",
+            file=sys.stderr,
+        )
+
+
+if is_main_process():
+    atexit.register(announce_plan)

@@ -8,12 +8,11 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from changenet_pairs import spec_data
+from waiting import until
 
 from deft import hardware, leases
 from deft.leases import FOLDER, LEASED, VISIBLE, Leases
@@ -91,13 +90,6 @@ def has(process: subprocess.Popen) -> tuple[list[str], str | None]:
     lines = iter(process.stdout.readline, "")
     found = next(line for line in lines if line.startswith("has "))
     return tuple(json.loads(found[4:]))
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.01)
 
 
 # --- one process ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 import torch
 from changenet_pairs import spec_data
 from training_runs import run
+from waiting import until
 
 from deft.changenet.data.pairs import open_pairs
 from deft.changenet.device import training_devices
@@ -102,13 +103,6 @@ def test_killed_processes_leave_no_orphans_and_go_on(two, workspace, tmp_path):
     resumed, lines = run(from_dict(data), workspace, tmp_path, optimizer_state="all")
     assert any(line.startswith("resuming after epoch") for line in lines)
     assert [f["sha256"] for f in resumed["files"]] == [f["sha256"] for f in result["files"]]
-
-
-def until(holds, what, seconds=90):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.05)
 
 
 def test_one_process_fails_and_all_end(workspace, tmp_path):

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from tao_docker import CLEARED
+from waiting import WAIT_S, until
 
 from deft.errors import StageFailed
 from deft.jobs import AlreadyRunning, end_orphans, registered
@@ -20,17 +20,6 @@ from deft.tao.train import train_phase
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "tao_train.py"
 PHASE = "baseline"
-WAIT_S = 120
-
-
-def wait_for(what):
-    until = time.monotonic() + WAIT_S
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {WAIT_S} s")
 
 
 @pytest.fixture
@@ -48,7 +37,7 @@ def launcher(docker, context, tmp_path):
         start_new_session=True,
     )
     try:
-        wait_for(lambda: "training slowly" in Path(log.name).read_text() or process.poll())
+        until(lambda: "training slowly" in Path(log.name).read_text() or process.poll(), "epoch 1")
         assert process.poll() is None, Path(log.name).read_text()
         yield process
     finally:

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 from tiny_workspace import make_tiny_workspace
+from waiting import until
 from workflow_tools import (
     CONFIG,
     RUN,
@@ -30,24 +30,12 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 SETTINGS = {"max_iterations": 0, "training_epochs": 40}
 BASE_ROWS = 60  # so that forty epochs last until the training is ended
-WAIT_S = 120
 
 
 def notes(workspace: Path) -> list[dict]:
     """Return the notes of the jobs at work."""
     folder = workspace / "results" / RUN / ".jobs"
     return [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
-
-
-def wait_for(what, why: str, seconds: float = WAIT_S):
-    """Return `what()` as soon as it is true."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {seconds} s for {why}")
 
 
 @pytest.fixture
@@ -65,7 +53,7 @@ def orphan(tmp_path: Path):
             start_new_session=True,
         )
     weights = workspace / "results" / RUN / "baseline"
-    wait_for(lambda: list(weights.glob("train*/*epoch_00[2-9]*")), "the third epoch's weights")
+    until(lambda: list(weights.glob("train*/*epoch_00[2-9]*")), "the third epoch's weights")
     os.kill(main.pid, signal.SIGKILL)
     main.wait()
     (note,) = notes(workspace)
@@ -121,7 +109,7 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
 def test_an_orphan_that_ended_well_is_not_trained_again(orphan) -> None:
     """Nobody was there to take note of its end, so Snakemake deletes what it declared."""
     workspace, training = orphan
-    wait_for(lambda: notes(workspace) == [], "the orphan's end", 5 * WAIT_S)
+    until(lambda: notes(workspace) == [], "the orphan's end", 600)
     assert (workspace / "results" / RUN / "baseline/train/weights.json").is_file()
     limits = ("--cores", "2", "--max-threads", "1")
     output = succeed(script(workspace, "resume", "--workspace", ".", "--go-on", "--", *limits))

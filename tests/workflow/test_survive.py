@@ -23,6 +23,7 @@ import torch
 import yaml
 from forked_cli import forked
 from tiny_workspace import make_tiny_workspace
+from waiting import WAIT_S, until
 from workflow_tools import (
     REPOSITORY,
     RUN,
@@ -52,7 +53,6 @@ DECLARED = (
     "train_curve.csv",
     "validation_curve.csv",
 )
-WAIT_S = 180
 
 
 # The tiny network draws nothing while it trains; large ones do (drop path). So this one shall too.
@@ -430,13 +430,6 @@ def test_the_state_of_another_logic_is_not_taken(drawn: Path, tmp_path: Path) ->
 
 
 # --- several processes ----------------------------------------------------------------------------
-
-
-def until(holds: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 Needs: the `explore:` group (by --configfile), a model file. Makes: an experiment folder below tmp/ with
 scripts, figures as JSON and two reports. One job: its steps are scripts inside that folder, and any of
-them (or all: run_all.py) runs again there, so nothing is resumed from here.
+them (or all: run_all.py) runs again there, so nothing is resumed from here. The script reads the
+group from the environment: Snakemake prints commands, and `repository` may hold a password.
 """
 
 
@@ -16,10 +17,8 @@ rule explore:
         seed=config["seed"],
         device=config["device"],
         typed_in=TYPED_IN,
-        options=json.dumps(config["explore"]),
     message:
         "explore a model file"
     shell:
         'python "$DEFT_HOME/scripts/explore.py" --workspace . --typed-in {params.typed_in:q}'
-        " --config-json {params.options:q} --device {params.device} --seed {params.seed}"
-        " --threads {threads} --log {log:q}"
+        " --device {params.device} --seed {params.seed} --threads {threads} --log {log:q}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from deft.cli import open_log
+from deft.config import from_json
 from deft.explore.driver import explore
 from deft.explore.request import Request
 from deft.interrupt import raise_on_signals
+from deft.session import inherited
 from deft.stage import main
 from deft.workspace_source import read_group
 
@@ -20,7 +23,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--typed-in", type=Path, help="folder of relative paths, after the workspace"
     )
-    parser.add_argument("--config-json", help="the explore group: JSON text or a JSON file")
+    parser.add_argument(
+        "--config-json",
+        help="the explore group: JSON text or a JSON file (default: the command's configuration)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
     parser.add_argument("--seed", type=int, default=0, help="of made-up inputs (default 0)")
     parser.add_argument(
@@ -32,7 +38,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def body(args: argparse.Namespace) -> None:
     """Explore and print where the reports are."""
-    given = read_group(args.config_json, "explore", Request.names())
+    group = args.config_json or json.dumps(from_json(inherited("DEFT_CONFIG") or "{}")["explore"])
+    given = read_group(group, "explore", Request.names())
     request = Request(**given, device=args.device, seed=args.seed, threads=args.threads)
     workspace = args.workspace.absolute()
     explore(request, workspace, (args.typed_in or workspace).absolute())

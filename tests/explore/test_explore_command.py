@@ -95,6 +95,21 @@ def test_a_workspace_is_only_a_place_to_write(tmp_path):
     assert not (home / "workspace").exists()
 
 
+def test_a_password_in_an_address_is_not_printed(tmp_path):
+    """By Snakemake, which shows the command of a job on request and when the job fails."""
+    _, folder = typed(tmp_path)
+    address = "https://me:hunter2@host.invalid/upstream"
+    config = tools.write_config(tmp_path / "mine.yaml", checkpoint="no.onnx", repository=address)
+    line = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"),
+            "--cores", "1", "-p", "-n", "explore", "--configfile", str(config)]  # fmt: skip
+    done = subprocess.run(
+        line, cwd=folder, env=tools.clean(), capture_output=True, text=True, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and "explore.py" in said
+    assert "hunter2" not in said and "laps may follow" not in said
+
+
 MAKERS = {
     "timm": ("net.pth", tools.timm_weights, f"timm:{tools.TINY_TIMM}"),
     "torchscript": ("net.pt", tools.torchscript, "my net"),

@@ -1,4 +1,4 @@
-# Two commands for a fresh machine: `make demo` and `make test`. Everything else is plain snakemake.
+# Two commands for a fresh machine: `make demo` and `make test`. The loop itself is plain snakemake.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -38,7 +38,7 @@ test-all: $(VENV)/.installed-dev
 	$(BIN)/pytest -q -n 2
 
 ## make test-slurm  on a real SLURM, which it installs (apt, root) and starts on this machine, and stops
-#                  ARGS="-k name" picks cases; a machine with a SLURM of its own is refused
+##                ARGS="-k name" picks cases; a machine with a SLURM of its own is refused
 test-slurm: $(VENV)/.installed-dev
 	$(BIN)/pytest -v -n 0 tests/slurm --slurm $(ARGS)
 
@@ -74,8 +74,9 @@ resume: $(VENV)/.installed
 
 ## make scaffold  start a research project with the lab record (OUT=dir NAME=name)
 scaffold: $(VENV)/.installed
-	@test -n "$(OUT)" -a -n "$(NAME)" || { echo 'usage: make scaffold OUT=DIR NAME=NAME'; exit 2; }
+	@test "$(origin OUT)" != file -a -n "$(NAME)" || { echo 'usage: make scaffold OUT=DIR NAME=NAME'; exit 2; }
 	$(BIN)/python scripts/bin/dl_lab_scaffold.py --out "$(OUT)" --name "$(NAME)"
 
+## make clean-demo  remove the demo workspace
 clean-demo:
 	rm -rf $(DEMO)

@@ -7,10 +7,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from tiny_workspace import make_tiny_workspace
 
-from deft import config
+from deft import config, layout
 from deft.errors import HardStop
 from deft.kpi import parse_kpi
+from deft.layout import Run
+from deft.steps.context import Context
+from deft.steps.train import phase_spec
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,6 +69,24 @@ def test_sources_tell_the_users_values_from_defaults():
     resolved = config.resolve({"max_iterations": 3, "seed": 5})
     found = config.sources(resolved, {"max_iterations"})
     assert (found["max_iterations"], found["seed"], found["kpi"]) == ("user", "user", "default")
+
+
+def test_a_spec_without_epochs_leaves_the_loop_its_own_default(tmp_path):
+    """TAO's default is ten; the loop's is twenty."""
+    workspace = make_tiny_workspace(tmp_path)
+    context = Context(Run(workspace, "run_a"))
+    named = context.spec.named_epochs
+    assert named and phase_spec(context, "baseline", 0).train.num_epochs == named
+    path = workspace / layout.SPEC
+    spec = yaml.safe_load(path.read_text())
+    for silent in ({}, {"num_epochs": None}):
+        spec["train"].pop("num_epochs", None)
+        path.write_text(yaml.safe_dump({**spec, "train": {**spec["train"], **silent}}))
+        context = Context(Run(workspace, "run_a"))
+        assert (context.spec.train.num_epochs, context.spec.named_epochs) == (10, None)
+        assert "names_epochs" not in context.spec.to_dict()
+        assert phase_spec(context, "baseline", 0).train.num_epochs == 20
+        assert phase_spec(context, "baseline", 3).train.num_epochs == 3
 
 
 def test_epochs_come_from_the_user_then_the_spec_then_twenty():

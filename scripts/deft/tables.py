@@ -1,6 +1,6 @@
 """The ChangeNet table: its columns, how it is read and written, its label rule.
 
-CONTRACTS: one row is one part; the picture of a light is
+One row is one part; the picture of a light is
 ``{images_dir}/{input_path}/{object_name}_{light}{image_ext}``, the golden one likewise with
 ``golden_path``. ``input_path`` is a directory.
 """

@@ -52,7 +52,7 @@ def test_same_inputs_same_digest(workspace):
         ("approve", True, False),
         ("workspace", "/elsewhere", False),
         ("run", "run_1", False),
-        ("report_thumbnail_px", 64, False),
+        ("search_memory_mb", 64, False),
     ],
 )
 def test_parameters_that_count(workspace, key, value, voids):

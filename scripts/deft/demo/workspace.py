@@ -1,4 +1,4 @@
-"""The whole drawn workspace: tables, pictures, pre-generated pairs and the spec (CONTRACTS §2)."""
+"""The whole drawn workspace: tables, pictures, pre-generated pairs and the spec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeepPCB as a workspace of the loop (CONTRACTS §11).
+"""DeepPCB as a workspace of the loop.
 
 Roles go by group, and within a group by board picture: base groups give the training and the
 validation table, pool groups the mining pool and (from pictures kept out of it) the templates of

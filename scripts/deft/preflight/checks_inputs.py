@@ -70,7 +70,7 @@ def _spec(ctx: Context) -> Iterator[Check]:
         f"{SPEC}: {spec.model.backbone.type}, {spec.model.classify.difference_module}, "
         f"light(s) {', '.join(light or '(none)' for light in spec.lights)}",
     )
-    count, source = epochs(ctx.config, spec.train.num_epochs)
+    count, source = epochs(ctx.config, spec.named_epochs)
     ctx.facts["num_epochs"] = (count, source)
     train = spec.train
     for name in ("checkpoint_interval", "validation_interval"):

@@ -39,7 +39,6 @@ NOT_COVERED = frozenset(
         "preflight_all_images",
         "preflight_sample_rows",
         "quote_files",
-        "report_thumbnail_px",
         "embed_batch_size",
         "embed_shard_rows",
         "embedding_cache",

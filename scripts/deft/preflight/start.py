@@ -66,7 +66,7 @@ def start_facts(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, 
             else None,
             "num_gpus": len(gpus()),
             "batch_size": spec.dataset.classify.batch_size,
-            "num_epochs": epochs(config, spec.train.num_epochs)[0],
+            "num_epochs": epochs(config, spec.named_epochs)[0],
             "anomalygen": pregen,
             "pregen": True,
             "mining_filter": {

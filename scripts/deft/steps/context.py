@@ -76,7 +76,7 @@ class Context:
         path = self.run.phase(phase) / "train" / name
         advice = f"snakemake {self.relative(path)}"
         if self.engine == "tao":  # a training in a container is not repeated to the same bytes
-            advice = f"snakemake -R train {self.relative(path.with_name('weights.json'))}"
+            advice = f"snakemake -R {self.relative(path.with_name('weights.json'))}"
         if not path.is_file():
             raise HardStop(
                 "missing_input", "a weight file of the run is gone", file=path, fix=advice

@@ -40,7 +40,7 @@ def phase_changes(context: Context, phase: str, epochs: int) -> dict[str, Any]:
         "train.results_dir": str(
             context.root / context.relative(context.run.phase(phase) / "train")
         ),
-        "train.num_epochs": epochs or spec.train.num_epochs or DEFAULT_EPOCHS,
+        "train.num_epochs": epochs or spec.named_epochs or DEFAULT_EPOCHS,
     }
     data = "dataset.classify"
     for name, table in (
@@ -260,7 +260,7 @@ def restore_file(
                 "the repeated training gives other bytes than the deleted file had"
                 + (", as may happen on a GPU" if on_gpu else ""),
                 file=target,
-                fix="train the phase again with: snakemake -R train "
+                fix="train the phase again with: snakemake -R "
                 f"{context.relative(context.run.phase(phase) / 'train' / 'weights.json')}",
             )
         fresh.replace(target)

@@ -29,9 +29,11 @@ ENGINES = ("native", "tao")
 class Spec(SpecFields):
     """A checked spec. Treat it as read-only; :func:`render` makes a changed one."""
 
-    # Where it was read from and for which engine it was checked; no keys of the spec.
+    # Where it was read from, for which engine it was checked, whether it says how many epochs; no
+    # keys of the spec.
     source: str | None = field(default=None, init=False, compare=False)
     engine: str = field(default="native", init=False, compare=False)
+    names_epochs: bool = field(default=True, init=False, compare=False)
 
     @property
     def lights(self) -> list[str]:
@@ -61,6 +63,11 @@ class Spec(SpecFields):
         return height * len(self.lights), width
 
     @property
+    def named_epochs(self) -> int | None:
+        """``train.num_epochs`` as the file has it; TAO's default does not count for the loop."""
+        return self.train.num_epochs if self.names_epochs else None
+
+    @property
     def learnable(self) -> bool:
         """Whether the difference module is the learnable one (else euclidean)."""
         return self.model.classify.difference_module == "learnable"
@@ -77,7 +84,7 @@ class Spec(SpecFields):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data in schema order; parts that are empty and not ours are left out."""
         data = dataclasses.asdict(self)
-        del data["source"], data["engine"]
+        del data["source"], data["engine"], data["names_epochs"]
         for owner in (data, data["dataset"], data["train"]):
             for name in ("segment", "gen_trt_engine", "quantize"):
                 if owner.get(name) == {}:
@@ -120,6 +127,7 @@ def from_dict(data: dict[str, Any], *, engine: str = "native", source: Any = Non
         raise problem.as_stop(source) from None
     spec.source = str(source) if source is not None else None
     spec.engine = engine
+    spec.names_epochs = (data.get("train") or {}).get("num_epochs") is not None
     return spec
 
 

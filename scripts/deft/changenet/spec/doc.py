@@ -14,13 +14,15 @@ HEAD = """# The experiment spec, key by key
 
 Task `classify` of TAO Visual ChangeNet. Defaults and ranges are those of the source in the last
 column; a key that is not here is refused by name. What would change a result and the native engine
-cannot do is refused with advice. Some keys are carried for TAO and have no effect in the native
-engine: `train.seed` (the loop's own `seed` counts); of `evaluate` and `inference` the keys
-`num_gpus`, `gpu_ids`, `num_nodes` and `vis_after_n_batches` (scoring takes the one device of the
-config key `device`; the hand-off's TAO spec repeats those of `inference`); `export.gpu_id`,
-`export.on_cpu`, `export.onnx_file` (the hand-off is always `best_model/model.onnx`). YAML anchors
-and merge keys (`<<: *name`) work. Made from `scripts/deft/changenet/spec/schema.py` by
-`pytest tests/changenet/test_spec_doc.py --update-docs`.
+cannot do is refused with advice. The loop sets every `csv_path` and `images_dir` itself, to the
+workspace's places. Some keys are carried for TAO and have no effect in the native engine:
+`model.decode_head.in_channels` (what the backbone gives counts); `train.seed` (the loop's own
+`seed` counts); of `evaluate` and `inference` the keys `num_gpus`, `gpu_ids`, `num_nodes` and
+`vis_after_n_batches` (scoring takes the one device of the config key `device`; the hand-off's TAO
+spec repeats those of `inference`); `export.gpu_id`, `export.on_cpu`, `export.onnx_file` (the
+hand-off is always `best_model/model.onnx`). YAML anchors and merge keys (`<<: *name`) work. Made
+from `scripts/deft/changenet/spec/schema.py` by `pytest tests/changenet/test_spec_doc.py
+--update-docs`.
 
 | key | type | default | allowed | unit | source |
 |---|---|---|---|---|---|

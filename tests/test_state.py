@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
+from deft import jobs
 from deft.errors import HardStop
 from deft.stage import run_stage, short_duration, status_line
 from deft.state import LOG_FILE, STATE_FILE, log_stage, read_log, read_state, update_phase
@@ -99,6 +101,18 @@ def test_a_stage_does_not_start_beside_its_living_twin(tmp_path):
     finally:
         twin.kill()
         twin.wait()
+
+
+def test_a_process_that_no_signal_ends_is_told_of(tmp_path, monkeypatch):
+    """One that waits in the kernel for a disk; without a limit `make resume` would hang with it."""
+    sent = []
+    monkeypatch.setattr(jobs, "KILL_WAIT_S", 0.1)
+    monkeypatch.setattr(jobs, "_signal", lambda note, number: sent.append(number))
+    with jobs.registered(tmp_path, "iter1", "train"):
+        with pytest.raises(jobs.AlreadyRunning, match="does not end, not even by SIGKILL"):
+            jobs.end_orphans(tmp_path, grace_s=0.1)
+        assert sent == [signal.SIGTERM, signal.SIGKILL]
+        assert len(jobs.orphans(tmp_path)) == 1
 
 
 def test_status_line_and_durations():

@@ -27,6 +27,7 @@ from deft.tao import running
 JOBS_DIR = ".jobs"
 COMMANDS = ".snakemake/deft_commands.jsonl"  # not in the run: a refused one leaves no run folder
 TERM_GRACE_S = 20.0
+KILL_WAIT_S = 60.0  # longer than that a process hangs in the kernel, on a disk that does not answer
 
 
 class AlreadyRunning(RuntimeError):
@@ -128,8 +129,8 @@ def end_orphans(run_dir: str | Path, *, grace_s: float = TERM_GRACE_S) -> list[s
     """End every orphan of a run (SIGTERM, then SIGKILL), and containers that outlived theirs.
 
     Waits until each is gone; returns one line per ended process or container. Raises
-    :class:`AlreadyRunning` for a process on another host: it may be in somebody's whole
-    allocation, which is not ours to cancel.
+    :class:`AlreadyRunning` for a process on another host, which may be in somebody's whole
+    allocation and is not ours to cancel, and for one that SIGKILL does not end.
     """
     lines = []
     for path, note in orphans(run_dir):
@@ -139,16 +140,23 @@ def end_orphans(run_dir: str | Path, *, grace_s: float = TERM_GRACE_S) -> list[s
                 f"wait for it, or end it with: scancel {note['slurm_job']}"
             )
         _signal(note, signal.SIGTERM)
-        deadline = time.monotonic() + grace_s
-        while is_alive(note) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if is_alive(note):
+        if not _gone(note, grace_s):
             _signal(note, signal.SIGKILL)
-            while is_alive(note):
-                time.sleep(0.1)
+            if not _gone(note, KILL_WAIT_S):
+                raise AlreadyRunning(
+                    f"{path.stem} (process {note['pid']}) does not end, not even by SIGKILL: it "
+                    "waits for a disk or a driver; see to that, then resume"
+                )
         path.unlink(missing_ok=True)
         lines.append(f"ended orphan {path.stem} (process {note['pid']})")
     return lines + running.end_containers(run_dir)
+
+
+def _gone(note: dict[str, Any], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_alive(note) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not is_alive(note)
 
 
 def _signal(note: dict[str, Any], number: int) -> None:

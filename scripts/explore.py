@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 from deft.cli import open_log
-from deft.config import from_json
 from deft.explore.driver import explore
 from deft.explore.request import Request
 from deft.interrupt import raise_on_signals
@@ -38,7 +37,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def body(args: argparse.Namespace) -> None:
     """Explore and print where the reports are."""
-    group = args.config_json or json.dumps(from_json(inherited("DEFT_CONFIG") or "{}")["explore"])
+    whole = json.loads(inherited("DEFT_CONFIG") or "{}")  # checked where it was handed down
+    group = args.config_json or json.dumps(whole.get("explore", {}))
     given = read_group(group, "explore", Request.names())
     request = Request(**given, device=args.device, seed=args.seed, threads=args.threads)
     workspace = args.workspace.absolute()

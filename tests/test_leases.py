@@ -38,6 +38,11 @@ with open(notes, "a") as out:
 """
 
 
+def buffered() -> dict[str, str]:
+    """Return the environment of users: Python keeps back what goes to a pipe."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+
+
 def cards(*names: str, kind: str = "H200") -> list[tuple[str, str]]:
     return [(f"GPU-{name}", kind) for name in names]
 
@@ -71,7 +76,7 @@ def job(tmp_path: Path):
         started.append(
             subprocess.Popen(
                 [sys.executable, "-c", JOB, given],
-                env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+                env=buffered() | {"PYTHONPATH": str(SCRIPTS)},
                 stdout=subprocess.PIPE,
                 text=True,
             )

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -76,9 +81,6 @@ def test_a_hard_stop_is_logged_once_and_raised_again_on_a_second_attempt(tmp_pat
 
 
 def test_a_stage_does_not_start_beside_its_living_twin(tmp_path):
-    import subprocess
-    import sys
-
     from deft.jobs import AlreadyRunning, end_orphans, orphans
 
     code = (
@@ -87,7 +89,7 @@ def test_a_stage_does_not_start_beside_its_living_twin(tmp_path):
         "with registered(sys.argv[1], 'iter1', 'train'):\n"
         "    print('up', flush=True); time.sleep(60)\n"
     )
-    scripts = str(__import__("pathlib").Path(__file__).parents[1] / "scripts")
+    scripts = str(Path(__file__).parents[1] / "scripts")
     twin = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path), scripts], stdout=subprocess.PIPE, text=True
     )
@@ -113,6 +115,27 @@ def test_a_process_that_no_signal_ends_is_told_of(tmp_path, monkeypatch):
             jobs.end_orphans(tmp_path, grace_s=0.1)
         assert sent == [signal.SIGTERM, signal.SIGKILL]
         assert len(jobs.orphans(tmp_path)) == 1
+
+
+def test_what_a_stage_prints_appears_at_once():
+    """In a pipe or a file too: `tail -f` of a log, Snakemake, SLURM's output."""
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+        "from deft.stage import main\n"
+        "def body():\n    print('half way'); time.sleep(60)\n"
+        "main(body)\n"
+    )
+    scripts = str(Path(__file__).parents[1] / "scripts")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    begun = time.monotonic()
+    stage = subprocess.Popen(
+        [sys.executable, "-c", code, scripts], stdout=subprocess.PIPE, env=environment, text=True
+    )
+    try:
+        assert stage.stdout.readline() == "half way\n" and time.monotonic() - begun < 50
+    finally:
+        stage.kill()
+        stage.wait()
 
 
 def test_status_line_and_durations():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -30,6 +31,9 @@ POLL_S = 0.5
 TELL_EVERY_S = 60.0
 Log = Callable[[str], None]
 
+# Whoever waits says so before he waits, to a pipe or a file too.
+AT_ONCE: Log = functools.partial(print, flush=True)
+
 
 @dataclass
 class Leases:
@@ -43,7 +47,7 @@ class Leases:
         self.holder = holder
 
     def take(
-        self, count: int = 1, chosen: Sequence[int] | None = None, *, log: Log = print
+        self, count: int = 1, chosen: Sequence[int] | None = None, *, log: Log = AT_ONCE
     ) -> None:
         """Wait for ``count`` cards, or for those numbered ``chosen``, and show torch these alone.
 

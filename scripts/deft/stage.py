@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deft.errors import HardStop, StageFailed
@@ -28,9 +28,13 @@ MARKER_DIR = "hard_stops"
 def main(body: Callable[[], int | None]) -> None:
     """Run ``body`` and exit; a hard stop or an unforeseen error is a message, not a traceback.
 
-    The traceback of an unforeseen error goes to the file named by ``DEFT_TRACEBACK`` (or, with
-    ``DEFT_DEBUG`` set, to stderr), so that a bug can be reported.
+    What is printed appears line by line, in a pipe or a file too, where Python would keep back
+    eight kilobytes. The traceback of an unforeseen error goes to the file named by
+    ``DEFT_TRACEBACK`` (or, with ``DEFT_DEBUG`` set, to stderr), so that a bug can be reported.
     """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a test's stand-in
+            stream.reconfigure(line_buffering=True)
     try:
         status = body() or 0
     except HardStop as stop:

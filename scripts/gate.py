@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from deft.preflight.approval import gate
-from deft.preflight.cli import PHASE, STAGE, parse, recorded, say
+from deft.preflight.cli import PHASE, STAGE, parse, recorded
 from deft.preflight.start import record_start
 from deft.session import inherited
 from deft.shards import record_shards
@@ -18,7 +18,7 @@ def body() -> int:
     request, started = parse(__doc__), time.monotonic()
 
     def work() -> str:
-        passed = gate(*request[:3], sources=request.sources, log=say)
+        passed = gate(*request[:3], sources=request.sources)
         return f"approved by {passed['approved_by']}, digest {passed['digest'][:16]}"
 
     summary = recorded(request, work)
@@ -29,7 +29,7 @@ def body() -> int:
     done = [e["summary"] for e in read_log(request.run_dir) if e["stage"] == STAGE]
     if summary not in done[-1:]:
         log_stage(request.run_dir, PHASE, STAGE, summary, duration_s=duration)
-        say(status_line(PHASE, STAGE, summary, duration, "train"))
+        print(status_line(PHASE, STAGE, summary, duration, "train"))
     return 0
 
 

@@ -44,11 +44,6 @@ def settings(path: Path | None) -> dict[str, Any]:
     return resolve(given)
 
 
-def say(text: str) -> None:
-    """Print at once: a download takes minutes."""
-    print(text, flush=True)
-
-
 def body(args: argparse.Namespace) -> None:
     """Make the bundle and say how to use it."""
     request = Request(
@@ -60,8 +55,8 @@ def body(args: argparse.Namespace) -> None:
         tuple(shlex.split(args.pip_args)),
         not args.no_code,
     )
-    out = make_bundle(request, say)
-    say(f"bundle: {out}\nthere: python3 install.py --venv DIR [--workspace DIR] [--code DIR]")
+    out = make_bundle(request)
+    print(f"bundle: {out}\nthere: python3 install.py --venv DIR [--workspace DIR] [--code DIR]")
 
 
 if __name__ == "__main__":

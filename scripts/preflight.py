@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deft.preflight.cli import parse, recorded, say
+from deft.preflight.cli import parse, recorded
 from deft.preflight.run import run_preflight
 from deft.stage import main
 
@@ -10,7 +10,7 @@ from deft.stage import main
 def body() -> int:
     """Run the checks; a stop is printed by ``main`` after the summary."""
     request = parse(__doc__)
-    recorded(request, lambda: run_preflight(*request[:3], sources=request.sources, log=say).digest)
+    recorded(request, lambda: run_preflight(*request[:3], sources=request.sources).digest)
     return 0
 
 

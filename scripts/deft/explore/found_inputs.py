@@ -99,8 +99,8 @@ def pictures_below(place: Path) -> list[Path]:
 def spread(found: list[Path], count: int) -> list[Path]:
     """Return ``count`` decodable pictures, evenly spread over the list."""
     good: list[Path] = []
-    evenly = sample(found, count)
-    for path in [*evenly, *(p for p in found if p not in set(evenly))]:
+    evenly = dict.fromkeys(sample(found, count))
+    for path in [*evenly, *(p for p in found if p not in evenly)]:
         if len(good) == count:
             break
         if decodes(path):

@@ -56,11 +56,6 @@ def parse(description: str | None, argv: list[str] | None = None) -> Request:
     )
 
 
-def say(text: str) -> None:
-    """Print at once: a check of many pictures must not look dead behind a buffer."""
-    print(text, flush=True)
-
-
 def recorded(request: Request, work: Callable[[], str]) -> str:
     """Run ``work``; a stop of the checks goes to the state and the log, then up.
 

@@ -92,7 +92,7 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> None:
     A classifier head in the file is not used. Raises HardStop ``missing_input`` or
     ``spec_invalid`` (naming missing, extra and misshapen keys).
     """
-    from deft.changenet.weights import key_report, read_tensors
+    from deft.changenet.weights import fill, read_tensors
 
     path = Path(path)
     found = read_tensors(path)
@@ -100,13 +100,5 @@ def load_backbone(backbone: nn.Module, path: str | Path) -> None:
     # Heads and the first pooling layers exist only in the whole model.
     extra_allowed = ("head", "fc.", "classifier", "norm.", "conv_head", "bn2.", "pre_logits")
     kept = {k: v for k, v in found.items() if k in wanted or not k.startswith(extra_allowed)}
-    problem = key_report(wanted, kept)
-    if problem:
-        raise HardStop(
-            "spec_invalid",
-            f"model.backbone.pretrained_backbone_path does not fit {type(backbone.net).__name__}: "
-            + problem,
-            file=path,
-            fix="give the file of the same timm model",
-        )
-    backbone.net.load_state_dict(kept)
+    rule = f"model.backbone.pretrained_backbone_path does not fit {type(backbone.net).__name__}"
+    fill(backbone.net, kept, path, "spec_invalid", rule, "give the file of the same timm model")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -46,25 +46,29 @@ class Interrupted(KeyboardInterrupt):
         return cls(data["number"], data["text"])
 
 
-def raise_on_signals() -> None:
-    """Have the first signal raise :class:`Interrupted`; later ones must not disturb the leaving."""
+def raise_on_signals(numbers: Sequence[int] = SIGNALS) -> dict[int, Any]:
+    """Have the first signal raise :class:`Interrupted`; later ones must not disturb the leaving.
+
+    Returns the handlers that were there, for :func:`restore`.
+    """
 
     def obey(number: int, frame: FrameType | None) -> None:
-        ignore_signals()
+        _install(signal.SIG_IGN, numbers)
         raise Interrupted(number)
 
-    _install(obey)
+    return _install(obey, numbers)
 
 
-def ignore_signals() -> None:
-    """From now on nothing but SIGKILL ends this process early."""
-    _install(signal.SIG_IGN)
+def restore(before: Mapping[int, Any]) -> None:
+    """Put handlers back."""
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def _install(handler: Any) -> dict[int, Any]:
+def _install(handler: Any, numbers: Sequence[int] = SIGNALS) -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}  # Python allows handlers in the main thread alone
-    return {number: signal.signal(number, handler) for number in SIGNALS}
+    return {number: signal.signal(number, handler) for number in numbers}
 
 
 class Requests:
@@ -84,8 +88,7 @@ class Requests:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        restore(self._before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked is None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deft.errors import HardStop, StageFailed
-from deft.interrupt import Interrupted
+from deft.interrupt import SIGNALS, raise_on_signals, restore
 from deft.tao import running
 from deft.tao.command import Container, command
 
 TAIL_LINES = 30
 FAILED = "Execution status: FAIL"  # TAO's last line; its exit status may be 0 all the same
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 MEMORY_MARKS = ("OutOfMemoryError", "CUDA out of memory")
 NOT_STARTED = 125  # the runtime's own failures
 
@@ -137,21 +135,11 @@ def run_container(
 @contextmanager
 def _ends_with_us() -> Iterator[None]:
     """Turn the first request to end into an exception, which ends the container on its way up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, _: object) -> None:
-        for other in SIGNALS:  # a second request must not leave the container running
-            signal.signal(other, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    before = {number: signal.signal(number, leave) for number in SIGNALS}
+    before = raise_on_signals((*SIGNALS, signal.SIGHUP))
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore(before)
 
 
 def _judge(container: Container, status: int, tail: list[str], stage: str) -> None:

@@ -7,15 +7,19 @@ One row is one part; the picture of a light is
 
 from __future__ import annotations
 
-import csv
-import io
 import re
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
+from deft.csv_text import decode_text, read_bytes, read_rows
 from deft.errors import HardStop
 from deft.files import write_text_atomic
+from deft.labels import PASS as PASS
+from deft.labels import clean_label as clean_label  # a table is where users look for it
+from deft.labels import hidden_character, is_ng, label_fault
 
 MANDATORY = ("input_path", "golden_path", "label", "object_name")
 OPTIONAL = (
@@ -32,7 +36,7 @@ OPTIONAL = (
 )
 COLUMNS = MANDATORY + OPTIONAL
 SCORE_COLUMN = "siamese_score"
-PASS = "PASS"
+NAMES_SHOWN = 20  # of a header, in a message
 FIRST_ROW_LINE = 2  # the header is line 1
 
 
@@ -42,88 +46,121 @@ def read_table(
     """Read a ChangeNet table as text, or only its first ``first_bytes`` bytes (whole rows).
 
     Returns a frame of strings (empty cells are ``""``) with the columns as found; its index is
-    0, 1, 2, … so that ``line_of(i)`` names the line in the file.
+    0, 1, 2, … so that ``line_of(i)`` names the line in the file. How strictly the text is read
+    says :mod:`deft.csv_text`.
 
     Raises
     ------
-    HardStop ``missing_input`` (no such file) or ``csv_invalid`` (not UTF-8, ragged rows, missing
-    or doubled columns, an empty mandatory cell, a label that is PASS only by case or spaces).
+    HardStop ``missing_input`` (no such file) or ``csv_invalid``: not UTF-8, another separator,
+    quotation marks or line breaks out of place, ragged rows, missing or doubled columns, an empty
+    mandatory cell or one with a control character, a label that cannot be told from another
+    (:func:`deft.labels.label_fault`; without ``check_labels`` a label may be PASS by case or
+    spaces only).
     """
     path = Path(path)
-    if not path.is_file():
-        raise HardStop("missing_input", "the table does not exist", file=path)
-    try:
-        text = path.read_bytes()[:first_bytes].decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise HardStop(
-            "csv_invalid", f"the table is not UTF-8 ({error})", file=path, fix="save it as UTF-8"
-        ) from None
-    rows = list(csv.reader(io.StringIO(text)))
-    if not rows or not any(cell.strip() for cell in rows[0]):
-        raise HardStop("csv_invalid", "the table has no header line", file=path)
+    text = decode_text(path, read_bytes(path, first_bytes))
+    rows = read_rows(path, text, MANDATORY)
     header = [name.strip() for name in rows[0]]
     _check_header(path, header)
-    body = rows[1:]
-    while body and not body[-1]:
-        body.pop()
-    ragged = [i + FIRST_ROW_LINE for i, row in enumerate(body) if len(row) != len(header)]
-    if ragged:
-        found = len(body[ragged[0] - FIRST_ROW_LINE])
+    table = pd.DataFrame(rows[1:], columns=header, dtype=str)
+    again = table.index[(table["label"] == "label") & (table["object_name"] == "object_name")]
+    if len(again):
         raise HardStop(
             "csv_invalid",
-            f"{len(ragged)} row(s) do not have the header's {len(header)} cells (first: {found})",
+            "a row repeats the header: were several tables joined?",
             file=path,
-            row=ragged,
-            fix="quote cells that hold commas or line breaks; remove blank lines",
+            row=[line_of(i) for i in again],
+            fix="remove the repeated header",
         )
-    table = pd.DataFrame(body, columns=header, dtype=str)
-    _check_cells(path, table)
-    if check_labels:
-        check_pass_spelling(path, table)
+    check_rows(path, table, check_labels=check_labels)
     return table
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    doubled = sorted({name for name in header if header.count(name) > 1})
+    for place, name in enumerate(header, start=1):
+        hidden = hidden_character(name)
+        if hidden or ";" in name:
+            what = hidden or "a ';' (was the table saved with another separator?)"
+            raise HardStop(
+                "csv_invalid",
+                f"the name of column {place}, {name[:60]!a}, holds {what}",
+                file=path,
+                row=1,
+                fix="save the table as CSV, UTF-8, separated by commas only",
+            )
+    doubled = sorted(name or "(no name)" for name, n in Counter(header).items() if n > 1)
     if doubled:
         raise HardStop("csv_invalid", f"column(s) {doubled} stand twice", file=path, row=1)
     missing = [name for name in MANDATORY if name not in header]
     if missing:
+        small = {name.lower() for name in header}
+        also = " (in small letters)" if small.issuperset(missing) else ""
         raise HardStop(
             "csv_invalid",
-            f"mandatory column(s) {missing} are missing; found {header}",
+            f"mandatory column(s) {missing} are missing; found {header[:NAMES_SHOWN]}",
             file=path,
             row=1,
-            fix=f"every ChangeNet table has the columns {', '.join(MANDATORY)}",
+            fix=f"every ChangeNet table has the columns {', '.join(MANDATORY)}{also}",
         )
 
 
-def _check_cells(path: Path, table: pd.DataFrame) -> None:
+def check_rows(path: str | Path, table: pd.DataFrame, *, check_labels: bool = True) -> None:
+    """Raise ``csv_invalid`` for a mandatory cell that no later stage could use, or a wrong label.
+
+    What every table must satisfy, also one that the product makes (rows of pre-generated pairs).
+    """
     for column in MANDATORY:
-        empty = table.index[table[column].str.strip() == ""]
-        if len(empty):
+        cells = table[column].tolist()
+        joined = "".join(cells)  # one look at all of them; nearly every table passes it
+        plain = joined.isascii() and joined.isprintable() and '"' not in joined
+        if plain and all(map(str.strip, cells)):
+            continue
+        faults = {cell: _cell_fault(column, cell) for cell in dict.fromkeys(cells)}
+        faults = {cell: fault for cell, fault in faults.items() if fault}
+        if faults:
+            wrong = table.index[table[column].isin(list(faults))]
+            first = faults[table[column][wrong[0]]]
             raise HardStop(
                 "csv_invalid",
-                f"{len(empty)} row(s) have an empty {column}",
+                f"{len(wrong)} row(s) have {first}",
                 file=path,
-                row=[line_of(i) for i in empty],
-                fix="fill the cell or remove the row",
+                row=[line_of(i) for i in wrong],
+                fix="fill the cell, correct it or remove the row",
             )
+    check_label_cells(path, table, lenient=not check_labels)
 
 
-def check_pass_spelling(path: str | Path, table: pd.DataFrame) -> None:
-    """Refuse labels such as ``pass`` or ``PASS `` that training would count as a defect."""
-    label = table["label"]
-    wrong = table.index[(label.str.strip().str.upper() == PASS) & (label != PASS)]
-    if len(wrong):
-        raise HardStop(
-            "csv_invalid",
-            f"label {label[wrong[0]]!r} is PASS only after changing case or spaces; "
-            "training would count the part as defective",
-            file=path,
-            row=[line_of(i) for i in wrong],
-            fix="write PASS exactly, or name the defect",
-        )
+def _cell_fault(column: str, cell: str) -> str | None:
+    """Return what is wrong with a mandatory cell, or None."""
+    if not cell or cell.isspace():
+        return f"an empty {column}"
+    if cell.isascii() and cell.isprintable() and '"' not in cell:
+        return None
+    if '"' in cell:
+        return f"a quotation mark in {column}: {cell[:60]!a}"
+    if column == "label":
+        return None  # its own rule says more
+    broken = next((c for c in cell if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")), None)
+    return f"a control character (U+{ord(broken):04X}) in {column}" if broken else None
+
+
+def check_label_cells(path: str | Path, table: pd.DataFrame, *, lenient: bool = False) -> None:
+    """Refuse labels that training would take for something else, see :mod:`deft.labels`.
+
+    ``lenient``: let a label be PASS by case or spaces only, as foreign tables have it.
+    """
+    for label in table["label"].unique():
+        if lenient and not is_ng(label) and label.strip(" \t").isascii():
+            continue
+        fault = label_fault(label)
+        if fault:
+            raise HardStop(
+                "csv_invalid",
+                fault,
+                file=path,
+                row=[line_of(i) for i in table.index[table["label"] == label]],
+                fix="write PASS exactly, or name the defect in plain letters",
+            )
 
 
 def line_of(index: int) -> int:
@@ -140,16 +177,6 @@ def in_contract_order(table: pd.DataFrame) -> pd.DataFrame:
     """Return the fourteen columns in order (absent ones empty), then the further ones."""
     further = [name for name in table.columns if name not in COLUMNS]
     return table.reindex(columns=[*COLUMNS, *further], fill_value="")
-
-
-def clean_label(label: str) -> str:
-    """Return ``PASS`` unchanged and any other label stripped and lower-cased."""
-    return label if label == PASS else label.strip().lower()
-
-
-def is_ng(label: str) -> bool:
-    """Return whether a label means a defective part, leniently (for foreign tables)."""
-    return label.strip().upper() != PASS
 
 
 def image_name(object_name: str, light: str, ext: str) -> str:

@@ -39,6 +39,11 @@ CODES = frozenset(
 ROWS_NAMED = 5  # enough to start mending, short enough to read on a terminal
 
 
+def _printable(text: str) -> str:
+    """Return text that any stream and JSON can hold: names of files need not be UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class HardStop(Exception):
     """Stop the loop with a stable code.
 
@@ -65,8 +70,8 @@ class HardStop(Exception):
         if code not in CODES:
             raise ValueError(f"unknown hard stop code {code!r}; known: {sorted(CODES)}")
         self.code = code
-        self.message = message
-        self.file = str(file) if file is not None else None
+        self.message = _printable(message)
+        self.file = _printable(str(file)) if file is not None else None
         rows = [row] if isinstance(row, int) else list(row or [])
         self.rows = [int(r) for r in rows]
         self.fix = fix

@@ -11,6 +11,7 @@ import pandas as pd
 from deft import kpi
 from deft.errors import HardStop
 from deft.files import write_json_atomic, write_text_atomic
+from deft.labels import first_spellings, shown
 from deft.plots import plot_confusion, plot_scores
 from deft.tables import SCORE_COLUMN, is_ng, read_table, write_table
 
@@ -21,6 +22,8 @@ FAR_LEVELS_PCT = (100, 99, 95)
 def read_scores(path: str | Path) -> pd.DataFrame:
     """Read an inference table; ``siamese_score`` becomes float64 of the float32 in the file.
 
+    Spellings of one label (``Bridge``, ``BRIDGE``) become its first one in the table.
+
     Raises ``csv_invalid`` without the column, ``score_invalid`` for what is not a finite number.
     """
     table = read_table(path, check_labels=False)
@@ -29,7 +32,9 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     scores = pd.to_numeric(table[SCORE_COLUMN], errors="coerce").to_numpy(dtype=np.float32)
     ng = table["label"].map(is_ng).to_numpy()
     kpi.check_scores(scores, ng, file=str(path))
-    return table.assign(**{SCORE_COLUMN: scores.astype(np.float64)})
+    spellings = first_spellings(table["label"])
+    labels = table["label"].map({raw: shown(raw, spellings) for raw in table["label"].unique()})
+    return table.assign(**{SCORE_COLUMN: scores.astype(np.float64), "label": labels})
 
 
 def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:

@@ -23,10 +23,14 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """``digest``: hex, equal for equal decoded pixels. ``dhash``: unsigned 64-bit."""
+    """``digest``: hex, equal for equal decoded pixels. ``dhash``: unsigned 64-bit.
+
+    ``flat``: every pixel is the same.
+    """
 
     digest: str
     dhash: int
+    flat: bool = False
 
 
 def decode(path: str | Path) -> Image.Image:
@@ -88,7 +92,8 @@ def _fingerprint(image: Image.Image) -> Fingerprint:
     # imagehash.dhash, without importing scipy for it.
     small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
     bits = np.packbits((small[:, 1:] > small[:, :-1]).ravel())
-    return Fingerprint(digest.hexdigest(), int.from_bytes(bits.tobytes(), "big"))
+    flat = bool((pixels == pixels[:1, :1]).all())
+    return Fingerprint(digest.hexdigest(), int.from_bytes(bits.tobytes(), "big"), flat)
 
 
 def pixel_digest(path: str | Path) -> str:

@@ -6,12 +6,14 @@ not depend on block size, thread count or the order of the pool.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from deft.labels import shown
 from deft.search_ann import Search
 from deft.vectors import VectorTable
 
@@ -148,10 +150,13 @@ def label_table(pairs: pd.DataFrame, selection: Selection, min_similarity: float
     return pd.DataFrame(rows)
 
 
-def coverage_warnings(target_labels: set[str], pool_labels: set[str]) -> list[str]:
-    """Return a warning for each target label that the pool does not have."""
+def coverage_warnings(
+    target_labels: set[str], pool_labels: set[str], spellings: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return a warning for each target label that the pool does not have (both clean)."""
     return [
-        f"no pool sample is labelled {label!r}: its weak samples can only find other labels"
+        f"no pool sample is labelled {shown(label, spellings or {})!r}: its weak samples can only "
+        "find other labels"
         for label in sorted(target_labels - pool_labels)
     ]
 

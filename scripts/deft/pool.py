@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,168 +12,18 @@ from PIL import Image
 
 from deft import layout
 from deft.errors import HardStop
-from deft.files import replace_atomically, sha256_file, sha256_listing, sha256_text
+from deft.files import replace_atomically, sha256_file, sha256_text
 from deft.pool_rows import pool_rows
+from deft.pregen.listing import paired_pregen as paired_pregen  # the pool is where users look
+from deft.pregen.listing import pregen_digest as pregen_digest
+from deft.pregen.parts import SynthPart as SynthPart
+from deft.pregen.parts import check_allocation as check_allocation
+from deft.pregen.parts import label_of as label_of
+from deft.pregen.parts import pregen_parts as pregen_parts
+from deft.pregen.spec import read_defect_spec as read_defect_spec
 from deft.tables import COLUMNS, clean_label, image_file, image_name, in_contract_order
 
-PICTURES = (".jpg", ".jpeg", ".png")
 SOURCE_COLUMNS = (*COLUMNS, "provenance", "light", "filepath")
-STEM = re.compile(r"^(?P<board>.+)\+(?P<defect>.+)_(?P<number>\d+)$")
-UNKNOWN_DEFECT = "ng"
-
-
-@dataclass(frozen=True)
-class SynthPart:
-    """One pre-generated pair: its stem, label, board and the files of each light."""
-
-    stem: str
-    label: str
-    board: str
-    ng: dict[str, Path]  # light -> file; the key "" serves every light
-    ok: dict[str, Path]
-
-
-def list_pictures(folder: Path, code_missing: str, code_empty: str) -> dict[str, Path]:
-    """Return stem -> file of a flat folder of pictures."""
-    if not folder.is_dir():
-        raise HardStop(code_missing, "the folder of pre-generated pictures is missing", file=folder)
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file())
-    if not files:
-        raise HardStop(code_empty, "the folder holds no *.jpg or *.png", file=folder)
-    stems: dict[str, Path] = {}
-    for file in files:
-        if file.stem in stems:
-            raise HardStop(
-                "pregen_unpaired",
-                f"two pictures share the stem {file.stem!r}: {stems[file.stem].name}, {file.name}",
-                file=folder,
-                fix="keep one of them",
-            )
-        stems[file.stem] = file
-    return stems
-
-
-def paired_pregen(workspace: str | Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return the NG and OK pictures by stem.
-
-    Raises ``pregen_missing``, ``pregen_empty`` or ``pregen_unpaired`` (naming the stems).
-    """
-    root = Path(workspace)
-    ng = list_pictures(root / layout.PREGEN_NG, "pregen_missing", "pregen_empty")
-    ok = list_pictures(root / layout.PREGEN_OK, "pregen_missing", "pregen_empty")
-    lonely = sorted(set(ng) ^ set(ok))
-    if lonely:
-        side = layout.PREGEN_NG if lonely[0] in ng else layout.PREGEN_OK
-        raise HardStop(
-            "pregen_unpaired",
-            f"{len(lonely)} picture(s) have no partner of the same stem; first: {lonely[0]!r}",
-            file=root / side,
-            fix="every stem must be in reconstructed_image/ and in original_image/",
-            evidence={"stems": lonely[:20]},
-        )
-    return ng, ok
-
-
-def pregen_digest(workspace: str | Path) -> str:
-    """Return the digest of the pre-generated pictures and their specification, by content."""
-    folder = Path(workspace) / layout.PREGEN_DIR
-    names = [
-        p.relative_to(folder).as_posix()
-        for sub in ("reconstructed_image", "original_image")
-        for p in (folder / sub).glob("*")
-        if p.is_file()
-    ]
-    if (Path(workspace) / layout.DEFECT_SPEC).is_file():
-        names.append("defect_spec.jsonl")
-    return sha256_listing(folder, names)
-
-
-def read_defect_spec(workspace: str | Path) -> list[dict[str, Any]]:
-    """Return the objects of ``defect_spec.jsonl`` (``[]`` when there is none)."""
-    path = Path(workspace) / layout.DEFECT_SPEC
-    if not path.is_file():
-        return []
-    entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise HardStop("csv_invalid", f"not JSON: {error}", file=path, row=number) from None
-        if not isinstance(entry, dict) or "defect_type" not in entry:
-            raise HardStop("csv_invalid", "no defect_type in the object", file=path, row=number)
-        entries.append(entry)
-    return entries
-
-
-def pregen_parts(workspace: str | Path, lights: list[str]) -> list[SynthPart]:
-    """Return the pre-generated pairs as parts, one per stem without its light.
-
-    A stem that ends in ``_<light>`` of a known light is that light's picture of the part;
-    a stem without one serves every light.
-    """
-    ng, ok = paired_pregen(workspace)
-    stated = {str(e["defect_type"]).strip().lower() for e in read_defect_spec(workspace)}
-    grouped: dict[str, dict[str, str]] = {}
-    for stem in ng:
-        light = next((x for x in lights if x and stem.endswith(f"_{x}")), "")
-        part = stem.removesuffix(f"_{light}") if light else stem
-        grouped.setdefault(part, {})[light] = stem
-    parts = []
-    for part, by_light in sorted(grouped.items()):
-        absent = [] if "" in by_light else [x for x in lights if x not in by_light]
-        if absent:
-            raise HardStop(
-                "pregen_unpaired",
-                f"the pre-generated part {part!r} has no picture of light(s) {absent}",
-                file=Path(workspace) / layout.PREGEN_NG,
-                fix="generate every light of the spec, or name the files without a light",
-            )
-        label, board = label_of(part, stated)
-        parts.append(
-            SynthPart(
-                part,
-                label,
-                board,
-                {light: ng[stem] for light, stem in by_light.items()},
-                {light: ok[stem] for light, stem in by_light.items()},
-            )
-        )
-    return parts
-
-
-def label_of(stem: str, stated: set[str]) -> tuple[str, str]:
-    """Return (label, board) of a stem ``<board>+<defect>_<n>``.
-
-    Otherwise the longest defect type of ``defect_spec.jsonl`` that the stem contains, else ``ng``.
-    """
-    match = STEM.match(stem)
-    if match:
-        return clean_label(match["defect"]), match["board"]
-    hits = [defect for defect in sorted(stated) if defect and defect in stem.lower()]
-    return (max(hits, key=len) if hits else UNKNOWN_DEFECT), ""
-
-
-def check_allocation(parts: list[SynthPart], workspace: str | Path) -> None:
-    """Raise ``allocation_mismatch`` when ``defect_spec.jsonl`` states other counts."""
-    counted: dict[str, int] = {}
-    for part in parts:
-        counted[part.label] = counted.get(part.label, 0) + 1
-    for entry in read_defect_spec(workspace):
-        count = next((entry[k] for k in ("count", "num_images", "n") if k in entry), None)
-        if count is None:
-            continue
-        label = clean_label(str(entry["defect_type"]))
-        found = counted.get(label, 0)
-        if found != int(count):
-            raise HardStop(
-                "allocation_mismatch",
-                f"defect type {label!r}: defect_spec.jsonl says {count} pair(s), {found} found",
-                file=Path(workspace) / layout.DEFECT_SPEC,
-                fix="correct the count or add the missing pairs",
-                evidence={"defect_type": label, "stated": int(count), "found": found},
-            )
 
 
 def stage_parts(
@@ -256,11 +104,13 @@ def manifest(
     workspace: Path,
     lights: list[str],
     encoder: str,
+    spellings: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return ``manifest.json``: counts, digests, where things lie (relative to the workspace).
 
     ``encoder`` is the name of the one that is to embed the pool; its digest stands beside the
-    embeddings.
+    embeddings. ``spellings``: how the user writes each label (:func:`deft.labels.first_spellings`);
+    everything else here has the form that labels have inside.
     """
     provenance = pool["provenance"].value_counts()
     content = pool.drop(columns="filepath").to_csv(index=False, lineterminator="\n")
@@ -276,6 +126,7 @@ def manifest(
         "lights": lights,
         "sdg_per_defect": {k: int(v) for k, v in sdg["label"].value_counts().sort_index().items()},
         "labels": {k: int(v) for k, v in pool["label"].value_counts().sort_index().items()},
+        "label_spelling": dict(sorted(spellings.items())),
         "paths": {
             "pool_table": layout.POOL_TABLE,
             "reconstructed_image": layout.PREGEN_NG,

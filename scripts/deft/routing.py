@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from deft.errors import HardStop
+from deft.labels import label_key
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Routes:
     mining: pd.DataFrame
     anomalygen: pd.DataFrame
     summary: pd.DataFrame  # label, samples, mining (yes/no), anomalygen (yes/no)
+
+
+def routing_key(label: str) -> str:
+    """Return a label as routing compares it: upper-cased, of the one form that it has inside."""
+    return label_key(label).upper()
 
 
 def route_pregen(gaps: pd.DataFrame) -> Routes:
@@ -41,20 +47,22 @@ def route_by_label(
     ------
     HardStop ``silent_drop`` when a label goes nowhere and ``allow_unrouted`` does not name it.
     """
-    pool = {label.strip().upper() for label in pool_labels}
-    drawn = {label.strip().upper() for label in anomalygen_labels}
-    allowed = {label.strip().upper() for label in allow_unrouted}
-    upper = gaps["label"].str.strip().str.upper()
-    lost = sorted(set(upper) - pool - drawn - allowed)
+    pool, drawn, allowed = (
+        {routing_key(label) for label in labels}
+        for labels in (pool_labels, anomalygen_labels, allow_unrouted)
+    )
+    upper = gaps["label"].map(routing_key)
+    homeless = ~upper.isin(pool | drawn | allowed)
+    lost = sorted(set(gaps["label"][homeless]))
     if lost:
         raise HardStop(
             "silent_drop",
             f"weak samples with label(s) {lost} would go neither to mining nor to AnomalyGen",
             fix="add such samples to the pool, or name the labels in allow_unrouted",
-            evidence={"labels": lost, "samples": int(upper.isin(lost).sum())},
+            evidence={"labels": lost, "samples": int(homeless.sum())},
         )
     counts = gaps["label"].value_counts().sort_index()
-    key = [label.strip().upper() for label in counts.index]
+    key = [routing_key(label) for label in counts.index]
     summary = pd.DataFrame(
         {
             "label": counts.index,

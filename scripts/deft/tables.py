@@ -115,7 +115,7 @@ def check_rows(path: str | Path, table: pd.DataFrame, *, check_labels: bool = Tr
         plain = joined.isascii() and joined.isprintable() and '"' not in joined
         if plain and all(map(str.strip, cells)):
             continue
-        faults = {cell: _cell_fault(column, cell) for cell in dict.fromkeys(cells)}
+        faults = {cell: cell_fault(column, cell) for cell in dict.fromkeys(cells)}
         faults = {cell: fault for cell, fault in faults.items() if fault}
         if faults:
             wrong = table.index[table[column].isin(list(faults))]
@@ -130,7 +130,7 @@ def check_rows(path: str | Path, table: pd.DataFrame, *, check_labels: bool = Tr
     check_label_cells(path, table, lenient=not check_labels)
 
 
-def _cell_fault(column: str, cell: str) -> str | None:
+def cell_fault(column: str, cell: str) -> str | None:
     """Return what is wrong with a mandatory cell, or None."""
     if not cell or cell.isspace():
         return f"an empty {column}"

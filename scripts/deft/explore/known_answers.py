@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
+from deft.csv_text import decode_text, read_bytes, read_rows
 from deft.errors import HardStop
 
 
@@ -14,7 +14,7 @@ class Known:
 
     ``file`` is a path below ``root`` or below the table's folder, or the end of a path (its name)
     as long as that gives one answer. Raises HardStop ``csv_invalid`` for a table that cannot be
-    read, or with two answers to one file.
+    read (see :mod:`deft.csv_text`), or with two answers to one file.
     """
 
     def __init__(self, table: Path | None, root: Path) -> None:
@@ -25,12 +25,10 @@ class Known:
             self._read(table)
 
     def _read(self, table: Path) -> None:
-        try:
-            with table.open(encoding="utf-8-sig", newline="") as handle:
-                rows = list(csv.DictReader(handle))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise HardStop("csv_invalid", f"cannot be read ({error})", file=table) from None
-        if not rows or rows[0].get("file") is None or rows[0].get("label") is None:
+        header, *body = read_rows(table, decode_text(table, read_bytes(table)), ("file", "label"))
+        names = [name.strip() for name in header]
+        rows = [dict(zip(names, cells, strict=True)) for cells in body]
+        if not rows or not {"file", "label"} <= set(names):
             raise HardStop(
                 "csv_invalid",
                 "explore.labels needs the columns file and label, and a row",
@@ -38,7 +36,7 @@ class Known:
                 row=1,
             )
         for number, row in enumerate(rows, start=2):
-            file, label = row["file"] or "", (row["label"] or "").strip()
+            file, label = row["file"], row["label"].strip()
             place = os.path.normpath(file.strip())
             self.by_name.setdefault(Path(place).name, []).append(Path(place))
             if self.answers.setdefault(place, label) != label:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import pandas as pd
 
 from deft.changenet.spec import Spec
 from deft.errors import HardStop
+from deft.fingerprint import Fingerprint
 from deft.kpi import KpiTarget
+from deft.labels import first_spellings, shown
 from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE
 from deft.leakage import Side
-from deft.pool import SynthPart
+from deft.pregen.parts import SynthPart
 
 OK, WARN, STOP = "ok", "warn", "stop"
 
@@ -95,6 +97,16 @@ class Context:
     parts: list[SynthPart] | None = None
     facts: dict[str, Any] = field(default_factory=dict)  # for the summary
     sides: dict[str, Side] = field(default_factory=dict)  # of the leakage checks, by table
+    prints: dict[str, Fingerprint] = field(default_factory=dict)  # by picture, as rows name it
+    spellings: dict[str, str] = field(default_factory=dict)  # clean label -> as the user writes it
+
+    def add_spellings(self, *columns: Iterable[str]) -> None:
+        """Take over spellings of labels that no earlier table has."""
+        self.spellings = first_spellings(self.spellings.values(), *columns)
+
+    def shown(self, label: str) -> str:
+        """Return a label as the user writes it."""
+        return shown(label, self.spellings)
 
     def relative(self, path: str | Path) -> str:
         """Return a path as the user types it: below the workspace where possible."""

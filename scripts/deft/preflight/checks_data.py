@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pandas as pd
@@ -106,19 +107,19 @@ def _coverage(ctx: Context) -> Iterator[Check]:
         return
     wanted = _ng_counts(ctx.tables["kpi"]["label"])
     real = _ng_counts(ctx.tables["pool"]["label"])
-    drawn = ctx.facts.get("pregen", {}).get("labels", {})
+    drawn = Counter(part.label for part in ctx.parts or [])
     ctx.facts["coverage"] = {
-        label: {"kpi": count, "pool": real.get(label, 0), "pregen": drawn.get(label, 0)}
+        ctx.shown(label): {"kpi": count, "pool": real.get(label, 0), "pregen": drawn.get(label, 0)}
         for label, count in wanted.items()
     }
     lacking = [label for label in wanted if not real.get(label)]
     for label in lacking:
-        made = drawn.get(label, 0)
-        text = f"the mining pool has no NG sample of {label!r} ({wanted[label]} in the KPI set)"
+        made, name = drawn.get(label, 0), ctx.shown(label)
+        text = f"the mining pool has no NG sample of {name!r} ({wanted[label]} in the KPI set)"
         yield warn(
-            f"label_coverage:{label}",
+            f"label_coverage:{name}",
             text + (f"; {made} pre-generated pair(s) cover it" if made else ""),
-            f"add production samples of {label!r} to the pool, or pre-generate some",
+            f"add production samples of {name!r} to the pool, or pre-generate some",
         )
     if not lacking:
         yield ok("label_coverage", f"the pool has NG samples of all {len(wanted)} defect types")

@@ -35,6 +35,7 @@ def checks(ctx: Context) -> Iterator[Check]:
     yield _kpi_target(ctx)
     for name in TABLES:
         yield from _table(ctx, name)
+    _spell(ctx)
     yield _kpi_classes(ctx)
     yield _training_classes(ctx)
 
@@ -132,6 +133,14 @@ def _table(ctx: Context, name: str) -> Iterator[Check]:
     }
     yield ok(id, f"{TABLES[name]}: {len(rows)} rows, {rows.shape[1]} columns")
     yield from _doubled(name, rows)
+
+
+def _spell(ctx: Context) -> None:
+    """Show labels as the user writes them: the KPI table's spelling first, see deft.labels."""
+    order = ("kpi", "base", "validation", "pool")
+    ctx.add_spellings(*(ctx.tables[name]["label"] for name in order if name in ctx.tables))
+    for facts in ctx.facts.get("dataset", {}).values():
+        facts["labels"] = {ctx.shown(label): count for label, count in facts["labels"].items()}
 
 
 def _doubled(name: str, rows: pd.DataFrame) -> Iterator[Check]:

@@ -12,17 +12,14 @@ import pandas as pd
 
 from deft.errors import HardStop
 from deft.files import read_json
-from deft.fingerprint import decode, fingerprint
+from deft.fingerprint import fingerprint
 from deft.layout import DEFECT_SPEC, PREGEN_DIR
-from deft.pool import (
-    check_allocation,
-    check_pregen_unchanged,
-    paired_pregen,
-    pregen_parts,
-    read_defect_spec,
-)
-from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped
+from deft.pool import check_pregen_unchanged
+from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import allowed_roots
+from deft.pregen.listing import paired_pregen, unread_files
+from deft.pregen.parts import check_allocation, pregen_parts, spelled
+from deft.pregen.spec import read_defect_spec
 from deft.state import read_state
 from deft.tables import image_name, line_of
 
@@ -80,8 +77,8 @@ def _broken(ctx: Context, what: str, wanted: Wanted) -> Broken:
         try:
             if path.is_symlink():
                 _check_link(path, roots)
-            # Test pictures are hashed on the way: the leakage check asks for them next.
-            (fingerprint if wanted[picture][0] == "test" else decode)(path)
+            # Hashed on the way: the checks of rows and of leakage ask for them next.
+            ctx.prints[picture] = fingerprint(path)
         except HardStop as stop:
             return stop
         return None
@@ -130,6 +127,14 @@ def _pregen(ctx: Context) -> Iterator[Check]:
         ng, good = paired_pregen(ctx.workspace)
         ctx.pairs = [(ng[stem], good[stem]) for stem in sorted(ng)]
         yield ok("pregen_pairs", f"{PREGEN_DIR}: {len(ng)} NG/OK pairs, equal stems")
+        unread = unread_files(ctx.workspace)
+        if unread:
+            yield warn(
+                "pregen_unread",
+                f"{len(unread)} file(s) or folder(s) of {PREGEN_DIR} are not read, first "
+                f"{unread[0]}: pairs are *.jpg or *.png and lie flat",
+                "convert or move them if they are meant as pairs, else remove them",
+            )
     except HardStop as stop:
         yield stopped("pregen_pairs", stop)
         yield skipped("pregen_images", "sound pairs")
@@ -164,14 +169,16 @@ def _defect_spec(ctx: Context) -> Check:
     try:
         if ctx.spec is None:
             return skipped("defect_spec", "a valid spec")
-        ctx.parts = pregen_parts(ctx.workspace, lights)
+        ctx.parts = pregen_parts(ctx.workspace, lights, ctx.spec.dataset.classify.image_ext)
         stated = read_defect_spec(ctx.workspace)
         check_allocation(ctx.parts, ctx.workspace)
     except HardStop as stop:
         return stopped("defect_spec", stop)
+    ctx.add_spellings(spelled(ctx.parts, stated))
     counts: dict[str, int] = {}
     for part in ctx.parts:
-        counts[part.label] = counts.get(part.label, 0) + 1
+        label = ctx.shown(part.label)
+        counts[label] = counts.get(label, 0) + 1
     ctx.facts["pregen"] = {"pairs": len(ctx.parts), "labels": dict(sorted(counts.items()))}
     if not stated:
         return ok("defect_spec", f"no {DEFECT_SPEC}; labels come from the file names")

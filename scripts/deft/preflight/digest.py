@@ -24,6 +24,7 @@ from deft.layout import (
     SPEC,
     VALIDATION_TABLE,
 )
+from deft.pregen.listing import counted_files, is_litter
 
 SCHEMA_VERSION = 1
 INPUTS_FILE = "preflight/inputs.json"
@@ -70,8 +71,8 @@ def inputs_digest(
     inputs: dict[str, Any] = {
         name: sha256_file(root / name) if (root / name).is_file() else None for name in HASHED_FILES
     }
-    for name in LISTED_FOLDERS:
-        inputs[name] = listing_digest(root / name)
+    inputs[PREGEN_DIR] = pregen_listing(root)
+    inputs[BACKBONE_DIR] = listing_digest(root / BACKBONE_DIR)
     inputs[POOL_TABLE] = pool_digest(root / POOL_TABLE, pool_prefix_bytes)
     weights = config.get("encoder_weights")
     if weights:
@@ -91,19 +92,36 @@ def pool_digest(table: Path, prefix_bytes: int | None) -> dict[str, Any] | None:
     return {"prefix_bytes": min(length, size), "sha256": sha256_file(table, length)}
 
 
+def pregen_listing(workspace: Path) -> str | None:
+    """Return the SHA-256 of names and sizes of the pre-generated files that count."""
+    folder = workspace / PREGEN_DIR
+    return _listed(folder, counted_files(workspace)) if folder.is_dir() else None
+
+
 def listing_digest(folder: Path) -> str | None:
-    """Return the SHA-256 of the sorted (relative name, size) pairs of the files below a folder."""
+    """Return the SHA-256 of the sorted (relative name, size) pairs of the files below a folder.
+
+    What file managers leave there (hidden files, ``Thumbs.db``) does not count.
+    """
     if not folder.is_dir():
         return None
-    entries = []
-    for base, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(base, name)
-            size = os.stat(path).st_size if os.path.exists(path) else -1
-            entries.append((os.path.relpath(path, folder).replace(os.sep, "/"), size))
+    found = []
+    for base, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_litter(name)]
+        found += [
+            os.path.relpath(os.path.join(base, name), folder).replace(os.sep, "/")
+            for name in names
+            if not is_litter(name)
+        ]
+    return _listed(folder, found)
+
+
+def _listed(folder: Path, names: list[str]) -> str:
     digest = hashlib.sha256()
-    for name, size in sorted(entries):
-        digest.update(f"{name}\t{size}\n".encode())
+    for name in sorted(names):
+        path = folder / name
+        size = path.stat().st_size if path.exists() else -1
+        digest.update(f"{name}\t{size}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

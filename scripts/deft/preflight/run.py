@@ -17,6 +17,7 @@ from deft.preflight import (
     checks_machine,
     checks_model,
     checks_pictures,
+    checks_rows,
     checks_run,
     checks_staging,
     digest,
@@ -31,6 +32,7 @@ MANIFEST_FILE = "synth_pool/manifest.json"
 TOPICS = (
     ("inputs", checks_inputs.checks),
     ("pictures", checks_pictures.checks),
+    ("rows", checks_rows.checks),
     ("data", checks_data.checks),
     ("machine", checks_machine.checks),
     ("packages", checks_staging.checks),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deft.labels import clean_label, is_ng
 from deft.report.phrases import PERCENT, PLAIN_PERCENT, Literal, Number, Sentence
 from deft.report.reading import POOL_STOP, PhaseFiles, RunFiles
 from deft.report.results import MIN_NG_TO_CERTIFY
-from deft.tables import is_ng
 
 TYPES_NAMED = 4
 HALF = 0.5
@@ -92,11 +92,11 @@ def _coverage(files: RunFiles, best: PhaseFiles, results: Mapping[str, Any]) -> 
     """Name defect types of the KPI set that the pool has no part of."""
     if not any(key.startswith("pool.labels.") for key in results):
         return []
-    pool = {str(label).strip().lower() for label in files.pool_rows["label"]}
+    pool = {clean_label(str(label)) for label in files.pool_rows["label"].unique()}
     absent = [
         label
         for label in sorted(best.metrics.get("labels") or {})
-        if is_ng(label) and label.strip().lower() not in pool
+        if is_ng(label) and clean_label(label) not in pool
     ]
     if not absent:
         return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from deft import layout
+from deft.labels import first_spellings, shown
 from deft.report.lenient import dig, json_or, table_or_empty, yaml_or_empty
 from deft.state import read_log, read_state
 
@@ -40,6 +42,7 @@ class PhaseFiles:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     rca_dir: Path | None = None
     rca: dict[str, Any] = field(default_factory=dict)
+    spelling: dict[str, str] = field(default_factory=dict)  # clean label -> as the user writes it
 
     @property
     def chosen(self) -> str:
@@ -97,12 +100,14 @@ class PhaseFiles:
     @cached_property
     def neighbours(self) -> pd.DataFrame:
         """``knn_pairs.parquet``: target, source, rank, similarity."""
-        return table_or_empty(self.dir / "mining_filter" / "knn_pairs.parquet")
+        table = table_or_empty(self.dir / "mining_filter" / "knn_pairs.parquet")
+        return spelled(table, self.spelling, ("target_label", "source_label"))
 
     @cached_property
     def mined(self) -> pd.DataFrame:
         """``mining_pool.csv`` of the phase: the rows that passed the filter."""
-        return table_or_empty(self.dir / "mining_filter" / "mining_pool.csv")
+        table = table_or_empty(self.dir / "mining_filter" / "mining_pool.csv")
+        return spelled(table, self.spelling, ("label",))
 
     def curve(self, name: str) -> pd.DataFrame:
         """``train_curve.csv`` or ``validation_curve.csv`` as numbers."""
@@ -194,7 +199,17 @@ class RunFiles:
         if "light" in table.columns:  # one line per light: count each part once
             wanted = ("input_path", "golden_path", "label", "object_name", "provenance")
             table = table.drop_duplicates([c for c in wanted if c in table.columns])
-        return table
+        return spelled(table, label_spelling(self.pool), ("label",))
+
+    @cached_property
+    def kpi_labels(self) -> dict[str, int]:
+        """Label, as it is shown, -> rows of the KPI table; ``{}`` without a table."""
+        table = table_or_empty(self.table_path("kpi_test_csv", layout.KPI_TABLE))
+        if "label" not in table:
+            return {}
+        spelling = first_spellings(table["label"])
+        counts = spelled(table, spelling, ("label",))["label"].value_counts()
+        return {str(label): int(n) for label, n in counts.items()}
 
     def table_path(self, key: str, default: str) -> Path:
         """Path of an input table as the state records it, else where contracts put it."""
@@ -208,8 +223,24 @@ class RunFiles:
         return self.workspace / recorded if root in path.parents else None
 
 
-def load_phase(run: layout.Run, name: str) -> PhaseFiles:
-    """Read what one phase has on disk."""
+def label_spelling(manifest: Any) -> dict[str, str]:
+    """Return how the user writes each label, as the pool's manifest records it; else ``{}``."""
+    found = dig(manifest, "label_spelling")
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def spelled(table: pd.DataFrame, spelling: Mapping[str, str], columns: Sequence[str]) -> Any:
+    """Return a table whose labels are spelled as the user does; inside they are lower-cased."""
+    given = {
+        name: table[name].map(lambda v: shown(str(v), spelling))
+        for name in columns
+        if name in table
+    }
+    return table.assign(**given)
+
+
+def load_phase(run: layout.Run, name: str, spelling: Mapping[str, str] | None = None) -> PhaseFiles:
+    """Read what one phase has on disk; ``spelling``: of :func:`label_spelling`."""
     folder = run.phase(name)
     rca_dir = run.rca(name) if run.rca(name).is_dir() else None
     decisions = [json_or(folder / "decide" / f"{part}.json", {}) for part in ("pool", "kpi")]
@@ -224,6 +255,7 @@ def load_phase(run: layout.Run, name: str) -> PhaseFiles:
         decisions=[d for d in decisions if d],
         rca_dir=rca_dir,
         rca=json_or(rca_dir / "metrics.json", {}) if rca_dir else {},
+        spelling=dict(spelling or {}),
     )
 
 
@@ -245,7 +277,8 @@ def load_run(run_dir: str | Path, workspace: str | Path) -> RunFiles:
     workspace = Path(workspace).absolute()
     run_dir = workspace / Path(run_dir)
     run = layout.Run(run_dir.parent.parent, run_dir.name)
-    phases = [load_phase(run, name) for name in _phase_names(run)]
+    pool = json_or(run.synth_pool / "manifest.json", {})
+    phases = [load_phase(run, name, label_spelling(pool)) for name in _phase_names(run)]
     spec = next((s for s in (training_spec(p) for p in phases) if s), None)
     try:
         state, log = read_state(run.dir), read_log(run.dir)
@@ -258,7 +291,7 @@ def load_run(run_dir: str | Path, workspace: str | Path) -> RunFiles:
         state=state,
         log=log,
         checks=json_or(run.preflight / "checks.json", {}),
-        pool=json_or(run.synth_pool / "manifest.json", {}),
+        pool=pool,
         spec=spec or yaml_or_empty(workspace / layout.SPEC),
         phases=phases,
         export=json_or(run.best_model / "export.json", {}),

@@ -149,12 +149,10 @@ def _target(out: Numbers, files: RunFiles) -> None:
 def _kpi_set(out: Numbers, files: RunFiles) -> None:
     counts = next((p.metrics["counts"] for p in files.phases if p.metrics.get("counts")), None)
     if counts is None:  # before the first evaluation: count the table itself
-        table = table_or_empty(files.table_path("kpi_test_csv", layout.KPI_TABLE))
-        if "label" not in table:
+        labels = files.kpi_labels
+        if not labels:
             return
-        labels = table["label"].value_counts().to_dict()
-        good = int(labels.get(PASS, 0))
-        rows = len(table)
+        good, rows = labels.get(PASS, 0), sum(labels.values())
         counts = {"rows": rows, "pass": good, "ng": rows - good, "labels": labels}
     out.put_all("kpi", counts, ("rows", "ng", "pass"))
     for label, n in (counts.get("labels") or {}).items():

@@ -13,7 +13,7 @@ from deft import layout
 from deft.kpi_target import KpiTarget
 from deft.report import charts
 from deft.report.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
-from deft.report.lenient import dig, table_or_empty
+from deft.report.lenient import dig
 from deft.report.phrases import PERCENT, SCORE, shown
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
 from deft.report.reading import PhaseFiles, RunFiles
@@ -110,8 +110,7 @@ def _frame(files: RunFiles) -> dict[str, Any]:
     counts = next((p.metrics["counts"] for p in files.phases if p.metrics.get("counts")), {})
     labels = counts.get("labels")
     if labels is None:
-        table = table_or_empty(files.table_path("kpi_test_csv", layout.KPI_TABLE))
-        labels = table["label"].value_counts().to_dict() if "label" in table else {}
+        labels = files.kpi_labels
     return {
         "run": files.name,
         "target": {

@@ -17,6 +17,7 @@ from deft.embedding import check_same_encoder, open_embeddings, write_embeddings
 from deft.encoders.base import Encoder
 from deft.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
 from deft.fingerprint import fingerprints
+from deft.labels import clean_label, shown
 from deft.layout import phase_number, previous_phase
 from deft.leakage import Side, check_leakage
 from deft.pool_rows import base_rows
@@ -55,6 +56,9 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
     out = context.run.phase(phase) / "mining_filter"
     gaps = pd.read_parquet(context.run.routing(phase) / "mining_gaps.parquet")
     targets = gaps.drop_duplicates("filepath").reset_index(drop=True)
+    # From here on labels have their one form; what is shown is spelled as the user does.
+    targets = targets.assign(label=targets["label"].map(clean_label))
+    spelling = read_json(context.run.synth_pool / "manifest.json").get("label_spelling", {})
     pool = pd.read_parquet(context.run.synth_pool / "source_pool.parquet")
     embedded, vectors, source_meta = open_embeddings(
         context.run.synth_pool / "source_embeddings.parquet"
@@ -64,9 +68,9 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         {"name": encoder.name, "digest": encoder.digest},
         context.run.synth_pool / "source_embeddings.parquet",
     )
-    warnings = mining.coverage_warnings(set(targets["label"]), set(pool["label"]))
+    warnings = mining.coverage_warnings(set(targets["label"]), set(pool["label"]), spelling)
     warnings += [
-        f"mining_label_quota names {label!r}, which no pool sample has"
+        f"mining_label_quota names {shown(label, spelling)!r}, which no pool sample has"
         for label in sorted(set(options.rules.label_quota) - set(pool["label"]))
     ]
     if targets.empty:
@@ -138,6 +142,7 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         wanted = budget if options.strategy != "nearest" else 0
         facts["warnings"] += advice(options.strategy, facts["new_rows"], wanted, free)
     labels = mining.label_table(pairs, selection, options.min_similarity)
+    labels = labels.assign(label=[shown(label, spelling) for label in labels.get("label", [])])
     _write(out, selection, survivors, pairs, facts, labels)
     update_phase(
         context.run.dir,

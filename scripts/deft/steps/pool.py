@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deft import layout
 from deft.errors import HardStop
 from deft.files import replace_atomically, write_json_atomic
-from deft.pool import (
-    SOURCE_COLUMNS,
-    build_source_pool,
-    check_allocation,
-    manifest,
-    per_light,
-    pregen_parts,
-    stage_parts,
-)
+from deft.labels import first_spellings
+from deft.pool import SOURCE_COLUMNS, build_source_pool, manifest, per_light, stage_parts
 from deft.pool_rows import read_pool
 from deft.preflight.digest import pool_prefix
+from deft.pregen.parts import SynthPart, check_allocation, pregen_parts, spelled
+from deft.pregen.spec import read_defect_spec
 from deft.steps.context import Context
-from deft.tables import write_table
+from deft.tables import read_table, write_table
 
+SPELLED_IN = (layout.KPI_TABLE, layout.BASE_TABLE, layout.VALIDATION_TABLE)  # the first counts
 GROUP_ROWS = 65_536  # of a row group of the pool, so that a shard reads little beside its own
 
 
 def stage_pool(context: Context, encoder: str) -> str:
     """Write ``synth_pool/``: pictures, ``sdg_rows.csv``, ``source_pool``, ``manifest.json``."""
     out = context.root / context.relative(context.run.synth_pool)
-    parts = pregen_parts(context.workspace, context.lights)
+    parts = pregen_parts(context.workspace, context.lights, context.ext)
     check_allocation(parts, context.workspace)
     real = read_pool(context.workspace, pool_prefix(context.run.dir))
     sdg = stage_parts(parts, out / "images", context.root, context.lights, context.ext)
     sdg_light = per_light(sdg.assign(provenance="sdg"), context.root, context.lights, context.ext)
     pool, doubled = build_source_pool(real, sdg, context.root, context.lights, context.ext)
     facts = manifest(
-        pool, sdg, doubled, workspace=context.workspace, lights=context.lights, encoder=encoder
+        pool,
+        sdg,
+        doubled,
+        workspace=context.workspace,
+        lights=context.lights,
+        encoder=encoder,
+        spellings=label_spellings(context, real["label"], parts),
     )
     staged = facts["counts"]["sdg_rows"]
     if staged != len(parts) * len(context.lights):
@@ -53,3 +58,12 @@ def stage_pool(context: Context, encoder: str) -> str:
     write_json_atomic(out / "manifest.json", facts)
     counts = facts["counts"]
     return f"{counts['real_rows']} real + {counts['sdg_rows']} synthetic rows"
+
+
+def label_spellings(
+    context: Context, pool_labels: Iterable[str], parts: Sequence[SynthPart]
+) -> dict[str, str]:
+    """Return how the user writes each label of the run's inputs."""
+    tables = [read_table(context.workspace / name)["label"] for name in SPELLED_IN]
+    made = spelled(parts, read_defect_spec(context.workspace))
+    return first_spellings(*tables, pool_labels, made)

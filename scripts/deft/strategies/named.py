@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from deft.errors import HardStop
+from deft.labels import is_ng, label_key
 from deft.strategies.problem import Problem
 from deft.strategies.quotas import balanced_shares, merged, within_quota
 from deft.strategies.spread import keep_apart
-from deft.tables import is_ng
 
 GOOD_SHARE = 0.5  # as the trainer draws them
 
@@ -27,7 +28,8 @@ class Rules:
     good_share: share of PASS among the chosen (``balanced``, ``places``), 0 to 1.
     min_similarity: lowest cosine to a weak sample (``nearest``).
     min_distance: 1 - cosine that two chosen parts keep at least; 0 = off.
-    label_quota: label -> highest share of the budget.
+    label_quota: label -> highest share of the budget; the label in any spelling, kept in the form
+    that the pool has. Two spellings of one label are ``config_invalid``.
     history: leave out parts of the training table before the neighbours are searched.
     copies_bits: leave out near-copies of another pool picture: bits of the difference hash that
     may differ, 0 to 3; None = off.
@@ -39,6 +41,17 @@ class Rules:
     label_quota: Mapping[str, float] = field(default_factory=dict)
     history: bool = False
     copies_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        clean: dict[str, float] = {}
+        for label, share in self.label_quota.items():
+            if clean.setdefault(label_key(str(label)), share) != share:
+                raise HardStop(
+                    "config_invalid",
+                    f"mining_label_quota names the label {label!r} twice, with different shares",
+                    fix="keep one spelling of it",
+                )
+        object.__setattr__(self, "label_quota", clean)
 
     @property
     def limited(self) -> bool:

@@ -1,0 +1,256 @@
+"""What rows say against each other and against their pictures: labels, goldens, blank pictures."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Hashable, Iterator, Sequence
+
+import pandas as pd
+
+from deft.errors import HardStop
+from deft.fingerprint import Fingerprint
+from deft.labels import clean_label, is_ng
+from deft.preflight.check import TABLES, Check, Context, ok, stopped, warn
+from deft.strategies.named import Rules
+from deft.tables import image_name, line_of
+
+ROWS_NAMED = 5
+# Words that people write for a good part or for "not looked at"; as a label each is a defect.
+DOUBTFUL = frozenset(
+    "ok good go passed accept accepted normal no_defect no_fail none null nan n/a na - ? "
+    "unknown 0 1 true false".split()
+)
+
+Prints = list[tuple[Fingerprint, ...] | None]  # of each row, a picture a light
+
+
+def checks(ctx: Context) -> Iterator[Check]:
+    """Yield what is doubtful in each table that could be read; contradictions in the KPI stop."""
+    found = list(_doubts(ctx))
+    yield from found
+    if not found and ctx.tables:
+        yield ok("rows", "no label, golden or picture of a table contradicts another")
+
+
+def _doubts(ctx: Context) -> Iterator[Check]:
+    yield from _words(ctx)
+    yield from _normalisation(ctx)
+    yield from _quotas(ctx)
+    tests: dict[str, Prints] = {}
+    for name in TABLES:
+        if name not in ctx.sound:
+            continue
+        rows = ctx.tables[name]
+        yield from _one_part_two_labels(ctx, name, rows)
+        if ctx.spec is None or not ctx.prints:
+            continue
+        tests[name] = _prints(ctx, rows, "input_path")
+        goldens = _prints(ctx, rows, "golden_path")
+        yield from _one_picture_two_labels(ctx, name, rows, tests[name])
+        yield from _golden_is_test(name, rows, tests[name], goldens)
+        yield from _blank(name, rows, tests[name], goldens)
+    if {"base", "pool"} <= set(tests):
+        yield from _base_against_pool(ctx, tests)
+
+
+def _prints(ctx: Context, rows: pd.DataFrame, column: str) -> Prints:
+    assert ctx.spec is not None
+    lights, ext = ctx.spec.lights, ctx.spec.dataset.classify.image_ext
+    found: Prints = []
+    for folder, name in zip(rows[column], rows["object_name"], strict=True):
+        prints = [ctx.prints.get(f"{folder}/{image_name(name, light, ext)}") for light in lights]
+        found.append(None if None in prints else tuple(prints))  # type: ignore[arg-type]
+    return found
+
+
+def rows_text(rows: Sequence[int]) -> str:
+    """Return CSV lines as text: ``row 4``, ``rows 4, 7 and 12 more``."""
+    shown = ", ".join(str(r) for r in rows[:ROWS_NAMED])
+    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+    return f"row{'s' * (len(rows) > 1)} {shown}{more}"
+
+
+def _words(ctx: Context) -> Iterator[Check]:
+    for name in TABLES:
+        if name not in ctx.sound:
+            continue
+        labels = ctx.tables[name]["label"]
+        for label in labels.unique():
+            if clean_label(label) in DOUBTFUL:
+                lines = [line_of(i) for i in labels.index[labels == label]]
+                yield warn(
+                    f"label_word:{name}:{label}",
+                    f"label {label!r} counts as a defect, like every label but PASS: "
+                    f"{rows_text(lines)} of {TABLES[name]}",
+                    "write PASS for good parts, or name the defect",
+                )
+
+
+def _normalisation(ctx: Context) -> Iterator[Check]:
+    if ctx.spec is None:
+        return
+    config = ctx.spec.dataset.classify.augmentation_config
+    for key in ("rgb_input_mean", "rgb_input_std"):
+        value = list(getattr(config, key))
+        if max(value) > 1:
+            yield warn(
+                f"spec_{key}",
+                f"dataset.classify.augmentation_config.{key} {value} is above 1; it is of grey "
+                "levels 0 to 1",
+                "divide by 255 what was meant for levels 0 to 255",
+            )
+
+
+def _quotas(ctx: Context) -> Iterator[Check]:
+    """The labels of ``mining_label_quota`` are labels of the pool, in any spelling."""
+    try:
+        quota = Rules(label_quota=ctx.config.get("mining_label_quota") or {}).label_quota
+    except HardStop as stop:
+        yield stopped("mining_label_quota", stop)
+        return
+    if "pool" not in ctx.tables or ctx.parts is None:
+        return
+    known = {clean_label(label) for label in ctx.tables["pool"]["label"].unique()}
+    known.update(part.label for part in ctx.parts)
+    absent = [ctx.shown(label) for label in quota if label not in known]
+    if absent:
+        yield warn(
+            "mining_label_quota",
+            f"mining_label_quota names {', '.join(map(repr, absent))}, which no row of the pool "
+            "and no pre-generated pair has",
+            "correct the spelling of the label",
+        )
+
+
+def _differing(
+    keys: Sequence[Hashable | None], rows: pd.DataFrame
+) -> list[tuple[list[int], list[str]]]:
+    """Return the rows (index) and labels of every key that has more than one label, in order."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, key in zip(rows.index, keys, strict=True):
+        if key is not None:
+            groups.setdefault(key, []).append(index)
+    labels = dict(zip(rows.index, rows["label"], strict=True))
+    found = []
+    for group in groups.values():
+        if len(group) > 1 and len({clean_label(labels[i]) for i in group}) > 1:
+            found.append((group, list(dict.fromkeys(labels[i] for i in group))))
+    return found
+
+
+def _contradiction(
+    ctx: Context,
+    name: str,
+    id: str,
+    found: list[tuple[list[int], list[str]]],
+    what: str,
+    stop: bool,
+) -> Check:
+    group, labels = found[0]
+    lines = sorted({line_of(i) for group, _ in found for i in group})
+    more = f"; {len(found)} such in all" if len(found) > 1 else ""
+    text = (
+        f"{rows_text([line_of(i) for i in group])} of {TABLES[name]}: {what} with labels "
+        f"{', '.join(labels)}{more}"
+    )
+    fix = "keep the row whose label is right, and remove the others"
+    if stop:
+        # The first contradiction leads, so that message and rows agree.
+        first = [line_of(i) for i in group]
+        lines = [*first, *(line for line in lines if line not in set(first))]
+        path = ctx.workspace / TABLES[name]
+        return stopped(id, HardStop("csv_invalid", text, file=path, row=lines, fix=fix))
+    return warn(id, text, fix)
+
+
+def _one_part_two_labels(ctx: Context, name: str, rows: pd.DataFrame) -> Iterator[Check]:
+    folders = {folder: posixpath.normpath(folder) for folder in rows["input_path"].unique()}
+    keys = [(folders[f], n) for f, n in zip(rows["input_path"], rows["object_name"], strict=True)]
+    found = _differing(keys, rows)
+    if found:
+        yield _contradiction(
+            ctx, name, f"labels_{name}", found, "the same part", stop=name == "kpi"
+        )
+
+
+def _one_picture_two_labels(
+    ctx: Context, name: str, rows: pd.DataFrame, tests: Prints
+) -> Iterator[Check]:
+    digests = [None if p is None else tuple(q.digest for q in p) for p in tests]
+    parts = dict(
+        zip(rows.index, zip(rows["input_path"], rows["object_name"], strict=True), strict=True)
+    )
+    # Rows of one part are the other check's.
+    found = [f for f in _differing(digests, rows) if len({parts[i] for i in f[0]}) > 1]
+    if found:
+        strict = ctx.config.get("content_leakage", "stop") == "stop"
+        yield _contradiction(
+            ctx,
+            name,
+            f"pictures_{name}_labels",
+            found,
+            "the same test picture (equal pixels)",
+            stop=name == "kpi" and strict,
+        )
+
+
+def _base_against_pool(ctx: Context, tests: dict[str, Prints]) -> Iterator[Check]:
+    base, pool = ctx.tables["base"], ctx.tables["pool"]
+    known: dict[tuple[str, ...], tuple[int, str]] = {}
+    for index, label, prints in zip(base.index, base["label"], tests["base"], strict=True):
+        if prints is not None:
+            known.setdefault(tuple(p.digest for p in prints), (index, label))
+    found = []
+    for index, label, prints in zip(pool.index, pool["label"], tests["pool"], strict=True):
+        other = known.get(tuple(p.digest for p in prints)) if prints is not None else None
+        if other is not None and clean_label(other[1]) != clean_label(label):
+            found.append((index, label, *other))
+    if found:
+        index, label, other, other_label = found[0]
+        lines = [line_of(f[0]) for f in found]
+        yield warn(
+            "pictures_base_pool_labels",
+            f"{rows_text(lines)} of {TABLES['pool']}: the test picture of a row of "
+            f"{TABLES['base']} under another label (row {line_of(index)} says {label}, row "
+            f"{line_of(other)} of the training table {other_label})",
+            "correct the wrong one: training would learn both",
+        )
+
+
+def _golden_is_test(
+    name: str, rows: pd.DataFrame, tests: Prints, goldens: Prints
+) -> Iterator[Check]:
+    found = []
+    for place, index in enumerate(rows.index):
+        test, golden = tests[place], goldens[place]
+        if test is not None and golden is not None:
+            same = all(a.digest == b.digest for a, b in zip(test, golden, strict=True))
+        else:  # of a golden that was not drawn only the path is known
+            folders = rows["input_path"].iat[place], rows["golden_path"].iat[place]
+            same = posixpath.normpath(folders[0]) == posixpath.normpath(folders[1])
+        if same:
+            found.append(index)
+    if found:
+        bad = sum(is_ng(label) for label in rows.loc[found, "label"])
+        yield warn(
+            f"pictures_{name}_golden",
+            f"{rows_text([line_of(i) for i in found])} of {TABLES[name]}: the golden picture is "
+            f"the test picture itself ({len(found)} rows, {bad} of them labelled as defects)",
+            "a part that is its own reference never differs: name the golden of a good part",
+        )
+
+
+def _blank(name: str, rows: pd.DataFrame, tests: Prints, goldens: Prints) -> Iterator[Check]:
+    found = {}
+    for what, prints in (("test", tests), ("golden", goldens)):
+        flat = [p is not None and any(q.flat for q in p) for p in prints]
+        lines = [line_of(i) for i, is_flat in zip(rows.index, flat, strict=True) if is_flat]
+        if lines:
+            found[what] = lines
+    if found:
+        text = "; ".join(f"{what} pictures of {rows_text(lines)}" for what, lines in found.items())
+        yield warn(
+            f"pictures_{name}_blank",
+            f"of one grey level throughout: {text} of {TABLES[name]}",
+            "look at them: a failed shot or a wrong crop teaches nothing",
+        )

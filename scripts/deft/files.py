@@ -92,8 +92,8 @@ def sha256_file(path: str | Path, first_bytes: int | None = None) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Return the SHA-256 of UTF-8 text."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    """Return the SHA-256 of UTF-8 text (names of files in it need not be UTF-8)."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def sha256_listing(folder: str | Path, names: Iterable[str]) -> str:

@@ -53,11 +53,13 @@ def route_by_label(
     )
     upper = gaps["label"].map(routing_key)
     homeless = ~upper.isin(pool | drawn | allowed)
-    lost = sorted(set(gaps["label"][homeless]))
+    lost = sorted(set(upper[homeless]))
     if lost:
+        written = sorted(set(gaps["label"][homeless]))
         raise HardStop(
             "silent_drop",
-            f"weak samples with label(s) {lost} would go neither to mining nor to AnomalyGen",
+            f"weak samples with label(s) {lost} (in the KPI table: {', '.join(written)}) would go "
+            "neither to mining nor to AnomalyGen",
             fix="add such samples to the pool, or name the labels in allow_unrouted",
             evidence={"labels": lost, "samples": int(homeless.sum())},
         )

@@ -25,7 +25,17 @@ class Known:
             self._read(table)
 
     def _read(self, table: Path) -> None:
-        header, *body = read_rows(table, decode_text(table, read_bytes(table)), ("file", "label"))
+        try:
+            text = decode_text(table, read_bytes(table))
+            header, *body = read_rows(table, text, ("file", "label"))
+        except HardStop as stop:
+            raise HardStop(
+                "csv_invalid",
+                f"cannot be read ({stop.message})",
+                file=table,
+                row=stop.rows,
+                fix=stop.fix,
+            ) from None
         names = [name.strip() for name in header]
         rows = [dict(zip(names, cells, strict=True)) for cells in body]
         if not rows or not {"file", "label"} <= set(names):

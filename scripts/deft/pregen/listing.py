@@ -79,11 +79,13 @@ def list_pictures(folder: Path) -> dict[str, Path]:
         _check_file(file)
         other = alike.setdefault(_folded(file.stem), file)
         if other is not file:
-            how = "share the stem" if other.stem == file.stem else "differ only in case or accents'"
-            tail = "" if other.stem == file.stem else " Unicode form, at the stem"
+            equal = other.stem == file.stem
+            how = (
+                f"share the stem {file.stem!r}" if equal else "differ only in case or Unicode form"
+            )
             raise HardStop(
                 "pregen_unpaired",
-                f"two pictures {how}{tail} {file.stem!r}: {other.name}, {file.name}",
+                f"two pictures {how}: {other.name}, {file.name}",
                 file=folder,
                 fix="keep one of them, or rename one",
             )

@@ -99,7 +99,7 @@ def _check_name(part: str, lights: list[str], ext: str, file: Path) -> None:
     if fault:
         raise HardStop(
             "csv_invalid",
-            f"the name of a pre-generated pair would give {fault}: {part[:80]!a}",
+            f"a pre-generated pair becomes a row, and its name {part[:80]!a} would give {fault}",
             file=file,
             fix="rename both pictures of the pair",
         )

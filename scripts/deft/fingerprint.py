@@ -21,7 +21,7 @@ _cache: dict[tuple[str, int, int], Fingerprint] = {}
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one a picture, of a million rows
 class Fingerprint:
     """``digest``: hex, equal for equal decoded pixels. ``dhash``: unsigned 64-bit.
 

@@ -99,7 +99,7 @@ def test_a_golden_that_is_the_test_picture(workspace):
     add_row(workspace, BASE_TABLE, "base/base0,base/base0,bridge,C0000@1")
     found = preflight(workspace)
     assert "row 2 of " + KPI_TABLE in found["pictures_kpi_golden"]["evidence"]
-    assert "1 rows, 1 of them labelled as defects" in found["pictures_kpi_golden"]["evidence"]
+    assert "1 row(s), 1 labelled as defects" in found["pictures_kpi_golden"]["evidence"]
     assert "row 8 of " + BASE_TABLE in found["pictures_base_golden"]["evidence"]
     assert found["pictures_kpi_golden"]["status"] == "warn"
 
@@ -135,6 +135,16 @@ def test_quotas_are_looked_up_in_any_case(workspace):
     assert check["status"] == "warn" and "'brigde'" in check["evidence"]
     both = {"bridge": 0.5, "BRIDGE": 0.1}
     assert preflight(workspace, mining_label_quota=both)["mining_label_quota"]["status"] == "stop"
+
+
+def test_a_label_that_routing_would_drop_stops_before_the_approval(workspace):
+    text = (workspace / KPI_TABLE).read_text()
+    (workspace / KPI_TABLE).write_text(text.replace("missing", "SCRATCH"))
+    assert "routing" not in preflight(workspace)
+    check = preflight(workspace, routing="by_label")["routing"]
+    assert (check["status"], check["code"]) == ("stop", "silent_drop")
+    allowed = preflight(workspace, routing="by_label", allow_unrouted=["scratch"])
+    assert "routing" not in allowed
 
 
 def test_the_summary_shows_labels_as_the_user_writes_them(workspace):

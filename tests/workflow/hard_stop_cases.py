@@ -355,6 +355,57 @@ def first_weights() -> str:
 
 
 LAP_MINED = f"{ITER1}/mining_filter/mining.json"
+
+
+def stray_quote(workspace: Path) -> None:
+    lines = (workspace / KPI).read_text().split("\n")
+    lines[3] = lines[3][:-1] + '"0402,'
+    (workspace / KPI).write_text("\n".join(lines))
+
+
+def semicolons(workspace: Path) -> None:
+    (workspace / BASE).write_text((workspace / BASE).read_text().replace(",", ";"))
+
+
+def lone_return(workspace: Path) -> None:
+    lines = (workspace / KPI).read_text().split("\n")
+    lines[2] = lines[2] + "a\rb"
+    (workspace / KPI).write_bytes("\n".join(lines).encode())
+
+
+def zero_width(workspace: Path) -> None:
+    text = (workspace / POOL).read_text()
+    (workspace / POOL).write_text(text.replace(",bridge,", ",bri\u200bdge,", 1))
+
+
+def cyrillic_pass(workspace: Path) -> None:
+    text = (workspace / BASE).read_text()
+    (workspace / BASE).write_text(text.replace(",PASS,", ",P\u0410SS,", 1))
+
+
+def two_labels(workspace: Path) -> None:
+    text = (workspace / KPI).read_text()
+    first = text.split("\n")[1]
+    (workspace / KPI).write_text(text + first.replace(",bridge,", ",PASS,") + "\n")
+
+
+def twin_pictures(workspace: Path) -> None:
+    folder = workspace / "kpi/images/kpi"
+    names = [f"kpi{i % 2}/C{2000 + i}@1_SolderLight.png" for i in (0, 1)]
+    shutil.copyfile(folder / names[0], folder / names[1])
+
+
+def pass_pair(workspace: Path) -> None:
+    for side in ("reconstructed_image", "original_image"):
+        picture = workspace / PAIRS / side / "B000+bridge_0.png"
+        picture.rename(picture.with_name("B000+pass_0.png"))
+
+
+def count_in_words(workspace: Path) -> None:
+    line = {"defect_type": "bridge", "count": "two"}
+    (workspace / PAIRS / "defect_spec.jsonl").write_text(json.dumps(line) + "\n")
+
+
 CASES = (
     Case(
         "missing golden picture", missing_golden, "missing_input", ("golden picture", KPI, "row 3")
@@ -380,6 +431,18 @@ CASES = (
     Case("KPI set without NG", all_pass, "kpi_invalid", ("no NG", KPI)),
     Case("KPI set without PASS", all_defective, "kpi_invalid", ("no PASS", KPI)),
     Case("goal without a number", vague_goal, "kpi_invalid", ("as good as possible",), stage=None),
+    # Tables, labels and pre-generated folders as people really have them.
+    Case("stray quotation mark", stray_quote, "csv_invalid", ("line 4", "does not close", KPI)),
+    Case("separated by semicolons", semicolons, "csv_invalid", ("separated by ';'", BASE)),
+    Case(
+        "carriage return in a cell", lone_return, "csv_invalid", ("carriage return", KPI, "row 3")
+    ),
+    Case("invisible character in a label", zero_width, "csv_invalid", ("U+200B", POOL, "row 2")),
+    Case("PASS in other letters", cyrillic_pass, "csv_invalid", ("looks like PASS", BASE, "row 3")),
+    Case("one part, two labels", two_labels, "csv_invalid", ("bridge, PASS", KPI, "rows 2, ")),
+    Case("equal KPI pictures, two labels", twin_pictures, "csv_invalid", ("equal pixels", KPI)),
+    Case("pre-generated pair named pass", pass_pair, "csv_invalid", ("'pass'", "+pass_0.png")),
+    Case("defect_spec.jsonl counts in words", count_in_words, "csv_invalid", ('"two"', "line 1")),
     Case("no pre-generated folder", no_pairs_folder, "pregen_missing", ("original_image",)),
     Case("empty pre-generated folder", empty_pairs, "pregen_empty", ("reconstructed_image",)),
     Case(
@@ -552,5 +615,10 @@ SECOND_EXAMPLES = frozenset(
         "inference table without scores",
         "weight file replaced",
         "pre-generated pictures replaced during a run",
+        "carriage return in a cell",
+        "separated by semicolons",
+        "PASS in other letters",
+        "equal KPI pictures, two labels",
+        "defect_spec.jsonl counts in words",
     }
 )

@@ -13,7 +13,7 @@ import pandas as pd
 from deft.errors import HardStop
 from deft.files import read_json
 from deft.fingerprint import fingerprint
-from deft.layout import DEFECT_SPEC, PREGEN_DIR
+from deft.layout import DEFECT_SPEC, PREGEN_DIR, PREGEN_NG, PREGEN_OK
 from deft.pool import check_pregen_unchanged
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import allowed_roots
@@ -126,7 +126,7 @@ def _pregen(ctx: Context) -> Iterator[Check]:
     try:
         ng, good = paired_pregen(ctx.workspace)
         ctx.pairs = [(ng[stem], good[stem]) for stem in sorted(ng)]
-        yield ok("pregen_pairs", f"{PREGEN_DIR}: {len(ng)} NG/OK pairs, equal stems")
+        yield ok("pregen_pairs", f"{_linked(ctx)}: {len(ng)} NG/OK pairs, equal stems")
         unread = unread_files(ctx.workspace)
         if unread:
             yield warn(
@@ -143,6 +143,13 @@ def _pregen(ctx: Context) -> Iterator[Check]:
     yield _pair_pictures(ctx)
     yield _defect_spec(ctx)
     yield from _unchanged(ctx)
+
+
+def _linked(ctx: Context) -> str:
+    """Return the folder of the pairs, and where links lead that stand for it or its halves."""
+    links = [ctx.workspace / folder for folder in (PREGEN_DIR, PREGEN_NG, PREGEN_OK)]
+    told = [f"{ctx.relative(p)} is a link to {p.resolve()}" for p in links if p.is_symlink()]
+    return PREGEN_DIR + (f" ({'; '.join(told)})" if told else "")
 
 
 def _pair_pictures(ctx: Context) -> Check:

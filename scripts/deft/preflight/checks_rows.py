@@ -11,6 +11,7 @@ from deft.errors import HardStop
 from deft.fingerprint import Fingerprint
 from deft.labels import clean_label, is_ng
 from deft.preflight.check import TABLES, Check, Context, ok, stopped, warn
+from deft.routing import route_by_label
 from deft.strategies.named import Rules
 from deft.tables import image_name, line_of
 
@@ -36,6 +37,7 @@ def _doubts(ctx: Context) -> Iterator[Check]:
     yield from _words(ctx)
     yield from _normalisation(ctx)
     yield from _quotas(ctx)
+    yield from _routes(ctx)
     tests: dict[str, Prints] = {}
     for name in TABLES:
         if name not in ctx.sound:
@@ -122,18 +124,42 @@ def _quotas(ctx: Context) -> Iterator[Check]:
         )
 
 
+def _routes(ctx: Context) -> Iterator[Check]:
+    """With ``routing: by_label`` each label of the KPI set has somewhere to go.
+
+    Of every label the weakest samples are routed, so a label without a way stops the first lap.
+    """
+    by_label = ctx.config.get("routing") == "by_label"
+    if not by_label or not {"kpi", "pool"} <= set(ctx.tables) or ctx.parts is None:
+        return
+    known = {clean_label(label) for label in ctx.tables["pool"]["label"].unique()}
+    known.update(part.label for part in ctx.parts)
+    drawn, allowed = (
+        [str(label) for label in ctx.config.get(key) or []]
+        for key in ("anomalygen_labels", "allow_unrouted")
+    )
+    try:
+        route_by_label(ctx.tables["kpi"], known, drawn, allowed)
+    except HardStop as stop:
+        if ctx.config.get("engine", "native") == "native":
+            yield stopped("routing", stop)
+        else:  # the container chooses the weak samples
+            yield warn("routing", stop.message, stop.fix or "")
+
+
 def _differing(
     keys: Sequence[Hashable | None], rows: pd.DataFrame
 ) -> list[tuple[list[int], list[str]]]:
     """Return the rows (index) and labels of every key that has more than one label, in order."""
-    groups: dict[Hashable, list[int]] = {}
+    first: dict[Hashable, int] = {}
+    groups: dict[Hashable, list[int]] = {}  # of the few keys that several rows have
     for index, key in zip(rows.index, keys, strict=True):
-        if key is not None:
-            groups.setdefault(key, []).append(index)
+        if key is not None and first.setdefault(key, index) != index:
+            groups.setdefault(key, [first[key]]).append(index)
     labels = dict(zip(rows.index, rows["label"], strict=True))
     found = []
     for group in groups.values():
-        if len(group) > 1 and len({clean_label(labels[i]) for i in group}) > 1:
+        if len({clean_label(labels[i]) for i in group}) > 1:
             found.append((group, list(dict.fromkeys(labels[i] for i in group))))
     return found
 
@@ -221,13 +247,12 @@ def _golden_is_test(
     name: str, rows: pd.DataFrame, tests: Prints, goldens: Prints
 ) -> Iterator[Check]:
     found = []
-    for place, index in enumerate(rows.index):
-        test, golden = tests[place], goldens[place]
+    cells = zip(rows.index, tests, goldens, rows["input_path"], rows["golden_path"], strict=True)
+    for index, test, golden, folder, reference in cells:
         if test is not None and golden is not None:
             same = all(a.digest == b.digest for a, b in zip(test, golden, strict=True))
         else:  # of a golden that was not drawn only the path is known
-            folders = rows["input_path"].iat[place], rows["golden_path"].iat[place]
-            same = posixpath.normpath(folders[0]) == posixpath.normpath(folders[1])
+            same = folder == reference
         if same:
             found.append(index)
     if found:
@@ -235,7 +260,7 @@ def _golden_is_test(
         yield warn(
             f"pictures_{name}_golden",
             f"{rows_text([line_of(i) for i in found])} of {TABLES[name]}: the golden picture is "
-            f"the test picture itself ({len(found)} rows, {bad} of them labelled as defects)",
+            f"the test picture itself ({len(found)} row(s), {bad} labelled as defects)",
             "a part that is its own reference never differs: name the golden of a good part",
         )
 

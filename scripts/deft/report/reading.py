@@ -231,12 +231,8 @@ def label_spelling(manifest: Any) -> dict[str, str]:
 
 def spelled(table: pd.DataFrame, spelling: Mapping[str, str], columns: Sequence[str]) -> Any:
     """Return a table whose labels are spelled as the user does; inside they are lower-cased."""
-    given = {
-        name: table[name].map(lambda v: shown(str(v), spelling))
-        for name in columns
-        if name in table
-    }
-    return table.assign(**given)
+    present = [name for name in columns if name in table]
+    return table.assign(**{n: table[n].map(lambda v: shown(str(v), spelling)) for n in present})
 
 
 def load_phase(run: layout.Run, name: str, spelling: Mapping[str, str] | None = None) -> PhaseFiles:

@@ -72,6 +72,9 @@ def resolve_config():
     try:
         found = deft_config.resolve(config)
         parse_kpi(found["kpi"])
+        for typed in (a.removeprefix("kpi=") for a in sys.argv if a.startswith("kpi=")):
+            if "#" in typed:  # to Snakemake, which reads YAML there, a comment
+                parse_kpi(typed)
         return found, ""
     except HardStop as error:
         if not DOCTOR:

@@ -1,6 +1,7 @@
 """After a crash: end the orphans of a run, so that nothing writes beside its second copy; go on."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -77,14 +78,23 @@ def recorded_settings(run) -> list[str]:
     return ["--configfile", str(settings)]
 
 
+def as_typed(text: str) -> str:
+    """Return how a text is typed behind ``--config key=`` so that it arrives as it is.
+
+    Snakemake strips quotes from both ends and reads the rest as YAML, where ``: `` and `` #`` part
+    a path. A tag in front and an empty comment behind keep the quotes from being stripped.
+    """
+    plain = re.fullmatch(r"/[\w./+@%=~-]*|run_[\w.-]+", text)
+    return text if plain else f"!!str {json.dumps(text, ensure_ascii=False)} #"
+
+
 def with_config(arguments: list[str], **values: str) -> list[str]:
     """Return Snakemake's arguments with settings that win over every other source of them.
 
     A second ``--config`` would replace the user's, and of two values of a key the later one counts:
     ours are appended to the user's last one.
     """
-    # Quoted as YAML, which is how Snakemake reads a value: a path may hold ": " or " #".
-    ours = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    ours = [f"{key}={as_typed(value)}" for key, value in values.items()]
     places = [i for i, a in enumerate(arguments) if a in ("--config", "-C")]
     if not places:
         return [*arguments, "--config", *ours]
@@ -111,7 +121,8 @@ def go_on(run, extra: list[str]) -> int:
 
 def body(args, run):
     """End what is left of an earlier command; with --go-on, unlock and run."""
-    run = Run(run.workspace, run_to_resume(run.workspace, args.run))
+    workspace = Path(run.workspace).expanduser()
+    run = Run(workspace, run_to_resume(workspace, args.run))
     notes = leave_the_originals(run, commands(run.workspace, run.name))
     refuse_beside_a_living_command(notes)
     # SLURM's first: a job that waits would start while another is being ended.

@@ -104,9 +104,16 @@ def new_run():
 
 
 def asked_for():
-    """Files and rules that this command names, in whatever option."""
-    dag, scheduling = workflow.dag_settings, workflow.scheduling_settings
-    named = (dag.targets, dag.forcerun, dag.until, scheduling.prioritytargets)
+    """Files and rules that this command names, in whatever option.
+
+    Snakemake keeps them from a Snakefile that is being parsed, so its own parser reads them again.
+    """
+    if not any(READERS & {a} or "results" in a or "artifacts" in a for a in sys.argv):
+        return set()  # no run can be named: its parser takes half a second
+    from snakemake.cli import get_argument_parser
+
+    given = get_argument_parser().parse_known_args(sys.argv[1:])[0]
+    named = (given.targets, given.forcerun, given.until, given.prioritize)
     return {str(target) for targets in named for target in targets or ()}
 
 

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+from snakemake.cli import get_argument_parser, parse_config
+from snakemake.common.configfile import load_configfile
 
 from deft.jobs import AlreadyRunning, commands, end_orphans, note_command, orphans, registered
 from deft.layout import Run
@@ -132,9 +134,6 @@ class Ran:
 
 def config_of(command: list[str]) -> dict:
     """What Snakemake makes of a command line."""
-    from snakemake.cli import get_argument_parser, parse_config
-    from snakemake.common.configfile import load_configfile
-
     arguments = get_argument_parser().parse_args(command[command.index("-s") :])
     found = {}
     for path in arguments.configfile or []:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -285,7 +286,7 @@ def test_the_target_stands_first_with_every_digit(finished: FakeRun) -> None:
     finished.json("preflight/checks.json", checks)
     page = render_report(finished.dir, finished.workspace)
     assert check_html(page, build_results(finished.dir, finished.workspace)) == []
-    text = visible(page.read_text())
+    text = unescape(visible(page.read_text()))
     first = text.index("Target: FAR < 0.005 % (50 ppm) while recall ≥ 99.999995 %")
     assert first < text.index("Problem")
     assert "(FAR) < 0.005\u00a0% while catching 99.999995\u00a0%" in text

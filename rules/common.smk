@@ -18,11 +18,12 @@ import yaml
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from deft import config as deft_config
-from deft import layout, run_name, slurm
+from deft import layout, slurm
 from deft.errors import HardStop
 from deft.hardware import has_card
 from deft.kept_digests import KeptDigests
 from deft.kpi_target import parse_kpi
+from deft.run_name import check_run_name, require_run, run_of_command
 from deft.session import check_container, hand_down, inherited
 from deft.shards import shard_count
 from deft.tao import settings as deft_tao
@@ -90,11 +91,11 @@ def resolve_run():
     Only the start of a new run reads the clock; `preflight` records the name.
     """
     if not is_main_process() and inherited("DEFT_RUN"):
-        return run_name.check_run_name(inherited("DEFT_RUN"), source="DEFT_RUN")
+        return check_run_name(inherited("DEFT_RUN"), source="DEFT_RUN")
     targets = asked_for()
-    name = run_name.run_of_command(WORKSPACE, config["run"], targets)
+    name = run_of_command(WORKSPACE, config["run"], targets)
     if READERS & targets and (name or config["run"] is None):
-        run_name.require_run(WORKSPACE, name)
+        require_run(WORKSPACE, name)
     return name or new_run()
 
 

@@ -289,4 +289,4 @@ def test_the_target_stands_first_with_every_digit(finished: FakeRun) -> None:
     text = unescape(visible(page.read_text()))
     first = text.index("Target: FAR < 0.005 % (50 ppm) while recall ≥ 99.999995 %")
     assert first < text.index("Problem")
-    assert "(FAR) < 0.005\u00a0% while catching 99.999995\u00a0%" in text
+    assert "(FAR) < 0.005 % while catching 99.999995 %" in text

@@ -4,9 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := demo_workspace
 SNAKEMAKE := $(BIN)/snakemake
-WORKSPACE ?= $(DEMO)
+WORKSPACE ?= demo_workspace
 ARGS ?=
 OUT ?= bundle
+
+# What a person typed reaches a recipe's shell through the environment, where no character of it
+# means anything; $(value) keeps make itself from reading a `$` in it. ARGS is meant to be words.
+resume bundle: export TYPED_WORKSPACE := $(value WORKSPACE)
+bundle scaffold: export TYPED_OUT := $(value OUT)
+scaffold: export TYPED_NAME := $(value NAME)
 
 .PHONY: demo test test-all test-slurm lint format logic envs bundle resume scaffold clean-demo help
 
@@ -66,16 +72,16 @@ envs: $(VENV)/.installed
 
 ## make bundle    pack wheels, code and weights for an air gap (OUT=dir [WORKSPACE=dir] [ARGS="--configfile FILE"])
 bundle: $(VENV)/.installed
-	$(BIN)/python scripts/make_bundle.py --out "$(OUT)" $(if $(filter file,$(origin WORKSPACE)),,--workspace "$(WORKSPACE)") $(ARGS)
+	$(BIN)/python scripts/make_bundle.py --out="$$TYPED_OUT" $(if $(filter file,$(origin WORKSPACE)),,--workspace="$$TYPED_WORKSPACE") $(ARGS)
 
 ## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--cores 4")
 resume: $(VENV)/.installed
-	$(BIN)/python scripts/resume.py --workspace $(WORKSPACE) --go-on -- $(ARGS)
+	$(BIN)/python scripts/resume.py --workspace="$$TYPED_WORKSPACE" --go-on -- $(ARGS)
 
 ## make scaffold  start a research project with the lab record (OUT=dir NAME=name)
 scaffold: $(VENV)/.installed
-	@test "$(origin OUT)" != file -a -n "$(NAME)" || { echo 'usage: make scaffold OUT=DIR NAME=NAME'; exit 2; }
-	$(BIN)/python scripts/bin/dl_lab_scaffold.py --out "$(OUT)" --name "$(NAME)"
+	@test "$(origin OUT)" != file -a -n "$$TYPED_NAME" || { echo 'usage: make scaffold OUT=DIR NAME=NAME'; exit 2; }
+	$(BIN)/python scripts/bin/dl_lab_scaffold.py --out="$$TYPED_OUT" --name="$$TYPED_NAME"
 
 ## make clean-demo  remove the demo workspace
 clean-demo:

@@ -34,7 +34,7 @@ def pass_gate_again():
         try:
             shell(
                 'python "$DEFT_HOME/scripts/gate.py" --workspace . '
-                "--run-dir results/{run_dir.name} --log {log:q}"
+                "--run-dir results/{run_dir.name:q} --log {log:q}"
             )
         except Exception:
             shell(close_command())
@@ -86,7 +86,7 @@ def close_command():
     A helper that failed by itself is no end of a run: then only its stop is said again.
     """
     aside = " --aside" if outside_the_loop() else ""
-    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {RUN}{aside}'
+    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {shlex.quote(RUN)}{aside}'
 
 
 def announce_plan():
@@ -96,13 +96,14 @@ def announce_plan():
     if not planned or DOCTOR or outside_the_loop():
         return
     last = layout.phase_name(max(1, config["max_iterations"]))
+    run_dir = WORKSPACE / "results" / RUN
+    begin = "" if run_dir.is_dir() else f" --config run={RUN}"
     print(
         "\nThis is the plan up to the next stop decision; more laps may follow (at most "
         f"{config['max_iterations']}).\nThe whole chain to a lap: "
-        f"snakemake -n {run_file(f'{last}/train/weights.json')}",
+        f"snakemake -n {run_file(f'{last}/train/weights.json')}{begin}",
         file=sys.stderr,
     )
-    run_dir = WORKSPACE / "results" / RUN
     passed = (run_dir / "preflight/gate.json").is_file()
     changes = passed and approval_digest.changes_since_gate(WORKSPACE, run_dir, config)
     if changes:

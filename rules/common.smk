@@ -23,9 +23,11 @@ from deft.errors import HardStop
 from deft.hardware import has_card
 from deft.kept_digests import KeptDigests
 from deft.kpi_target import parse_kpi
+from deft.run_name import check_run_name, require_run, run_of_command
 from deft.session import check_container, hand_down, inherited
 from deft.shards import shard_count
 from deft.tao import settings as deft_tao
+from deft.yaml_files import load_yaml
 
 
 def stop_parsing(error):
@@ -71,6 +73,9 @@ def resolve_config():
     try:
         found = deft_config.resolve(config)
         parse_kpi(found["kpi"])
+        for typed in (a.removeprefix("kpi=") for a in sys.argv if a.startswith("kpi=")):
+            if "#" in typed:  # to Snakemake, which reads YAML there, a comment
+                parse_kpi(typed)
         return found, ""
     except HardStop as error:
         if not DOCTOR:
@@ -81,21 +86,40 @@ def resolve_config():
 
 
 def resolve_run():
-    """Name of the run: given, current, or (first command in a workspace) a new one.
+    """Name of the run: given, of a target, current, or (first command in a workspace) a new one.
 
     Only the start of a new run reads the clock; `preflight` records the name.
     """
     if not is_main_process() and inherited("DEFT_RUN"):
-        return inherited("DEFT_RUN")
-    if config["run"] not in (None, "new"):
-        return config["run"]
-    current = WORKSPACE / layout.CURRENT_RUN
-    if config["run"] is None and current.is_file():
-        return current.read_text(encoding="utf-8").strip()
+        return check_run_name(inherited("DEFT_RUN"), source="DEFT_RUN")
+    targets = asked_for()
+    name = run_of_command(WORKSPACE, config["run"], targets)
+    if READERS & targets and (name or config["run"] is None):
+        require_run(WORKSPACE, name)
+    return name or new_run()
+
+
+def new_run():
+    """Name of a run that begins now."""
     return time.strftime("run_%Y%m%d_%H%M%S", time.gmtime())
 
 
+def asked_for():
+    """Files and rules that this command names, in whatever option.
+
+    Snakemake keeps them from a Snakefile that is being parsed, so its own parser reads them again.
+    """
+    if not any(READERS & {a} or "results" in a or "artifacts" in a for a in sys.argv):
+        return set()  # no run can be named: its parser takes half a second
+    from snakemake.cli import get_argument_parser
+
+    given = get_argument_parser().parse_known_args(sys.argv[1:])[0]
+    named = (given.targets, given.forcerun, given.until, given.prioritize)
+    return {str(target) for targets in named for target in targets or ()}
+
+
 MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
+READERS = {"report", "check_quotes"}  # they show what a run has, and begin none
 
 
 def run_file(name):
@@ -144,7 +168,12 @@ try:
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
     GPU_REQUEST = profile_default("gpu_request")
     GPU, GRES = gpus(1)
-    RUN = resolve_run()
+    try:
+        RUN = resolve_run()
+    except HardStop as error:
+        if not DOCTOR:
+            raise
+        RUN, CONFIG_PROBLEM = new_run(), CONFIG_PROBLEM or error.text()
     EMBED_SHARDS = resolve_shards()
 except HardStop as error:
     stop_parsing(error)
@@ -255,7 +284,7 @@ def all_cores(wildcards):
 def training_processes():
     """Processes of a training: as many as the spec's train.num_gpus, on the CPU too."""
     try:
-        spec = yaml.safe_load((WORKSPACE / layout.SPEC).read_text(encoding="utf-8"))
+        spec = load_yaml((WORKSPACE / layout.SPEC).read_text(encoding="utf-8"))
         return max(1, int(spec["train"]["num_gpus"]))
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
         return 1  # the pre-flight says what is wrong with the spec

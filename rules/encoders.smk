@@ -25,6 +25,6 @@ rule encoder_selftest:
     message:
         "self-test of the encoder"
     shell:
-        'python "$DEFT_HOME/scripts/encoder_selftest.py" --workspace . --run {params.run}'
+        'python "$DEFT_HOME/scripts/encoder_selftest.py" --workspace . --run {params.run:q}'
         " {params.encoder} --batch-size {params.batch_size} --device {params.device}"
         ' --threads {threads} --cache "$DEFT_EMBEDDING_CACHE" --log {log:q}'

@@ -66,5 +66,5 @@ checkpoint decide:
         "{wildcards.phase}: stop? ({wildcards.question})"
     shell:
         'python "$DEFT_HOME/scripts/decide.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --question {wildcards.question} --kpi {params.kpi:q}"
+        " --phase {wildcards.phase} --question {wildcards.question} --kpi={params.kpi:q}"
         " --max-iterations {params.laps} --log {log:q}"

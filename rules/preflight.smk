@@ -16,7 +16,7 @@ rule preflight:
     message:
         "check everything and print the Pre-Flight Summary"
     shell:
-        'python "$DEFT_HOME/scripts/preflight.py" --workspace . --run-dir results/{params.run}'
+        'python "$DEFT_HOME/scripts/preflight.py" --workspace . --run-dir results/{params.run:q}'
         " --log {log:q}"
 
 
@@ -30,7 +30,7 @@ rule approve:
     message:
         "record the approval of the summary"
     shell:
-        'python "$DEFT_HOME/scripts/approve.py" --workspace . --run-dir results/{params.run}'
+        'python "$DEFT_HOME/scripts/approve.py" --workspace . --run-dir results/{params.run:q}'
         " --log {log:q}"
 
 

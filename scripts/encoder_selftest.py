@@ -18,8 +18,8 @@ def body(args, run):
             "missing_input",
             "encoder changenet is the baseline's weights, and this run has no evaluated baseline",
             file=metrics,
-            fix=f"snakemake results/{run.name}/{BASELINE}/metrics.json, or name another run or "
-            "encoder",
+            fix=f"snakemake results/{run.name}/{BASELINE}/metrics.json --config run={run.name}, or "
+            "name another run or encoder",
         )
     context = Context(run)
     if embeds_in_container({**context.config, "encoder": args.encoder}):

@@ -1,24 +1,42 @@
 """After a crash: end the orphans of a run, so that nothing writes beside its second copy; go on."""
 
+import json
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from deft import layout, slurm
+from deft import slurm
 from deft.cli import launch, parser
+from deft.errors import HardStop
 from deft.jobs import commands, end_orphans, is_alive
+from deft.layout import Run
+from deft.place import foreign_place
 from deft.preflight.start import CONFIG_FILE
+from deft.run_name import current_run, require_run
+from deft.yaml_files import read_mapping
 
 SNAKEFILE = Path(__file__).resolve().parents[1] / "Snakefile"
 
 
-def current_run(workspace: Path) -> str:
-    """Return the name of the current run, or stop."""
-    path = workspace / layout.CURRENT_RUN
-    if not path.is_file():
-        sys.exit(f"{workspace} has no run to resume")
-    return path.read_text(encoding="utf-8").strip()
+def run_to_resume(workspace: Path, named: str | None) -> str:
+    """Return the run's name: given, or the current one of the workspace; stops without it."""
+    if not workspace.is_dir():
+        raise HardStop(
+            "missing_input",
+            f"the workspace {str(workspace)!r} is not a folder",
+            fix="make resume WORKSPACE=DIR",
+        )
+    return require_run(workspace, named or current_run(workspace))
+
+
+def leave_the_originals(run, notes: list[dict]) -> list[dict]:
+    """Return the notes of this workspace's own commands; say whose the others are."""
+    places = [foreign_place(note, run.dir) for note in notes]
+    for folder in sorted({place for place in places if place}):
+        print(f"this run is a copy of {folder}: that one's commands and jobs are left alone")
+    return [note for note, place in zip(notes, places, strict=True) if not place]
 
 
 def refuse_beside_a_living_command(notes: list[dict]) -> None:
@@ -45,14 +63,56 @@ def end_slurm_jobs(notes: list[dict]) -> list[str]:
         sys.exit(f"{error}\nwithout an answer nobody knows which jobs still write: not resumed")
 
 
-def go_on(run, extra: list[str]) -> int:
-    """Unlock and run with the settings that the run passed the gate with."""
+def recorded_settings(run) -> list[str]:
+    """Return the options that set what the run passed the gate with; say what was elsewhere."""
     settings = run.dir.resolve() / CONFIG_FILE
-    given = ["--configfile", str(settings)] if settings.is_file() else []
+    if not settings.is_file():
+        return []
+    kept = read_mapping(settings, code="config_invalid")
+    here, there = str(Path(run.workspace).resolve()), kept.get("workspace")
+    if isinstance(there, str) and there != here:
+        print(f"the settings were recorded in {there}; this resumes {here}")
+        for key, value in kept.items():
+            if key != "workspace" and isinstance(value, str) and value.startswith(f"{there}/"):
+                print(f'{key} still names {value}: set it with ARGS="--config {key}=…" if it moved')
+    return ["--configfile", str(settings)]
+
+
+def as_typed(text: str) -> str:
+    """Return how a text is typed behind ``--config key=`` so that it arrives as it is.
+
+    Snakemake strips quotes from both ends and reads the rest as YAML, where ``: `` and `` #`` part
+    a path. A tag in front and an empty comment behind keep the quotes from being stripped.
+    """
+    plain = re.fullmatch(r"/[\w./+@%=~-]*|run_[\w.-]+", text)
+    return text if plain else f"!!str {json.dumps(text, ensure_ascii=False)} #"
+
+
+def with_config(arguments: list[str], **values: str) -> list[str]:
+    """Return Snakemake's arguments with settings that win over every other source of them.
+
+    A second ``--config`` would replace the user's, and of two values of a key the later one counts:
+    ours are appended to the user's last one.
+    """
+    ours = [f"{key}={as_typed(value)}" for key, value in values.items()]
+    places = [i for i, a in enumerate(arguments) if a in ("--config", "-C")]
+    if not places:
+        return [*arguments, "--config", *ours]
+    end = places[-1] + 1
+    while end < len(arguments) and not arguments[end].startswith("-"):
+        end += 1
+    return [*arguments[:end], *ours, *arguments[end:]]
+
+
+def go_on(run, extra: list[str]) -> int:
+    """Unlock and run with the settings that the run passed the gate with, in this workspace."""
     # --configfile takes several files: last, so that it does not swallow a target.
-    command = [sys.executable, "-m", "snakemake", "-s", str(SNAKEFILE), *extra, *given]
-    if not given:
-        command += ["--config", f"workspace={Path(run.workspace).resolve()}"]
+    arguments = with_config(
+        [*extra, *recorded_settings(run)],
+        workspace=str(Path(run.workspace).resolve()),
+        run=run.name,
+    )
+    command = [sys.executable, "-m", "snakemake", "-s", str(SNAKEFILE), *arguments]
     return (
         subprocess.run([*command, "--unlock"], check=False).returncode
         or subprocess.run(command, check=False).returncode
@@ -61,7 +121,9 @@ def go_on(run, extra: list[str]) -> int:
 
 def body(args, run):
     """End what is left of an earlier command; with --go-on, unlock and run."""
-    notes = commands(run.workspace, run.name)
+    workspace = Path(run.workspace).expanduser()
+    run = Run(workspace, run_to_resume(workspace, args.run))
+    notes = leave_the_originals(run, commands(run.workspace, run.name))
     refuse_beside_a_living_command(notes)
     # SLURM's first: a job that waits would start while another is being ended.
     for line in [*end_slurm_jobs(notes), *end_orphans(run.dir)] or ["no orphan found"]:
@@ -70,11 +132,8 @@ def body(args, run):
 
 
 if __name__ == "__main__":
-    options = parser(__doc__, phase=False)
+    options = parser(__doc__, phase=False, run_is_required=False)
     options.add_argument("--go-on", action="store_true", help="then unlock and run the loop")
     options.add_argument("snakemake", nargs="*", help="further arguments of snakemake, after --")
-    if "--run" not in sys.argv:
-        where = options.parse_known_args(["--run", "-", *sys.argv[1:]])[0].workspace
-        sys.argv[1:1] = ["--run", current_run(where)]
     # The snakemake that it starts takes the signals itself; an exception here would kill it.
     launch(options.parse_args(), body, stops_in_order=False)

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from deft.interrupt import raise_on_signals
 from deft.layout import Run
 from deft.leases import LEASES
+from deft.run_name import run_argument
 from deft.stage import main
 
 
@@ -41,14 +42,17 @@ class Tee:
         return getattr(self.stream, name)
 
 
-def parser(description: str | None, *, phase: bool = True) -> argparse.ArgumentParser:
+def parser(
+    description: str | None, *, phase: bool = True, run_is_required: bool = True
+) -> argparse.ArgumentParser:
     """Return a parser with the options of every stage."""
     out = argparse.ArgumentParser(
         description=(description or "").strip().splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     out.add_argument("--workspace", type=Path, default=Path("."), help="folder of the data")
-    out.add_argument("--run", required=True, help="name of the run, run_<YYYYMMDD_HHMMSS>")
+    name = "name of the run, run_<YYYYMMDD_HHMMSS>"
+    out.add_argument("--run", required=run_is_required, type=run_argument, help=name)
     if phase:
         out.add_argument("--phase", required=True, help="baseline, iter1, iter2, …")
     out.add_argument("--max-iterations", type=int, default=0, help="laps, for the status line")
@@ -87,6 +91,7 @@ def launch(
     if stops_in_order:
         raise_on_signals()
     open_log(args.log)
-    named = (getattr(args, "run", ""), getattr(args, "phase", ""), Path(sys.argv[0]).stem)
+    run = getattr(args, "run", None) or ""
+    named = (run, getattr(args, "phase", ""), Path(sys.argv[0]).stem)
     LEASES.begin(" ".join(filter(None, named)))  # a GPU is taken when the stage picks its device
-    main(lambda: body(args, Run(args.workspace, getattr(args, "run", ""))))
+    main(lambda: body(args, Run(args.workspace, run)))

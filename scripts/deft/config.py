@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from typing import Any
 import jsonschema
 import yaml
 
+from deft.config_values import QUOTE_IT, check_values, shown
 from deft.errors import HardStop
+from deft.run_name import check_run_name
 from deft.tao.settings import refuse_native_only
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +26,21 @@ SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
 LOGIC_PATH = ROOT / "rules" / "logic_versions.json"
 GROUPS = ("demo", "deeppcb", "explore")
 DEFAULT_EPOCHS = 20
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a group of keys",
+    "null": "null",
+}
+BOUNDS = {
+    "minimum": "below",
+    "maximum": "above",
+    "exclusiveMinimum": "not above",
+    "exclusiveMaximum": "not below",
+}
 
 
 def logic_version(stage: str) -> int:
@@ -48,11 +67,14 @@ def defaults() -> dict[str, Any]:
 
 def resolve(given: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration with defaults filled in, or stop with ``config_invalid``."""
-    given = {key: from_words(key, value) for key, value in given.items()}
+    check_values(given)
+    given = {key: from_words(key, from_pair(key, value)) for key, value in given.items()}
     validate(given)
     out = defaults()
     for key, value in given.items():
         out[key] = {**out[key], **value} if key in GROUPS and isinstance(value, dict) else value
+    if out["run"] not in (None, "new"):
+        check_run_name(out["run"], source="run")
     refuse_unavailable(out)
     return out
 
@@ -73,6 +95,18 @@ def from_words(key: str, value: Any) -> Any:
     return value
 
 
+def from_pair(key: str, value: Any) -> Any:
+    """Return the text that ``--config 'kpi=FAR < 1%, Recall: 98%'`` became a mapping of.
+
+    Snakemake reads what stands on the command line as YAML, where ``: `` parts key and value.
+    """
+    kind = schema()["properties"].get(key, {}).get("type", [])
+    if "string" not in kind or not isinstance(value, dict) or len(value) != 1:
+        return value
+    ((name, rest),) = value.items()
+    return f"{name}: {rest}" if isinstance(rest, str) else value
+
+
 def refuse_unavailable(config: dict[str, Any]) -> None:
     """Raise ``config_invalid`` for settings that the chosen engine cannot do."""
     if config["engine"] == "tao":
@@ -86,18 +120,79 @@ def validate(given: dict[str, Any]) -> None:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-            raise HardStop("config_invalid", f"unknown configuration key {key!r}", fix=hint)
+            raise HardStop("config_invalid", f"unknown configuration key {shown(key)}", fix=hint)
     errors = sorted(
-        jsonschema.Draft202012Validator(schema()).iter_errors(given), key=lambda e: list(e.path)
+        jsonschema.Draft202012Validator(schema()).iter_errors(given),
+        key=lambda error: [str(part) for part in error.path],
     )
     if errors:
-        error = errors[0]
-        where = ".".join(str(part) for part in error.path) or "the configuration"
+        raise _explained(errors[0])
+    _refuse_decimals(given, schema(), ())
+
+
+def _explained(error: jsonschema.ValidationError) -> HardStop:
+    """Return the stop for a broken rule of the schema: the value, the rule, what to write."""
+    path = [str(part) for part in error.path]
+    where = ".".join(path) or "the configuration"
+    value, rule = error.instance, error.validator_value
+    fix = f"see {where} in config/config.yaml for its meaning and default"
+    told = error.message if len(error.message) < 300 else f"{error.message[:300]}…"
+    if error.validator in ("type", "enum"):
+        wanted = _wanted(error.validator, rule)
+        told = f"{shown(value)} is not {wanted}"
+        fix = _how_to_write(value, error.validator, rule, nested=len(path) > 1) or fix
+    elif error.validator in BOUNDS:
+        told = f"{shown(value)} is {BOUNDS[error.validator]} {rule}"
+    elif error.validator == "pattern":
+        told = f"{shown(value)} does not have the form {rule}"
+    return HardStop("config_invalid", f"{where}: {told}", fix=fix)
+
+
+def _wanted(validator: str, rule: Any) -> str:
+    if validator == "enum":
+        return f"one of {', '.join('null' if v is None else str(v) for v in rule)}"
+    kinds = [rule] if isinstance(rule, str) else rule
+    return " or ".join(KINDS[kind] for kind in kinds)
+
+
+def _how_to_write(value: Any, validator: str, rule: Any, *, nested: bool) -> str | None:
+    """Return how the value that was probably meant is written."""
+    kinds = [rule] if isinstance(rule, str) else rule if validator == "type" else []
+    if isinstance(value, str) and {"integer", "number"} & set(kinds):
+        if nested:  # of a group that stands on the command line, where all of it stays text
+            return "write it without quotes; keys of a group come by --configfile FILE"
+        with suppress(ValueError, OverflowError):
+            number = float(value)
+            if math.isfinite(number):
+                whole = number.is_integer() and "integer" in kinds
+                return f"write {int(number) if whole else repr(number)}"
+    if isinstance(value, str) and "boolean" in kinds:
+        return "write true or false"
+    if isinstance(value, float) and "integer" in kinds and value.is_integer():
+        return f"write {int(value)}"
+    if isinstance(value, bool | int | float) and (validator == "enum" or "string" in kinds):
+        return QUOTE_IT
+    return None
+
+
+def _refuse_decimals(value: Any, rule: dict[str, Any], path: tuple[str, ...]) -> None:
+    """Refuse 1.0 where a whole number is wanted: JSON's schemas let it pass, its readers do not."""
+    kinds = rule.get("type", [])
+    whole = "integer" in kinds and "number" not in kinds or set(rule.get("enum", [])) == {1, 2}
+    if whole and isinstance(value, float):
         raise HardStop(
             "config_invalid",
-            f"{where}: {error.message}",
-            fix=f"see {where} in config/config.yaml for its meaning and default",
+            f"{'.'.join(path)}: {value!r} is not a whole number as it is written",
+            fix=f"write {int(value)}",
         )
+    if isinstance(value, dict):
+        for name, part in value.items():
+            inner = rule.get("properties", {}).get(name) or rule.get("additionalProperties")
+            if isinstance(inner, dict):
+                _refuse_decimals(part, inner, (*path, name))
+    elif isinstance(value, list) and isinstance(rule.get("items"), dict):
+        for at, part in enumerate(value):
+            _refuse_decimals(part, rule["items"], (*path, str(at)))
 
 
 def mining_rules(config: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import psutil
 
 from deft import slurm
 from deft.files import write_json_atomic
+from deft.place import foreign_place, place
 from deft.tao import running
 
 JOBS_DIR = ".jobs"
@@ -45,10 +46,10 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _myself() -> dict[str, Any]:
+def _myself(run_dir: Path) -> dict[str, Any]:
     mine = psutil.Process()
     facts = {"host": socket.gethostname(), "pid": mine.pid, "started": mine.create_time()}
-    return {**facts, "slurm_job": slurm.own_job()}
+    return {**facts, "slurm_job": slurm.own_job(), **place(run_dir)}
 
 
 def is_alive(note: dict[str, Any]) -> bool:
@@ -80,6 +81,8 @@ def registered(run_dir: str | Path, phase: str, stage: str) -> Iterator[None]:
     """Note this process for the time of a stage; raises :class:`AlreadyRunning`."""
     path = _note(Path(run_dir), phase, stage)
     other = _read(path)
+    if other is not None and foreign_place(other, run_dir):
+        other = None  # of the workspace that this one is a copy of
     if other is not None and other["pid"] != os.getpid() and is_alive(other):
         raise AlreadyRunning(
             f"{phase} {stage} is still being worked on by {_who(other)}, left over "
@@ -91,7 +94,7 @@ def registered(run_dir: str | Path, phase: str, stage: str) -> Iterator[None]:
             f"{phase} {stage} is still being worked on by the container {container}, left over "
             "from an earlier command; `make resume` ends it and goes on"
         )
-    write_json_atomic(path, _myself())
+    write_json_atomic(path, _myself(Path(run_dir)))
     try:
         yield
     finally:
@@ -106,7 +109,8 @@ def _who(note: dict[str, Any]) -> str:
 
 def note_command(workspace: Path, run: str, slurm_name: str | None) -> None:
     """Note this command, the name of its SLURM jobs if it has any, and the run that it works on."""
-    line = json.dumps({"run": run, **_myself(), "slurm_name": slurm_name})
+    facts = _myself(workspace / "results" / run)
+    line = json.dumps({"run": run, **facts, "slurm_name": slurm_name})
     with (workspace / COMMANDS).open("a", encoding="utf-8") as handle:
         handle.write(line + "\n")
 
@@ -119,10 +123,14 @@ def commands(workspace: Path, run: str) -> list[dict[str, Any]]:
 
 
 def orphans(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the notes of living processes of a run."""
+    """Return the notes of living processes of a run; a copied workspace's original has its own."""
     paths = sorted((Path(run_dir) / JOBS_DIR).glob("*.json"))
     found = [(path, _read(path)) for path in paths]
-    return [(path, note) for path, note in found if note is not None and is_alive(note)]
+    return [
+        (path, note)
+        for path, note in found
+        if note is not None and is_alive(note) and not foreign_place(note, run_dir)
+    ]
 
 
 def end_orphans(run_dir: str | Path, *, grace_s: float = TERM_GRACE_S) -> list[str]:

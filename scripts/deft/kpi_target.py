@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 from deft.errors import HardStop
+from deft.kpi_sentence import Unread, read
+
+ADVICE = 'write for example "FAR < 0.1% at recall=100%"'
+SHOWN = 60  # characters of a part that was not understood
+CONTEXT = 100  # characters of the sentence around it
+PPM_BELOW_PCT = 0.1  # below it a rate is shown in ppm too: zeros are miscounted
 
 
 @dataclass(frozen=True)
@@ -22,52 +29,83 @@ class KpiTarget:
         """Return whether a FAR in percent meets the target."""
         return far_pct < self.far_max_pct if self.strict else far_pct <= self.far_max_pct
 
+    @property
+    def recall_pct(self) -> float:
+        """The required recall in percent, free of the noise of a product of floats."""
+        return float(Decimal(repr(self.min_recall)) * 100)
+
+    def canonical(self) -> str:
+        """Return the target as it is shown: ``FAR < 0.005 % (50 ppm) while recall ≥ 99.5 %``.
+
+        Every digit that is compared is shown, and :func:`parse_kpi` reads it as the same target.
+        """
+        sign = "<" if self.strict else "≤"
+        ppm = ""
+        if 0 < self.far_max_pct < PPM_BELOW_PCT:
+            ppm = f" ({_digits(Decimal(repr(self.far_max_pct)) * 10_000)} ppm)"
+        far = _digits(Decimal(repr(self.far_max_pct)))
+        recall = _digits(Decimal(repr(self.min_recall)) * 100)
+        return f"FAR {sign} {far} %{ppm} while recall ≥ {recall} %"
+
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
         return asdict(self)
 
-
-_NUMBER = r"([0-9]+(?:\.[0-9]+)?)\s*(%|percent|pct)?"
-_FAR = re.compile(
-    r"(?:\bfar\b|false[ -](?:alarm|accept|call)s?(?:[ -]rate)?)(?:\s*\(far\))?\s*"
-    r"(?:is|stays|drops|falls|goes|to|be)*\s*"
-    r"(<=|≤|<|=|below|under|less than|at most|no more than|up to|of)\s*" + _NUMBER,
-    re.IGNORECASE,
-)
-_RECALL_AFTER = re.compile(r"recall\s*(?:rate)?\s*(?:=|==|>=|≥|of|at|is)?\s*" + _NUMBER, re.I)
-_RECALL_BEFORE = re.compile(_NUMBER + r"\s*recall", re.I)
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> KpiTarget | None:
+        """Return the target of :meth:`as_dict`, or None when its numbers are not there."""
+        far, recall = kept.get("far_max_pct"), kept.get("min_recall", 1.0)
+        for value, highest in ((far, 100), (recall, 1)):
+            if not isinstance(value, int | float) or not 0 <= value <= highest:
+                return None
+        strict, sentence = bool(kept.get("strict", True)), str(kept.get("sentence") or "")
+        return cls(float(far), float(recall), strict, sentence)
 
 
 def parse_kpi(sentence: str) -> KpiTarget:
-    """Read a target such as ``FAR < 0.1% at recall=100%`` from a sentence.
+    """Read a target such as ``FAR < 0.1% at recall=100%``: the whole sentence, or nothing.
 
     "False accept rate" is read as FAR, as the loop's own documents use it. A recall that is not
-    named is 100 %. Numbers above 1 are percent even without the sign.
+    named is 100 %. A number without a unit is a fraction, and only where FAR and recall both are.
+    :mod:`deft.kpi_sentence` has the grammar; values are exact until they become the nearest float.
 
     Raises
     ------
-    HardStop ``kpi_invalid`` when no FAR bound is found or a value is out of range.
+    HardStop ``kpi_invalid`` that shows the part without a reading, or the value out of range.
 
     >>> parse_kpi("fine-tune until FAR below 0.1% at recall=100%").far_max_pct
     0.1
     """
-    fix = 'write for example "FAR < 0.1% at recall=100%"'
-    far = _FAR.search(sentence)
-    if not far:
-        raise HardStop("kpi_invalid", f"no FAR bound found in kpi {sentence!r}", fix=fix)
-    rest = sentence[: far.start()] + sentence[far.end() :]
-    recall = _RECALL_AFTER.search(rest) or _RECALL_BEFORE.search(rest)
-    far_max_pct = _percent(far.group(2), far.group(3), fraction_up_to=0.0)
-    recall_pct = _percent(recall.group(1), recall.group(2), fraction_up_to=1.0) if recall else 100.0
-    if not 0 <= far_max_pct <= 100:
-        raise HardStop("kpi_invalid", f"FAR of {far_max_pct:g} % in kpi {sentence!r}", fix=fix)
-    if not 0 < recall_pct <= 100:
-        raise HardStop("kpi_invalid", f"recall of {recall_pct:g} % in kpi {sentence!r}", fix=fix)
-    strict = far.group(1).lower() in {"<", "below", "under", "less than"}
-    return KpiTarget(far_max_pct, recall_pct / 100.0, strict, sentence.strip())
+    try:
+        found = read(sentence)
+    except Unread as problem:
+        raise HardStop("kpi_invalid", _told(sentence, problem), fix=ADVICE) from None
+    if found is None:
+        shown = sentence if len(sentence) <= 2 * CONTEXT else sentence[: 2 * CONTEXT] + "…"
+        raise HardStop("kpi_invalid", f"no FAR bound found in kpi {shown!r}", fix=ADVICE)
+    far_max_pct, min_recall = float(found.far * 100), float(found.recall)
+    return KpiTarget(far_max_pct, min_recall, found.strict, sentence.strip())
 
 
-def _percent(number: str, sign: str | None, *, fraction_up_to: float) -> float:
-    value = float(number)
-    # "recall=1" and "recall 0.99" are fractions; "FAR < 0.1" without a sign stays percent.
-    return value * 100 if not sign and value <= fraction_up_to else value
+def _told(sentence: str, problem: Unread) -> str:
+    start, end = problem.start, problem.end
+    reason = f": {problem.reason}" if problem.reason else ""
+    if start >= len(sentence):
+        return f"the kpi {_around(sentence, start)} ends too early{reason}"
+    part = sentence[start : min(end, start + SHOWN)] + ("…" if end > start + SHOWN else "")
+    where = f"from character {start + 1} of kpi {_around(sentence, start)}"
+    return f"cannot read {part!r} ({where}){reason}"
+
+
+def _around(sentence: str, at: int) -> str:
+    """Return the sentence, or what surrounds a place of a long one, quoted."""
+    if len(sentence) <= 2 * CONTEXT:
+        return repr(sentence)
+    first, last = max(0, at - CONTEXT), at + CONTEXT
+    return repr("…" * (first > 0) + sentence[first:last] + "…" * (last < len(sentence)))
+
+
+def _digits(value: Decimal) -> str:
+    """Return a number without exponent and without idle zeros."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from deft.layout import SPEC
+from deft.yaml_files import load_yaml
 
 # Keys of the spec that name a file, with their place in it.
 SPEC_KEYS = (
@@ -73,6 +74,6 @@ def _named(workspace: Path, key: str, value: str) -> Named:
 
 def _spec(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return None

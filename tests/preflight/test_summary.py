@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tiny_workspace import make_tiny_workspace
 
 from deft.config import resolve, sources
+from deft.preflight.approval import approve, gate
 from deft.preflight.run import run_preflight
 from deft.preflight.summary import aligned, labels_text
 
@@ -42,3 +43,18 @@ def test_four_tables_and_the_source_of_every_parameter(tmp_path):
     assert [c.strip() for c in row["top_k_per_target"].split("|")[2:4]] == ["7", "user"]
     assert [c.strip() for c in row["min_similarity"].split("|")[2:4]] == ["0.9", "default"]
     assert [c.strip() for c in row["training_epochs"].split("|")[2:4]] == ["2", "spec"]
+
+
+def test_the_target_stands_first_as_it_was_read(tmp_path):
+    workspace = make_tiny_workspace(tmp_path, base=3, validation=3, kpi=6, pool=6, pregen=2)
+    config = resolve({"encoder": "changenet", "kpi": "FAR < 50ppm at recall=99,5%"})
+    told = []
+    first = run_preflight(
+        workspace, workspace / "results/run_1", config, sources={}, log=lambda _: None
+    ).summary.splitlines()
+    assert first[2] == "Target: FAR < 0.005 % (50 ppm) while recall ≥ 99.5 %"
+    approve(workspace, workspace / "results/run_1", config, sources={}, log=told.append)
+    assert told[0] == "approved: FAR < 0.005 % (50 ppm) while recall ≥ 99.5 %"
+    config |= {"approve": True, "kpi": "FAR <= 1/500"}
+    gate(workspace, workspace / "results/run_1", config, sources={}, log=told.append)
+    assert told[-1].endswith("FAR ≤ 0.2 % while recall ≥ 100 %")

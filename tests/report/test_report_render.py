@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -276,3 +277,16 @@ def test_command(finished: FakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     assert "DEFT_Loop_Report.html" in capsys.readouterr().out
     assert (finished.dir / "iter1/report.html").is_file()
     assert (finished.dir / "iter1_summary.md").is_file()
+
+
+@pytest.mark.usefixtures("unsaved_charts")
+def test_the_target_stands_first_with_every_digit(finished: FakeRun) -> None:
+    checks = json.loads((finished.dir / "preflight/checks.json").read_text())
+    checks["kpi_target"] |= {"far_max_pct": 0.005, "min_recall": 0.99999995}
+    finished.json("preflight/checks.json", checks)
+    page = render_report(finished.dir, finished.workspace)
+    assert check_html(page, build_results(finished.dir, finished.workspace)) == []
+    text = unescape(visible(page.read_text()))
+    first = text.index("Target: FAR < 0.005 % (50 ppm) while recall ≥ 99.999995 %")
+    assert first < text.index("Problem")
+    assert "(FAR) < 0.005 % while catching 99.999995 %" in text

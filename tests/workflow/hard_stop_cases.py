@@ -178,6 +178,29 @@ def vague_goal(_: Path) -> dict[str, Any]:
     return {"kpi": "as good as possible"}
 
 
+def foreign_clause(_: Path) -> dict[str, Any]:
+    return {"kpi": "FAR < 1% at recall=100% and FNR<1%"}
+
+
+def goal_without_units(_: Path) -> dict[str, Any]:
+    return {"kpi": "FAR < 0.001 at recall=100%"}
+
+
+def decimal_epochs(_: Path) -> dict[str, Any]:
+    return {"training_epochs": "1.0"}
+
+
+def command_for_a_run(workspace: Path) -> dict[str, Any]:
+    (workspace / "results").mkdir(exist_ok=True)
+    (workspace / "results/current_run").write_text("run_a; touch x #")
+    return {"run": None}
+
+
+def only_run_b(workspace: Path) -> dict[str, Any]:
+    (workspace / "results/run_b").mkdir(parents=True)
+    return {"run": None}
+
+
 def no_pairs_folder(workspace: Path) -> None:
     shutil.rmtree(workspace / PAIRS / "original_image")
 
@@ -443,6 +466,27 @@ CASES = (
     Case("equal KPI pictures, two labels", twin_pictures, "csv_invalid", ("equal pixels", KPI)),
     Case("pre-generated pair named pass", pass_pair, "csv_invalid", ("'pass'", "+pass_0.png")),
     Case("defect_spec.jsonl counts in words", count_in_words, "csv_invalid", ('"two"', "line 1")),
+    # What people write: the target's sentence, settings, runs.
+    Case("goal with a second clause", foreign_clause, "kpi_invalid", ("'and FNR<1%'",), stage=None),
+    Case(
+        "goal without units", goal_without_units, "kpi_invalid", ("0.1 % or 0.001 %",), stage=None
+    ),
+    Case("decimal number of epochs", decimal_epochs, "config_invalid", ("write 1",), stage=None),
+    Case(
+        "a command in results/current_run",
+        command_for_a_run,
+        "config_invalid",
+        ("'run_a; touch x #'", "results/current_run"),
+        stage=None,
+    ),
+    Case(
+        "target of a run that is not there",
+        only_run_b,
+        "missing_input",
+        ("no run run_x; there is run_b",),
+        targets=("results/run_x/iter1/metrics.json",),
+        stage=None,
+    ),
     Case("no pre-generated folder", no_pairs_folder, "pregen_missing", ("original_image",)),
     Case("empty pre-generated folder", empty_pairs, "pregen_empty", ("reconstructed_image",)),
     Case(
@@ -611,6 +655,8 @@ SECOND_EXAMPLES = frozenset(
         "KPI set without PASS",
         "KPI row in the training table",
         "text for a number",
+        "goal without units",
+        "decimal number of epochs",
         "unknown key in the spec",
         "inference table without scores",
         "weight file replaced",

@@ -8,6 +8,7 @@ from typing import Any
 
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
+from deft.kpi_target import parse_kpi
 from deft.layout import DEFECT_SPEC, PREGEN_DIR
 from deft.pool import check_pregen_unchanged
 from deft.preflight import digest
@@ -45,6 +46,7 @@ def gate(
                 log((run_dir / SUMMARY_FILE).read_text(encoding="utf-8"))
             raise missing_approval(run_dir, approval, matter)
         approval = write_approval(run_dir, matter, by="config", how="approve: true")
+        log(f"approved by the configuration: {parse_kpi(config['kpi']).canonical()}")
     passed = {
         "digest": now,
         "approved_by": approval["approved_by"],
@@ -100,7 +102,8 @@ def approve(
             evidence={"changes": changes},
         )
     approval = write_approval(run_dir, matter, by="user", how="snakemake approve")
-    log(f"approved: {run_dir.name}, digest {approval['digest'][:16]}")
+    log(f"approved: {parse_kpi(config['kpi']).canonical()}")
+    log(f"{run_dir.name}, digest {approval['digest'][:16]}")
     return approval
 
 

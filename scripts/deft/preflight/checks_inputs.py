@@ -98,11 +98,7 @@ def _kpi_target(ctx: Context) -> Check:
         ctx.kpi = parse_kpi(str(ctx.config["kpi"]))
     except HardStop as stop:
         return stopped("kpi_target", stop)
-    sign = "<" if ctx.kpi.strict else "≤"
-    return ok(
-        "kpi_target",
-        f"FAR {sign} {ctx.kpi.far_max_pct:g} % at recall ≥ {ctx.kpi.min_recall * 100:g} %",
-    )
+    return ok("kpi_target", ctx.kpi.canonical())
 
 
 def _table(ctx: Context, name: str) -> Iterator[Check]:

@@ -13,6 +13,7 @@ from deft.config import from_json, sources
 from deft.errors import HardStop
 from deft.files import write_text_atomic
 from deft.layout import CURRENT_RUN
+from deft.run_name import run_argument
 from deft.state import record_hard_stop
 
 PHASE = STAGE = "preflight"
@@ -46,6 +47,10 @@ def parse(description: str | None, argv: list[str] | None = None) -> Request:
     )
     parser.add_argument("--log", type=Path, help="also write everything printed to this file")
     given = parser.parse_args(argv)
+    try:
+        run_argument(given.run_dir.name)
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
     open_log(given.log)
     config = from_json(given.config_json)
     return Request(

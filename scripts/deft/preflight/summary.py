@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from deft.kpi_target import KpiTarget
 from deft.preflight.check import STOP, WARN
 
 WIDTH = 98  # columns of a terminal line
@@ -29,7 +30,8 @@ MARKS = {"ok": "  ok ", WARN: " warn", STOP: " STOP"}
 def render(report: dict[str, Any]) -> str:
     """Return the summary of ``checks.json``'s content (see :mod:`deft.preflight.run`)."""
     tables = report["summary_tables"]
-    parts = [f"# Pre-Flight Summary: {report['run']}", "", _verdict(report), ""]
+    parts = [f"# Pre-Flight Summary: {report['run']}", "", target_line(report), ""]
+    parts += [_verdict(report), ""]
     for title, name in (
         ("Run config", "run_config"),
         ("Dataset", "dataset"),
@@ -54,6 +56,14 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
     rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
     return [line(head), rule, *(line(row) for row in cells)]
+
+
+def target_line(report: dict[str, Any]) -> str:
+    """Return the target as it was read: the first thing to check before anything is approved."""
+    target = KpiTarget.from_dict(report.get("kpi_target") or {})
+    if target is None:
+        return "Target: not understood, see the check kpi_target."
+    return f"Target: {target.canonical()}"
 
 
 def _verdict(report: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from deft.yaml_files import load_yaml
+
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +42,7 @@ def table_or_empty(path: Path | None) -> pd.DataFrame:
 def yaml_or_empty(path: Path) -> dict[str, Any]:
     """Return a YAML mapping, or ``{}``."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, yaml.YAMLError) as error:

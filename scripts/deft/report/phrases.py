@@ -15,7 +15,7 @@ MISSING = "–"
 COUNT = "%d"
 # A no-break space keeps a number and its unit on one line.
 PERCENT = "%.2f\u00a0%%"
-PLAIN_PERCENT = "%g\u00a0%%"
+PLAIN_PERCENT = "%.12g\u00a0%%"  # a target: its digits are the user's, none is dropped
 POINTS = "%.2f"
 SCORE = "%.6g"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deft import layout
+from deft.kpi_target import KpiTarget
 from deft.report.lenient import dig, table_or_empty
 from deft.report.reading import PhaseFiles, RunFiles, load_run
 from deft.report.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows, wrong_side
@@ -131,8 +132,9 @@ def _scored(phase: PhaseFiles) -> set[str]:
 def _target(out: Numbers, files: RunFiles) -> None:
     out.put("target.far_max_pct", files.target.get("far_max_pct"))
     recall = files.target.get("min_recall")
-    if isinstance(recall, int | float):
-        out.put("target.min_recall_pct", round(100 * recall, 10))
+    target = KpiTarget.from_dict(files.target)
+    if target and recall is not None:
+        out.put("target.min_recall_pct", target.recall_pct)
     out.put("confidence.one_sided_pct", CONFIDENCE_PCT)
     out.put("certify.recall_pct", 100 * CERTIFY_RECALL)
     out.put("recall_levels.high_pct", float(RECALL_LEVELS[0]))

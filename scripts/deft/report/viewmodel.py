@@ -34,12 +34,8 @@ SOURCES = {"user": "you", "spec": "spec", "default": "default"}
 
 def met_of(files: RunFiles, far_pct: float | None) -> bool | None:
     """Return whether a FAR meets the target; None when either is unknown."""
-    target = files.target.get("far_max_pct")
-    if far_pct is None or target is None:
-        return None
-    strict = bool(files.target.get("strict", True))
-    recall = float(files.target.get("min_recall") or 1.0)
-    return KpiTarget(float(target), recall, strict, "").met(far_pct)
+    target = KpiTarget.from_dict(files.target)
+    return target.met(far_pct) if target and far_pct is not None else None
 
 
 def status(met: bool | None, gap_key: str, *, running: bool) -> dict[str, Any]:
@@ -111,9 +107,11 @@ def _frame(files: RunFiles) -> dict[str, Any]:
     labels = counts.get("labels")
     if labels is None:
         labels = files.kpi_labels
+    target = KpiTarget.from_dict(files.target)
     return {
         "run": files.name,
         "target": {
+            "canonical": target.canonical() if target else None,
             "sentence": files.target.get("sentence"),
             "sign": "<" if files.target.get("strict", True) else "≤",
         },

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.files import read_json, write_json_atomic
+from deft.place import foreign_place, place
 from deft.tao.command import STOP_GRACE_S, Container
 from deft.tao.settings import RUNTIMES
 
@@ -26,7 +27,7 @@ def note(run_dir: Path, container: Container, *, phase: str, stage: str) -> Path
     """Note a container that is about to run; returns the note's file."""
     path = Path(run_dir) / NOTES_DIR / f"{container.name}.json"
     facts = {"host": socket.gethostname(), "runtime": container.runtime, "name": container.name}
-    write_json_atomic(path, {**facts, "phase": phase, "stage": stage})
+    write_json_atomic(path, {**facts, "phase": phase, "stage": stage, **place(run_dir)})
     return path
 
 
@@ -44,6 +45,7 @@ def _all_notes(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:
         if facts.get("runtime") in RUNTIMES
         and NAME.fullmatch(str(facts.get("name")))
         and facts.get("host")
+        and not foreign_place(facts, run_dir)  # of the workspace that this one is a copy of
     ]
 
 

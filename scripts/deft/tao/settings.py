@@ -12,9 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deft.errors import HardStop
+from deft.yaml_files import read_mapping
 
 TABLE = Path(__file__).resolve().parents[3] / "config" / "images.yaml"
 RUNTIMES = ("docker", "podman")
@@ -65,7 +64,7 @@ class Settings:
 
 @cache
 def _table() -> dict[str, dict[str, str]]:
-    return yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return read_mapping(TABLE, code="config_invalid")
 
 
 def settings(config: Mapping[str, Any]) -> Settings:

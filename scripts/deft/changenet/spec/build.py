@@ -18,6 +18,7 @@ import yaml
 
 from deft.changenet.spec.schema import Rule
 from deft.errors import HardStop
+from deft.yaml_files import TooDeep, load_yaml
 
 REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -81,8 +82,9 @@ _Loader.add_implicit_resolver(
 def parse_yaml(text: str) -> dict[str, Any]:
     """Return the mapping that ``text`` holds, or raise :class:`SpecProblem`."""
     try:
-        # A subclass of SafeLoader: it builds plain data only.
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506
+        data = load_yaml(text, _Loader)
+    except TooDeep:
+        raise _too_deep() from None
     except yaml.YAMLError as error:
         raise SpecProblem(f"not readable as YAML: {' '.join(str(error).split())}") from None
     except YAML_SLIPS as error:
@@ -90,8 +92,6 @@ def parse_yaml(text: str) -> dict[str, Any]:
             f"a value is not what it looks like: {' '.join(str(error).split())}",
             "put quotes around text that looks like a date or a number",
         ) from None
-    except RecursionError:
-        raise _too_deep() from None
     if data is None:
         raise SpecProblem("the file is empty")
     if not isinstance(data, dict):

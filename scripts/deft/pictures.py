@@ -84,6 +84,10 @@ def open_rgb(
                 picture.draft("RGB", (draft_px, draft_px))
             deep = _deep_mode(path, picture)  # asked first: decoding forgets how rows were stored
             rows = picture.tile
+            # Pillow turns a TIFF on loading, uncompressed ones into a jumble; it then says nothing.
+            turned = set(_numbers(getattr(picture, "tag_v2", None), ORIENTATION)) & set(TURNED)
+            if turned:
+                raise _turned(path, turned.pop())
             picture.load()
             _refuse_several(path, picture)
             _refuse_turned(path, picture)
@@ -144,8 +148,6 @@ def _deep_mode(path: Path, picture: Image.Image) -> str | None:
         raise PictureError(path, "in it 0 is white (TIFF WhiteIsZero)", fix=RESAVE)
     if picture.mode in DEEP_MODES or picture.mode.startswith("I;"):
         return picture.mode
-    if turned := set(_numbers(tags, ORIENTATION)) & set(TURNED):
-        raise _turned(path, turned.pop())  # Pillow would turn a TIFF, OpenCV does not
     return f"{picture.mode} of {bits if bits > 8 else 16} bits"
 
 
@@ -203,7 +205,6 @@ def _refuse_turned(path: Path, picture: Image.Image) -> None:
         turned = int(value[0] if isinstance(value, tuple) else value) in TURNED
     except Exception:  # EXIF that cannot be read says nothing
         return
-    # A TIFF has been turned by Pillow on loading, for TAO too, and says so no longer.
     if turned:
         raise _turned(path, value)
 

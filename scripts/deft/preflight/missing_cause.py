@@ -146,7 +146,7 @@ def _causes(folders: Folders, wanted: Wanted, lights: Sequence[str], ext: str) -
     known = sorted(n for names in folders.listing(top).values() for n in names)
     known = [n for n in known if folders.exists(f"{top}/{n}")]
     has = f"{top}/ has the folders {_some(known)}" if known else f"{top}/ has no folders"
-    yield Cause(f"there is no folder {wanted.folder}; {has}")
+    yield Cause(f"the cells name folders that do not exist; {has}", wanted.folder)
 
 
 def _other_folders(folders: Folders, folder: str) -> Iterator[tuple[str, str]]:
@@ -182,13 +182,19 @@ def _in_folder(
     stem = file.removesuffix(ext) if ext else file
     for near in sorted(listing.get(plain(file), [])):
         yield Cause(_spelling(file, near, stem, ext, light), near)
+    if name != name.strip():
+        for near in listing.get(plain(image_name(name.strip(), light, ext)), []):
+            yield Cause("object_name has a blank at an end", near)
     if not ext.startswith("."):
         for near in listing.get(plain(f"{stem}.{ext}"), []):
             yield Cause(f"dataset.classify.image_ext is {ext!r}, without its dot", near)
     for ending in ENDINGS:
         for near in listing.get(plain(stem + ending), []):
             ends = os.path.splitext(near)[1]
-            yield Cause(f"the files end in {ends}, dataset.classify.image_ext is {ext!r}", near)
+            case = "" if near.removesuffix(ends) == stem else "; upper and lower case differ too"
+            yield Cause(
+                f"the files end in {ends}, dataset.classify.image_ext is {ext!r}{case}", near
+            )
     own = os.path.splitext(name)[1]
     if own.lower() in ENDINGS:
         base = name.removesuffix(own)

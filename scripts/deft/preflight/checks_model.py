@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deft.errors import HardStop
+from deft.preflight import checks_weights
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 
 
@@ -95,3 +96,4 @@ def checks(ctx: Context) -> Iterator[Check]:
     else:
         count = sum(p.numel() for p in model.parameters())
         yield ok("network", f"{name} fits the spec: {count / 1e6:.1f} million parameters")
+        yield from checks_weights.checks(ctx, model)

@@ -77,6 +77,8 @@ def refuse_foreign(path: str | Path, what: str = "the weights file") -> None:
         other = foreign(head, size) or (_zip(path) if head.startswith(b"PK\x03\x04") else None)
     except OSError as error:
         raise _unreadable(path, what, error) from None
+    if other is None and path.suffix == ".safetensors" and not _is_safetensors(head, size):
+        other = Foreign("no safetensors file, whatever its name says", "name it .pth, or " + AGAIN)
     if other is not None:
         raise _foreign(path, what, other)
 

@@ -115,7 +115,7 @@ def test_weights_round_trip_and_errors(spec, tmp_path):
         (b"", r"empty \(0 bytes\)"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
-            "Git LFS pointer of 57 bytes in place of the file of 3 bytes.*git lfs pull",
+            "a Git LFS pointer of 64 bytes in place of the file of 3 bytes.*git lfs pull",
         ),
         (b"<!DOCTYPE html><html><body>Not found</body></html>", "a web page"),
         (b"a page of text\n", "a text of 15 bytes, not weights: 'a page of text'"),

@@ -36,6 +36,13 @@ def read_state(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     refuse_foreign(path, "the model file")
+    if looks_like_safetensors(path):
+        raise HardStop(
+            "spec_invalid",
+            "the model file is a safetensors file: tensors alone, no state_dict of a training",
+            file=path,
+            fix="weights of a backbone alone go into model.backbone.pretrained_backbone_path",
+        )
     # timm's training script writes its arguments; a Namespace is nothing but names and values.
     with torch.serialization.safe_globals([argparse.Namespace]):
         try:
@@ -45,7 +52,12 @@ def read_state(path: str | Path) -> dict[str, Any]:
         except Exception as error:  # what is no model file fails in torch's readers in many ways
             raise _unreadable(path, error) from None
     if not isinstance(data, Mapping):
-        raise HardStop("spec_invalid", "the model file holds no dictionary", file=path)
+        raise HardStop(
+            "spec_invalid",
+            f"the model file holds a {type(data).__name__}, no dictionary",
+            file=path,
+            fix="save the state_dict: torch.save(model.state_dict(), FILE)",
+        )
     return dict(data)
 
 

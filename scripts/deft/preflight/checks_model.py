@@ -54,7 +54,7 @@ def _training(ctx: Context) -> Check:
             require_tensorboard(ctx.spec)
         going_on = train.resume_training_checkpoint_path
         resumed = ctx.workspace / Path(going_on).expanduser()
-        if going_on and not resumed.is_file():
+        if going_on and not resumed.exists():  # what it is, its own check says
             raise HardStop(
                 "missing_input",
                 "train.resume_training_checkpoint_path: no such file",

@@ -103,7 +103,33 @@ def test_the_example_is_short_and_needs_three_packages():
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(str(node.module).split(".")[0])
-    assert names - set(sys.stdlib_module_names) == {"numpy", "PIL", "onnxruntime"}
+    own = {bundle.READER.removesuffix(".py")}
+    assert names - set(sys.stdlib_module_names) == {"numpy", "PIL", "onnxruntime"} | own
+
+
+def test_the_example_reads_deep_pictures_as_the_pipeline_and_refuses_them_without_levels(tmp_path):
+    folder = tmp_path / "best_model"
+    spec, weights = made_bundle(folder)
+    files = []
+    for i, side in enumerate(("in", "gold")):
+        (tmp_path / "images" / side).mkdir(parents=True)
+        levels = np.random.default_rng(i).integers(0, 4096, (57, 43)).astype(np.uint16)
+        files.append(tmp_path / f"images/{side}/p_{spec.lights[0]}.png")
+        Image.fromarray(levels).save(files[-1])
+    table = tmp_path / "t.csv"
+    pd.DataFrame([("in", "gold", "PASS", "p")], columns=COLUMNS).to_csv(table, index=False)
+    scores, _ = score_table(spec, weights, table, tmp_path / "images", levels=4095)
+    command = [sys.executable, str(folder / bundle.EXAMPLE), *map(str, files)]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode and "largest level 4095" in refused.stderr
+    facts = json.loads((folder / bundle.PREPROCESSING).read_text())
+    assert "picture_levels" not in facts
+    (folder / bundle.PREPROCESSING).write_text(json.dumps({**facts, "picture_levels": 4095}))
+    assert example(folder, *files)[0] == pytest.approx(float(scores[0]), abs=1e-5)
+    made = bundle.preprocessing(
+        spec, {"file": "m", "sha256": "", "batch": 1}, threshold=0, kpi_threshold=0, levels=4095
+    )
+    assert made["picture_levels"] == 4095
 
 
 def test_checksums_and_readme(tmp_path):

@@ -47,7 +47,7 @@ rule validate:
         leakage=config["content_leakage"],
         tables=digest(layout.VALIDATION_TABLE, layout.KPI_TABLE),
         laps=no_trigger(config["max_iterations"]),
-        logic=logic("validate"),
+        logic=reading_logic("validate"),
     message:
         "{wildcards.lap}: validate the training table"
     shell:

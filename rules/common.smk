@@ -209,6 +209,12 @@ def logic(stage):
     return LOGIC_VERSIONS[stage]
 
 
+def reading_logic(stage):
+    """`logic` of a stage that reads pictures: reading them by other levels makes it run again."""
+    levels = config["picture_levels"]
+    return logic(stage) if levels is None else f"{logic(stage)}-levels{levels}"
+
+
 LOGIC_VERSIONS = json.loads(
     Path(f"{workflow.basedir}/rules/logic_versions.json").read_text()
 )
@@ -249,6 +255,8 @@ def encoder_options():
         "compile": config["embed_compile"],
         "runtime": config["embed_runtime"],
     }
+    if config["picture_levels"] is not None:
+        given["picture-levels"] = config["picture_levels"]
     if deft_tao.embeds_in_container(config):  # another image, other vectors
         given["image"] = deft_tao.settings(config).image("embed")
     return " ".join(f"--{name}={value}" for name, value in given.items())
@@ -271,6 +279,8 @@ def training_options():
         "optimizer-state": config["optimizer_state"],
         "compile": config["compile"],
     }
+    if config["picture_levels"] is not None:
+        given["picture-levels"] = config["picture_levels"]
     return " ".join(f"--{name} {value}" for name, value in given.items())
 
 

@@ -100,7 +100,7 @@ rule infer:
         runtime=config["runtime"],
         compile=config["compile"],
         laps=no_trigger(config["max_iterations"]),
-        logic=logic("infer"),
+        logic=reading_logic("infer"),
     message:
         "{wildcards.phase}: inference of both weight files"
     shell:
@@ -131,7 +131,7 @@ rule rca:
         min_recall=MIN_RECALL,
         top_k=config["top_k_per_label"],
         laps=no_trigger(config["max_iterations"]),
-        logic=logic("rca"),
+        logic=reading_logic("rca"),
     message:
         "{wildcards.phase}: root-cause analysis"
     shell:

@@ -55,7 +55,7 @@ rule export_best:
         decision=last_decision,
         device=no_trigger(config["device"]),
         int8=config["int8"],
-        logic=logic("export_best"),
+        logic=reading_logic("export_best"),
     message:
         "best model: ONNX, checked on the KPI set"
     shell:

@@ -23,7 +23,7 @@ rule stage_pool:
     params:
         spec=digest(layout.SPEC),
         encoder=config["encoder"],
-        logic=logic("stage_pool"),
+        logic=reading_logic("stage_pool"),
     message:
         "stage the source pool"
     shell:

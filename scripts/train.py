@@ -39,6 +39,7 @@ def training_parser(description):
     options.add_argument("--min-recall", type=float, default=1.0, help="of val_far, 0 to 1")
     options.add_argument("--optimizer-state", default="last", help="none, last or all")
     options.add_argument("--compile", type=flag, default=False, help="torch.compile the network")
+    options.add_argument("--picture-levels", type=int, default=None, help="full scale if deep")
     return options
 
 
@@ -55,6 +56,7 @@ def training_options(args):
         min_recall=args.min_recall,
         optimizer_state=args.optimizer_state,
         compile=args.compile,
+        picture_levels=args.picture_levels,
     )
 
 

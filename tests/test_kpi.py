@@ -137,3 +137,21 @@ def test_sentences_without_a_usable_target_are_refused(sentence):
 def test_strict_and_lenient_targets_differ_at_the_bound():
     assert not kpi.parse_kpi("FAR < 1%").met(1.0)
     assert kpi.parse_kpi("FAR <= 1%").met(1.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "alike"),
+    [
+        ([0.5, 0.5, 0.5], True),
+        ([0.5, np.nextafter(np.float32(0.5), np.float32(1))], True),  # float noise
+        ([1.0, 1 - 5e-7], True),
+        ([0.0, 0.0], True),
+        ([0.4997, 0.5003], False),  # an hour into a training
+        ([1e-9, 2e-9], False),  # small, and yet an order
+        ([0.0, 1e-12], False),
+        ([0.55485, 0.55547], False),  # one epoch of the smallest network
+        ([3.0, 9.0], False),
+    ],
+)
+def test_scores_that_tell_nothing(scores, alike):
+    assert kpi.all_alike(np.array(scores, np.float32)) is alike

@@ -65,7 +65,10 @@ def test_digest_keeps_shape_and_deep_grey_apart(tmp_path):
     Image.fromarray(np.full((4, 4), 60000, np.uint16)).save(tmp_path / "deep1.png")
     Image.fromarray(np.full((4, 4), 50000, np.uint16)).save(tmp_path / "deep2.png")
     names = ("wide", "tall", "deep1", "deep2")
-    assert len(set(content_digests([tmp_path / f"{n}.png" for n in names]))) == 4
+    files = [tmp_path / f"{n}.png" for n in names]
+    assert len(set(content_digests(files, levels=65535))) == 4
+    with pytest.raises(HardStop, match="largest level 60000"):
+        content_digests(files)  # how bright they are, only picture_levels can say
 
 
 def test_a_changed_file_is_hashed_again(tmp_path):

@@ -41,7 +41,7 @@ def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
     """Evaluate one inference table, write the files beside it and return the JSON-ready result.
 
     Keys: recall_point, best_f1, far_at_recall, recall_table, degenerate, auroc,
-    average_precision, and (for the phase's metrics) labels.
+    average_precision, and (for the phase) labels and all_alike.
     """
     path = Path(path)
     table = read_scores(path)
@@ -59,9 +59,30 @@ def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
         "auroc": auroc(scores, ng),
         "average_precision": average_precision(swept),
         "labels": label_table(table, operating["threshold"]),
+        "all_alike": kpi.all_alike(scores),
     }
     _write_files(path.parent, table, swept, result, min_recall)
     return result
+
+
+def refuse_alike(phase_dir: Path, kinds: dict[str, dict[str, Any]]) -> None:
+    """Stop with ``score_invalid`` when no weight file of a phase tells any part from another.
+
+    One that does is enough: a training may collapse after its best epoch.
+    """
+    if not all(result["all_alike"] for result in kinds.values()):
+        return
+    table = phase_dir / "inference" / KINDS[0] / "inference.csv"
+    scores = read_scores(table)[SCORE_COLUMN]
+    raise HardStop(
+        "score_invalid",
+        f"all {len(scores)} KPI scores are alike ({scores.min():.9g} to {scores.max():.9g}): the "
+        "network tells no part from another",
+        file=table,
+        fix="look at the KPI pictures (are they all black, white or one picture?), at train.log (a "
+        "loss that stays where it began, or a learning rate that is too high), and at the weights "
+        "that the training started from",
+    )
 
 
 def auroc(scores: np.ndarray, ng: np.ndarray) -> float:
@@ -173,6 +194,10 @@ def evaluate_phase(
         result = evaluate_table(phase_dir / "inference" / kind / "inference.csv", min_recall)
         per_kind_labels[kind] = result.pop("labels")
         kinds[kind] = result
+
+    refuse_alike(phase_dir, kinds)
+    for result in kinds.values():
+        del result["all_alike"]
 
     def rank(kind: str) -> tuple[float, float, int]:
         entry = files[weights[kind]]

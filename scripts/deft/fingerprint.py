@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from deft.errors import HardStop
+from deft.pictures import PictureError, open_rgb
 
 DIGEST_BYTES = 20
 PROGRESS_EVERY = 5000  # pictures between two progress lines
-_cache: dict[tuple[str, int, int], Fingerprint] = {}
+_cache: dict[tuple[str, int, int, int | None], Fingerprint] = {}
 _lock = threading.Lock()
 
 
@@ -33,48 +34,40 @@ class Fingerprint:
     flat: bool = False
 
 
-def decode(path: str | Path) -> Image.Image:
-    """Return a picture, fully decoded.
+def decode(path: str | Path, levels: int | None = None) -> Image.Image:
+    """Return a picture, fully decoded, RGB; ``levels``: see :func:`deft.pictures.open_rgb`.
 
     Raises
     ------
-    HardStop ``missing_input`` (no such file) or ``image_invalid`` (empty, truncated, no picture).
+    HardStop ``missing_input`` (no such file) or ``image_invalid`` (all else that is refused there;
+    a picture that only ``levels`` makes readable has ``mode`` and ``largest`` in its evidence).
     """
-    path = Path(path)
     try:
-        if path.stat().st_size == 0:
-            raise HardStop("image_invalid", "the picture is a zero-byte file", file=path)
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (FileNotFoundError, NotADirectoryError):
-        raise HardStop("missing_input", "the picture does not exist", file=path) from None
-    except IsADirectoryError:
-        raise HardStop("image_invalid", "a folder stands where a picture is due", file=path) from (
-            None
-        )
-    # Pillow reports damage as OSError, SyntaxError (PNG), ValueError or its bomb error.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return open_rgb(path, levels)
+    except PictureError as error:
+        code = "missing_input" if error.missing else "image_invalid"
+        deep = {} if error.mode is None else {"mode": error.mode, "largest": error.largest}
+        fix = error.fix or ("" if error.missing else "replace the picture or remove its row")
         raise HardStop(
-            "image_invalid",
-            f"the picture does not decode ({error})",
-            file=path,
-            fix="replace the picture or remove its row",
+            code, error.reason, file=error.path, fix=fix or None, evidence=deep
         ) from None
 
 
-def fingerprint(path: str | Path) -> Fingerprint:
-    """Return the fingerprint of a picture; computed once per process and file state."""
+def fingerprint(path: str | Path, levels: int | None = None) -> Fingerprint:
+    """Return the fingerprint of a picture as the network sees it.
+
+    Computed once per process and file state. Raises as :func:`decode` does.
+    """
     path = Path(path)
     try:
         status = path.stat()
-        key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+        key = (str(path.resolve()), status.st_size, status.st_mtime_ns, levels)
     except OSError:
         key = None
     with _lock:
         if key in _cache:
             return _cache[key]
-    result = _fingerprint(decode(path))
+    result = _fingerprint(decode(path, levels))
     if key is not None:
         with _lock:
             _cache[key] = result
@@ -82,10 +75,8 @@ def fingerprint(path: str | Path) -> Fingerprint:
 
 
 def _fingerprint(image: Image.Image) -> Fingerprint:
-    # RGB makes a copy in another format or palette equal; deep grey levels would be clipped by
-    # the conversion, so those are hashed as they are.
-    deep = image.mode in {"I", "F"} or image.mode.startswith("I;")
-    pixels = np.asarray(image if deep else image.convert("RGB"))
+    # RGB makes a copy in another format or palette equal.
+    pixels = np.asarray(image)
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
     digest.update(np.ascontiguousarray(pixels).tobytes())
@@ -96,9 +87,9 @@ def _fingerprint(image: Image.Image) -> Fingerprint:
     return Fingerprint(digest.hexdigest(), int.from_bytes(bits.tobytes(), "big"), flat)
 
 
-def pixel_digest(path: str | Path) -> str:
+def pixel_digest(path: str | Path, levels: int | None = None) -> str:
     """Return a digest of the decoded pixels: equal pictures, equal digests, in any format."""
-    return fingerprint(path).digest
+    return fingerprint(path, levels).digest
 
 
 def fingerprints(
@@ -107,6 +98,7 @@ def fingerprints(
     *,
     skip_broken: bool = False,
     log: Callable[[str], None] | None = None,
+    levels: int | None = None,
 ) -> list[Fingerprint | None]:
     """Return one fingerprint per path, in order; each distinct file is decoded once.
 
@@ -116,7 +108,7 @@ def fingerprints(
 
     def one(path: str) -> Fingerprint | None:
         try:
-            return fingerprint(path)
+            return fingerprint(path, levels)
         except HardStop:
             if skip_broken:
                 return None
@@ -134,6 +126,8 @@ def fingerprints(
     return [found[str(p)] for p in paths]
 
 
-def content_digests(paths: Sequence[str | Path], workers: int | None = None) -> list[str]:
+def content_digests(
+    paths: Sequence[str | Path], workers: int | None = None, levels: int | None = None
+) -> list[str]:
     """Return :func:`pixel_digest` of many pictures, in order."""
-    return [f.digest for f in fingerprints(paths, workers) if f is not None]
+    return [f.digest for f in fingerprints(paths, workers, levels=levels) if f is not None]

@@ -19,6 +19,8 @@ __all__ = ["KpiTarget", "parse_kpi"]  # read them from here; kept apart to parse
 
 RECALL_TOLERANCE = 1e-12
 CONFIDENCE = 0.95
+# Of a score: what batch sizes, threads and runtimes move it by (docs/deploy.md).
+NOISE = 1e-6
 RECALL_LEVELS_PCT = (100.0, 99.5, 99.0, 98.0, 95.0, 90.0)
 
 
@@ -61,6 +63,13 @@ def check_scores(scores: np.ndarray, is_ng: np.ndarray, file: str | None = None)
                 file=file,
                 fix="add at least one of each to the KPI table",
             )
+
+
+def all_alike(scores: np.ndarray) -> bool:
+    """Return whether scores (n,) tell nothing: equal, or apart by no more than float noise."""
+    scores = np.asarray(scores, dtype=np.float32)
+    low, high = float(scores.min()), float(scores.max())
+    return high - low <= NOISE * max(abs(low), abs(high))
 
 
 def candidate_thresholds(scores: np.ndarray) -> np.ndarray:

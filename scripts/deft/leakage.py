@@ -185,21 +185,24 @@ def compare(
     a_files: Sequence[str] | None = None,
     workers: int | None = None,
     log: Callable[[str], None] | None = None,
+    levels: int | None = None,
 ) -> Comparison:
     """Return everything that two sides share; raises nothing about leakage.
 
     ``a_files`` gives the pictures of ``a`` (one a row, workspace-relative) where they do not
-    follow the table's naming. Pictures that are missing or broken are left out here: the picture
-    check names them.
+    follow the table's naming; ``levels`` is the full scale of deep pictures. Pictures that are
+    missing or broken are left out here: the picture check names them.
     """
     result = Comparison(a, b, key=find_key_leaks(a.rows, b.rows))
     entries = []
     for side, files in ((a, a_files), (b, None)):
         paths = picture_paths(side.rows, lights, ext) if files is None else list(files)
-        place = (str(workspace), ext, *lights, *(files or ()))
+        place = (str(workspace), ext, str(levels), *lights, *(files or ()))
         if place not in side.prints:
             full = [Path(workspace) / p for p in paths]
-            side.prints[place] = fingerprints(full, workers, skip_broken=True, log=log)
+            side.prints[place] = fingerprints(
+                full, workers, skip_broken=True, log=log, levels=levels
+            )
         prints = side.prints[place]
         each = len(lights) if files is None else 1
         indices = [index for index in side.rows.index for _ in range(each)]
@@ -244,6 +247,7 @@ def check_leakage(
     content_leakage: str = "stop",
     workers: int | None = None,
     log: Callable[[str], None] | None = None,
+    levels: int | None = None,
 ) -> list[str]:
     """Compare every side with every held-out side; return the warnings.
 
@@ -251,6 +255,7 @@ def check_leakage(
     ----------
     content_leakage: ``stop`` or ``warn``, what an equal test picture under another key does.
         An equal key always stops.
+    levels: full scale of pictures deeper than 8 bits.
 
     Raises
     ------
@@ -262,7 +267,14 @@ def check_leakage(
     for a in sides:
         for b in held_out:
             found = compare(
-                a, b, workspace=workspace, lights=lights, ext=ext, workers=workers, log=log
+                a,
+                b,
+                workspace=workspace,
+                lights=lights,
+                ext=ext,
+                workers=workers,
+                log=log,
+                levels=levels,
             )
             if found.key:
                 raise stop_of(found, "key")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
 from deft import layout
 from deft.errors import HardStop
 from deft.files import replace_atomically, sha256_file, sha256_text
+from deft.fingerprint import decode
 from deft.pool_rows import pool_rows
 from deft.pregen.listing import paired_pregen as paired_pregen  # the pool is where users look
 from deft.pregen.listing import pregen_digest as pregen_digest
@@ -27,15 +27,23 @@ SOURCE_COLUMNS = (*COLUMNS, "provenance", "light", "filepath")
 
 
 def stage_parts(
-    parts: list[SynthPart], images_dir: Path, workspace: Path, lights: list[str], ext: str
+    parts: list[SynthPart],
+    images_dir: Path,
+    workspace: Path,
+    lights: list[str],
+    ext: str,
+    levels: int | None = None,
 ) -> pd.DataFrame:
-    """Copy each pair once per light and return the SDG rows, relative to the workspace."""
+    """Copy each pair once per light and return the SDG rows, relative to the workspace.
+
+    ``levels``: full scale of pictures deeper than 8 bits.
+    """
     rows = []
     for part in parts:
         for side, files in (("synth_ng", part.ng), ("synth_ok", part.ok)):
             for light in lights:
                 source = files.get(light) or files[""]
-                _stage(source, images_dir / side / image_name(part.stem, light, ext))
+                _stage(source, images_dir / side / image_name(part.stem, light, ext), levels)
         folder = images_dir.relative_to(workspace).as_posix()
         rows.append(
             {
@@ -49,22 +57,15 @@ def stage_parts(
     return in_contract_order(pd.DataFrame(rows)).fillna("")
 
 
-def _stage(source: Path, target: Path) -> None:
+def _stage(source: Path, target: Path, levels: int | None) -> None:
     same_kind = {source.suffix.lower(), target.suffix.lower()} <= {".jpg", ".jpeg"}
     if same_kind or source.suffix.lower() == target.suffix.lower():
         replace_atomically(target, lambda p: shutil.copyfile(source, p) and None)
         return
 
-    def convert(path: Path) -> None:
-        with Image.open(source) as picture:
-            rgb = picture.convert("RGB")
-        options = {"quality": 95, "subsampling": 0} if target.suffix.lower() != ".png" else {}
-        rgb.save(path, **options)
-
-    try:
-        replace_atomically(target, convert)
-    except (OSError, SyntaxError) as error:
-        raise HardStop("image_invalid", f"cannot be decoded ({error})", file=source) from None
+    rgb = decode(source, levels)
+    options = {"quality": 95, "subsampling": 0} if target.suffix.lower() != ".png" else {}
+    replace_atomically(target, lambda path: rgb.save(path, **options))
 
 
 def per_light(rows: pd.DataFrame, workspace: Path, lights: list[str], ext: str) -> pd.DataFrame:

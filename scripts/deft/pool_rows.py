@@ -6,6 +6,7 @@ the pool's folder (their golden pictures to the KPI image root).
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,53 @@ def join(prefix: str, folder: str) -> str:
     return "/".join(parts)
 
 
+def inside_cell(cell: str, workspace: str | Path) -> str | None:
+    """Return an absolute path inside the workspace relative to it; None for any other cell.
+
+    The workspace counts as it is named and as its links resolve.
+    """
+    if not cell.startswith("/"):
+        return None
+    path = os.path.normpath(cell)
+    for root in (os.path.abspath(workspace), os.path.realpath(workspace)):
+        if path == root or path.startswith(f"{root.rstrip('/')}/"):
+            return os.path.relpath(path, root)
+    return None
+
+
+def placed(prefix: str, folders: pd.Series, workspace: str | Path) -> list[str]:
+    """Return cells relative to the workspace: joined to ``prefix``, or absolute ones inside it."""
+    known: dict[str, str] = {}  # few distinct folders serve many rows
+    for cell in folders:
+        if cell not in known:
+            inner = inside_cell(cell, workspace)
+            known[cell] = join(prefix, cell) if inner is None else inner
+    return [known[cell] for cell in folders]
+
+
+def rooted_folder(
+    cell: str, images_dir: Path, workspace: Path | None, file: str | Path | None, row: int
+) -> Path:
+    """Return the folder that a cell of a table as written names.
+
+    An absolute one must lie inside the workspace, also after this was moved or copied.
+
+    Raises HardStop ``path_escape`` naming ``file`` and ``row`` (a CSV line).
+    """
+    if workspace is None or not cell.startswith("/"):
+        return images_dir / cell
+    inner = inside_cell(cell, workspace)
+    if inner is None:
+        raise HardStop(
+            "path_escape",
+            f"{cell!r} leads outside the workspace {os.path.abspath(workspace)}",
+            file=file,
+            row=row,
+            fix="write paths relative to the picture folder; they then survive a move",
+        )
+    return workspace / inner
+
+
 def image_prefix(workspace: str | Path) -> str:
     """Return the KPI image root relative to the workspace, e.g. ``kpi/images``."""
     return layout.image_root(workspace).relative_to(Path(workspace)).as_posix()
@@ -34,8 +82,8 @@ def base_rows(table: pd.DataFrame, workspace: str | Path) -> pd.DataFrame:
     """Return base, validation or KPI rows relative to the workspace root."""
     prefix = image_prefix(workspace)
     return table.assign(
-        input_path=[join(prefix, p) for p in table["input_path"]],
-        golden_path=[join(prefix, p) for p in table["golden_path"]],
+        input_path=placed(prefix, table["input_path"], workspace),
+        golden_path=placed(prefix, table["golden_path"], workspace),
     )
 
 
@@ -46,10 +94,10 @@ def pool_rows(table: pd.DataFrame, workspace: str | Path) -> pd.DataFrame:
     equal and stay in the frame: the caller drops duplicates.
     """
     prefix = image_prefix(workspace)
-    folders = [split_pool_cell(p)[0] for p in table["input_path"]]
+    folders = pd.Series([split_pool_cell(p)[0] for p in table["input_path"]], dtype=object)
     return table.assign(
-        input_path=[join(layout.POOL_DIR, p) for p in folders],
-        golden_path=[join(prefix, p) for p in table["golden_path"]],
+        input_path=placed(layout.POOL_DIR, folders, workspace),
+        golden_path=placed(prefix, table["golden_path"], workspace),
     )
 
 

@@ -15,8 +15,10 @@ from PIL import Image
 from deft import kpi
 from deft.evaluate import point_line
 from deft.files import replace_atomically, write_json_atomic, write_text_atomic
+from deft.fingerprint import decode
 from deft.gaps import misclassified, weak_samples, weakness
-from deft.tables import SCORE_COLUMN, image_file, image_name, is_ng
+from deft.pool_rows import rooted_folder
+from deft.tables import SCORE_COLUMN, image_name, is_ng, line_of
 
 GAP_COLUMNS = (
     "filepath",
@@ -41,14 +43,21 @@ class Pictures:
     root: Path
     lights: list[str]
     ext: str
+    levels: int | None = None  # full scale of pictures deeper than 8 bits
+    workspace: Path | None = None  # inside which absolute cells must lie
 
     def test(self, row: Any, light: str) -> Path:
         """Return the test picture of a row of the KPI table."""
-        return image_file(self.root, row["input_path"], row["object_name"], light, self.ext)
+        return self._file(row, "input_path", light)
 
     def golden(self, row: Any, light: str) -> Path:
         """Return the golden picture of a row of the KPI table."""
-        return image_file(self.root, row["golden_path"], row["object_name"], light, self.ext)
+        return self._file(row, "golden_path", light)
+
+    def _file(self, row: Any, column: str, light: str) -> Path:
+        line = line_of(row["row"]) if "row" in row else 0
+        folder = rooted_folder(row[column], self.root, self.workspace, None, line)
+        return folder / image_name(row["object_name"], light, self.ext)
 
 
 def gaps_table(weak: pd.DataFrame, pictures: Pictures) -> pd.DataFrame:
@@ -188,8 +197,8 @@ def save_pictures(weak: pd.DataFrame, pictures: Pictures, folder: Path) -> list[
     light = pictures.lights[0]
     for label, group in weak.groupby("label", sort=True):
         for rank, (_, row) in enumerate(group.head(PICTURES_PER_LABEL).iterrows(), start=1):
-            test = Image.open(pictures.test(row, light)).convert("RGB")
-            golden = Image.open(pictures.golden(row, light)).convert("RGB").resize(test.size)
+            test = decode(pictures.test(row, light), pictures.levels)
+            golden = decode(pictures.golden(row, light), pictures.levels).resize(test.size)
             pair = Image.new("RGB", (2 * test.width + 4, test.height), "white")
             pair.paste(test, (0, 0))
             pair.paste(golden, (test.width + 4, 0))

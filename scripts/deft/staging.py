@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from deft.layout import SPEC
+from deft.layout import BASELINE, SPEC
+from deft.state import read_state
 from deft.yaml_files import load_yaml
 
 # Keys of the spec that name a file, with their place in it.
@@ -65,6 +66,16 @@ def named_weights(workspace: str | Path, config: dict[str, Any]) -> list[Named]:
         else:
             found.append(Named(ENCODER_KEY, f"not set; encoder {encoder}", None))
     return found
+
+
+def seeded_weights(run_dir: str | Path, workspace: str | Path) -> Path | None:
+    """Return the baseline's weights that a pre-seeded state names, whether they exist or not."""
+    state = read_state(run_dir)
+    entry = (state.get("iterations") or {}).get(BASELINE) or {}
+    path = entry.get("best_ckpt_path")
+    if state.get("baseline_trained_here") or entry.get("stage_completed") != "train" or not path:
+        return None
+    return Path(path) if Path(path).is_absolute() else Path(workspace) / path
 
 
 def _named(workspace: Path, key: str, value: str) -> Named:

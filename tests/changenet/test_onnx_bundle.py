@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import torch
 from changenet_pairs import COLUMNS, spec_data
 from PIL import Image
 
+from deft import pictures
 from deft.changenet.infer import score_table
 from deft.changenet.model import build_model
 from deft.changenet.onnx import bundle
@@ -97,13 +99,43 @@ def test_the_example_gives_the_pipelines_score(tmp_path, classify):
 def test_the_example_is_short_and_needs_three_packages():
     text = bundle.EXAMPLE_SOURCE.read_text()
     assert len(text.splitlines()) <= 30
-    names = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(str(node.module).split(".")[0])
-    assert names - set(sys.stdlib_module_names) == {"numpy", "PIL", "onnxruntime"}
+    found = set()
+    for source in (text, Path(pictures.__file__).read_text()):
+        names = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module).split(".")[0])
+        found |= names - set(sys.stdlib_module_names)
+    # cv2 is wanted for pictures of deep colour alone.
+    assert found == {"numpy", "PIL", "onnxruntime", bundle.READER.removesuffix(".py"), "cv2"}
+
+
+def test_the_example_reads_deep_pictures_as_the_pipeline_and_refuses_them_without_levels(tmp_path):
+    folder = tmp_path / "best_model"
+    spec, weights = made_bundle(folder)
+    files = []
+    for i, side in enumerate(("in", "gold")):
+        (tmp_path / "images" / side).mkdir(parents=True)
+        levels = np.random.default_rng(i).integers(0, 4096, (57, 43)).astype(np.uint16)
+        levels[0, 0] = 4095
+        files.append(tmp_path / f"images/{side}/p_{spec.lights[0]}.png")
+        Image.fromarray(levels).save(files[-1])
+    table = tmp_path / "t.csv"
+    pd.DataFrame([("in", "gold", "PASS", "p")], columns=COLUMNS).to_csv(table, index=False)
+    scores, _ = score_table(spec, weights, table, tmp_path / "images", levels=4095)
+    command = [sys.executable, str(folder / bundle.EXAMPLE), *map(str, files)]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode and "largest level 4095" in refused.stderr
+    facts = json.loads((folder / bundle.PREPROCESSING).read_text())
+    assert "picture_levels" not in facts
+    (folder / bundle.PREPROCESSING).write_text(json.dumps({**facts, "picture_levels": 4095}))
+    assert example(folder, *files)[0] == pytest.approx(float(scores[0]), abs=1e-5)
+    made = bundle.preprocessing(
+        spec, {"file": "m", "sha256": "", "batch": 1}, threshold=0, kpi_threshold=0, levels=4095
+    )
+    assert made["picture_levels"] == 4095
 
 
 def test_checksums_and_readme(tmp_path):

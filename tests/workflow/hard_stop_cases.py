@@ -102,6 +102,49 @@ def change_spec(workspace: Path, **dotted: Any) -> None:
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
 
 
+# --- pictures and weights: how each is provoked -------------------------------------------------
+
+
+def deep_picture(workspace: Path) -> None:
+    picture = picture_of(workspace, KPI, 3, "input_path", "kpi/images")
+    Image.new("I;16", (32, 32), 4000).save(picture)
+
+
+def turned_picture(workspace: Path) -> None:
+    picture = picture_of(workspace, BASE, 4, "golden_path", "kpi/images")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(picture) as upright:
+        upright.load()
+    upright.save(picture, exif=exif)
+
+
+def upper_case_endings(workspace: Path) -> None:
+    for picture in list((workspace / "kpi/images/kpi").rglob("*.png")):
+        picture.rename(picture.with_suffix(".PNG"))
+
+
+def pointer_for_weights(workspace: Path) -> None:
+    path = workspace / "augmentation/backbone/tiny.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 345678\n")
+    change_spec(
+        workspace, model__backbone__pretrained_backbone_path=str(path.relative_to(workspace))
+    )
+
+
+def weights_of_another_network(workspace: Path) -> None:
+    import timm
+    import torch
+
+    path = workspace / "augmentation/backbone/other.pth"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    change_spec(
+        workspace, model__backbone__pretrained_backbone_path=str(path.relative_to(workspace))
+    )
+
+
 # --- how each is provoked -----------------------------------------------------------------------
 
 
@@ -443,6 +486,32 @@ CASES = (
         "image_invalid",
         (KPI, "row 2"),
         options={"ext": ".jpg"},
+    ),
+    # Pictures and weights.
+    Case(
+        "picture of 16 bits",
+        deep_picture,
+        "image_invalid",
+        ("mode I;16", "largest level 4000", "picture_levels", KPI, "row 3"),
+    ),
+    Case("turned picture", turned_picture, "image_invalid", ("orientation 6", BASE, "row 4")),
+    Case(
+        "endings in upper case",
+        upper_case_endings,
+        "missing_input",
+        ("likely cause", "the files end in .PNG", KPI),
+    ),
+    Case(
+        "pointer in place of weights",
+        pointer_for_weights,
+        "spec_invalid",
+        ("Git LFS pointer", "tiny.safetensors", "git lfs pull"),
+    ),
+    Case(
+        "weights of another network",
+        weights_of_another_network,
+        "spec_invalid",
+        ("missing (stem.0.weight", "extra (conv1.0.weight", "other.pth"),
     ),
     Case("text file named .png", text_as_picture, "image_invalid", (POOL, "row 5")),
     Case("truncated pre-generated picture", broken_pair, "image_invalid", (PAIRS,)),

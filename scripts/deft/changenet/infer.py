@@ -38,13 +38,16 @@ def infer_table(
     batch_size: int | None = None,
     onnx: Scorer | None = None,
     compile: bool = False,
+    levels: int | None = None,
+    workspace: str | Path | None = None,
 ) -> int:
     """Score every row of a table and write the result; return the number of rows.
 
     Scores are float32 in their shortest form; every other cell stays as it was, in the same order.
     They do not depend on the batch size beyond float noise (about 1e-6). With ``onnx``, the
     loaded export of these weights, ONNX Runtime scores instead of torch (on its own device).
-    ``compile``: see :func:`deft.changenet.speed.prepare`.
+    ``compile``: see :func:`deft.changenet.speed.prepare`; ``levels``:
+    :func:`deft.pictures.open_rgb`; ``workspace``: :class:`deft.changenet.data.pairs.PairData`.
 
     Raises
     ------
@@ -61,6 +64,8 @@ def infer_table(
         batch_size=batch_size,
         onnx=onnx,
         compile=compile,
+        levels=levels,
+        workspace=workspace,
     )
     write_text_atomic(out_csv, scored_csv(table, scores))
     return len(table)
@@ -87,9 +92,11 @@ def score_table(
     batch_size: int | None = None,
     onnx: Scorer | None = None,
     compile: bool = False,
+    levels: int | None = None,
+    workspace: str | Path | None = None,
 ):
     """Return (scores float32 (rows,), table); see :func:`infer_table`."""
-    data = open_pairs(spec, table_path, images_dir)
+    data = open_pairs(spec, table_path, images_dir, levels=levels, workspace=workspace)
     if SCORE_COLUMN in data.table.columns:
         raise HardStop(
             "csv_invalid",

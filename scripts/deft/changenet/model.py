@@ -177,9 +177,17 @@ def build_model(
     """
     model = ChangeNet(spec, upstream_compat=upstream_compat)
     if backbone_file is not None:
-        own_loader = getattr(model.model.backbone, "load_pretrained", None)
-        if own_loader is not None:
-            own_loader(backbone_file)
-        else:
-            load_backbone(model.model.backbone, backbone_file)
+        fill_backbone(model, backbone_file)
     return model
+
+
+def fill_backbone(model: ChangeNet, backbone_file: Path) -> None:
+    """Fill the backbone from a file; a network without numbers (meta) is only compared with it.
+
+    Raises HardStop ``missing_input`` or ``spec_invalid``.
+    """
+    own_loader = getattr(model.model.backbone, "load_pretrained", None)
+    if own_loader is not None:
+        own_loader(backbone_file)
+    else:
+        load_backbone(model.model.backbone, backbone_file)

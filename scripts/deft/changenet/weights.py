@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import torch
 from torch import nn
 
 from deft.errors import HardStop
+from deft.explore import pickles
 from deft.files import replace_atomically
+from deft.weight_files import AGAIN, looks_like_safetensors, refuse_foreign
 
 TAO_MODEL = "visual_changenet_classify"
 LIGHTNING_VERSION = "2.5.0.post0"  # the layout that TAO's loader expects
@@ -26,44 +30,93 @@ def weights_name(epoch: int, step: int) -> str:
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
-    """Return a model file's dictionary; raises HardStop when absent or not plain tensors."""
+    """Return a model file's dictionary; raises HardStop when absent or not plain tensors.
+
+    The numbers stay on the disk until they are used: the file is mapped where its format allows.
+    """
     path = Path(path)
-    if not path.is_file():
-        raise HardStop("missing_input", "the model file does not exist", file=path)
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no model file fails in torch's readers in many ways
-        first = str(error).strip().splitlines()
+    refuse_foreign(path, "the model file")
+    if looks_like_safetensors(path):
         raise HardStop(
             "spec_invalid",
-            "the model file is broken, or holds more than tensors and is refused "
-            f"({first[0][:MESSAGE_CHARACTERS] if first else type(error).__name__})",
+            "the model file is a safetensors file: tensors alone, no state_dict of a training",
             file=path,
-            fix="give a file saved by this project or by TAO",
-        ) from None
+            fix="weights of a backbone alone go into model.backbone.pretrained_backbone_path",
+        )
+    # timm's training script writes its arguments; a Namespace is nothing but names and values.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        try:
+            data = _loaded(path)
+        except MemoryError:
+            raise
+        except Exception as error:  # what is no model file fails in torch's readers in many ways
+            raise _unreadable(path, error) from None
     if not isinstance(data, Mapping):
-        raise HardStop("spec_invalid", "the model file holds no dictionary", file=path)
+        raise HardStop(
+            "spec_invalid",
+            f"the model file holds a {type(data).__name__}, no dictionary",
+            file=path,
+            fix="save the state_dict: torch.save(model.state_dict(), FILE)",
+        )
     return dict(data)
 
 
-def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a ``.safetensors`` or ``.pth`` file, flat.
+def _loaded(path: Path) -> Any:
+    mapped = zipfile.is_zipfile(path)  # torch's old format cannot be
+    return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def _unreadable(path: Path, error: Exception) -> HardStop:
+    """Return the stop for a file that torch refuses or cannot read; told apart by what is in it."""
+    try:
+        if zipfile.is_zipfile(path):
+            code = pickles.in_archive(str(path))
+        else:
+            code = pickles.unsafe(path.read_bytes())
+    except Exception:  # a damaged archive
+        code = []
+    if code:
+        shown = ", ".join(code[:KEYS_NAMED])
+        return HardStop(
+            "spec_invalid",
+            f"the model file holds more than tensors and is refused: reading it would run {shown}",
+            file=path,
+            fix="save the state_dict alone: torch.save(model.state_dict(), FILE)",
+        )
+    first = str(error).strip().splitlines()
+    why = first[0][:MESSAGE_CHARACTERS] if first else type(error).__name__
+    return HardStop(
+        "spec_invalid",
+        f"the model file is broken, or holds more than tensors and is refused ({why})",
+        file=path,
+        fix="give a file saved by this project or by TAO; after a download or copy, compare "
+        "SHA-256",
+    )
+
+
+def read_tensors(
+    path: str | Path, wrappers: Sequence[str] = ("state_dict", "model")
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors or torch file, flat; what it is, its bytes say.
+
+    ``wrappers``: names under which a torch file may hold them, the first that is there counts.
 
     Raises HardStop ``missing_input``, or ``spec_invalid`` for what is no such file.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        if not path.is_file():
-            raise HardStop("missing_input", "the weights file does not exist", file=path)
+    refuse_foreign(path)
+    if path.suffix == ".safetensors" or looks_like_safetensors(path):
         from safetensors.torch import load_file
 
         try:
             return load_file(path)
         except Exception as error:  # headers can be wrong in more ways than its own class says
             first = " ".join(str(error).split())[:MESSAGE_CHARACTERS]
-            raise HardStop("spec_invalid", f"not a safetensors file ({first})", file=path) from None
+            raise HardStop(
+                "spec_invalid", f"not a safetensors file ({first})", file=path, fix=AGAIN
+            ) from None
     data = read_state(path)
-    for name in ("state_dict", "model"):
+    for name in wrappers:
         if isinstance(data.get(name), Mapping):
             data = dict(data[name])
             break
@@ -95,12 +148,29 @@ def key_report(wanted: Mapping[str, torch.Tensor], found: Mapping[Any, Any]) -> 
         for k in wanted
         if k in found and _shape(found[k]) != _shape(wanted[k])
     ]
+    kinds = [
+        f"{k} {found[k].dtype} instead of {wanted[k].dtype}"
+        for k in wanted
+        if isinstance(found.get(k), torch.Tensor) and not _castable(found[k], wanted[k])
+    ]
     parts = []
-    for what, names in (("missing", missing), ("extra", extra), ("misshapen", shaped)):
+    for what, names in (
+        ("missing", missing),
+        ("extra", extra),
+        ("misshapen", shaped),
+        ("of another kind of number", kinds),
+    ):
         if names:
             more = f" and {len(names) - KEYS_NAMED} more" if len(names) > KEYS_NAMED else ""
             parts.append(f"{len(names)} {what} ({', '.join(names[:KEYS_NAMED])}{more})")
     return "; ".join(parts)
+
+
+def _castable(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Return whether numbers mean the same in the other type; quantised ones need a scale."""
+    if found.is_quantized or found.is_complex() or found.dtype.itemsize == 1:
+        return found.dtype == wanted.dtype
+    return found.is_floating_point() == wanted.is_floating_point()
 
 
 def _shape(value: Any) -> str:
@@ -149,10 +219,45 @@ def fill(
     fix: str,
 ) -> None:
     """Fill any module, strictly; raises HardStop ``code`` with ``rule`` and what does not fit."""
-    problem = key_report(model.state_dict(), state)
+    wanted = model.state_dict()
+    check_fit(wanted, state, path, code, rule, fix)
+    if not any(value.is_meta for value in wanted.values()):  # shapes alone: only looked at
+        model.load_state_dict(state, strict=True)
+
+
+def check_fit(
+    wanted: Mapping[str, torch.Tensor],
+    state: Mapping[str, Any],
+    path: str | Path,
+    code: str,
+    rule: str,
+    fix: str,
+) -> None:
+    """Raise HardStop ``code`` unless ``state`` fills ``wanted``, with numbers that are finite."""
+    problem = key_report(wanted, state)
     if problem:
         raise HardStop(code, f"{rule}: {problem}", file=path, fix=fix)
-    model.load_state_dict(state, strict=True)
+    broken = [k for k, value in wanted.items() if not _finite(state[k]) and _should_be(value)]
+    if broken:
+        more = f" and {len(broken) - KEYS_NAMED} more" if len(broken) > KEYS_NAMED else ""
+        raise HardStop(
+            code,
+            f"{len(broken)} tensor(s) of the file hold numbers that are not finite "
+            f"({', '.join(broken[:KEYS_NAMED])}{more})",
+            file=path,
+            fix="give weights of a training that did not diverge; after a download or copy, "
+            "compare SHA-256",
+        )
+
+
+def _finite(value: torch.Tensor) -> bool:
+    """Return whether a tensor's numbers are finite; one tensor's memory at a time."""
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+
+
+def _should_be(value: torch.Tensor) -> bool:
+    # Masks of attention hold -inf on purpose.
+    return value.is_meta or _finite(value)
 
 
 def save_weights(

@@ -111,26 +111,25 @@ def size_px(files: EncoderFiles) -> tuple[int, int]:
     return picture_settings(files)["size_px"]
 
 
+def check(files: EncoderFiles) -> None:
+    """Raise HardStop when the files do not fit each other; no number of the network is made."""
+    picture_settings(files)
+    with torch.device("meta"):
+        backbone = RadioBackbone(size_of(files))
+    _fill(backbone, files)
+    extra = _extra(files)
+    _normalisation(files, extra)
+    _summary_tokens(files, extra, size_of(files))
+
+
 def build(files: EncoderFiles, options: Options) -> TorchEncoder:
     """Return the encoder; raises HardStop when files do not fit each other."""
     settings, size = picture_settings(files), size_of(files)
-    extra = {
-        name.removeprefix("radio_model."): value
-        for name, value in read_tensors(files.weights).items()
-        if name.endswith((SUMMARY, MEAN, STD))
-    }
+    extra = _extra(files)
     mean, std = _normalisation(files, extra)
     size = replace(size, summary_tokens=_summary_tokens(files, extra, size))
     backbone = RadioBackbone(size)
-    try:
-        load_radio(backbone.vit, files.weights)
-    except HardStop as stop:
-        raise HardStop(
-            stop.code,
-            stop.message.replace(KEY, "encoder_weights"),
-            file=stop.file,
-            fix=files.published.advice(),
-        ) from None
+    _fill(backbone, files)
     facts = {
         "files": files.digests(),
         "output": "summary",
@@ -145,6 +144,27 @@ def build(files: EncoderFiles, options: Options) -> TorchEncoder:
         options,
         files.reference,
     )
+
+
+def _extra(files: EncoderFiles) -> dict[str, torch.Tensor]:
+    """Return what the weights say beside the network: summary tokens, mean and deviation."""
+    return {
+        name.removeprefix("radio_model."): value
+        for name, value in read_tensors(files.weights).items()
+        if name.endswith((SUMMARY, MEAN, STD))
+    }
+
+
+def _fill(backbone: RadioBackbone, files: EncoderFiles) -> None:
+    try:
+        load_radio(backbone.vit, files.weights)
+    except HardStop as stop:
+        raise HardStop(
+            stop.code,
+            stop.message.replace(KEY, "encoder_weights"),
+            file=stop.file,
+            fix=files.published.advice(),
+        ) from None
 
 
 def _summary_tokens(

@@ -10,6 +10,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from deft.changenet.weights import read_tensors
@@ -77,6 +78,14 @@ def preprocessing(files: EncoderFiles) -> Preprocessing:
 def size_px(files: EncoderFiles) -> tuple[int, int]:
     """Return (height, width) of a prepared picture, having checked the configuration."""
     return preprocessing(files).size_px
+
+
+def check(files: EncoderFiles) -> None:
+    """Raise HardStop when the files do not fit each other; no number of the network is made."""
+    preprocessing(files)
+    with torch.device("meta"):
+        visual = _tower(files.config(CONFIG_NAME)["model_cfg"], files.configs[CONFIG_NAME])
+    fill(visual, files.weights)
 
 
 def build(files: EncoderFiles, options: Options) -> TorchEncoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -50,6 +51,16 @@ def size_px(files: EncoderFiles) -> tuple[int, int]:
     Raises HardStop ``config_invalid`` for preprocessing that cannot be expressed.
     """
     return _room(files).size_px(files)
+
+
+def check(files: EncoderFiles) -> None:
+    """Compare an encoder's weights with its architecture, which is laid out without numbers.
+
+    Raises HardStop as building it does.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _room(files).check(files)
 
 
 def _room(files: EncoderFiles) -> ModuleType:

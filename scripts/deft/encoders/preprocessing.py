@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from deft.changenet.data.images import PictureError, open_rgb
 from deft.errors import HardStop
+from deft.pictures import PictureError, open_rgb
 
 SQUASH, SHORTEST, LONGEST = "squash", "shortest", "longest"
 FILTERS = {
@@ -34,6 +34,7 @@ class Preprocessing:
     ``resize``: ``squash`` to ``resize_px``, or keep the aspect ratio so that the shorter or the
     longer side fits. Then the centre of ``size_px`` is cut out, missing borders filled with
     ``fill``. Sizes are (height, width). ``mean`` and ``std`` are those of pictures in 0..1.
+    ``levels``: full scale of pictures deeper than 8 bits, see :func:`deft.pictures.open_rgb`.
     """
 
     size_px: tuple[int, int]
@@ -43,10 +44,14 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fill: tuple[int, int, int] = (0, 0, 0)
+    levels: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what changes a vector, JSON-ready."""
-        return asdict(self)
+        found = asdict(self)
+        if self.levels is None:  # digests of encoders, and what is cached by them, are older
+            del found["levels"]
+        return found
 
     def prepare(self, path: str | Path) -> np.ndarray:
         """Return uint8 (height, width, 3), RGB.
@@ -54,7 +59,7 @@ class Preprocessing:
         Raises HardStop ``missing_input`` or ``image_invalid`` naming the picture.
         """
         try:
-            picture = open_rgb(path)
+            picture = open_rgb(path, self.levels)
             height, width = self._resized_px(picture.height, picture.width)
             if min(height, width) < 1:
                 raise PictureError(
@@ -66,7 +71,7 @@ class Preprocessing:
                 "missing_input" if error.missing else "image_invalid",
                 f"picture cannot be embedded: {error.reason}",
                 file=error.path,
-                fix="restore the picture, or remove its row from the table",
+                fix=error.fix or "restore the picture, or remove its row from the table",
             ) from None
         return self.apply(picture)
 

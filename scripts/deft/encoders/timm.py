@@ -94,6 +94,14 @@ def size_px(files: EncoderFiles) -> tuple[int, int]:
     return preprocessing(files).size_px
 
 
+def check(files: EncoderFiles) -> None:
+    """Raise HardStop when the files do not fit each other; no number of the network is made."""
+    size = preprocessing(files).size_px
+    with torch.device("meta"):
+        model = _model(files, size)
+    fill(model, files.weights, settings_of(files))
+
+
 def build(files: EncoderFiles, options: Options) -> TorchEncoder:
     """Return the encoder; raises HardStop when files do not fit each other."""
     prepared, settings = preprocessing(files), settings_of(files)

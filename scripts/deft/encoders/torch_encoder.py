@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Options:
     """How an encoder computes. ``precision`` and ``compile`` change numbers, the others do not.
 
     ``bfloat16`` is autocast: weights stay float32, matrix products and convolutions are bfloat16.
+    ``picture_levels``: full scale of pictures deeper than 8 bits.
     """
 
     device: str = "cpu"
@@ -33,6 +34,7 @@ class Options:
     precision: str = "float32"
     compile: bool = False
     runtime: str = "torch"
+    picture_levels: int | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -68,6 +70,7 @@ class TorchEncoder:
         reference: Path | None = None,
     ) -> None:
         self.name, self.dim, self.reference = name, dim, reference
+        preprocessing = replace(preprocessing, levels=options.picture_levels)
         self.preprocessing, self.options = preprocessing, options
         self.batch_size, self.size_px = options.batch_size, preprocessing.size_px
         self.precision = options.precision

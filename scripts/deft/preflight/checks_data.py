@@ -50,6 +50,7 @@ def _leakage(ctx: Context, a: str, b: str) -> Iterator[Check]:
         lights=ctx.spec.lights,
         ext=ctx.spec.dataset.classify.image_ext,
         log=ctx.log,
+        levels=ctx.config.get("picture_levels"),
     )
     strict = ctx.config.get("content_leakage", "stop") == "stop"
     held_out_pair = a == "validation"
@@ -86,6 +87,7 @@ def _pregen_leakage(ctx: Context) -> Iterator[Check]:
             lights=ctx.spec.lights,
             ext=ext,
             a_files=[f"{PREGEN_NG}/{file}" for file in files],
+            levels=ctx.config.get("picture_levels"),
         )
         if found.content:
             stop = stop_of(found, "content")

@@ -52,9 +52,10 @@ def _published(ctx: Context, encoder: Published, weights: str | None) -> Check:
         return warn(ID, text + gated, f"without a connection, {encoder.advice()}")
     try:
         files = files_of(encoder.name, folder)
-        from deft.encoders.opening import size_px  # imports torch
+        from deft.encoders.opening import check, size_px  # imports torch
 
         height, width = size_px(files)
+        check(files)
     except HardStop as stop:
         return stopped(ID, stop)
     where = ctx.relative(files.weights) if folder else "in the local cache"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from deft.config import epochs
 from deft.errors import HardStop
 from deft.kpi import parse_kpi
 from deft.layout import PREGEN_DIR, SPEC, image_root
-from deft.pool_rows import base_rows, pool_rows, read_pool
+from deft.pool_rows import base_rows, inside_cell, pool_rows, read_pool
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
-from deft.tables import PASS, clean_label, is_ng, line_of, read_table
+from deft.tables import PASS, clean_label, is_ng, line_of, read_table, split_pool_cell
+
+WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def checks(ctx: Context) -> Iterator[Check]:
@@ -162,12 +165,16 @@ def _check_inside(ctx: Context, file: Path, raw: pd.DataFrame, rows: pd.DataFram
             if _escapes(ctx.workspace, cell, folder, roots)
         }
         _raise_escape(file, column, raw[column], bad)
+        if TABLES["pool"] not in file.as_posix():
+            _raise_backslash(file, column, raw[column])
     names = [n for n in set(raw["object_name"]) if set("/\\\0") & set(n) or n in (".", "..")]
     _raise_escape(file, "object_name", raw["object_name"], set(names))
 
 
 def _escapes(workspace: Path, cell: str, folder: str, roots: list[Path]) -> bool:
-    if "\0" in cell or cell.startswith(("/", "\\", "~")) or cell[1:2] == ":":
+    if "\0" in cell or cell.startswith(("\\", "~")) or WINDOWS_PATH.match(cell):
+        return True
+    if cell.startswith("/") and inside_cell(split_pool_cell(cell)[0], workspace) is None:
         return True
     resolved = Path(os.path.realpath(workspace / folder))
     return not any(resolved == root or root in resolved.parents for root in roots)
@@ -176,12 +183,29 @@ def _escapes(workspace: Path, cell: str, folder: str, roots: list[Path]) -> bool
 def _raise_escape(file: Path, column: str, cells: pd.Series, bad: set[str]) -> None:
     rows = [line_of(i) for i, cell in cells.items() if cell in bad] if bad else []
     if rows:
+        cell = cells.iloc[rows[0] - line_of(0)]
+        windows = ", a path of a Windows machine," if WINDOWS_PATH.match(cell) else ""
         raise HardStop(
             "path_escape",
-            f"{column} {cells.iloc[rows[0] - line_of(0)]!r} leads outside the workspace",
+            f"{column} {cell!r}{windows} leads outside the workspace",
             file=file,
             row=rows,
             fix="write paths relative to the picture folder, without .. beyond it",
+        )
+
+
+def _raise_backslash(file: Path, column: str, cells: pd.Series) -> None:
+    """Refuse ``board1\\top``: TAO's loader and this one take it for one folder's name."""
+    bad = {cell for cell in set(cells) if "\\" in cell}
+    rows = [line_of(i) for i, cell in cells.items() if cell in bad] if bad else []
+    if rows:
+        cell = cells.iloc[rows[0] - line_of(0)]
+        raise HardStop(
+            "csv_invalid",
+            f"{column} {cell!r} has backslashes, which part no folders here",
+            file=file,
+            row=rows,
+            fix="write / between folders",
         )
 
 

@@ -10,8 +10,9 @@ from deft.credentials import state_of
 from deft.errors import HardStop
 from deft.hardware import advised_batch, cpus, free_disk_gib, gpus
 from deft.layout import BACKBONE_DIR, SPEC
-from deft.preflight import checks_embedding, checks_encoder, checks_tao
+from deft.preflight import checks_embedding, checks_encoder, checks_tao, checks_weights
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
+from deft.weight_files import refuse_foreign
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
 CREDENTIALS = ("HF_TOKEN", "NGC_API_KEY")
@@ -26,6 +27,7 @@ def checks(ctx: Context) -> Iterator[Check]:
     """Yield the checks of this topic."""
     yield from _gpu(ctx)
     yield _backbone(ctx)
+    yield from checks_weights.staged(ctx)
     yield from checks_encoder.checks(ctx)
     yield from checks_embedding.checks(ctx)
     yield from _containers(ctx)
@@ -95,7 +97,11 @@ def _backbone(ctx: Context) -> Check:
 def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Check | None:
     """Return a check when the weights are not at hand, None when they are."""
     path = ctx.workspace / Path(value).expanduser()
-    if path.is_file() and path.stat().st_size > 0:
+    if path.exists():
+        try:
+            refuse_foreign(path, f"{key} {value!r}")
+        except HardStop as stop:
+            return stopped("backbone_weights", stop)
         return None
     remote = "://" in value
     near = [p for p in staged if p.name == Path(value).name]
@@ -105,7 +111,7 @@ def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Che
         fix = f"download {value}, put the file under {BACKBONE_DIR}/ and name that path in {key}"
     else:
         fix = f"put the file there, or under {BACKBONE_DIR}/ and name that path in {key}"
-    why = "is no local file" if remote else "is empty" if path.is_file() else "does not exist"
+    why = "is no local file" if remote else "does not exist"
     if remote and offline():
         why += " and downloads are off (HF_HUB_OFFLINE or AIR_GAPPED)"
     message = f"{key} {value!r} {why}"

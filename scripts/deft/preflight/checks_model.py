@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deft.errors import HardStop
+from deft.preflight import checks_weights
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 
 
@@ -53,7 +54,7 @@ def _training(ctx: Context) -> Check:
             require_tensorboard(ctx.spec)
         going_on = train.resume_training_checkpoint_path
         resumed = ctx.workspace / Path(going_on).expanduser()
-        if going_on and not resumed.is_file():
+        if going_on and not resumed.exists():  # what it is, its own check says
             raise HardStop(
                 "missing_input",
                 "train.resume_training_checkpoint_path: no such file",
@@ -95,3 +96,4 @@ def checks(ctx: Context) -> Iterator[Check]:
     else:
         count = sum(p.numel() for p in model.parameters())
         yield ok("network", f"{name} fits the spec: {count / 1e6:.1f} million parameters")
+        yield from checks_weights.checks(ctx, model)

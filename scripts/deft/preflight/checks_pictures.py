@@ -13,10 +13,11 @@ import pandas as pd
 from deft.errors import HardStop
 from deft.files import read_json
 from deft.fingerprint import fingerprint
-from deft.layout import DEFECT_SPEC, PREGEN_DIR, PREGEN_NG, PREGEN_OK
+from deft.layout import DEFECT_SPEC, POOL_DIR, PREGEN_DIR, PREGEN_NG, PREGEN_OK
 from deft.pool import check_pregen_unchanged
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import allowed_roots
+from deft.preflight.missing_cause import Wanted, likely_cause
 from deft.pregen.listing import paired_pregen, unread_files
 from deft.pregen.parts import check_allocation, pregen_parts, spelled
 from deft.pregen.spec import read_defect_spec
@@ -25,6 +26,7 @@ from deft.tables import image_name, line_of
 
 PROGRESS_EVERY = 2000  # pictures
 KINDS = {"input_path": "test", "golden_path": "golden"}
+FULL_SCALES = (1, 1023, 4095, 16383, 65535)  # of floats, and of 10, 12, 14 and 16 bits
 
 
 def checks(ctx: Context) -> Iterator[Check]:
@@ -52,10 +54,10 @@ def _table_pictures(ctx: Context, name: str) -> Check:
     return ok(f"images_{name}", f"{len(wanted)} pictures of {len(rows)} rows decode{note}")
 
 
-Wanted = dict[str, tuple[str, list[int]]]  # picture -> (test|golden, CSV lines)
+Pictures = dict[str, tuple[str, list[int]]]  # picture -> (test|golden, CSV lines)
 
 
-def _wanted(ctx: Context, rows: pd.DataFrame, column: str) -> Wanted:
+def _wanted(ctx: Context, rows: pd.DataFrame, column: str) -> Pictures:
     assert ctx.spec is not None
     ext, wanted = ctx.spec.dataset.classify.image_ext, {}
     for index, folder, name in zip(rows.index, rows[column], rows["object_name"], strict=True):
@@ -68,9 +70,9 @@ def _wanted(ctx: Context, rows: pd.DataFrame, column: str) -> Wanted:
 Broken = list[tuple[str, str, list[int], HardStop]]  # picture, kind, CSV lines, why
 
 
-def _broken(ctx: Context, what: str, wanted: Wanted) -> Broken:
+def _broken(ctx: Context, what: str, wanted: Pictures) -> Broken:
     """Return the pictures that are missing, broken or linked to elsewhere, in table order."""
-    roots = allowed_roots(ctx)
+    roots, levels = allowed_roots(ctx), ctx.config.get("picture_levels")
 
     def look(picture: str) -> HardStop | None:
         path = ctx.workspace / picture
@@ -78,7 +80,7 @@ def _broken(ctx: Context, what: str, wanted: Wanted) -> Broken:
             if path.is_symlink():
                 _check_link(path, roots)
             # Hashed on the way: the checks of rows and of leakage ask for them next.
-            ctx.prints[picture] = fingerprint(path)
+            ctx.prints[picture] = fingerprint(path, levels)
         except HardStop as stop:
             return stop
         return None
@@ -104,19 +106,64 @@ def _check_link(path: Path, roots: list[Path]) -> None:
 
 def _picture_stop(ctx: Context, name: str, broken: Broken) -> HardStop:
     picture, kind, lines, stop = broken[0]
-    same = [b for b in broken if b[3].code == stop.code]
+    same = [b for b in broken if _kind_of(b[3]) == _kind_of(stop)]
     rows = sorted({line for b in same for line in b[2]})
     # The first picture's row leads, so that message and row agree.
     rows = [lines[0], *[r for r in rows if r != lines[0]]]
     more = f"; {len(broken)} pictures in all" if len(broken) > 1 else ""
+    evidence = {"pictures": [b[0] for b in broken[:20]], "count": len(broken)}
+    fix = stop.fix or "restore the picture(s), or remove the row(s)"
+    if stop.code == "missing_input":
+        fix = "restore the picture(s), or remove the row(s)"
+        cause = _cause(ctx, name, [b[0] for b in same])
+        more += f"; {cause}" if cause else ""
+        fix = "correct the cells, the spec or the file names" if cause else fix
+    elif "mode" in stop.evidence:
+        modes = sorted({str(b[3].evidence["mode"]) for b in same})
+        largest = max(b[3].evidence["largest"] for b in same)
+        evidence |= {"modes": modes, "largest": largest}
+        if len(same) > 1:
+            more += f": {len(same)} of mode {', '.join(modes)}, largest level of all {largest:g}"
+        fix = _deep_fix(ctx, largest)
     return HardStop(
         stop.code,
         f"{kind} picture {picture}: {stop.message}{more}",
         file=ctx.workspace / TABLES[name],
         row=rows,
-        fix="restore the picture(s), or remove the row(s)",
-        evidence={"pictures": [b[0] for b in broken[:20]], "count": len(broken)},
+        fix=fix,
+        evidence=evidence,
     )
+
+
+def _kind_of(stop: HardStop) -> tuple[str, bool]:
+    """Return what tells stops apart that are to be mended in different ways."""
+    return stop.code, "mode" in stop.evidence
+
+
+def _deep_fix(ctx: Context, largest: float) -> str:
+    if ctx.config.get("engine") == "tao":
+        return "save the pictures as 8 bits: TAO's loader clips deeper ones to white"
+    near = next((f" (perhaps {full})" for full in FULL_SCALES if largest <= full), "")
+    return f"set picture_levels to the level of full scale{near}, or save the pictures as 8 bits"
+
+
+def _cause(ctx: Context, name: str, missing: list[str]) -> str:
+    """Return why pictures of a table may be missing, from what their folders hold."""
+    assert ctx.spec is not None and ctx.image_root is not None
+    rows, lights, ext = ctx.tables[name], ctx.spec.lights, ctx.spec.dataset.classify.image_ext
+    absent, wanted = set(missing), {}
+    for column in KINDS:
+        for folder, part in zip(rows[column], rows["object_name"], strict=True):
+            for light in lights:
+                picture = f"{folder}/{image_name(part, light, ext)}"
+                if picture in absent and picture not in wanted:
+                    wanted[picture] = (column, Wanted(folder, part, light))
+    # The pool's own pictures lie elsewhere than its goldens: the larger group speaks.
+    groups = {c: [w for at, w in wanted.values() if at == c] for c in KINDS}
+    column = max(groups, key=lambda c: len(groups[c]))
+    own = name == "pool" and column == "input_path"
+    root = POOL_DIR if own else ctx.relative(ctx.image_root)
+    return likely_cause(ctx.workspace, root, groups[column], lights, ext)
 
 
 def _pregen(ctx: Context) -> Iterator[Check]:
@@ -165,7 +212,7 @@ def _pair_pictures(ctx: Context) -> Check:
             stop.code,
             f"{stop.message}{more}",
             file=ctx.workspace / picture,
-            fix="generate the pair again, or remove both of its pictures",
+            fix=stop.fix or "generate the pair again, or remove both of its pictures",
             evidence={"pictures": [b[0] for b in broken[:20]]},
         ),
     )

@@ -15,6 +15,7 @@ from deft.preflight.check import Check, Context, ok, stopped, warn
 from deft.tao.embed import MODELS, cached, folder_of, missing, weight_files
 from deft.tao.launch import require_image
 from deft.tao.settings import needed_images, settings
+from deft.weight_files import refuse_foreign
 
 
 def checks(ctx: Context) -> Iterator[Check]:
@@ -61,6 +62,7 @@ def encoder(ctx: Context, name: str, weights: str | None) -> Check:
     if weights:
         try:
             files = weight_files(name, folder_of(ctx.workspace, weights))
+            refuse_foreign(files[-1], "the encoder's weights file")
         except HardStop as stop:
             return stopped("encoder_weights", stop)
         return ok("encoder_weights", f"{name} in TAO's container: {ctx.relative(files[-1])}")

@@ -166,6 +166,12 @@ class RunFiles:
         return next((p.get("value") for p in self.parameters if p.get("name") == name), None)
 
     @property
+    def picture_levels(self) -> int | None:
+        """Full scale of pictures deeper than 8 bits, as the run was approved with."""
+        found = self.parameter("picture_levels")
+        return found if isinstance(found, int) and found > 0 else None
+
+    @property
     def arm(self) -> str:
         """Mining strategy of the run (``nearest``, …; ``random`` and ``none`` are controls)."""
         mined = next((p.mining.get("strategy") for p in self.phases if p.mining), None)

@@ -7,7 +7,9 @@ import io
 import logging
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from deft.pictures import PictureError, open_rgb
 
 logger = logging.getLogger(__name__)
 
@@ -18,12 +20,20 @@ BUDGET_BYTES = 1_200_000  # keeps the whole report below 2 MB
 
 
 class Thumbnails:
-    """Make thumbnails until the report's share of bytes is used up."""
+    """Make thumbnails until the report's share of bytes is used up.
 
-    def __init__(self, edge_px: int = EDGE_PX, budget_bytes: int = BUDGET_BYTES) -> None:
+    ``levels``: full scale of pictures deeper than 8 bits, see :func:`deft.pictures.open_rgb`.
+    """
+
+    def __init__(
+        self,
+        edge_px: int = EDGE_PX,
+        budget_bytes: int = BUDGET_BYTES,
+        levels: int | None = None,
+    ) -> None:
         if not 0 < edge_px <= MAX_EDGE_PX:
             raise ValueError(f"edge_px must be in 1..{MAX_EDGE_PX}, got {edge_px}")
-        self.edge_px = edge_px
+        self.edge_px, self.levels = edge_px, levels
         self.left = budget_bytes
         self._made: dict[str, str | None] = {}
 
@@ -38,14 +48,12 @@ class Thumbnails:
 
     def _make(self, path: Path) -> str | None:
         try:
-            with Image.open(path) as picture:
-                # Draft mode decodes a big JPEG at a fraction of its size.
-                picture.draft("RGB", (2 * self.edge_px, 2 * self.edge_px))
-                small = ImageOps.exif_transpose(picture).convert("RGB")
-                small.thumbnail((self.edge_px, self.edge_px), Image.Resampling.LANCZOS)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            logger.warning("left out the picture %s: %s", path, error)
+            # A big JPEG is decoded at a fraction of its size.
+            small = open_rgb(path, self.levels, draft_px=2 * self.edge_px)
+        except PictureError as error:
+            logger.warning("left out the picture %s", error)
             return None
+        small.thumbnail((self.edge_px, self.edge_px), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=QUALITY, optimize=True)
         text = base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -49,7 +49,7 @@ def status(met: bool | None, gap_key: str, *, running: bool) -> dict[str, Any]:
 
 def build_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
     """Return the view of the whole run."""
-    thumbs = Thumbnails()
+    thumbs = Thumbnails(levels=files.picture_levels)
     best = files.best
     met = met_of(files, best.far_pct) if best else None
     rca = best if best is not None and len(best.gaps) else None
@@ -86,7 +86,7 @@ def build_phase_view(files: RunFiles, name: str, results: Mapping[str, Any]) -> 
     phase = next((p for p in files.phases if p.name == name), None)
     if phase is None:
         raise ValueError(f"phase {name!r} has no files in {files.run.dir}")
-    thumbs = Thumbnails()
+    thumbs = Thumbnails(levels=files.picture_levels)
     rca = phase if len(phase.gaps) else None
     view = phase_view(files, phase)
     view["notes"] = [n for n in view["notes"] if n[0] not in (BEST_SO_FAR, BEST_OF_RUN)]

@@ -33,6 +33,11 @@ class Context:
         """Who runs the model stages: ``native`` or ``tao``."""
         return self.config.get("engine", "native")
 
+    @property
+    def picture_levels(self) -> int | None:
+        """Full scale of pictures deeper than 8 bits, see :func:`deft.pictures.open_rgb`."""
+        return self.config.get("picture_levels")
+
     @cached_property
     def spec(self) -> Spec:
         """The experiment spec, checked for the engine."""

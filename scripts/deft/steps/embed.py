@@ -48,6 +48,9 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", default="torch", help="torch or onnx, on the CPU")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument(
+        "--picture-levels", type=int, default=None, help="full scale of deeper pictures"
+    )
+    parser.add_argument(
         "--image", default="", help="container of the encoder, named for the record"
     )
     parser.add_argument(
@@ -78,7 +81,14 @@ def open_encoder(context: Context, args: argparse.Namespace) -> SelfTested | Tao
     from deft.encoders.torch_encoder import Options
 
     torch.set_num_threads(max(1, args.threads))
-    options = Options(args.device, args.batch_size, args.precision, args.compile, args.runtime)
+    options = Options(
+        args.device,
+        args.batch_size,
+        args.precision,
+        args.compile,
+        args.runtime,
+        args.picture_levels,
+    )
     encoder = opened(
         args.encoder,
         args.encoder_weights or None,

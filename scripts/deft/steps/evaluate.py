@@ -83,7 +83,11 @@ def rca(
     table = context.run.phase(phase) / "inference" / metrics["chosen"] / "inference.csv"
     out = context.run.rca(phase)
     pictures = Pictures(
-        context.root / context.relative(context.image_root), context.lights, context.ext
+        context.root / context.relative(context.image_root),
+        context.lights,
+        context.ext,
+        context.picture_levels,
+        context.root,
     )
     found = analyse(read_scores(table), min_recall, top_k, pictures, out, rows)
     if found.get("unreachable"):

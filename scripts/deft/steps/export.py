@@ -51,7 +51,8 @@ def export_best(
     exported = export_onnx(context.spec, weights, folder / bundle.MODEL)
 
     table = context.workspace / layout.KPI_TABLE
-    kpi = open_pairs(context.spec, table, context.image_root)
+    levels = context.picture_levels
+    kpi = open_pairs(context.spec, table, context.image_root, levels=levels, workspace=context.root)
     recorded = read_scores(inference / metrics["chosen"] / "inference.csv")
     scores = recorded[SCORE_COLUMN].to_numpy(dtype=np.float32)
     if len(scores) != len(kpi):
@@ -92,7 +93,11 @@ def export_best(
     }
     if int8:
         training = open_pairs(
-            context.spec, context.workspace / layout.BASE_TABLE, context.image_root
+            context.spec,
+            context.workspace / layout.BASE_TABLE,
+            context.image_root,
+            levels=levels,
+            workspace=context.root,
         )
         record["int8"] = try_int8(
             folder / bundle.MODEL,
@@ -106,7 +111,11 @@ def export_best(
             rows=rows,
         )
     facts = bundle.preprocessing(
-        context.spec, exported, threshold=safe, kpi_threshold=float(np.float32(kpi_threshold))
+        context.spec,
+        exported,
+        threshold=safe,
+        kpi_threshold=float(np.float32(kpi_threshold)),
+        levels=levels,
     )
     bundle.write_bundle(folder, facts, record, run=context.run.name, phase=phase)
     return _summary(phase, record)
@@ -148,7 +157,14 @@ def _device(device: str, *, asserted: bool) -> str:
 def _by_torch(context: Context, weights: Path, device: str, threads: int) -> np.ndarray:
     table = context.workspace / layout.KPI_TABLE
     scores, _ = score_table(
-        context.spec, weights, table, context.image_root, device=device, threads=threads
+        context.spec,
+        weights,
+        table,
+        context.image_root,
+        device=device,
+        threads=threads,
+        levels=context.picture_levels,
+        workspace=context.root,
     )
     return scores
 

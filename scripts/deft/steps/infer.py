@@ -91,6 +91,8 @@ def _scored(
         threads=threads,
         onnx=onnx,
         compile=compile,
+        levels=context.picture_levels,
+        workspace=context.root,
     )
 
 

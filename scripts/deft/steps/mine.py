@@ -113,6 +113,7 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         rules,
         Lap(taken, budget, seed, gone),
         pictures_of(context, pool) if options.strategy == "places" else None,
+        context.picture_levels,
     )
     warnings += mining.yield_warning(selection.kept_count, _previous_yield(context, phase))
     survivors = selection.rows.drop_duplicates(["input_path", "object_name"]).reset_index(drop=True)
@@ -171,7 +172,8 @@ def left_out(
     """Return which rows of the pool (n,) bool the rules keep from being anybody's neighbours."""
     gone = np.zeros(len(pool), bool)
     if rules.copies_bits is not None:
-        prints = fingerprints([test for test, _ in pictures_of(context, pool)], log=print)
+        tests = [test for test, _ in pictures_of(context, pool)]
+        prints = fingerprints(tests, log=print, levels=context.picture_levels)
         hashes = np.array([p.dhash for p in prints if p is not None], np.uint64)
         gone |= copies_in(pool, hashes, rules.copies_bits)
         print(f"near-copies left out of the pool: {int(gone.sum())} of {len(pool)}", flush=True)
@@ -243,6 +245,7 @@ def leak_check(context: Context, side: Side, content_leakage: str) -> list[str]:
         lights=context.lights,
         ext=context.ext,
         content_leakage=content_leakage,
+        levels=context.picture_levels,
     )
 
 

@@ -29,7 +29,14 @@ def stage_pool(context: Context, encoder: str) -> str:
     parts = pregen_parts(context.workspace, context.lights, context.ext)
     check_allocation(parts, context.workspace)
     real = read_pool(context.workspace, pool_prefix(context.run.dir))
-    sdg = stage_parts(parts, out / "images", context.root, context.lights, context.ext)
+    sdg = stage_parts(
+        parts,
+        out / "images",
+        context.root,
+        context.lights,
+        context.ext,
+        context.picture_levels,
+    )
     sdg_light = per_light(sdg.assign(provenance="sdg"), context.root, context.lights, context.ext)
     pool, doubled = build_source_pool(real, sdg, context.root, context.lights, context.ext)
     facts = manifest(

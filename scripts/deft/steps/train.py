@@ -19,7 +19,8 @@ from deft.config import DEFAULT_EPOCHS
 from deft.errors import HardStop
 from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
 from deft.layout import BASELINE, previous_phase
-from deft.state import read_state, update_phase, update_state
+from deft.staging import seeded_weights
+from deft.state import update_phase, update_state
 from deft.steps.context import Context
 
 # Undeclared: declared outputs are wiped when a job fails.
@@ -71,13 +72,8 @@ def phase_changes(context: Context, phase: str, epochs: int) -> dict[str, Any]:
 
 def preseeded_weights(context: Context) -> Path | None:
     """Return the baseline weights that a pre-seeded state names, if the file exists."""
-    state = read_state(context.run.dir)
-    entry = state.get("iterations", {}).get(BASELINE) or {}
-    path = entry.get("best_ckpt_path")
-    if state.get("baseline_trained_here") or entry.get("stage_completed") != "train" or not path:
-        return None
-    found = Path(path) if Path(path).is_absolute() else context.workspace / path
-    return found if found.is_file() else None
+    found = seeded_weights(context.run.dir, context.workspace)
+    return found if found is not None and found.is_file() else None
 
 
 def train_phase(

@@ -53,16 +53,19 @@ def cell(test: np.ndarray, golden: np.ndarray, grid: int = GRID) -> tuple[int, f
     return int(y) * grid // height * grid + int(x) * grid // width, float(found[y, x])
 
 
-def read_grey(path: Path) -> np.ndarray:
+def read_grey(path: Path, levels: int | None = None) -> np.ndarray:
     """Return a picture as uint8 (SIDE_PX, SIDE_PX) of grey; raises as :func:`decode` does."""
-    picture = decode(path).convert("L")
+    picture = decode(path, levels).convert("L")
     return np.asarray(picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
 
 
-def cells_of(parts: Sequence[Sequence[Pair]], grid: int = GRID) -> np.ndarray:
+def cells_of(
+    parts: Sequence[Sequence[Pair]], grid: int = GRID, levels: int | None = None
+) -> np.ndarray:
     """Return each part's cell (n,) int64: of the light in which its pictures differ most.
 
-    ``parts``: a part's pairs, one a light. Ties go to the earlier light.
+    ``parts``: a part's pairs, one a light. Ties go to the earlier light. ``levels``: full scale
+    of pictures deeper than 8 bits.
 
     Raises
     ------
@@ -70,7 +73,9 @@ def cells_of(parts: Sequence[Sequence[Pair]], grid: int = GRID) -> np.ndarray:
     """
 
     def one(pairs: Sequence[Pair]) -> int:
-        found = [cell(read_grey(test), read_grey(golden), grid) for test, golden in pairs]
+        found = [
+            cell(read_grey(test, levels), read_grey(golden, levels), grid) for test, golden in pairs
+        ]
         return max(found, key=lambda f: f[1])[0]
 
     out = np.empty(len(parts), np.int64)

@@ -42,6 +42,7 @@ def select(
     rules: Rules,
     lap: Lap,
     pictures: Pictures | None = None,
+    levels: int | None = None,
 ) -> Selection:
     """Return the rows that a strategy chooses, all lights of a part, ordered by ``filepath``.
 
@@ -49,7 +50,8 @@ def select(
     ----------
     pool: one row per part and light: ``filepath``, ``light``, the columns of a part. vectors: of
     the pool's rows, in its order. pairs: of :func:`deft.mining.knn_pairs`. pictures: the test and
-    golden picture of each row of the pool, for the strategy ``places``.
+    golden picture of each row of the pool, for the strategy ``places``. levels: full scale of
+    those deeper than 8 bits.
 
     ``nearest`` under rules that change nothing is the contract's choice, row by row: every
     neighbour of the weak samples at or above ``min_similarity``, known ones too.
@@ -65,7 +67,7 @@ def select(
         free=free,
         nearness=nearness_of(pairs, pool, part, len(keys)),
         vectors=lambda positions: part_vectors(vectors, part, positions),
-        cells=lambda positions: part_cells(pictures or [], part, positions),
+        cells=lambda positions: part_cells(pictures or [], part, positions, levels),
         budget=lap.budget,
         seed=lap.seed,
     )
@@ -104,7 +106,9 @@ def part_vectors(vectors: VectorTable, part: np.ndarray, positions: np.ndarray) 
     return normalise(total.astype(np.float32))
 
 
-def part_cells(pictures: Pictures, part: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def part_cells(
+    pictures: Pictures, part: np.ndarray, positions: np.ndarray, levels: int | None = None
+) -> np.ndarray:
     """Return where parts differ from their goldens (m,) int64, see :func:`.place.cells_of`."""
     if len(pictures) != len(part):
         raise ValueError(f"pictures of {len(pictures)} rows for a pool of {len(part)}")
@@ -112,7 +116,7 @@ def part_cells(pictures: Pictures, part: np.ndarray, positions: np.ndarray) -> n
     for pair, position in zip(pictures, part.tolist(), strict=True):
         if position in rows:
             rows[position].append(pair)
-    return cells_of([rows[position] for position in positions.tolist()])
+    return cells_of([rows[position] for position in positions.tolist()], levels=levels)
 
 
 def copies_in(pool: pd.DataFrame, hashes: np.ndarray, bits: int) -> np.ndarray:

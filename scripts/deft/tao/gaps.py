@@ -70,7 +70,7 @@ def rca_phase(context: Context, phase: str, min_recall: float, top_k: int) -> st
     threshold = read_threshold(work.out)
     check_threshold(table, threshold, min_recall, work.out)
     wanted = weak_files(work.out)
-    pictures = Pictures(images, context.lights, context.ext)
+    pictures = Pictures(images, context.lights, context.ext, workspace=context.root)
     rows = rows_of(table, wanted, pictures, work.out)
     summary = rca(context, phase, min_recall, top_k, rows=rows)
     facts: dict[str, Any] = {

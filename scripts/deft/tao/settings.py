@@ -28,6 +28,7 @@ NATIVE_ONLY = {
     "optimizer_state": "last",
     "compile": False,
     "runtime": "torch",
+    "picture_levels": None,  # its loader clips deeper pictures to white
 }
 
 EMBED_NATIVE_ONLY = {

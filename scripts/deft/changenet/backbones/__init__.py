@@ -16,7 +16,8 @@ from collections.abc import Callable
 from torch import nn
 
 from deft.changenet.backbones import dinov3, fan, nvdinov2, radio
-from deft.changenet.backbones.timm_features import TimmBackbone, load_backbone
+from deft.changenet.backbones.timm_features import TimmBackbone
+from deft.changenet.backbones.timm_weights import load_backbone
 from deft.changenet.spec import Spec
 from deft.changenet.spec.native import TIMM_PREFIX
 from deft.errors import HardStop

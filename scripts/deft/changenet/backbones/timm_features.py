@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -29,7 +29,8 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, name: str, size: tuple[int, int], strides: Sequence[int]) -> None:
         super().__init__()
-        self.net = _create(name, size)
+        self.net, self.made_with = _create(name, size)
+        self.name = name
         self.channels = [int(c) for c in self.net.feature_info.channels()]
         self.channels_last_output = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
         self.strides = list(strides)
@@ -55,7 +56,8 @@ class TimmBackbone(nn.Module):
         return last.mean(dim=(1, 2) if self.channels_last_output else (2, 3))
 
 
-def _create(name: str, size: tuple[int, int]) -> nn.Module:
+def _create(name: str, size: tuple[int, int]) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the feature extractor and the arguments that the whole model wants too."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise HardStop(
@@ -73,10 +75,10 @@ def _create(name: str, size: tuple[int, int]) -> nn.Module:
         # one light's picture too; others refuse these arguments.
         for extra in ({"img_size": size, "dynamic_img_size": True}, {"img_size": size}):
             try:
-                return timm.create_model(name, **extra, **options)
+                return timm.create_model(name, **extra, **options), extra
             except TypeError:
                 continue
-        return timm.create_model(name, **options)
+        return timm.create_model(name, **options), {}
     except (RuntimeError, ValueError, AssertionError, IndexError, AttributeError) as error:
         raise HardStop(
             "spec_invalid",
@@ -84,21 +86,3 @@ def _create(name: str, size: tuple[int, int]) -> nn.Module:
             f"{size[1]} x {size[0]} pixels ({error})",
             fix="choose a model such as timm:resnet10t or timm:mobilenetv3_small_050",
         ) from None
-
-
-def load_backbone(backbone: nn.Module, path: str | Path) -> None:
-    """Fill a timm backbone from a local ``.pth`` or ``.safetensors`` file of timm's keys.
-
-    A classifier head in the file is not used. Raises HardStop ``missing_input`` or
-    ``spec_invalid`` (naming missing, extra and misshapen keys).
-    """
-    from deft.changenet.weights import fill, read_tensors
-
-    path = Path(path)
-    found = read_tensors(path)
-    wanted = backbone.net.state_dict()
-    # Heads and the first pooling layers exist only in the whole model.
-    extra_allowed = ("head", "fc.", "classifier", "norm.", "conv_head", "bn2.", "pre_logits")
-    kept = {k: v for k, v in found.items() if k in wanted or not k.startswith(extra_allowed)}
-    rule = f"model.backbone.pretrained_backbone_path does not fit {type(backbone.net).__name__}"
-    fill(backbone.net, kept, path, "spec_invalid", rule, "give the file of the same timm model")

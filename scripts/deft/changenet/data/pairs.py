@@ -23,7 +23,8 @@ from deft.changenet.data.goldens import GoldenFolders
 from deft.changenet.data.images import BICUBIC, BILINEAR, PictureCache, PictureError
 from deft.changenet.spec import Spec
 from deft.errors import HardStop
-from deft.tables import PASS, image_file, line_of, read_table
+from deft.pool_rows import rooted_folder
+from deft.tables import PASS, image_name, line_of, read_table
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,6 +61,8 @@ class PairData:
     csv_path: the table's file, for messages.
     training: augment (when the spec's ``augment`` is on).
     seed: of the augmentations.
+    levels: full scale of pictures deeper than 8 bits, see :func:`deft.pictures.open_rgb`.
+    workspace: inside which absolute paths of the table must lie; None takes them as they are.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class PairData:
         cache: PictureCache | None = None,
         training: bool = False,
         seed: int = 0,
+        levels: int | None = None,
+        workspace: str | Path | None = None,
     ) -> None:
-        self.spec, self.table = spec, table
+        self.spec, self.table, self.levels = spec, table, levels
         self.images_dir, self.csv_path = Path(images_dir), csv_path
         self.cache = cache if cache is not None else PictureCache()
         self.config = spec.dataset.classify.augmentation_config
@@ -83,10 +88,11 @@ class PairData:
         self.training = training
         ext, count = spec.dataset.classify.image_ext, spec.dataset.classify.num_golden
         names = table["object_name"].tolist()
+        root = None if workspace is None else Path(workspace)
         self._test, own_golden = (
             [
-                [image_file(self.images_dir, folder, name, light, ext) for light in spec.lights]
-                for folder, name in zip(table[column].tolist(), names, strict=True)
+                [folder / image_name(name, light, ext) for light in spec.lights]
+                for folder, name in zip(self._folders(column, root), names, strict=True)
             ]
             for column in ("input_path", "golden_path")
         )
@@ -94,13 +100,33 @@ class PairData:
         self.folders = None
         if count > 1:
             self.folders = GoldenFolders(
-                self.images_dir, table["golden_path"].tolist(), spec.lights, ext, count, csv_path
+                self.images_dir,
+                [
+                    str(folder) if cell.startswith("/") else cell
+                    for cell, folder in zip(
+                        table["golden_path"], self._folders("golden_path", root), strict=True
+                    )
+                ],
+                spec.lights,
+                ext,
+                count,
+                csv_path,
             )
         # Exactly PASS is good; TAO compares the literal.
         self.labels = (table["label"].to_numpy() != PASS).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def _folders(self, column: str, workspace: Path | None) -> list[Path]:
+        """Return the folder that each row names."""
+        known: dict[str, Path] = {}
+        for row, cell in enumerate(self.table[column]):
+            if cell not in known:
+                known[cell] = rooted_folder(
+                    cell, self.images_dir, workspace, self.csv_path, line_of(row)
+                )
+        return [known[cell] for cell in self.table[column]]
 
     def test_files(self, row: int) -> list[Path]:
         """Return the test picture's files, one a light."""
@@ -125,14 +151,14 @@ class PairData:
         """Return one picture's lights joined, uint8 (H, W, 3); ``row`` is for messages."""
         size = self.spec.picture_size
         try:
-            lights = [self.cache.get(path, size, self.resample) for path in files]
+            lights = [self.cache.get(path, size, self.resample, self.levels) for path in files]
         except PictureError as error:
             raise HardStop(
                 "missing_input" if error.missing else "image_invalid",
                 f"picture {error.path}: {error.reason}",
                 file=self.csv_path,
                 row=line_of(row),
-                fix="restore the picture, or remove its row from the table",
+                fix=error.fix or "restore the picture, or remove its row from the table",
             ) from None
         if change is not None:
             lights = [augment.apply(picture, change) for picture in lights]
@@ -232,13 +258,23 @@ def open_pairs(
     cache: PictureCache | None = None,
     training: bool = False,
     seed: int = 0,
+    levels: int | None = None,
+    workspace: str | Path | None = None,
 ) -> PairData:
     """Read a table and return its pairs; raises HardStop ``missing_input`` or ``csv_invalid``."""
     table = read_table(csv_path)
     if table.empty:
         raise HardStop("csv_invalid", "the table has no rows", file=csv_path)
     return PairData(
-        spec, table, images_dir, csv_path=csv_path, cache=cache, training=training, seed=seed
+        spec,
+        table,
+        images_dir,
+        csv_path=csv_path,
+        cache=cache,
+        training=training,
+        seed=seed,
+        levels=levels,
+        workspace=workspace,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import PIL
 
+from deft import pictures
 from deft.changenet.spec import Spec
 from deft.files import sha256_file, write_json_atomic, write_text_atomic
 
@@ -18,16 +19,23 @@ EXAMPLE = "score_pair.py"
 README = "README.md"
 CHECKSUM = "model.onnx.sha256"
 FACTS = "export.json"
+READER = "read_picture.py"
 EXAMPLE_SOURCE = Path(__file__).with_name(EXAMPLE)
 
 
 def preprocessing(
-    spec: Spec, exported: dict[str, Any], *, threshold: float, kpi_threshold: float
+    spec: Spec,
+    exported: dict[str, Any],
+    *,
+    threshold: float,
+    kpi_threshold: float,
+    levels: int | None = None,
 ) -> dict[str, Any]:
     """Return ``preprocessing.json``: how pictures become inputs, and the output a decision.
 
     ``threshold`` is the one to use; ``kpi_threshold`` is a KPI picture's own score, see
-    :func:`deft.changenet.onnx.parity.safe_threshold`. Both are float32 values.
+    :func:`deft.changenet.onnx.parity.safe_threshold`. Both are float32 values. ``levels``: full
+    scale of pictures deeper than 8 bits; without it the key ``picture_levels`` is left out.
     """
     data = spec.dataset.classify
     grid = spec.grid or (1, len(spec.lights))
@@ -63,6 +71,7 @@ def preprocessing(
         "threshold": threshold,
         "kpi_threshold": kpi_threshold,
         "rule": "score > threshold means NO_PASS",
+        **({} if levels is None else {"picture_levels": levels}),
     }
 
 
@@ -75,6 +84,7 @@ def write_bundle(
     lines = [f"{sha256_file(folder / name)}  {name}" for name in names]
     write_text_atomic(folder / CHECKSUM, "\n".join(lines) + "\n")
     shutil.copyfile(EXAMPLE_SOURCE, folder / EXAMPLE)
+    shutil.copyfile(pictures.__file__, folder / READER)
     write_text_atomic(folder / README, readme(facts, record, run=run, phase=phase))
     write_json_atomic(folder / FACTS, record)
 
@@ -105,6 +115,7 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
     parts += [
         f"| `{PREPROCESSING}` | how pictures become inputs; threshold and rule |",
         f"| `{EXAMPLE}` | the whole path in 30 lines |",
+        f"| `{READER}` | how the pipeline reads a picture file, and which ones it refuses |",
         f"| `{FACTS}` | how the export was checked |",
         "",
         f"A part is NO_PASS when its score is above {facts['threshold']:.9g}.",

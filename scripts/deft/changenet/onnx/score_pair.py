@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from read_picture import Image, open_rgb
 
 here = Path(__file__).resolve().parent
 facts = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
@@ -14,7 +14,8 @@ lights, size = len(facts["lights"]), (facts["width_px"], facts["height_px"])
 
 
 def prepared(files):  # the lights of one side -> float32 (3, H, W)
-    tiles = [np.asarray(Image.open(f).convert("RGB").resize(size, Image.BILINEAR)) for f in files]
+    read = [open_rgb(file, facts.get("picture_levels")) for file in files]
+    tiles = [np.asarray(picture.resize(size, Image.BILINEAR)) for picture in read]
     rows = [tiles[i : i + facts["join_x"]] for i in range(0, lights, facts["join_x"])]
     picture = np.concatenate([np.concatenate(row, axis=1) for row in rows]).astype(np.float32) / 255
     return ((picture - np.float32(facts["mean"])) / np.float32(facts["std"])).transpose(2, 0, 1)

@@ -29,6 +29,7 @@ class Options:
     min_recall: required recall, 0 to 1.
     optimizer_state: which files hold the optimizer's state: ``none``, ``last`` or ``all``.
     compile: run the network through ``torch.compile``.
+    picture_levels: full scale of pictures deeper than 8 bits; None refuses these.
     """
 
     device: str = "cpu"
@@ -44,6 +45,7 @@ class Options:
     min_recall: float = 1.0
     optimizer_state: str = "last"
     compile: bool = False
+    picture_levels: int | None = None
 
     def __post_init__(self) -> None:
         stop = self.early_stop_epochs
@@ -72,4 +74,7 @@ class Options:
             "optimizer_state",
             "compile",
         )
-        return {name: getattr(self, name) for name in (*names, *more)}
+        found: dict[str, object] = {name: getattr(self, name) for name in (*names, *more)}
+        if self.picture_levels is not None:  # younger than the states of trainings under way
+            found["picture_levels"] = self.picture_levels
+        return found

@@ -42,6 +42,21 @@ def restore_training(
     HardStop ``missing_input`` or ``spec_invalid``: a file of another architecture or optimizer,
     one that holds no optimizer state, or one whose entries are not laid out as Lightning's.
     """
+    data, progress, base = look_at(path, model)
+    states = data["optimizer_states"]
+    _fill_optimizer(optimizer, states, path, say)
+    group = optimizer.param_groups[0]
+    if base is None:
+        base = group.get("initial_lr", group["lr"])
+    return Restored(progress, float(group["lr"]), float(base))
+
+
+def look_at(path: str | Path, model: nn.Module) -> tuple[dict[str, Any], Progress, float | None]:
+    """Fill ``model``; return the file's dictionary, its progress and the schedule's base rate.
+
+    Nothing is half done when an entry is malformed: the optimizer is filled after this. Raises as
+    :func:`restore_training` does, but for an optimizer that does not fit.
+    """
     data = read_state(path)
     fill_strictly(model, data, path)
     states = data.get("optimizer_states")
@@ -54,13 +69,8 @@ def restore_training(
             fix="name it in train.pretrained_model_path to start anew from its weights, or save "
             "files with optimizer_state: all",
         )
-    # Read before the optimizer is filled: nothing is half done when an entry is malformed.
-    progress, base = _progress(data, path), _base_rate(data, path)
-    _fill_optimizer(optimizer, states, path, say)
-    group = optimizer.param_groups[0]
-    if base is None:
-        base = group.get("initial_lr", group["lr"])
-    return Restored(progress, float(group["lr"]), float(base))
+    _torch_state(states, path)
+    return data, _progress(data, path), _base_rate(data, path)
 
 
 def _malformed(what: str, path: str | Path) -> HardStop:

@@ -130,7 +130,7 @@ def _prepared(
     """Return the loop over opened tables and a filled network."""
     going_on = spec.train.resume_training_checkpoint_path
     start, backbone = _sources(spec, options, workspace)
-    data, validation = _open(spec, workspace, options.seed)
+    data, validation = _open(spec, workspace, options)
     training_weights(data)  # stops before a network is built when the table cannot train
     need_both_classes(validation.labels, options.select_weights_by, validation.csv_path)
     torch.manual_seed(options.seed)
@@ -182,7 +182,7 @@ def _sources(spec: Spec, options: Options, workspace: Path) -> tuple[Path | None
     return None, workspace / Path(backbone).expanduser() if backbone else None
 
 
-def _open(spec: Spec, workspace: Path, seed: int) -> tuple[PairData, PairData]:
+def _open(spec: Spec, workspace: Path, options: Options) -> tuple[PairData, PairData]:
     cache = PictureCache()
     found = []
     for name in ("train_dataset", "validation_dataset"):
@@ -198,7 +198,9 @@ def _open(spec: Spec, workspace: Path, seed: int) -> tuple[PairData, PairData]:
                 workspace / source.images_dir,
                 cache=cache,
                 training=name == "train_dataset",
-                seed=seed,
+                seed=options.seed,
+                levels=options.picture_levels,
+                workspace=workspace,
             )
         )
     return found[0], found[1]

@@ -89,6 +89,7 @@ def resized(path: Path, rule: dict[str, Any]) -> np.ndarray:
     order, size = rule.get("colour_order", "RGB"), (rule["height_px"], rule["width_px"])
     try:
         with Image.open(path) as opened:
+            refuse_deep(path, opened)
             picture = opened.convert(MODES[order])
     except (OSError, ValueError, SyntaxError) as error:
         raise Refusal(f"{path.name} is no picture that can be read: {first_line(error)}") from error
@@ -96,6 +97,16 @@ def resized(path: Path, rule: dict[str, Any]) -> np.ndarray:
     pixels = np.asarray(picture)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return pixels[..., ::-1] if order == "BGR" else pixels
+
+
+def refuse_deep(path: Path, picture: Image.Image) -> None:
+    """Refuse a picture that becoming 8 bits would clip to white, or cut to its high byte."""
+    rows = " ".join(str(tile[3]) for tile in picture.tile)
+    deep = picture.mode in ("I", "F") or picture.mode.startswith("I;")
+    if deep or any(mark in rows for mark in (";16B", ";16L", ";16N", ";32")):
+        raise Refusal(
+            f"{path.name} has more than 8 bits a channel (mode {picture.mode}); save it as 8 bits"
+        )
 
 
 def fitted(picture: Image.Image, size: tuple[int, int], rule: dict[str, Any]) -> Image.Image:

@@ -34,6 +34,8 @@ def checks(ctx: Context) -> Iterator[Check]:
     else:
         yield ok("loader", f"{2 * PLACES} training pairs load, and their numbers are finite")
     yield _step(ctx)
+    if ctx.config.get("compile"):
+        yield _compiler(ctx)
 
 
 def _pictures(ctx: Context) -> None:
@@ -64,6 +66,22 @@ def _pictures(ctx: Context) -> None:
             file=ctx.spec.source,
             fix="check augmentation_config.rgb_input_mean and rgb_input_std",
         )
+
+
+def _compiler(ctx: Context) -> Check:
+    """Whether ``compile: true`` can be had here; another machine's compiler is not asked."""
+    import torch
+
+    from deft.changenet.speed import check_compiler
+
+    device = ctx.config.get("device", "auto")
+    if device != "cpu" and not torch.cuda.is_available():
+        return warn("compiler", "compile: true cannot be tried without a GPU here")
+    try:
+        check_compiler(torch.device("cpu" if device == "cpu" else "cuda"))
+    except HardStop as stop:
+        return stopped("compiler", stop)
+    return ok("compiler", "torch.compile works")
 
 
 def _step(ctx: Context) -> Check:

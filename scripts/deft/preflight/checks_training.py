@@ -7,6 +7,8 @@ already show is asked here with that stage's own function.
 from __future__ import annotations
 
 import io
+import math
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -17,7 +19,7 @@ from deft.errors import HardStop
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_run import preseeded_weights
 from deft.routing import route_by_label
-from deft.tables import PASS, SCORE_COLUMN, clean_label, line_of, read_table
+from deft.tables import PASS, SCORE_COLUMN, clean_label, image_name, line_of, read_table
 
 # Columns that TAO uses, and whether it has them read as text.
 TAO_READS = {"input_path": False, "golden_path": False, "label": False, "object_name": True}
@@ -110,7 +112,8 @@ def _goldens(ctx: Context) -> Check:
         return skipped(id, "sound tables and a valid spec")
     count = spec.dataset.classify.num_golden
     if count == 1:
-        return ok(id, "one golden a pair, of the test picture's name")
+        looks = [partial(_all_there, ctx, name) for name in TABLES if name in ctx.sound]
+        return _made(id, "one golden a pair, of the test picture's name", *looks)
     from deft.changenet.data.goldens import GoldenFolders
 
     ext = spec.dataset.classify.image_ext
@@ -132,6 +135,34 @@ def _goldens(ctx: Context) -> Check:
 
     looks = [partial(look, name) for name in TABLES if name in ctx.sound]
     return _made(id, f"{count} goldens a pair: every folder holds as many", *looks, pairs)
+
+
+def _all_there(ctx: Context, name: str) -> None:
+    """Raise ``missing_input`` for goldens that are not there; of many rows few were decoded."""
+    assert ctx.spec is not None
+    rows, ext = ctx.tables[name], ctx.spec.dataset.classify.image_ext
+    if len(rows) <= int(ctx.config.get("preflight_sample_rows") or 0):
+        return  # all were decoded
+    known: dict[str, bool] = {}
+    absent: dict[str, list[int]] = {}
+    for index, folder, part in zip(
+        rows.index, rows["golden_path"], rows["object_name"], strict=True
+    ):
+        for light in ctx.spec.lights:
+            file = f"{folder}/{image_name(part, light, ext)}"
+            if file not in known:
+                known[file] = os.path.isfile(ctx.workspace / file)
+            if not known[file]:
+                absent.setdefault(file, []).append(line_of(index))
+    if absent:
+        first, rows_of_first = next(iter(absent.items()))
+        raise HardStop(
+            "missing_input",
+            f"golden picture {first}: the picture does not exist; {len(absent)} such pictures",
+            file=ctx.workspace / TABLES[name],
+            row=[*rows_of_first, *(n for lines in list(absent.values())[1:] for n in lines)],
+            fix="restore the picture(s), or remove the row(s)",
+        )
 
 
 def _routing(ctx: Context) -> Check:
@@ -159,6 +190,15 @@ def _tao(ctx: Context) -> Iterator[Check]:
     """What TAO's container refuses of a table, or reads otherwise than it stands there."""
     if ctx.spec is None:
         return
+    train, (epochs, _) = ctx.spec.train, ctx.facts.get("num_epochs", (1, ""))
+    both = math.lcm(train.checkpoint_interval, train.validation_interval)
+    if train.checkpoint_interval_unit == "epoch" and both > epochs:
+        yield warn(
+            "tao_intervals",
+            f"of {epochs} epochs none has both a model file (every {train.checkpoint_interval}) "
+            f"and a validation (every {train.validation_interval}): no file could be chosen",
+            "make train.checkpoint_interval a multiple of train.validation_interval",
+        )
     size, kpi = ctx.spec.dataset.classify.batch_size, ctx.tables.get("kpi")
     if kpi is not None and len(kpi) < size:
         stop = HardStop(

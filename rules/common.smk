@@ -18,7 +18,7 @@ import yaml
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from deft import config as deft_config
-from deft import layout, slurm
+from deft import layout, places, slurm
 from deft.errors import HardStop
 from deft.hardware import has_card
 from deft.kept_digests import KeptDigests
@@ -174,6 +174,9 @@ try:
         if not DOCTOR:
             raise
         RUN, CONFIG_PROBLEM = new_run(), CONFIG_PROBLEM or error.text()
+    if is_main_process() and not DOCTOR and not {"explore", *MAKING} & set(sys.argv):
+        # Snakemake would make its folders first, and fail there.
+        places.require(WORKSPACE, layout.Run(WORKSPACE, RUN))
     EMBED_SHARDS = resolve_shards()
 except HardStop as error:
     stop_parsing(error)

@@ -110,6 +110,40 @@ def test_warnings_name_uncovered_labels_and_a_fallen_yield():
     assert "'shift'" in mining.coverage_warnings({"shift", "PASS"}, {"PASS"})[0]
     assert mining.yield_warning(4, 10) and not mining.yield_warning(5, 10)
     assert not mining.yield_warning(0, None)
+    # Neighbours that are in the training table already do not make up for missing new ones.
+    (text,) = mining.yield_warning(31, 411)
+    assert "from 411 to 31" in text
+
+
+def pairs_of(best: list[float]) -> pd.DataFrame:
+    """Candidates with these highest cosines; each is also a farther neighbour of another target."""
+    near = pd.DataFrame({"source": [f"s{i}" for i in range(len(best))], "similarity": best})
+    return pd.concat([near, near.assign(similarity=near["similarity"] - 0.05)], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    "cutoff,word", [(0.9, "rejects none of the 20"), (0.9999, "rejects all 20")]
+)
+def test_a_cutoff_that_makes_no_choice_is_said_with_what_would(cutoff, word):
+    best = [0.99 + i * 0.0003 for i in range(20)]
+    facts = mining.similarity_facts(pairs_of(best), cutoff)
+    assert facts["quantiles"]["min"] == 0.99 and facts["quantiles"]["max"] == 0.9957
+    (text,) = mining.cutoff_warning(facts, cutoff)
+    assert word in text and "between 0.990000 and 0.995700, median 0.992850" in text
+    assert "0.995400 would keep a tenth (2), one of 0.993000 would keep a half (10)" in text
+    # What is advised does what it says.
+    for one in facts["cutoffs"]:
+        again = mining.similarity_facts(pairs_of(best), float(f"{one['min_similarity']:.6f}"))
+        assert again["kept"] == one["keeps"] == round(one["share"] * 20)
+
+
+def test_a_cutoff_that_chooses_is_not_warned_of_and_ties_are_counted():
+    facts = mining.similarity_facts(pairs_of([0.5, 0.95, 0.95, 0.95]), 0.9)
+    assert (facts["candidates"], facts["kept"]) == (4, 3)
+    assert mining.cutoff_warning(facts, 0.9) == []
+    assert [one["keeps"] for one in facts["cutoffs"]] == [3, 3]
+    empty = mining.similarity_facts(pairs_of([]), 0.9)
+    assert empty["candidates"] == 0 and mining.cutoff_warning(empty, 0.9) == []
 
 
 @pytest.mark.parametrize("bad", [np.zeros((1, 4)), np.full((1, 4), 1e-30)])

@@ -19,8 +19,16 @@ cd "${SLURM_SUBMIT_DIR:?is not set: submit this script with sbatch}"
     echo "$PWD is not the repository: submit from its folder" >&2
     exit 1
 }
+# An activated environment comes along, unless the shell had none or sbatch keeps it back
+# (--export=NONE): then the one that `make` installs into the repository.
+bin=${VENV:-.venv}/bin
+if ! command -v snakemake >/dev/null && [[ -x $bin/snakemake ]]; then
+    PATH=$(cd "$bin" && pwd):$PATH
+    export PATH
+fi
 command -v snakemake >/dev/null || {
-    echo "no snakemake here: activate its environment, then submit" >&2
+    echo "no snakemake here, and no $bin/snakemake: \`make .venv/.installed\` installs one;" \
+        "or activate an environment that has it, then submit" >&2
     exit 1
 }
 

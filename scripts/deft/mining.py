@@ -27,6 +27,18 @@ PAIR_COLUMNS = {
     "light": "str",
     "provenance": "str",
 }
+SHARES = {0.1: "a tenth", 0.5: "a half"}  # of the candidates that another cutoff would keep
+SPREAD = {
+    "min": 0.0,
+    "5%": 0.05,
+    "10%": 0.1,
+    "25%": 0.25,
+    "median": 0.5,
+    "75%": 0.75,
+    "90%": 0.9,
+    "95%": 0.95,
+    "max": 1.0,
+}
 QUARTILES = {"min": 0.0, "q1": 0.25, "median": 0.5, "q3": 0.75, "max": 1.0}
 
 
@@ -161,11 +173,66 @@ def coverage_warnings(
     ]
 
 
-def yield_warning(kept: int, previous: int | None) -> list[str]:
-    """Return a warning when the yield fell below half of the previous iteration's."""
-    if previous and kept < previous / 2:
-        return [f"yield fell from {previous} to {kept} pictures: the pool may be running out"]
+def yield_warning(new: int, previous: int | None) -> list[str]:
+    """Return a warning when a lap found less than half as many new parts as the lap before.
+
+    New ones: neighbours that are in the training table already are found again in every lap.
+    """
+    if previous and new < previous / 2:
+        return [f"new parts fell from {previous} to {new}: the pool may be running out"]
     return []
+
+
+def similarity_facts(pairs: pd.DataFrame, cutoff: float) -> dict[str, Any]:
+    """Return how near the candidates are, what the cutoff keeps, and what others would keep.
+
+    A candidate counts once, by its highest cosine to a weak sample, as the cutoff judges it.
+    ``quantiles`` (name -> cosine) and ``cutoffs`` (``share`` wanted, ``min_similarity`` to set,
+    ``keeps``) are empty without a candidate. Equal cosines are kept or rejected together, so
+    ``keeps`` may be more than the share.
+    """
+    best = np.sort(pairs.groupby("source")["similarity"].max().to_numpy(np.float64))[::-1]
+    facts: dict[str, Any] = {
+        "candidates": len(best),
+        "kept": int((best >= cutoff).sum()),
+        "quantiles": {},
+        "cutoffs": [],
+    }
+    if not len(best):
+        return facts
+    facts["quantiles"] = {k: round(float(np.quantile(best, q)), 6) for k, q in SPREAD.items()}
+    for share in SHARES:
+        value = float(best[max(1, round(share * len(best))) - 1])
+        keeps = int((best >= value).sum())
+        facts["cutoffs"].append({"share": share, "min_similarity": value, "keeps": keeps})
+    return facts
+
+
+def cutoff_warning(facts: dict[str, Any], cutoff: float) -> list[str]:
+    """Return a warning when the cutoff makes no choice: it rejects nothing, or everything.
+
+    ``facts``: of :func:`similarity_facts`.
+    """
+    count, kept = facts["candidates"], facts["kept"]
+    if not count or 0 < kept < count:
+        return []
+    spread = facts["quantiles"]
+    found = f"their cosines lie between {spread['min']:.6f} and {spread['max']:.6f}"
+    what = (
+        f"min_similarity {cutoff:g} rejects none of the {count} candidates"
+        if kept
+        else f"min_similarity {cutoff:g} rejects all {count} candidates"
+    )
+    return [f"{what}: {found}, median {spread['median']:.6f}. {cutoffs_text(facts)}"]
+
+
+def cutoffs_text(facts: dict[str, Any]) -> str:
+    """Return which cutoffs would keep a tenth and a half of the candidates."""
+    named = [
+        f"{one['min_similarity']:.6f} would keep {SHARES[one['share']]} ({one['keeps']})"
+        for one in facts["cutoffs"]
+    ]
+    return f"A cutoff of {', one of '.join(named)}" if named else ""
 
 
 def summary_text(facts: dict[str, Any], labels: pd.DataFrame) -> str:
@@ -176,8 +243,20 @@ def summary_text(facts: dict[str, Any], labels: pd.DataFrame) -> str:
         f"kept: {facts['kept_count']}   rejected: {facts['rejected_count']}   "
         f"cutoff: {facts['similarity_threshold']}",
         f"new parts: {facts['new_rows']} ({facts['new_real']} real, {facts['new_sdg']} synthetic)",
+        *_spread_lines(facts["similarity"]),
         "",
         labels.to_string(index=False, float_format=lambda x: f"{x:.4f}"),
     ]
     lines += [f"warning: {w}" for w in facts["warnings"]]
     return "\n".join(lines) + "\n"
+
+
+def _spread_lines(found: dict[str, Any]) -> list[str]:
+    if not found["candidates"]:
+        return []
+    spread = "   ".join(f"{name} {value:.6f}" for name, value in found["quantiles"].items())
+    return [
+        f"highest cosine of each of {found['candidates']} candidates to a weak sample:",
+        f"  {spread}",
+        f"  {cutoffs_text(found)}",
+    ]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from deft import kpi
 from deft.evaluate import point_line
+from deft.file_names import slugs
 from deft.files import replace_atomically, write_json_atomic, write_text_atomic
 from deft.fingerprint import decode
 from deft.gaps import misclassified, weak_samples, weakness
@@ -121,6 +122,21 @@ def analyse(
     return metrics
 
 
+def affected_labels(labels: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the labels with a misclassified part: by missed defects, then by false alarm rate.
+
+    ``labels``: of :func:`label_metrics`. The most come first; between equals the label decides.
+    """
+
+    def rank(label: str) -> tuple[int, float, str]:
+        found = labels[label]
+        wrong = found["n_misclassified"]
+        missed = wrong if is_ng(label) else 0
+        return -missed, 0.0 if is_ng(label) else -wrong / found["total"], label
+
+    return sorted((label for label in labels if labels[label]["n_misclassified"]), key=rank)
+
+
 def _unreachable(
     swept: dict[str, np.ndarray], min_recall: float, pictures: Pictures, out: Path
 ) -> dict[str, Any]:
@@ -195,6 +211,7 @@ def save_pictures(weak: pd.DataFrame, pictures: Pictures, folder: Path) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     shown = []
     light = pictures.lights[0]
+    named = slugs(sorted(map(str, weak["label"].unique()))) if len(weak) else {}
     for label, group in weak.groupby("label", sort=True):
         for rank, (_, row) in enumerate(group.head(PICTURES_PER_LABEL).iterrows(), start=1):
             test = decode(pictures.test(row, light), pictures.levels)
@@ -202,8 +219,7 @@ def save_pictures(weak: pd.DataFrame, pictures: Pictures, folder: Path) -> list[
             pair = Image.new("RGB", (2 * test.width + 4, test.height), "white")
             pair.paste(test, (0, 0))
             pair.paste(golden, (test.width + 4, 0))
-            safe = "".join(c if c.isalnum() else "_" for c in str(label))
-            name = f"{safe}_{rank:02d}.png"
+            name = f"{named[str(label)]}_{rank:02d}.png"
             replace_atomically(folder / name, lambda p, pair=pair: pair.save(p))
             shown.append(
                 {

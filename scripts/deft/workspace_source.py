@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from deft.errors import HardStop
 from deft.files import read_json, sha256_text, to_json, write_json_atomic
 
@@ -84,6 +86,15 @@ def with_values(template: str, values: Mapping[str, str]) -> str:
         if found != 1:
             raise ValueError(f"the template has {found} lines {key!r} with a value, expected 1")
     return template
+
+
+def batch_that_fits(template: str, training_rows: int) -> str:
+    """Return the template's ``batch_size``; half the rows where they would not fill one batch.
+
+    A spec whose batch is above the training rows makes no training step.
+    """
+    batch = int(yaml.safe_load(template)["dataset"]["classify"]["batch_size"])
+    return str(batch if training_rows >= batch else max(2, training_rows // 2))
 
 
 def read_group(text: str | None, group: str, known: Sequence[str]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def test_another_python_is_refused(tmp_path, shelf):
 @pytest.fixture
 def staged(tmp_path):
     """A workspace whose spec and configuration name weights in three places."""
-    workspace = make_tiny_workspace(tmp_path / "w", base=3, validation=3, kpi=4, pool=4, pregen=2)
+    workspace = make_tiny_workspace(tmp_path / "w", base=4, validation=3, kpi=4, pool=4, pregen=2)
     outside = tmp_path / "elsewhere" / "model.pth"
     outside.parent.mkdir()
     outside.write_bytes(b"model")

@@ -25,7 +25,7 @@ ROW = "images/R3000@1_SolderLight.png,golden/pool,bridge,R3000@1,,line1,,,,,,,,\
 
 @pytest.fixture
 def place(tmp_path):
-    workspace = make_tiny_workspace(tmp_path, base=3, validation=3, kpi=6, pool=6, pregen=2)
+    workspace = make_tiny_workspace(tmp_path, base=4, validation=3, kpi=6, pool=6, pregen=2)
     return workspace, workspace / "results/run_1"
 
 

@@ -13,7 +13,7 @@ from deft.preflight.checks_embedding import checks
 @pytest.fixture
 def found(tmp_path):
     """Return id -> check for a configuration of a small workspace."""
-    workspace = make_tiny_workspace(tmp_path / "w", base=2, validation=2, kpi=2, pool=2, pregen=1)
+    workspace = make_tiny_workspace(tmp_path / "w", base=4, validation=2, kpi=2, pool=2, pregen=1)
 
     def run(**config):
         settings = resolve({"encoder": "changenet", **config})

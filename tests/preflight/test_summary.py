@@ -28,7 +28,7 @@ def test_many_labels_are_cut():
 
 
 def test_four_tables_and_the_source_of_every_parameter(tmp_path):
-    workspace = make_tiny_workspace(tmp_path, base=3, validation=3, kpi=6, pool=6, pregen=2)
+    workspace = make_tiny_workspace(tmp_path, base=4, validation=3, kpi=6, pool=6, pregen=2)
     config = resolve({"encoder": "changenet", "top_k_per_target": 7})
     summary = run_preflight(
         workspace,

@@ -158,6 +158,21 @@ def test_phase_reports_do_not_change_with_later_phases(finished: FakeRun) -> Non
     assert render_phase_report(finished.dir, finished.workspace, "iter1").read_bytes() == before
 
 
+def test_similarities_of_a_last_lap_without_analysis(finished: FakeRun) -> None:
+    """RCA runs only where another lap follows; what the last lap mined is shown all the same."""
+    last = sorted(p.parent.parent.name for p in finished.dir.glob("iter*/mining_filter/*.parquet"))[
+        -1
+    ]
+    shutil.rmtree(finished.dir / last / "rca_results")
+    results = build_results(finished.dir, finished.workspace)
+    page = render_report(finished.dir, finished.workspace).read_text(encoding="utf-8")
+    mined = page[page.index('id="mined"') :]
+    mined = mined[: mined.index("</section>")]
+    shown = re.findall(r'data-key="([^"]*similarity)">([^<]*)<', mined)
+    assert len(shown) > 2 and "mined for which weak part, <span" in mined and last in mined
+    assert [(key, text) for key, text in shown if key not in results or text == "–"] == []
+
+
 def test_an_unknown_phase_is_refused(finished: FakeRun) -> None:
     with pytest.raises(ValueError, match="iter7"):
         render_phase_report(finished.dir, finished.workspace, "iter7")

@@ -31,6 +31,7 @@ CONTROLLER_PORT = 16817
 NODE_MEMORY_MB = 16000  # told, not measured: no test uses that much
 START_S = 60
 STOP_S = 30
+INSTALL_S = 900
 
 
 def missing_packages() -> list[str]:
@@ -69,7 +70,11 @@ def install() -> None:
     with no_services():
         for command in (["update", "-q"], ["install", *options, *packages]):
             done = subprocess.run(
-                ["apt-get", *command], env=environment, capture_output=True, text=True
+                ["apt-get", *command],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_S,
             )
     if done.returncode:
         raise Refused(f"apt-get could not install {', '.join(packages)}:\n{done.stdout[-1500:]}")
@@ -190,7 +195,11 @@ class Cluster:
         options = [f"--{name}={folder / file}" for name, file in files.items()]
         daemon("runuser", "-u", "munge", "--", sbin("munged"), *options)
         check = ["munge", "-n", "-S", str(folder / "munge.sock")]
-        until(lambda: subprocess.run(check, capture_output=True).returncode == 0, "munged", START_S)
+        until(
+            lambda: subprocess.run(check, capture_output=True, timeout=START_S).returncode == 0,
+            "munged",
+            START_S,
+        )
 
     def ready(self) -> bool:
         """Bring every node back and return whether all are idle."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from workflow_tools import (
 
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
 
+AT_WORK = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
 SAME = ("threshold", "far_pct", "checkpoint_sha256", "bounds", "iteration")
 
 
@@ -79,27 +82,47 @@ def test_a_profile_without_its_gpu_request_is_told_of(place: Workplace) -> None:
     assert "no job asks for a GPU" in command.succeed()
 
 
-def allocate(workspace: Path, folder: Path, **config: object) -> int:
-    """Submit the loop as one job; returns its number."""
+def allocate(workspace: Path, folder: Path, *more: str, **config: object) -> int:
+    """Submit the loop as one job; returns its number. `more`: further options of sbatch."""
     values = {**CONFIG, "max_iterations": 1, "device": "auto", "workspace": workspace, **config}
-    options = ["-p", "gpu", "--gpus=1", "--cpus-per-task=1", "--mem=6000", "--time=30"]
+    options = ["-p", "gpu", "--gpus=1", "--cpus-per-task=1", "--mem=6000", "--time=30", *more]
     script = [str(REPOSITORY / "profiles/slurm/allocation.sh"), "--config"]
     words = ["sbatch", "--parsable", *options, f"--output={folder}/%j.log", *script]
     words += [f"{key}={value}" for key, value in values.items()]
     return int(succeed(run_to_end(words, REPOSITORY)))
 
 
+def log_of(number: int, folder: Path) -> str:
+    """Return what a job printed so far; "" before it runs."""
+    path = folder / f"{number}.log"
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
 def end_of(number: int, folder: Path) -> str:
     """Wait for a job's end and return its log."""
-    at_work = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
-    until(lambda: state_of(number) not in at_work, "its end", WATCHDOG_S)
-    return (folder / f"{number}.log").read_text()
+    until(lambda: state_of(number) not in AT_WORK, "its end", WATCHDOG_S)
+    return log_of(number, folder)
 
 
-def test_the_loop_in_one_allocation(cluster: Cluster, tmp_path: Path) -> None:
+def while_at_work(number: int, folder: Path, holds, what: str) -> None:
+    """Wait for what a job is to do; its end is the end of the wait."""
+
+    def look() -> bool:
+        if found := holds():
+            return bool(found)
+        state = state_of(number)
+        assert state in AT_WORK, f"{state} before {what}:\n{log_of(number, folder)[-4000:]}"
+        return False
+
+    until(look, what, WATCHDOG_S)
+
+
+# What a shell brings along: sbatch hands it on, or keeps it back.
+@pytest.mark.parametrize("more", [[], ["--export=NONE"]], ids=["this-shell", "no-shell"])
+def test_the_loop_in_one_allocation(cluster: Cluster, tmp_path: Path, more: list[str]) -> None:
     workspace = make_tiny_workspace(tmp_path / "workspace", base=12, pool=60)
     before = cluster.jobs().keys()
-    number = allocate(workspace, tmp_path)
+    number = allocate(workspace, tmp_path, *more)
     text = end_of(number, tmp_path)
     assert state_of(number) == "COMPLETED", text[-4000:]
     assert cluster.jobs().keys() - before == {number}, "one job in all"
@@ -115,7 +138,8 @@ def test_an_allocation_that_ends_goes_on_in_the_next(cluster: Cluster, tmp_path:
     config = {"max_iterations": 0, "training_epochs": 300}
     first = allocate(workspace, tmp_path, **config)
     epochs = workspace / "results" / RUN / "baseline"
-    until(lambda: list(epochs.glob("train*/*epoch_00[1-9]*")), "the first epochs", WATCHDOG_S)
+    seen = partial(glob.glob, f"{epochs}/train*/*epoch_00[1-9]*")
+    while_at_work(first, tmp_path, seen, "the first epochs")
     slurm("scancel", "--batch", "--signal=TERM", str(first))  # as SLURM does before the limit
     end_of(first, tmp_path)
     assert state_of(first) == "FAILED"

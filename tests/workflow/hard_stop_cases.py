@@ -415,6 +415,46 @@ def picture_vanished(workspace: Path) -> None:
     next((workspace / entry["input_path"]).glob(f"{entry['object_name']}_*")).unlink()
 
 
+# What later stages would stop at, asked before the gate.
+
+
+def large_batch(workspace: Path) -> None:
+    change_spec(workspace, dataset__classify__batch_size=32)
+
+
+def only_good_training_parts(workspace: Path) -> None:
+    header, rows = rows_of(workspace / BASE)
+    write_rows(workspace / BASE, header, [{**r, "label": "PASS"} for r in rows])
+
+
+def scored_kpi_table(workspace: Path) -> None:
+    header, rows = rows_of(workspace / KPI)
+    write_rows(
+        workspace / KPI, [*header, "siamese_score"], [{**r, "siamese_score": "0.5"} for r in rows]
+    )
+
+
+def label_without_route(workspace: Path) -> dict[str, Any]:
+    header, rows = rows_of(workspace / KPI)
+    write_rows(workspace / KPI, header, [{**rows[0], "label": "tombstone"}, *rows[1:]])
+    return {"routing": "by_label"}
+
+
+def foreign_artifacts(workspace: Path) -> None:
+    (workspace / "artifacts").write_text("somebody's notes")
+
+
+def foreign_results(workspace: Path) -> None:
+    (workspace / "results").write_text("somebody's notes")
+
+
+def linked_run(workspace: Path) -> None:
+    outside = workspace.with_name("elsewhere")
+    outside.mkdir()
+    (workspace / "results").mkdir()
+    (workspace / "results" / RUN).symlink_to(outside)
+
+
 def first_weights() -> str:
     """The baseline's first weight file: 24 rows in batches of four."""
     return f"results/{RUN}/baseline/train/model_epoch_000_step_00006.pth"
@@ -598,6 +638,33 @@ CASES = (
         "spec_invalid",
         ("checkpoint_interval 30", "num_epochs 2", SPEC),
     ),
+    # Before the gate, although only a later stage would need it.
+    Case("batch size above the training rows", large_batch, "spec_invalid", ("32", "6", SPEC)),
+    Case(
+        "training table of good parts only",
+        only_good_training_parts,
+        "csv_invalid",
+        ("only good", BASE),
+    ),
+    Case(
+        "KPI table that has scores",
+        scored_kpi_table,
+        "csv_invalid",
+        ("siamese_score", KPI, "row 1"),
+    ),
+    Case(
+        "KPI label that by_label would drop",
+        label_without_route,
+        "silent_drop",
+        ("TOMBSTONE", "allow_unrouted"),
+    ),
+    Case(
+        "a file named artifacts", foreign_artifacts, "config_invalid", ("artifacts", "move it away")
+    ),
+    Case(
+        "a file named results", foreign_results, "config_invalid", ("results", "folder"), stage=None
+    ),
+    Case("run folder linked to outside", linked_run, "path_escape", ("elsewhere", RUN), stage=None),
     Case(
         "no approval",
         nothing,
@@ -735,5 +802,10 @@ SECOND_EXAMPLES = frozenset(
         "PASS in other letters",
         "equal KPI pictures, two labels",
         "defect_spec.jsonl counts in words",
+        "training table of good parts only",
+        "KPI table that has scores",
+        "KPI label that by_label would drop",
+        "a file named artifacts",
+        "run folder linked to outside",
     }
 )

@@ -87,6 +87,13 @@ def _weights(request: Request) -> list[Named]:
     named = named_weights(request.workspace, request.config) if request.workspace else []
     missing = [each.sentence() for each in named if not each.there]
     missing += [str(path) for path in (*request.extra, request.requirements) if not path.is_file()]
+    names = [path.name for path in request.extra]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise HardStop(
+            "config_invalid",
+            f"further files of equal names would overwrite each other: {', '.join(twice)}",
+            fix="rename one, or pack their folder as one archive",
+        )
     if missing:
         raise HardStop(
             "missing_input",

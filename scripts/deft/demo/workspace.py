@@ -19,7 +19,7 @@ from deft.demo.plan import DESIGNS, ROLES, UNSEEN, Sample, plan_role
 from deft.errors import HardStop
 from deft.files import write_text_atomic
 from deft.tables import COLUMNS, PASS, image_name, write_table
-from deft.workspace_source import already_made, begin, finish, with_values
+from deft.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 
 KIND = "demo"
 DRAWING_VERSION = 1  # raise it when the same request would draw other bytes
@@ -84,23 +84,30 @@ def make_workspace(out: str | Path, request: Request, template: str | Path = TEM
         counts[name] = _write_rows(out / table, rows)
     counts["pool"] = _pool(out, request, lights)
     counts["pregen"] = _pairs(out, request, lights[0])
-    write_text_atomic(out / layout.SPEC, spec_text(request, template))
+    base_rows = sum(counts["base"].values())
+    write_text_atomic(out / layout.SPEC, spec_text(request, template, base_rows))
     finish(out, KIND, record, counts)
     return counts
 
 
-def spec_text(request: Request, template: str | Path = TEMPLATE) -> str:
-    """Return the spec of the drawn workspace: the template with this request's size and lights."""
+def spec_text(
+    request: Request, template: str | Path = TEMPLATE, base_rows: int | None = None
+) -> str:
+    """Return the spec of the drawn workspace: the template with this request's size and lights.
+
+    ``base_rows``: rows of the training table, which a batch must not exceed.
+    """
+    text = Path(template).read_text(encoding="utf-8")
     lights = ", ".join(f"{light}: {i}" for i, light in enumerate(LIGHTS[: request.lights]))
-    return with_values(
-        Path(template).read_text(encoding="utf-8"),
-        {
-            "input_map": "{" + lights + "}",
-            "num_input": str(request.lights),
-            "image_width": str(request.size_px),
-            "image_height": str(request.size_px),
-        },
-    )
+    values = {
+        "input_map": "{" + lights + "}",
+        "num_input": str(request.lights),
+        "image_width": str(request.size_px),
+        "image_height": str(request.size_px),
+    }
+    if base_rows is not None:
+        values["batch_size"] = batch_that_fits(text, base_rows)
+    return with_values(text, values)
 
 
 def row_of(sample: Sample, input_path: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from PIL import Image
 from deft import layout, tables
 from deft.errors import HardStop
 from deft.explore.known_answers import Known
+from deft.file_names import shortened, slugs
 from deft.files import inside
 
 SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
@@ -188,7 +189,7 @@ def _copy(folder: Path, files: dict[str, list[Path]], index: int, known: Known) 
         out[name] = []
         for number, path in enumerate(paths):
             tail = f"_{name}_{number}" if len(files) > 1 or len(paths) > 1 else ""
-            copied = f"{PLACE}/{index:03d}{tail}_{path.name}"
+            copied = f"{PLACE}/{shortened(f'{index:03d}{tail}_{path.name}')}"
             shutil.copyfile(path, folder / copied)
             out[name].append(copied)
     return {"files": out, "origin": known.place(first), "label": known.label(first)}
@@ -208,9 +209,9 @@ def _arrays(folder: Path, names: list[str], path: Path, index: int, known: Known
         ) from None
     target = folder / PLACE
     target.mkdir(parents=True, exist_ok=True)
-    files = {}
+    files, forms = {}, slugs(parts)
     for name, values in parts.items():
-        copied = f"{PLACE}/{index:03d}_{path.stem}_{name.replace('/', '_')}.npy"
+        copied = f"{PLACE}/{shortened(f'{index:03d}_{path.stem}_{forms[name]}.npy')}"
         np.save(folder / copied, values)
         files[name] = [copied]
     return {"files": files, "origin": known.place(path), "label": known.label(path)}

@@ -84,7 +84,7 @@ def clone(folder: Path, address: str, wanted: str | None) -> dict[str, Any]:
     if kept != address:
         subprocess.run(
             [*GIT, "-C", str(target), "remote", "set-url", "origin", kept],
-            capture_output=True, check=True, stdin=subprocess.DEVNULL,
+            capture_output=True, check=True, stdin=subprocess.DEVNULL, timeout=CLONE_TIMEOUT_S,
         )  # fmt: skip
     return _record(name, "shallow clone", kept, target)
 
@@ -107,9 +107,10 @@ def _record(name: str, kind: str, origin: str, path: Path) -> dict[str, Any]:
 def _tracked(path: Path) -> bool:
     try:
         done = subprocess.run(
-            [*GIT, "-C", str(path), "ls-files", "--", "."], capture_output=True, check=False
-        )
-    except OSError:
+            [*GIT, "-C", str(path), "ls-files", "--", "."],
+            capture_output=True, check=False, timeout=CLONE_TIMEOUT_S,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0 and bool(done.stdout.strip())
 

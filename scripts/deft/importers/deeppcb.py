@@ -37,7 +37,7 @@ from deft.importers.deeppcb_windows import (
     rare_share,
 )
 from deft.tables import COLUMNS, PASS, image_name, write_table
-from deft.workspace_source import already_made, begin, finish, with_values
+from deft.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 
 KIND = "deeppcb"
 IMPORTER_VERSION = 1  # raise it when the same settings would make other bytes
@@ -109,7 +109,7 @@ def import_deeppcb(
     begin(out, KIND, record)
     counts = {role: _write(out, table, crops, role) for role, (table, crops) in tables.items()}
     counts["pregen"] = _write_pairs(out, pairs)
-    write_text_atomic(out / layout.SPEC, spec_text(settings, template))
+    write_text_atomic(out / layout.SPEC, spec_text(settings, template, len(base_crops)))
     finish(out, KIND, record, {**counts, "licence": LICENCE_NOTE})
     return counts
 
@@ -124,11 +124,19 @@ def _check_labels(role: str, crops: list[Crop]) -> None:
         )
 
 
-def spec_text(settings: Settings, template: str | Path = TEMPLATE) -> str:
-    """Return the spec: the template at the window's size, rounded up to the network's stride."""
+def spec_text(
+    settings: Settings, template: str | Path = TEMPLATE, base_rows: int | None = None
+) -> str:
+    """Return the spec: the template at the window's size, rounded up to the network's stride.
+
+    ``base_rows``: rows of the training table, which a batch must not exceed.
+    """
     side = str(max(64, -(-settings.window // 32) * 32))
     text = Path(template).read_text(encoding="utf-8")
-    return with_values(text, {"image_width": side, "image_height": side})
+    values = {"image_width": side, "image_height": side}
+    if base_rows is not None:
+        values["batch_size"] = batch_that_fits(text, base_rows)
+    return with_values(text, values)
 
 
 def copy_digest(groups: dict[str, list[BoardPicture]]) -> str:

@@ -38,12 +38,24 @@ def checks(ctx: Context) -> Iterator[Check]:
     yield from _baseline(ctx, state)
 
 
+def preseeded_weights(ctx: Context) -> str | None:
+    """Return the weights that take the place of the baseline's training, if they are there."""
+    try:
+        state = read_state(ctx.run_dir)
+    except HardStop:
+        return None
+    entry = state.get("iterations", {}).get(BASELINE) or {}
+    path = entry.get("best_ckpt_path")
+    given = entry.get("stage_completed") == "train" and path
+    return path if given and (ctx.workspace / Path(path)).is_file() else None
+
+
 def _baseline(ctx: Context, state: dict[str, Any]) -> Iterator[Check]:
     entry = state.get("iterations", {}).get(BASELINE) or {}
     if entry.get("stage_completed") != "train":
         return
     path = entry.get("best_ckpt_path")
-    if path and (ctx.workspace / Path(path)).is_file():
+    if preseeded_weights(ctx):
         yield ok("baseline_weights", f"baseline training is skipped: {path} is given")
     else:
         yield warn(

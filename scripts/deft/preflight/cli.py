@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deft import places
 from deft.cli import open_log
 from deft.config import from_json, sources
 from deft.errors import HardStop
 from deft.files import write_text_atomic
-from deft.layout import CURRENT_RUN
+from deft.layout import CURRENT_RUN, Run
 from deft.run_name import run_argument
 from deft.state import record_hard_stop
 
@@ -66,6 +67,8 @@ def recorded(request: Request, work: Callable[[], str]) -> str:
 
     A missing approval is no failure of the run, only the gate doing its duty: nothing is written.
     """
+    if request.workspace.is_dir():
+        places.require(request.workspace, Run(request.workspace, request.run_dir.name))
     _record_current(request)
     try:
         return work()

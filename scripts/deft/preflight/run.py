@@ -17,9 +17,13 @@ from deft.preflight import (
     checks_machine,
     checks_model,
     checks_pictures,
+    checks_places,
+    checks_rehearsal,
     checks_rows,
     checks_run,
     checks_staging,
+    checks_staging_names,
+    checks_training,
     digest,
 )
 from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped
@@ -34,6 +38,9 @@ TOPICS = (
     ("pictures", checks_pictures.checks),
     ("rows", checks_rows.checks),
     ("data", checks_data.checks),
+    ("training", checks_training.checks),
+    ("staging", checks_staging_names.checks),
+    ("places", checks_places.checks),
     ("machine", checks_machine.checks),
     ("packages", checks_staging.checks),
     ("resume", checks_run.checks),
@@ -112,6 +119,7 @@ def all_checks(ctx: Context) -> Iterator[Check]:
         yield made[-1]
     if all(check.status != STOP for check in made) and ctx.workspace.is_dir():
         yield from checks_model.checks(ctx)
+        yield from checks_rehearsal.checks(ctx)
 
 
 def _topics(ctx: Context) -> Iterator[Check]:

@@ -215,6 +215,7 @@ def _phase(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
     if {"label", "provenance"} <= set(phase.mined.columns):
         _by_provenance(out, f"{name}.mining.labels", phase.mined)
     _rca(out, phase)
+    _neighbours(out, phase)
     seconds: dict[str, float] = {}
     for entry in files.log:
         timed = isinstance(entry.get("duration_sec"), int | float)
@@ -256,6 +257,10 @@ def _rca(out: Numbers, phase: PhaseFiles) -> None:
     for i, (_, row) in enumerate(shown_weak_parts(phase).iterrows()):
         out.put(f"{key}.shown.{i}.score", row["siamese_score"])
         out.put(f"{key}.shown.{i}.weakness", row["weakness"])
+
+
+def _neighbours(out: Numbers, phase: PhaseFiles) -> None:
+    """Similarities that the report shows; a last lap has them without a root-cause analysis."""
     for i, (_, group) in enumerate(shown_neighbours(phase)):
         for j, similarity in enumerate(group["similarity"]):
             out.put(f"{phase.name}.neighbours.{i}.{j}.similarity", similarity)

@@ -15,7 +15,7 @@ from deft.files import read_json, sha256_file, write_json_atomic, write_text_ato
 from deft.kpi import parse_kpi
 from deft.layout import phase_name, phase_number, previous_phase
 from deft.pool import check_pregen_unchanged
-from deft.rca import Pictures, analyse, write_gaps
+from deft.rca import Pictures, affected_labels, analyse, write_gaps
 from deft.routing import route_by_label, route_pregen, summary_text
 from deft.state import update_phase
 from deft.steps.context import Context
@@ -101,7 +101,7 @@ def rca(
         context.run.dir,
         phase,
         stage_completed="rca",
-        rca_target_defects=sorted(found["labels"]),
+        rca_target_defects=affected_labels(found["labels"]),
         rca_gaps_parquet=str(context.root / context.relative(out / "kpi_gaps.parquet")),
         rca_threshold=found["threshold"],
     )

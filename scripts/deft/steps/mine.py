@@ -115,11 +115,17 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         pictures_of(context, pool) if options.strategy == "places" else None,
         context.picture_levels,
     )
-    warnings += mining.yield_warning(selection.kept_count, _previous_yield(context, phase))
     survivors = selection.rows.drop_duplicates(["input_path", "object_name"]).reset_index(drop=True)
     survivors = survivors[[*COLUMNS, "provenance"]]
     warnings += _leakage(context, survivors, out, options)
     fresh = np.array([key not in taken for key in mining.part_keys(survivors)], dtype=bool)
+    similarity = mining.similarity_facts(pairs, options.min_similarity)
+    later = mining.yield_warning(int(np.sum(fresh)), _previous_new_parts(context, phase))
+    if options.strategy == "nearest":  # the others do not look at the cutoff
+        later += mining.cutoff_warning(similarity, options.min_similarity)
+    for warning in later:
+        print(f"warning: {warning}", flush=True)
+    warnings += later
     facts = {
         **{k: v for k, v in asdict(options).items() if k in ("strategy", "top_k", "seed")},
         "encoder": source_meta,
@@ -128,6 +134,7 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         "kept_count": selection.kept_count,
         "rejected_count": selection.rejected_count,
         "similarity_threshold": options.min_similarity,
+        "similarity": similarity,
         "parts": len(survivors),
         "new_rows": int(np.sum(fresh)),
         "new_real": int((survivors["provenance"][fresh] == "real").sum()),
@@ -216,9 +223,9 @@ def previous_table(context: Context, phase: str) -> tuple[pd.DataFrame, pd.DataF
     return table, provenance
 
 
-def _previous_yield(context: Context, phase: str) -> int | None:
+def _previous_new_parts(context: Context, phase: str) -> int | None:
     path = context.run.phase(previous_phase(phase)) / "mining_filter" / "mining.json"
-    return read_json(path)["kept_count"] if path.exists() else None
+    return read_json(path)["new_rows"] if path.exists() else None
 
 
 def _leakage(context: Context, rows: pd.DataFrame, out: Any, options: MineOptions) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from deft.changenet.data.pairs import PairData
+from deft.changenet.spec import Spec
 from deft.errors import HardStop
 
 
@@ -21,33 +24,45 @@ def sampling_weights(labels: np.ndarray, fpratio: float) -> torch.Tensor:
     return torch.from_numpy(np.where(ng, weight, np.float32(1)).astype(np.float32)).double()
 
 
-def training_weights(data: PairData) -> torch.Tensor:
-    """Return :func:`sampling_weights` of a training table, or stop when it cannot train."""
-    good, bad = int((data.labels == 0).sum()), int((data.labels == 1).sum())
-    if not good or not bad:
+def check_trainable(
+    labels: np.ndarray, spec: Spec, csv_path: str | Path | None, processes: int = 1
+) -> None:
+    """Raise ``csv_invalid`` or ``spec_invalid`` when a table cannot train.
+
+    ``labels``: (n,), above 0 = defective. It must have both kinds, and rows for a batch of each of
+    the ``processes``, since an incomplete batch is left out.
+    """
+    bad = int((labels > 0).sum())
+    if not bad or bad == len(labels):
         found = "defective" if bad else "good"
         raise HardStop(
             "csv_invalid",
-            f"the training table has only {found} parts ({len(data)} rows)",
-            file=data.csv_path,
+            f"the training table has only {found} parts ({len(labels)} rows)",
+            file=csv_path,
             fix="training needs both PASS rows and rows with a defect",
         )
-    size = data.spec.dataset.classify.batch_size
+    size = spec.dataset.classify.batch_size
     if size < 2:
         raise HardStop(
             "spec_invalid",
             "dataset.classify.batch_size 1 cannot train: batch norm needs two pairs",
-            file=data.spec.source,
+            file=spec.source,
             fix="set dataset.classify.batch_size to 2 or more",
         )
-    if len(data) < size:
+    if len(labels) < size * processes:
+        of = f" on each of {processes} processes" if processes > 1 else ""
         raise HardStop(
             "spec_invalid",
-            f"dataset.classify.batch_size {size} is more than the {len(data)} training rows: "
-            "there would be no training step",
-            file=data.spec.source,
-            fix=f"set dataset.classify.batch_size to {len(data)} or less",
+            f"dataset.classify.batch_size {size}{of} is more than the {len(labels)} training "
+            "rows: there would be no training step",
+            file=spec.source,
+            fix=f"set dataset.classify.batch_size to {len(labels) // processes} or less",
         )
+
+
+def training_weights(data: PairData, processes: int = 1) -> torch.Tensor:
+    """Return :func:`sampling_weights` of a training table, or stop when it cannot train."""
+    check_trainable(data.labels, data.spec, data.csv_path, processes)
     return sampling_weights(data.labels, data.spec.dataset.classify.fpratio_sampling)
 
 

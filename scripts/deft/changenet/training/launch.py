@@ -89,7 +89,11 @@ def _run(
         finally:
             if process.poll() is None:
                 process.terminate()
-                process.wait()
+                try:
+                    process.wait(2 * SHUTDOWN_S)  # torchrun kills its processes after one
+                except subprocess.TimeoutExpired:
+                    process.kill()  # they die with it
+                    process.wait()
 
 
 def _tie_torchrun() -> None:

@@ -107,7 +107,7 @@ def _train_here(
         threads = max(1, options.threads // world.size)
         with reproducible(spec, target, threads):
             loop = _prepared(spec, workspace, folders, options, world, target, log, requests)
-            loop.run(training_weights(loop.data), log)
+            loop.run(training_weights(loop.data, world.size), log)
         result = _result(loop, workspace) if world.writes else {}
         if world.writes:
             out_dir.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,8 @@ def _prepared(
     going_on = spec.train.resume_training_checkpoint_path
     start, backbone = _sources(spec, options, workspace)
     data, validation = _open(spec, workspace, options)
-    training_weights(data)  # stops before a network is built when the table cannot train
+    # Stops before a network is built when the table cannot train.
+    training_weights(data, world.size)
     need_both_classes(validation.labels, options.select_weights_by, validation.csv_path)
     torch.manual_seed(options.seed)
     model = build_model(spec, upstream_compat=options.upstream_compat, backbone_file=backbone)

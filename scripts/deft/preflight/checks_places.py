@@ -1,0 +1,47 @@
+"""Everything that the loop will write: is there room for it under its name?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deft import places
+from deft.errors import HardStop
+from deft.knowledge import TOPICS
+from deft.layout import Run
+from deft.preflight.check import Check, Context, ok, stopped, warn
+
+ID = "places"
+
+
+def checks(ctx: Context) -> Iterator[Check]:
+    """Yield the check of this topic: one row for each place that is taken."""
+    run = Run(ctx.workspace, ctx.run_dir.name)
+    folders, files = places.all_needed(run, int(ctx.config.get("max_iterations", 3)))
+    files += [f"{places.KNOWLEDGE}/{name}" for name in TOPICS]
+    found = [*places.stops(ctx.workspace, folders, files), *_not_text(ctx)]
+    yield from (stopped(ID, stop) for stop in found)
+    if found:
+        return
+    away = places.outside(ctx.workspace)
+    if away:
+        text = ", ".join(f"{name}/ is a link to {path}" for name, path in away.items())
+        yield warn(ID, f"{text}, outside the workspace", "right where another disk holds the runs")
+        return
+    yield ok(ID, f"{len(folders)} folders and {len(files)} files to write: nothing in the way")
+
+
+def _not_text(ctx: Context) -> Iterator[HardStop]:
+    """Pages of the knowledge base are added to, so what is there must be readable as text."""
+    for name in TOPICS:
+        path = ctx.workspace / places.KNOWLEDGE / name
+        if not path.is_file():
+            continue
+        try:
+            path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            yield HardStop(
+                "config_invalid",
+                f"the loop adds to this page, and it cannot be read as UTF-8 text ({error})",
+                file=path,
+                fix=places.FIX,
+            )

@@ -1,0 +1,125 @@
+"""After the gate only the machine may fail: every stop of a later stage, and what asks it before.
+
+The table names each function that makes a hard stop behind the gate. A new one fails the test until
+somebody has asked whether the pre-flight can know.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+LIBRARY = Path(__file__).resolve().parents[2] / "scripts/deft"
+# Not behind the gate: the pre-flight, the configuration, other commands, and what is read by them.
+ELSEWHERE = (
+    "explore/", "preflight/", "importers/", "demo/", "doctor/", "bundle/", "lab/", "scaffold/",
+    "report/", "errors.py", "places.py", "config.py", "slurm.py", "session.py", "state.py",
+    "workspace_source.py", "embedding_prune.py", "kpi_target.py",
+    # The network and the encoder are built, the spec is read by the pre-flight itself.
+    "changenet/spec/", "changenet/backbones/", "encoders/",
+)  # fmt: skip
+
+# What a stage finds that nobody could know before: made or changed after the approval.
+CHANGED = "a file that the run made or approved was changed or lost since"
+LEARNT = "what the training or the network turns out to give"
+MACHINE = "the machine that the job runs on"
+BUG = "a guard of this project's own arithmetic"
+TAO = "what TAO's container did"
+# Otherwise the id of the check that asks before.
+ASKED = {
+    "assembly.py": {"check_arithmetic": BUG, "check_growth": CHANGED,
+                    "validate_combined": BUG, "check_pictures_exist": "goldens"},
+    "changenet/data/goldens.py": {"__init__": "goldens", "_found": "goldens"},
+    "changenet/data/pairs.py": {"open_pairs": "table_base", "picture": CHANGED},
+    "changenet/data/sampling.py": {"check_trainable": "trainable"},
+    "changenet/device.py": {"pick_device": MACHINE, "training_devices": "training"},
+    "changenet/infer.py": {"score_table": "score_column"},
+    "changenet/onnx/export.py": {"require": "onnx", "check_export": "onnx", "_untrue": LEARNT},
+    "changenet/onnx/parity.py": {"gate": LEARNT},
+    "changenet/onnx/scorer.py": {"wanted_provider": MACHINE, "require_cuda_build": "onnx",
+                                 "assert_provider": MACHINE, "__init__": CHANGED,
+                                 "_output": BUG},
+    "changenet/precision.py": {"__init__": "training"},
+    "changenet/speed.py": {"check_compiler": "compiler"},
+    "changenet/training/epoch.py": {"_figures": LEARNT, "_too_few": "trainable"},
+    "changenet/training/event_log.py": {"require_tensorboard": "training"},
+    "changenet/training/loop.py": {"run": "trainable", "_compare_order": "backbone_weights",
+                                   "_validated": LEARNT},
+    "changenet/training/options.py": {"__post_init__": "the configuration's schema"},
+    "changenet/training/restore.py": {"restore_training": "backbone_weights",
+                                      "_malformed": "backbone_weights",
+                                      "_fill_optimizer": "backbone_weights"},
+    "changenet/training/resume.py": {"restore_files": CHANGED},
+    "changenet/training/selection.py": {"need_both_classes": "validation_rows"},
+    "changenet/training/train.py": {"_open": BUG, "_go_on": "backbone_weights", "_result": BUG},
+    "changenet/weights.py": {"read_state": "backbone_weights", "read_tensors": "backbone_weights",
+                             "named_tensors": "backbone_weights", "fill": "backbone_weights",
+                             "fill_strictly": "backbone_weights"},
+    "embedding.py": {"check_same_encoder": CHANGED},
+    "embedding_cache.py": {"__init__": "embedding_cache"},
+    "embedding_files.py": {"file_digest": CHANGED, "_prepare": CHANGED, "_check": LEARNT},
+    "evaluate.py": {"read_scores": CHANGED},
+    "files.py": {"read_json": CHANGED, "inside": "table_kpi"},
+    "fingerprint.py": {"decode": "images_kpi"},
+    "kpi.py": {"check_scores": "kpi_classes", "at_recall": BUG},
+    "leakage.py": {"stop_of": "leakage_pool_kpi"},
+    "pool.py": {"list_pictures": "pregen_pairs", "paired_pregen": "pregen_pairs",
+                "read_defect_spec": "defect_spec", "pregen_parts": "defect_spec",
+                "check_allocation": "defect_spec", "_stage": "staged_names",
+                "check_pregen_unchanged": CHANGED},
+    "pool_rows.py": {"read_pool": "table_pool"},
+    "routing.py": {"route_by_label": "routing"},
+    "steps/context.py": {"weights_file": CHANGED},
+    "steps/embed.py": {"join_shards": CHANGED},
+    "steps/evaluate.py": {"rca": BUG},
+    "steps/export.py": {"export_best": CHANGED, "refuse_other_decisions": BUG},
+    "steps/infer.py": {"infer_phase": "kpi_classes"},
+    "steps/pool.py": {"stage_pool": BUG},
+    "steps/train.py": {"restore_file": CHANGED},
+    "tables.py": {"read_table": "table_kpi", "_check_header": "table_kpi",
+                  "_check_cells": "table_kpi", "check_pass_spelling": "table_kpi"},
+    "tao/command.py": {"hydra": "containers"},
+    "tao/embed.py": {"missing": CHANGED, "read_vectors": TAO},
+    "tao/gaps.py": dict.fromkeys(
+        ("rca_phase", "read_threshold", "check_threshold", "weak_files", "rows_of"), TAO
+    ),
+    "tao/infer.py": {"_scored": "kpi_classes", "found_table": TAO, "scores_of": "tao_cells"},
+    "tao/launch.py": {"require_image": "containers"},
+    "tao/mounts.py": {"mounts_for": "containers"},
+    "tao/settings.py": {"refuse_native_only": "the configuration's schema"},
+    "tao/spec.py": {"check_tao": "spec", "container_spec": "spec"},
+    "tao/train.py": {"_trained": CHANGED, "_collect": TAO, "_facts": "tao_intervals"},
+}  # fmt: skip
+
+
+def raisers(path: Path) -> set[str]:
+    """Return the functions of a module in which a hard stop is made."""
+    found = set()
+    for function in ast.walk(ast.parse(path.read_text())):
+        if isinstance(function, ast.FunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "HardStop":
+                    found.add(function.name)
+    return found
+
+
+def test_every_later_stop_was_asked_about() -> None:
+    found = {}
+    for path in sorted(LIBRARY.rglob("*.py")):
+        name = path.relative_to(LIBRARY).as_posix()
+        if not name.startswith(ELSEWHERE) and (functions := raisers(path)):
+            found[name] = functions
+    known = {name: set(functions) for name, functions in ASKED.items()}
+    new = {name: functions - known.get(name, set()) for name, functions in found.items()}
+    gone = {name: functions - found.get(name, set()) for name, functions in known.items()}
+    assert {k: v for k, v in new.items() if v} == {}, "can the pre-flight know? then add a row"
+    assert {k: v for k, v in gone.items() if v} == {}
+
+
+def test_the_checks_that_are_named_exist() -> None:
+    text = "".join(path.read_text() for path in sorted((LIBRARY / "preflight").glob("*.py")))
+    free = {CHANGED, LEARNT, MACHINE, BUG, TAO, "the configuration's schema"}
+    named = {answer for functions in ASKED.values() for answer in functions.values()} - free
+    made_up = {n for n in named if f'"{n}"' not in text and f'"{n.rsplit("_", 1)[0]}' not in text}
+    made_up -= {n for n in named if n.startswith(("table_", "images_", "leakage_"))}
+    assert made_up == set()

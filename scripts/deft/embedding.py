@@ -29,7 +29,8 @@ class EmbeddingWriter:
     Parameters
     ----------
     columns: name and type of the columns before ``embedding``.
-    encoder: name, dim and digest, for the file's metadata; ``more`` metadata beside it.
+    encoder: name, dim and digest, for the file's metadata; ``more`` metadata beside it (bytes
+        as they are, all else as JSON).
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class EmbeddingWriter:
         vector = pa.list_(pa.float32(), int(encoder.dim))
         self.schema = pa.schema(
             [*columns, pa.field(EMBEDDING, vector)],
-            {key: json.dumps(value, sort_keys=True).encode() for key, value in metadata.items()},
+            {key: _as_bytes(value) for key, value in metadata.items()},
         )
         self.others = [field.name for field in columns]
         self._parts: list[pa.Table] = []
@@ -94,13 +95,21 @@ class EmbeddingWriter:
             self._temporary.unlink(missing_ok=True)
 
 
+def _as_bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else json.dumps(value, sort_keys=True).encode()
+
+
 def write_embeddings(
-    path: str | Path, table: pd.DataFrame, vectors: np.ndarray | VectorTable, encoder: Any
+    path: str | Path,
+    table: pd.DataFrame,
+    vectors: np.ndarray | VectorTable,
+    encoder: Any,
+    more: dict[bytes, Any] | None = None,
 ) -> Path:
     """Write ``table``'s columns and ``embedding`` (list<float32>), the encoder in the metadata."""
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata()
     done = 0
-    with EmbeddingWriter(path, arrow.schema, encoder) as out:
+    with EmbeddingWriter(path, arrow.schema, encoder, more) as out:
         for block in as_table(vectors).blocks(GROUP_ROWS):
             out.add(arrow.slice(done, len(block)), block)
             done += len(block)

@@ -12,6 +12,7 @@ from deft import kpi
 from deft.errors import HardStop
 from deft.files import write_json_atomic, write_text_atomic
 from deft.plots import plot_confusion, plot_scores
+from deft.sealed import TABLES, seals
 from deft.tables import SCORE_COLUMN, is_ng, read_table, write_table
 
 KINDS = ("best_val", "latest")
@@ -36,7 +37,7 @@ def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
     """Evaluate one inference table, write the files beside it and return the JSON-ready result.
 
     Keys: recall_point, best_f1, far_at_recall, recall_table, degenerate, auroc,
-    average_precision, and (for the phase's metrics) labels.
+    average_precision, and (for the phase's metrics) labels and tables (seals of the files).
     """
     path = Path(path)
     table = read_scores(path)
@@ -55,7 +56,7 @@ def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
         "average_precision": average_precision(swept),
         "labels": label_table(table, operating["threshold"]),
     }
-    _write_files(path.parent, table, swept, result, min_recall)
+    result[TABLES] = _write_files(path.parent, table, swept, result, min_recall)
     return result
 
 
@@ -101,7 +102,7 @@ def _write_files(
     swept: dict[str, np.ndarray],
     result: dict[str, Any],
     min_recall: float,
-) -> None:
+) -> dict[str, Any]:
     frame = pd.DataFrame({**swept, "threshold": swept["threshold"].astype(np.float32)})
     frame["recall_lower95"] = [
         kpi.recall_lower_bound(int(tp), int(tp + fn))
@@ -120,6 +121,11 @@ def _write_files(
     plot_scores(folder / "score_distribution.png", scores, ng, result["recall_point"])
     plot_confusion(folder / "confusion_recall_point.png", result["recall_point"], "recall point")
     plot_confusion(folder / "confusion_best_f1.png", result["best_f1"], "best F1")
+    written = {
+        "threshold_metrics.csv": len(frame),
+        "best_f1_missed_no_pass_samples.csv": int(missed.sum()),
+    }
+    return seals(folder, written)
 
 
 def point_line(point: dict[str, Any]) -> str:
@@ -163,10 +169,11 @@ def evaluate_phase(
     """
     phase_dir = Path(phase_dir)
     files = {entry["path"]: entry for entry in weights["files"]}
-    kinds, per_kind_labels = {}, {}
+    kinds, per_kind_labels, tables = {}, {}, {}
     for kind in KINDS:
         result = evaluate_table(phase_dir / "inference" / kind / "inference.csv", min_recall)
         per_kind_labels[kind] = result.pop("labels")
+        tables |= {f"inference/{kind}/{n}": seal for n, seal in result.pop(TABLES).items()}
         kinds[kind] = result
 
     def rank(kind: str) -> tuple[float, float, int]:
@@ -197,6 +204,7 @@ def evaluate_phase(
         },
         "kinds": kinds,
         "labels": labels,
+        TABLES: tables,
     }
     write_json_atomic(phase_dir / "metrics.json", metrics)
     return metrics

@@ -65,16 +65,21 @@ def write_json_atomic(path: str | Path, data: Any) -> Path:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; raises ``missing_input`` when it is absent or broken."""
+    """Read a JSON file; raises ``missing_input`` when it is absent, broken or holds a NaN."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise HardStop(
             "missing_input", "a file that this stage reads does not exist", file=path
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise HardStop("missing_input", f"not a JSON file ({error})", file=path) from None
+
+
+def _no_number(name: str) -> None:
+    """Refuse what Python reads as a number and JSON does not have; nothing here writes it."""
+    raise ValueError(f"{name} is no number")
 
 
 def sha256_file(path: str | Path, first_bytes: int | None = None) -> str:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deft import layout
+import pandas as pd
+
+from deft import layout, roots, sealed
 from deft.changenet.spec import Spec, load_spec
 from deft.errors import HardStop
 from deft.files import read_json, sha256_file
 from deft.layout import Run
 from deft.session import inherited
+from deft.state import read_state
+
+ROUTING_RECORD = "routing.json"  # beside the routed gaps: their seals
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,51 @@ class Context:
         return layout.image_root(self.workspace)
 
     def relative(self, path: str | Path) -> str:
-        """Return a path relative to the workspace."""
-        return os.path.relpath(os.path.abspath(path), self.root)
+        """Return a path relative to the workspace; one that lies elsewhere stays absolute."""
+        full = os.path.abspath(path)
+        return os.path.relpath(full, self.root) if roots.below(full, str(self.root)) else full
+
+    def checked(self, path: Path, told: Mapping[str, Any], record: Path, *, rule: str) -> Path:
+        """Return a table's path when it is the one that a record speaks of (:mod:`deft.sealed`)."""
+        return sealed.check(path, told, record, rule=rule, target=self.relative(path))
+
+    def checked_by(self, record: Path, name: str, *, rule: str, rows: str = "") -> Path:
+        """Return the path of a table beside its record, checked.
+
+        ``rows``: the record's key that held the number of rows before there were seals.
+        """
+        facts = read_json(record)
+        told = sealed.seal_of(facts, name) or ({"rows": facts.get(rows)} if rows else {})
+        return self.checked(record.parent / name, told, record, rule=rule)
+
+    def paths_here(self, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+        """Return what was read from a parquet file with its paths below this workspace."""
+        recorded = roots.recorded_root(path)
+        earlier = [] if recorded else roots.places_of(read_state(self.run.dir))
+        return roots.paths_here(table, recorded, self.root, path, earlier=earlier)
+
+    def training_table(self, phase: str) -> Path | None:
+        """Return the combined table of a lap, as it was validated; None for the baseline."""
+        if phase == layout.BASELINE:
+            return None
+        record = self.run.phase(phase) / "dataset" / "validation.json"
+        path = record.with_name(f"train_combined_{phase}.csv")
+        return self.checked(path, read_json(record), record, rule="assemble")
+
+    def routed_gaps(self, phase: str) -> Path:
+        """Return the gaps that were routed to a lap's mining."""
+        record = self.run.routing(phase) / ROUTING_RECORD
+        facts = read_json(record) if record.is_file() else {}
+        path = record.with_name("mining_gaps.parquet")
+        told = sealed.seal_of(facts, path.name)
+        return self.checked(path, told, record, rule="route")
+
+    def scored_table(self, phase: str, kind: str) -> Path:
+        """Return the inference table of a kind of weights, as the inference left it."""
+        record = self.run.phase(phase) / "inference" / "inference.json"
+        path = record.parent / kind / "inference.csv"
+        told = sealed.seal_of_kind(read_json(record), kind)
+        return self.checked(path, told, record, rule="infer")
 
     def weights_table(self, phase: str) -> dict[str, Any]:
         """Return ``weights.json`` of a phase."""

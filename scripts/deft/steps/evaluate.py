@@ -5,25 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from deft import layout
 from deft.decide import decide_kpi, decide_pool, phase_far_pct
 from deft.errors import HardStop
-from deft.evaluate import evaluate_phase, read_scores
+from deft.evaluate import KINDS, evaluate_phase, read_scores
 from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
 from deft.kpi import parse_kpi
 from deft.layout import phase_name, phase_number, previous_phase
 from deft.pool import check_pregen_unchanged
-from deft.rca import Pictures, analyse, write_gaps
+from deft.rca import GAPS, Pictures, analyse, write_gaps
 from deft.routing import route_by_label, route_pregen, summary_text
+from deft.sealed import TABLES, read_parquet, seals
 from deft.state import update_phase
-from deft.steps.context import Context
+from deft.steps.context import ROUTING_RECORD, Context
 
 
 def evaluate(context: Context, phase: str, min_recall: float) -> str:
     """Write ``metrics.json`` and what stands beside each inference table."""
     folder = context.run.phase(phase)
+    for kind in KINDS:
+        context.scored_table(phase, kind)
     metrics = evaluate_phase(folder, phase, min_recall, context.weights_table(phase))
     point = metrics["kinds"][metrics["chosen"]]["recall_point"]
     update_phase(
@@ -80,11 +82,10 @@ def rca(
 ) -> str:
     """Write ``rca_results/<TS>/`` of a phase; ``rows``: see :func:`deft.gaps.weak_samples`."""
     metrics = read_json(context.run.phase(phase) / "metrics.json")
-    table = context.run.phase(phase) / "inference" / metrics["chosen"] / "inference.csv"
+    table = context.scored_table(phase, metrics["chosen"])
     out = context.run.rca(phase)
-    pictures = Pictures(
-        context.root / context.relative(context.image_root), context.lights, context.ext
-    )
+    images = context.root / context.relative(context.image_root)
+    pictures = Pictures(images, context.lights, context.ext, context.root)
     found = analyse(read_scores(table), min_recall, top_k, pictures, out, rows)
     if found.get("unreachable"):
         raise HardStop(
@@ -107,15 +108,21 @@ def rca(
 
 def route(context: Context, phase: str, mode: str, drawn: list[str], allowed: list[str]) -> str:
     """Write ``routing_results/<TS>/`` of a lap from the previous phase's gaps."""
-    gaps = pd.read_parquet(context.run.rca(previous_phase(phase)) / "kpi_gaps.parquet")
+    record = context.run.rca(previous_phase(phase)) / "metrics.json"
+    path = context.checked_by(record, GAPS, rule="rca")
+    gaps = context.paths_here(read_parquet(path), path)
     manifest = read_json(context.run.synth_pool / "manifest.json")
     if mode == "pregen":
         routes = route_pregen(gaps)
     else:
         routes = route_by_label(gaps, set(manifest["labels"]), drawn, allowed)
     out = context.run.routing(phase)
-    write_gaps(out / "mining_gaps.parquet", routes.mining)
-    write_gaps(out / "anomalygen_gaps.parquet", routes.anomalygen)
+    routed = {"mining_gaps.parquet": routes.mining, "anomalygen_gaps.parquet": routes.anomalygen}
+    for name, rows in routed.items():
+        write_gaps(out / name, rows, context.root)
+    # No declared output: a run of an earlier version has none, and must not be routed again.
+    tables = seals(out, {name: len(rows) for name, rows in routed.items()})
+    write_json_atomic(out / ROUTING_RECORD, {"schema_version": 1, TABLES: tables})
     write_text_atomic(out / "routing_summary.txt", summary_text(routes, mode))
     drawn_path = out / "anomalygen_gaps.parquet"
     update_phase(

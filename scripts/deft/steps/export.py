@@ -52,7 +52,7 @@ def export_best(
 
     table = context.workspace / layout.KPI_TABLE
     kpi = open_pairs(context.spec, table, context.image_root)
-    recorded = read_scores(inference / metrics["chosen"] / "inference.csv")
+    recorded = read_scores(context.scored_table(phase, metrics["chosen"]))
     scores = recorded[SCORE_COLUMN].to_numpy(dtype=np.float32)
     if len(scores) != len(kpi):
         raise HardStop(

@@ -55,7 +55,7 @@ def rca_phase(context: Context, phase: str, min_recall: float, top_k: int) -> st
         images=images,
         out=work.out,
     )
-    table = read_scores(folder / "inference.csv")
+    table = read_scores(context.scored_table(phase, metrics["chosen"]))
     try:
         work.run(argv, read=[images])
     except StageFailed:

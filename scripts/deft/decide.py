@@ -41,6 +41,8 @@ def decide_kpi(
         "kpi_met": target.met(phase_far_pct(best)),
         "best_phase": best["phase"],
         "best_far_pct": phase_far_pct(best),
+        "best_threshold": float(best["kinds"][best["chosen"]]["recall_point"]["threshold"]),
+        "best_weights_sha256": best["weights"]["sha256"],
     }
 
 

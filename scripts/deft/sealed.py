@@ -71,8 +71,8 @@ def check(
 
     Raises
     ------
-    HardStop ``missing_input`` (no such file), ``silent_drop`` (other number of rows) or
-    ``csv_invalid`` (the same number of rows, other content).
+    HardStop ``missing_input`` (no such file, or another file that is no table), ``silent_drop``
+    (other number of rows) or ``csv_invalid`` (the same number of rows, other content).
     """
     path, record = Path(path), Path(record)
     target = path if target is None else target
@@ -88,22 +88,24 @@ def check(
             fix=f"run: snakemake {target} (rule {rule} makes it again), then the same command",
         )
     wanted, rows = told.get("sha256"), told.get("rows")
+    table = isinstance(rows, int)
     if not wanted:
         _say_unsealed(path, record, say)
-        found_rows = count_rows(path) if isinstance(rows, int) else rows
+        found_rows = count_rows(path) if table else rows
         if found_rows == rows:
             return path
         raise _other_rows(path, record, found_rows, rows, again)
     found = sha256_file(path)
     if found == wanted:
         return path
-    found_rows = count_rows(path)
-    if isinstance(rows, int) and found_rows != rows:
+    found_rows = count_rows(path) if table else None
+    if found_rows != rows:
         raise _other_rows(path, record, found_rows, rows, again)
     raise HardStop(
-        "csv_invalid",
+        "csv_invalid" if table else "missing_input",
         f"{path.name} is not the file that {record.name} speaks of: its SHA-256 is "
-        f"{found[:SHOWN]}…, recorded is {str(wanted)[:SHOWN]}… (rows: {rows}, as recorded)",
+        f"{found[:SHOWN]}…, recorded is {str(wanted)[:SHOWN]}…"
+        + (f" (rows: {rows}, as recorded)" if table else ""),
         file=path,
         fix=again,
         evidence={"record": str(record), "sha256": found, "recorded_sha256": wanted, "rows": rows},

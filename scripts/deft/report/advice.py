@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from deft.report.phrases import PERCENT, PLAIN_PERCENT, Literal, Number, Sentence
-from deft.report.reading import POOL_STOP, PhaseFiles, RunFiles
 from deft.report.results import MIN_NG_TO_CERTIFY
+from deft.run_files import POOL_STOP, PhaseFiles, RunFiles
 from deft.tables import is_ng
 
 TYPES_NAMED = 4

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from deft import layout
-from deft.report.lenient import dig, table_or_empty
-from deft.report.reading import PhaseFiles, RunFiles, load_run
+from deft.report.reading import load_run
 from deft.report.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows, wrong_side
+from deft.run_files import PhaseFiles, RunFiles, dig
 from deft.tables import PASS, is_ng
 
 CONFIDENCE_PCT = 95.0
@@ -149,7 +149,7 @@ def _target(out: Numbers, files: RunFiles) -> None:
 def _kpi_set(out: Numbers, files: RunFiles) -> None:
     counts = next((p.metrics["counts"] for p in files.phases if p.metrics.get("counts")), None)
     if counts is None:  # before the first evaluation: count the table itself
-        table = table_or_empty(files.table_path("kpi_test_csv", layout.KPI_TABLE))
+        table = files.reader.table(files.table_path("kpi_test_csv", layout.KPI_TABLE))
         if "label" not in table:
             return
         labels = table["label"].value_counts().to_dict()
@@ -233,7 +233,7 @@ def _growth(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
     if phase.name == layout.BASELINE:
         rows = phase.weights.get("rows")
         if rows is None:
-            table = table_or_empty(files.table_path("training_csv", layout.BASE_TABLE))
+            table = files.reader.table(files.table_path("training_csv", layout.BASE_TABLE))
             rows = len(table) or None
         if rows is not None:
             out.put(f"{key}.rows", rows)

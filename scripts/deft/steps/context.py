@@ -17,6 +17,7 @@ from deft.changenet.spec import Spec, load_spec
 from deft.errors import HardStop
 from deft.files import read_json, sha256_file
 from deft.layout import Run
+from deft.records import read_metrics, read_weights
 from deft.session import inherited
 from deft.state import read_state
 
@@ -118,7 +119,7 @@ class Context:
 
     def weights_table(self, phase: str) -> dict[str, Any]:
         """Return ``weights.json`` of a phase."""
-        return read_json(self.run.phase(phase) / "train" / "weights.json")
+        return read_weights(self.run, phase)
 
     def weights_file(self, phase: str, name: str, sha256: str) -> Path:
         """Return a weight file after checking that it is the one that was trained."""
@@ -141,5 +142,5 @@ class Context:
 
     def chosen_weights(self, phase: str) -> Path:
         """Return the weight file that the KPI chose for a phase."""
-        weights = read_json(self.run.phase(phase) / "metrics.json")["weights"]
+        weights = read_metrics(self.run, phase)["weights"]
         return self.weights_file(phase, Path(weights["path"]).name, weights["sha256"])

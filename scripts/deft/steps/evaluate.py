@@ -15,6 +15,7 @@ from deft.kpi import parse_kpi
 from deft.layout import phase_name, phase_number, previous_phase
 from deft.pool import check_pregen_unchanged
 from deft.rca import GAPS, Pictures, analyse, write_gaps
+from deft.records import read_decision, read_metrics
 from deft.routing import route_by_label, route_pregen, summary_text
 from deft.sealed import TABLES, read_parquet, seals
 from deft.state import update_phase
@@ -56,7 +57,9 @@ def _before(context: Context, phase: str) -> str:
     if phase == layout.BASELINE:
         return ""
     path = context.run.phase(previous_phase(phase)) / "metrics.json"
-    return f"{phase_far_pct(read_json(path)):.2f}% → " if path.exists() else ""
+    if not path.exists():
+        return ""
+    return f"{phase_far_pct(read_metrics(context.run, previous_phase(phase))):.2f}% → "
 
 
 def decide(
@@ -66,11 +69,12 @@ def decide(
     folder = context.run.phase(phase)
     if question == "kpi":
         upto = [phase_name(n) for n in range(phase_number(phase) + 1)]
-        metrics = [read_json(context.run.phase(p) / "metrics.json") for p in upto]
+        metrics = [read_metrics(context.run, p) for p in upto]
         decision = decide_kpi(metrics, parse_kpi(kpi_sentence), max_iterations)
         update_phase(context.run.dir, phase, status="completed")
     else:
-        previous = read_json(context.run.phase(previous_phase(phase)) / "decide" / "kpi.json")
+        before = context.run.phase(previous_phase(phase)) / "decide" / "kpi.json"
+        previous = read_decision(before)
         mining = read_json(folder / "mining_filter" / "mining.json")
         decision = decide_pool(mining, previous, phase)
     write_json_atomic(folder / "decide" / f"{question}.json", decision)
@@ -81,7 +85,7 @@ def rca(
     context: Context, phase: str, min_recall: float, top_k: int, rows: np.ndarray | None = None
 ) -> str:
     """Write ``rca_results/<TS>/`` of a phase; ``rows``: see :func:`deft.gaps.weak_samples`."""
-    metrics = read_json(context.run.phase(phase) / "metrics.json")
+    metrics = read_metrics(context.run, phase)
     table = context.scored_table(phase, metrics["chosen"])
     out = context.run.rca(phase)
     images = context.root / context.relative(context.image_root)

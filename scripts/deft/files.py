@@ -71,10 +71,35 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise HardStop(
-            "missing_input", "a file that this stage reads does not exist", file=path
+            "missing_input",
+            "a file that this stage reads does not exist",
+            file=path,
+            fix=made_again(path),
         ) from None
     except (ValueError, RecursionError) as error:
-        raise HardStop("missing_input", f"not a JSON file ({error})", file=path) from None
+        raise HardStop(
+            "missing_input", f"not a JSON file ({error})", file=path, fix=made_again(path)
+        ) from None
+
+
+def target_of(path: str | Path) -> str:
+    """Return a file of a run as it is typed for Snakemake, relative to the workspace."""
+    parts = Path(path).parts
+    known = [i for i, part in enumerate(parts) if part in ("results", "artifacts")]
+    return "/".join(parts[known[-1] :]) if known else str(path)
+
+
+def made_again(path: str | Path) -> str:
+    """Return how a damaged file of the loop's own is mended, as the advice of a stop."""
+    path = Path(path)
+    if path.parent.name == "preflight":
+        return "run: snakemake preflight, then the same command again"
+    if target_of(path) == str(path) or path.name == "deft_state.json":
+        return "put the file back as it was"
+    return (
+        f"put the file back as it was, or delete it and run: snakemake {target_of(path)}; then run "
+        "the same command again"
+    )
 
 
 def _no_number(name: str) -> None:

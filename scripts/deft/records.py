@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from deft.errors import HardStop
-from deft.files import read_json
+from deft.files import made_again, read_json
 from deft.layout import Run, phase_name, phase_number
 from deft.schemas import checked
-from deft.strict import MAKE_AGAIN, target_of
 
 NEAR_PCT = 1e-9  # a rate and the counts it was made of, percent
 
 
 def read_record(name: str, path: Path) -> dict[str, Any]:
     """Return a record after its schema ``name``."""
-    return checked(name, read_json(path), path, MAKE_AGAIN.format(target=target_of(path)))
+    return checked(name, read_json(path), path, made_again(path))
 
 
 def refuse(path: Path, what: str) -> NoReturn:
@@ -30,7 +29,7 @@ def refuse(path: Path, what: str) -> NoReturn:
         "missing_input",
         f"the record is damaged: {what}",
         file=path,
-        fix=MAKE_AGAIN.format(target=target_of(path)),
+        fix=made_again(path),
     )
 
 

@@ -10,18 +10,21 @@ knows (its ``results_dir``, and ``moved_from``).
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from deft.errors import HardStop
+
+if TYPE_CHECKING:  # the Snakefile reads this module, and pandas takes a second
+    import pandas as pd
 
 ROOT_KEY = b"deft_root"  # of a parquet file's metadata
 PATH_COLUMNS = ("filepath", "golden_filepath", "target", "source")
 MOVED_FROM = "moved_from"  # of the state: places where the workspace was
+CHECKS_FILE = "preflight/checks.json"
 STATE_PATHS = ("results_dir", "config", "iterations", "hard_stop")
 
 
@@ -111,6 +114,16 @@ def paths_here(
                 )
             moved[column].append(rerooted(path, old, here))
     return table.assign(**moved)
+
+
+def birthplace(run_dir: Path) -> str | None:
+    """Return where the workspace lay when this run passed its checks, or None before that."""
+    try:
+        checks = json.loads((run_dir / CHECKS_FILE).read_text(encoding="utf-8"))
+        given = next(p["value"] for p in checks["parameters"] if p["name"] == "workspace")
+        return os.path.realpath(given)
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        return None
 
 
 def places_of(state: Mapping[str, Any]) -> list[str]:

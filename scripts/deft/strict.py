@@ -15,17 +15,8 @@ import yaml
 
 from deft import layout, roots, sealed
 from deft.errors import HardStop
-from deft.files import read_json
+from deft.files import made_again, read_json, target_of
 from deft.state import read_log, read_state
-
-MAKE_AGAIN = "put it back as it was, or delete it and run: snakemake {target}; then the same again"
-
-
-def target_of(path: Path) -> str:
-    """Return a file of a run as it is typed for Snakemake, relative to the workspace."""
-    parts = path.parts
-    known = [i for i, part in enumerate(parts) if part in ("results", "artifacts")]
-    return "/".join(parts[known[-1] :]) if known else str(path)
 
 
 class Strict:
@@ -89,5 +80,5 @@ def damaged(path: Path, why: str, *, code: str = "missing_input") -> HardStop:
         code,
         f"the file is damaged: {why}",
         file=path,
-        fix=MAKE_AGAIN.format(target=target_of(path)),
+        fix=made_again(path),
     )

@@ -47,7 +47,10 @@ def rerooted(path: str, old: str, new: str) -> str:
     >>> rerooted("/was2/kpi/a.png", "/was", "/is")
     '/was2/kpi/a.png'
     """
-    return new.rstrip("/") + path[len(old.rstrip("/")) :] if below(path, old) else path
+    if not below(path, old):
+        return path
+    rest = path[len(old.rstrip("/")) :].lstrip("/")
+    return f"{new.rstrip('/')}/{rest}" if rest else new.rstrip("/")
 
 
 def with_root(table: Any, root: str | Path) -> Any:

@@ -6,6 +6,7 @@ file (:class:`deft.report.lenient.Lenient` does that, for pages).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,23 @@ import yaml
 from deft import layout, roots, sealed
 from deft.errors import HardStop
 from deft.files import made_again, read_json, target_of
+from deft.schemas import checked
 from deft.state import read_log, read_state
+
+# Records whose shape others rely on, by their path in a phase or a run -> schema.
+SCHEMAS = {
+    "*/metrics.json": "metrics",
+    "train/weights.json": "weights",
+    "decide/kpi.json": "decision",
+    "decide/pool.json": "decision",
+    "best_model/export.json": "export",
+}
+PHASE = re.compile(r"baseline|iter[1-9][0-9]*")
+
+
+def _without_phase(path: Path) -> tuple[str, str]:
+    folder = path.parent.name
+    return ("*" if PHASE.fullmatch(folder) else folder), path.name
 
 
 class Strict:
@@ -29,7 +46,8 @@ class Strict:
         found = read_json(path)
         if not isinstance(found, dict):
             raise damaged(path, f"it holds no JSON object but {str(found)[:40]!r}")
-        return found
+        schema = SCHEMAS.get("/".join(_without_phase(path)))
+        return checked(schema, found, path, made_again(path)) if schema else found
 
     def table(
         self,

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
 from deft import kpi
 from deft.files import sha256_file
+from deft.roots import with_root
 from deft.tables import PASS, is_ng
 
 RUN = "run_20260131_120000"
@@ -86,6 +89,11 @@ class FakeRun:
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(path, index=False)
         return path
+
+    def parquet(self, path: Path, table: pd.DataFrame) -> None:
+        """Write a table of pictures with the root of their paths, as the loop does."""
+        arrow = pa.Table.from_pandas(table, preserve_index=False)
+        pq.write_table(with_root(arrow, self.workspace), path)
 
     def add_phase(self, number: int, separation: float) -> float:
         """Add an evaluated phase with its analysis; returns its FAR in percent."""
@@ -236,7 +244,7 @@ class FakeRun:
                 draw(test, golden, defective=is_ng(row["label"]))
         folder = self.dir / name / "rca_results" / TS
         folder.mkdir(parents=True)
-        pd.DataFrame(rows).to_parquet(folder / "kpi_gaps.parquet", index=False)
+        self.parquet(folder / "kpi_gaps.parquet", pd.DataFrame(rows))
         self.json(f"{name}/rca_results/{TS}/metrics.json", {"precision": 0.5})
 
     def _assemble(self, name: str, number: int) -> None:
@@ -277,7 +285,7 @@ class FakeRun:
         ]
         folder = self.dir / name / "mining_filter"
         folder.mkdir(parents=True)
-        pd.DataFrame(pairs).to_parquet(folder / "knn_pairs.parquet", index=False)
+        self.parquet(folder / "knn_pairs.parquet", pd.DataFrame(pairs))
         self.csv(f"{name}/mining_filter/mining_pool.csv", pool.head(new_rows))
         self.json(
             f"{name}/mining_filter/mining.json",

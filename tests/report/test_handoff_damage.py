@@ -145,11 +145,22 @@ CASES: list[tuple[str, Damage]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def handed(built: dict[str, FakeRun], tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
+    """A finished run after its hand-off; read only."""
+    copy = tmp_path_factory.mktemp("handed") / "w"
+    run = FakeRun(shutil.copytree(built["finished"].workspace, copy))
+    hand_off(run)
+    return run
+
+
 @pytest.mark.parametrize(
     ("name", "damage"), CASES, ids=[f"{name}-{d.__name__}" for name, d in CASES]
 )
-def test_damage_stops_the_hand_off(finished: FakeRun, name: str, damage: Damage) -> None:
-    hand_off(finished)
+def test_damage_stops_the_hand_off(
+    handed: FakeRun, tmp_path: Path, name: str, damage: Damage
+) -> None:
+    finished = FakeRun(shutil.copytree(handed.workspace, tmp_path / "w"))
     decision = finished.decision
     path = finished.dir / name
     damage(path)

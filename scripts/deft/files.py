@@ -74,7 +74,7 @@ def read_json(path: str | Path) -> Any:
             "missing_input",
             "a file that this stage reads does not exist",
             file=path,
-            fix=made_again(path),
+            fix=made_again(path, there=False),
         ) from None
     except (ValueError, RecursionError) as error:
         raise HardStop(
@@ -89,17 +89,15 @@ def target_of(path: str | Path) -> str:
     return "/".join(parts[known[-1] :]) if known else str(path)
 
 
-def made_again(path: str | Path) -> str:
-    """Return how a damaged file of the loop's own is mended, as the advice of a stop."""
+def made_again(path: str | Path, *, there: bool = True) -> str:
+    """Return how a damaged (or missing) file of the loop's own is mended, as a stop's advice."""
     path = Path(path)
     if path.parent.name == "preflight":
         return "run: snakemake preflight, then the same command again"
     if target_of(path) == str(path) or path.name == "deft_state.json":
         return "put the file back as it was"
-    return (
-        f"put the file back as it was, or delete it and run: snakemake {target_of(path)}; then run "
-        "the same command again"
-    )
+    again = f"run: snakemake {target_of(path)}; then run the same command again"
+    return f"put the file back as it was, or {f'delete it and {again}' if there else again}"
 
 
 def _no_number(name: str) -> None:

@@ -61,7 +61,7 @@ def read_weights(run: Run, phase: str) -> dict[str, Any]:
     """Return ``weights.json`` of a phase; the files that it chooses must be in its list."""
     path = run.phase(phase) / "train" / "weights.json"
     table = read_record("weights", path)
-    if table["phase"] != phase:
+    if table.get("phase", phase) != phase:
         refuse(path, f"it is that of {table['phase']}, and lies in the folder of {phase}")
     names = {entry["path"] for entry in table["files"]}
     for kind in ("best_val", "latest"):

@@ -13,12 +13,9 @@ import yaml
 
 from deft import layout, roots, sealed
 from deft.errors import HardStop
-from deft.run_files import dig
 from deft.state import read_log, read_state
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["Lenient", "dig", "json_or", "table_or_empty", "yaml_or_empty"]
 
 
 class Lenient:
@@ -103,24 +100,3 @@ def read_table(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     return pd.read_csv(path, dtype=str, keep_default_na=False)
-
-
-def json_or(path: Path, default: Any) -> Any:
-    """Return the content of a JSON file, or ``default`` when it is absent or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return default
-    except (OSError, ValueError) as error:
-        logger.warning("left out %s: %s", path, error)
-        return default
-
-
-def table_or_empty(path: Path | None) -> pd.DataFrame:
-    """Return a CSV (every cell text) or parquet table, or an empty frame."""
-    return pd.DataFrame() if path is None else Lenient().table(path)
-
-
-def yaml_or_empty(path: Path) -> dict[str, Any]:
-    """Return a YAML mapping, or ``{}``."""
-    return Lenient().yaml(path)

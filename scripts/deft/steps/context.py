@@ -100,7 +100,9 @@ class Context:
             return None
         record = self.run.phase(phase) / "dataset" / "validation.json"
         path = record.with_name(f"train_combined_{phase}.csv")
-        return self.checked(path, read_json(record), record, rule="assemble")
+        # Always there in the workflow; a stage that is run by hand may have been given a table.
+        facts = read_json(record) if record.is_file() else {}
+        return self.checked(path, facts, record, rule="assemble")
 
     def routed_gaps(self, phase: str) -> Path:
         """Return the gaps that were routed to a lap's mining."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deft import layout
-from deft.decide import decide_kpi, decide_pool, phase_far_pct
+from deft.decide import best_phase, choice_of, decide_kpi, decide_pool, phase_far_pct
 from deft.errors import HardStop
 from deft.evaluate import KINDS, evaluate_phase, read_scores
 from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
@@ -71,6 +71,7 @@ def decide(
         upto = [phase_name(n) for n in range(phase_number(phase) + 1)]
         metrics = [read_metrics(context.run, p) for p in upto]
         decision = decide_kpi(metrics, parse_kpi(kpi_sentence), max_iterations)
+        decision |= choice_of(best_phase(metrics))
         update_phase(context.run.dir, phase, status="completed")
     else:
         before = context.run.phase(previous_phase(phase)) / "decide" / "kpi.json"

@@ -118,10 +118,25 @@ def write_embeddings(
 
 def open_embeddings(path: str | Path) -> tuple[pd.DataFrame, ParquetVectors, dict[str, Any]]:
     """Return (table without the vectors, the vectors as a stream, encoder facts)."""
-    schema = pq.read_schema(path)
-    others = [name for name in schema.names if name != EMBEDDING]
-    meta = json.loads((schema.metadata or {}).get(META_KEY, b"{}"))
-    return pq.read_table(path, columns=others).to_pandas(), ParquetVectors(path), meta
+    others = [name for name in pq.read_schema(path).names if name != EMBEDDING]
+    frame = pq.read_table(path, columns=others).to_pandas()
+    return frame, ParquetVectors(path), encoder_facts(path)
+
+
+def encoder_facts(path: str | Path) -> dict[str, Any]:
+    """Return name, dim and digest of a table's encoder, ``{}`` when it names none.
+
+    Raises HardStop ``csv_invalid`` for a file that is no table.
+    """
+    try:
+        return json.loads((pq.read_schema(path).metadata or {}).get(META_KEY, b"{}"))
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise HardStop(
+            "csv_invalid",
+            f"cannot be read as a table of embeddings ({error})",
+            file=path,
+            fix="delete it and run the same command again",
+        ) from None
 
 
 def check_same_encoder(source: dict[str, Any], target: dict[str, Any], file: str | Path) -> None:

@@ -59,6 +59,7 @@ def check(
     *,
     rule: str,
     target: str | Path | None = None,
+    explain: Callable[[Path], object] | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Return ``path`` when it is the very file that a record speaks of.
@@ -68,6 +69,8 @@ def check(
     told: the seal, ``{sha256, rows}``; what it lacks (an earlier version's record) is not checked.
     record: the file that holds the seal.
     rule: the one that makes the file; ``target``: its path as it is typed for Snakemake.
+    explain: reads a file that is not the recorded one; a stop of its own (a score that is no
+        number, in row 5) says more than two digests.
 
     Raises
     ------
@@ -99,6 +102,8 @@ def check(
     if found == wanted:
         return path
     found_rows = count_rows(path) if table else None
+    if explain is not None:
+        explain(path)
     if found_rows != rows:
         raise _other_rows(path, record, found_rows, rows, again)
     raise HardStop(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,9 @@ import pandas as pd
 from deft import layout, roots, sealed
 from deft.changenet.spec import Spec, load_spec
 from deft.errors import HardStop
-from deft.files import read_json, sha256_file
+from deft.evaluate import read_scores
+from deft.files import made_again, read_json, sha256_file
 from deft.layout import Run
-from deft.records import read_metrics, read_weights
 from deft.session import inherited
 from deft.state import read_state
 
@@ -75,18 +75,35 @@ class Context:
         full = os.path.abspath(path)
         return os.path.relpath(full, self.root) if roots.below(full, str(self.root)) else full
 
-    def checked(self, path: Path, told: Mapping[str, Any], record: Path, *, rule: str) -> Path:
+    def checked(
+        self,
+        path: Path,
+        told: Mapping[str, Any],
+        record: Path,
+        *,
+        rule: str,
+        explain: Callable[[Path], object] | None = None,
+    ) -> Path:
         """Return a table's path when it is the one that a record speaks of (:mod:`deft.sealed`)."""
-        return sealed.check(path, told, record, rule=rule, target=self.relative(path))
+        target = self.relative(path)
+        return sealed.check(path, told, record, rule=rule, target=target, explain=explain)
 
-    def checked_by(self, record: Path, name: str, *, rule: str, rows: str = "") -> Path:
+    def checked_by(
+        self,
+        record: Path,
+        name: str,
+        *,
+        rule: str,
+        rows: str = "",
+        explain: Callable[[Path], object] | None = None,
+    ) -> Path:
         """Return the path of a table beside its record, checked.
 
         ``rows``: the record's key that held the number of rows before there were seals.
         """
         facts = read_json(record)
         told = sealed.seal_of(facts, name) or ({"rows": facts.get(rows)} if rows else {})
-        return self.checked(record.parent / name, told, record, rule=rule)
+        return self.checked(record.parent / name, told, record, rule=rule, explain=explain)
 
     def paths_here(self, table: pd.DataFrame, path: Path) -> pd.DataFrame:
         """Return what was read from a parquet file with its paths below this workspace."""
@@ -117,11 +134,18 @@ class Context:
         record = self.run.phase(phase) / "inference" / "inference.json"
         path = record.parent / kind / "inference.csv"
         told = sealed.seal_of_kind(read_json(record), kind)
-        return self.checked(path, told, record, rule="infer")
+        return self.checked(path, told, record, rule="infer", explain=read_scores)
 
     def weights_table(self, phase: str) -> dict[str, Any]:
         """Return ``weights.json`` of a phase."""
-        return read_weights(self.run, phase)
+        path = self.run.phase(phase) / "train" / "weights.json"
+        table = read_json(path)
+        entries = table.get("files") if isinstance(table, dict) else None
+        entries = entries if isinstance(entries, list) else []
+        known = {e.get("path") for e in entries if isinstance(e, dict) and e.get("sha256")}
+        if not known or not {table.get("best_val"), table.get("latest")} <= known:
+            raise _damaged(path, "it lists no model file, or not those that it chooses")
+        return table
 
     def weights_file(self, phase: str, name: str, sha256: str) -> Path:
         """Return a weight file after checking that it is the one that was trained."""
@@ -144,5 +168,19 @@ class Context:
 
     def chosen_weights(self, phase: str) -> Path:
         """Return the weight file that the KPI chose for a phase."""
-        weights = read_metrics(self.run, phase)["weights"]
+        path = self.run.phase(phase) / "metrics.json"
+        metrics = read_json(path)
+        weights = metrics.get("weights") if isinstance(metrics, dict) else None
+        weights = weights if isinstance(weights, dict) else {}
+        if not all(isinstance(weights.get(key), str) for key in ("path", "sha256")):
+            raise _damaged(path, "it names no weights")
+        if metrics.get("phase", phase) != phase:
+            raise _damaged(path, f"it is that of {metrics['phase']}")
         return self.weights_file(phase, Path(weights["path"]).name, weights["sha256"])
+
+
+# Not by its schema (deft.records): the environment of embedding has no jsonschema.
+def _damaged(path: Path, why: str) -> HardStop:
+    return HardStop(
+        "missing_input", f"the record is damaged: {why}", file=path, fix=made_again(path)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from deft.layout import phase_name, phase_number, previous_phase
 from deft.pool import check_pregen_unchanged
 from deft.rca import GAPS, Pictures, analyse, write_gaps
 from deft.records import read_decision, read_metrics
-from deft.routing import route_by_label, route_pregen, summary_text
+from deft.routing import Routes, route_by_label, route_pregen, summary_text
 from deft.sealed import TABLES, read_parquet, seals
 from deft.state import update_phase
 from deft.steps.context import ROUTING_RECORD, Context
@@ -114,13 +115,15 @@ def rca(
 def route(context: Context, phase: str, mode: str, drawn: list[str], allowed: list[str]) -> str:
     """Write ``routing_results/<TS>/`` of a lap from the previous phase's gaps."""
     record = context.run.rca(previous_phase(phase)) / "metrics.json"
-    path = context.checked_by(record, GAPS, rule="rca")
-    gaps = context.paths_here(read_parquet(path), path)
     manifest = read_json(context.run.synth_pool / "manifest.json")
-    if mode == "pregen":
-        routes = route_pregen(gaps)
-    else:
-        routes = route_by_label(gaps, set(manifest["labels"]), drawn, allowed)
+
+    def routed_from(path: Path) -> Routes:
+        gaps = context.paths_here(read_parquet(path), path)
+        if mode == "pregen":
+            return route_pregen(gaps)
+        return route_by_label(gaps, set(manifest["labels"]), drawn, allowed)
+
+    routes = routed_from(context.checked_by(record, GAPS, rule="rca", explain=routed_from))
     out = context.run.routing(phase)
     routed = {"mining_gaps.parquet": routes.mining, "anomalygen_gaps.parquet": routes.anomalygen}
     for name, rows in routed.items():

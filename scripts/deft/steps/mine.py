@@ -13,7 +13,12 @@ import pyarrow.parquet as pq
 
 from deft import layout, mining
 from deft.assembly import assemble, first_combined, validate_combined
-from deft.embedding import check_same_encoder, open_embeddings, write_embeddings
+from deft.embedding import (
+    check_same_encoder,
+    encoder_facts,
+    open_embeddings,
+    write_embeddings,
+)
 from deft.encoders.base import Encoder
 from deft.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
 from deft.fingerprint import fingerprints
@@ -61,14 +66,17 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
     staged = staged_pool(context)
     pool = context.paths_here(read_parquet(staged), staged)
     record = context.run.synth_pool / "source_embeddings.json"
-    source = context.checked_by(record, "source_embeddings.parquet", rule="embed_pool", rows="rows")
+
+    def of_this_encoder(path: Path) -> None:
+        own = {"name": encoder.name, "digest": encoder.digest}
+        check_same_encoder(encoder_facts(path), own, path)
+
+    source = context.checked_by(
+        record, "source_embeddings.parquet", rule="embed_pool", rows="rows", explain=of_this_encoder
+    )
+    of_this_encoder(source)
     embedded, vectors, source_meta = open_embeddings(source)
     embedded = context.paths_here(embedded, source)
-    check_same_encoder(
-        source_meta,
-        {"name": encoder.name, "digest": encoder.digest},
-        source,
-    )
     warnings = mining.coverage_warnings(set(targets["label"]), set(pool["label"]))
     warnings += [
         f"mining_label_quota names {label!r}, which no pool sample has"

@@ -19,6 +19,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from deft import config as deft_config
 from deft import layout, places, slurm
+from deft import roots as deft_roots
 from deft.errors import HardStop
 from deft.hardware import has_card
 from deft.kept_digests import KeptDigests

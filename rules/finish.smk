@@ -3,7 +3,7 @@
 Needs: metrics and decisions. Makes: `<phase>/report.html`, `<phase>_summary.md`, `best_model/`,
 `best_model.json`, `best_model_inference_spec.yaml`, `artifacts/runs/<run>/`.
 `DEFT_Loop_Report.html` is rendered by all but the export and by `report`, and is nobody's declared
-output.
+output. Outputs of the hand-off are marked `update`: Snakemake then keeps them when a job fails.
 """
 
 
@@ -33,12 +33,12 @@ rule export_best:
         unpack(export_inputs),
         gate=ancient(GATE),
     output:
-        onnx="results/run_{ts}/best_model/model.onnx",
-        checksum="results/run_{ts}/best_model/model.onnx.sha256",
-        preprocessing="results/run_{ts}/best_model/preprocessing.json",
-        example="results/run_{ts}/best_model/score_pair.py",
-        readme="results/run_{ts}/best_model/README.md",
-        facts="results/run_{ts}/best_model/export.json",
+        onnx=update("results/run_{ts}/best_model/model.onnx"),
+        checksum=update("results/run_{ts}/best_model/model.onnx.sha256"),
+        preprocessing=update("results/run_{ts}/best_model/preprocessing.json"),
+        example=update("results/run_{ts}/best_model/score_pair.py"),
+        readme=update("results/run_{ts}/best_model/README.md"),
+        facts=update("results/run_{ts}/best_model/export.json"),
     log:
         "results/run_{ts}/logs/export_best.log",
     conda:
@@ -77,11 +77,11 @@ rule finish:
         gate=ancient(GATE),
         onnx="results/run_{ts}/best_model/export.json",
     output:
-        best="results/run_{ts}/best_model.json",
-        spec="results/run_{ts}/best_model_inference_spec.yaml",
-        manifest="artifacts/runs/run_{ts}/manifest.json",
-        summary="artifacts/runs/run_{ts}/summary.json",
-        analysis="artifacts/runs/run_{ts}/analysis.json",
+        best=update("results/run_{ts}/best_model.json"),
+        spec=update("results/run_{ts}/best_model_inference_spec.yaml"),
+        manifest=update("artifacts/runs/run_{ts}/manifest.json"),
+        summary=update("artifacts/runs/run_{ts}/summary.json"),
+        analysis=update("artifacts/runs/run_{ts}/analysis.json"),
     log:
         "results/run_{ts}/logs/finish.log",
     retries: 0
@@ -91,7 +91,7 @@ rule finish:
     params:
         decision=last_decision,
         seed=config["seed"],
-        logic=logic("finish"),
+        logic=finish_logic,
     message:
         "hand-off, lab record and final report"
     shell:

@@ -104,6 +104,16 @@ def export_inputs(wildcards):
     return {name: found[name] for name in ("metrics", "decision")}
 
 
+def finish_logic(wildcards):
+    """Version of the hand-off's logic and, in a workspace that was moved, its present place.
+
+    `best_model.json` holds absolute paths, so it is written again there, by this cheap job alone.
+    """
+    born = deft_roots.birthplace(WORKSPACE / f"results/run_{wildcards.ts}")
+    here = str(WORKSPACE.resolve())
+    return logic("finish") if born in (None, here) else f"{logic('finish')} at {here}"
+
+
 def last_decision(wildcards, input):
     """The decision that ended the loop; not known while a lap may still follow."""
     return input.get("decision", "unknown")

@@ -1,5 +1,6 @@
 """Fingerprints of the code behind each stage, without comments, docstrings and layout.
 
+The code is found from the imports of the stage's script (:mod:`logic_closure`).
 `python tests/logic_fingerprints.py` records the present ones (make logic), after a person has
 decided for each changed stage whether its number in rules/logic_versions.json must be raised.
 """
@@ -11,69 +12,71 @@ import hashlib
 import json
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-LIBRARY = ROOT / "scripts" / "deft"
+from logic_closure import PACKAGE, ROOT, Code, Place, stage_scripts
+
 RECORD = Path(__file__).with_suffix(".json")
 VERSIONS = ROOT / "rules" / "logic_versions.json"
 
-# The modules whose change can change a stage's output from equal inputs; a folder stands for all
-# modules in it.
-NETWORK = ["changenet/" + n for n in ("backbones", "data", "decoder", "layout", "model", "weights")]
-SCORING = [*NETWORK, "changenet/embeddings", "changenet/precision", "changenet/scoring"]
-ONNX = ["changenet/onnx/export", "changenet/onnx/scorer"]
-PICTURES = ["changenet/data/images", "encoders"]
-EMBEDDING = ["embedding", *(f"embedding_{n}" for n in ("cache", "files", "segment")), *PICTURES]
-SEARCH = ["cosine", "search", "search_ann", "vectors"]
-LEAKAGE = ["fingerprint", "leakage", "near"]
-BEHIND = {
-    "train": [*SCORING, "changenet/losses", "changenet/training", "steps/train"],
-    "infer": [*SCORING, *ONNX, "changenet/infer", "steps/infer"],
-    "evaluate": ["kpi", "evaluate", "plots"],
-    "decide": ["decide", "kpi_target"],
-    "rca": ["kpi", "gaps", "rca"],
-    "tao_train": ["tao/spec", "tao/stages", "tao/status", "tao/train"],
-    "tao_infer": ["tao/infer", "tao/spec", "tao/stages"],
-    "tao_rca": ["kpi", "gaps", "rca", "tao/gaps", "tao/stages"],
-    "route": ["routing"],
-    "ingest": ["pool"],
-    "stage_pool": ["pool", "pool_rows", "tables", "steps/pool"],
-    "embed_pool": [*EMBEDDING, "shards", "steps/embed", "tao/embed"],
-    "mine": ["mining", "strategies", *EMBEDDING, *SEARCH, *LEAKAGE, "steps/mine"],
-    "assemble": ["assembly", "pool_rows", "steps/mine"],
-    "validate": ["assembly", *LEAKAGE, "steps/mine"],
-    "export_best": [*SCORING, *ONNX, "changenet/onnx", "handoff", "steps/export"],
-    "finish": ["handoff", "artifacts", "report/results", "report/rows"],
+# Modules whose change can change no output from equal inputs, and why. A test checks that each is
+# reached by a stage, and that none of them computes with numbers, tables or pictures.
+NO_OUTPUT = {
+    "errors": "the words of a stop, after which there is no output",
+    "stage": "how a command line begins and ends: its status, its log line",
+    "cli": "options that all stages share, and the log file",
+    "state": "what happened and when; outputs are made from the stages' own files",
+    "jobs": "which processes of a run live",
+    "leases": "which process may use a GPU",
+    "interrupt": "how a signal ends a stage",
+    "progress": "bars on the terminal",
+    "schemas": "records pass or are refused",
+    "hardware": "which devices there are, for the record",
+    "slurm": "how the cluster names jobs",
+    "credentials": "who may fetch; never part of an output",
+    "airgap": "whether something may be fetched",
 }
+# The HTML page is no stage's output: it is rendered again at any time. A test checks that stages
+# take nothing from its modules but its rendering.
+PAGE = ("report.render", "report.charts", "report.pictures", "report.thumbs", "report.check")
+RENDERING = {"render_pages", "render_phase_report", "render_report"}
 
 
-def modules(name: str) -> list[Path]:
-    """Return the files that a name of ``BEHIND`` stands for."""
-    folder = LIBRARY / name
-    return sorted(folder.glob("*.py")) if folder.is_dir() else [LIBRARY / f"{name}.py"]
+def excluded(module: str) -> bool:
+    """Return whether no output can depend on a module of the library."""
+    package, _, name = module.partition(".")
+    return package == PACKAGE and (name.split(".")[0] in NO_OUTPUT or name in PAGE)
 
 
-def _strip(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            value = body[0].value
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                body[0] = ast.Pass()
-    return tree
+def behind(stage: str, code: Code) -> set[Place]:
+    """Return the units of code that can change a stage's output."""
+    places = code.reached(stage_scripts()[stage], excluded)
+    return {place for place in places if not excluded(place[0])}
 
 
-def fingerprint(stage: str) -> str:
-    """Return the digest of the modules behind a stage."""
-    text = ""
-    for path in sorted({path for name in BEHIND[stage] for path in modules(name)}):
-        text += ast.dump(_strip(ast.parse(path.read_text(encoding="utf-8"))))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def fingerprint(stage: str, code: Code | None = None) -> str:
+    """Return the digest of the code and the data files behind a stage.
+
+    Code that only moves to another module keeps it.
+    """
+    code = code or Code()
+    places = behind(stage, code)
+    texts = [
+        f"{name}\n{ast.dump(node)}"
+        for module, name in places
+        for node in code.units(module)[name].nodes
+    ]
+    for path in code.data_files(places):
+        content = path.read_bytes() if path not in code.edited else code.text(path).encode()
+        texts.append(f"{path.name}\n{hashlib.sha256(content).hexdigest()}")
+    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()[:16]
 
 
-def current() -> dict[str, dict[str, object]]:
+def current(code: Code | None = None) -> dict[str, dict[str, object]]:
     """Return version and fingerprint of every stage."""
+    code = code or Code()
     versions = json.loads(VERSIONS.read_text(encoding="utf-8"))
-    return {s: {"version": versions[s], "fingerprint": fingerprint(s)} for s in sorted(versions)}
+    return {
+        s: {"version": versions[s], "fingerprint": fingerprint(s, code)} for s in sorted(versions)
+    }
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def test_iteration_two_embeds_only_new_targets(workspace, tmp_path):
     assert len(encoder.prepared) == 9
     path = context.run.routing("iter1") / "mining_gaps.parquet"
     gaps = pd.read_parquet(path)
-    new = draw_pictures(tmp_path / "more", 2, first=700)
+    new = draw_pictures(workspace / "more", 2, first=700)
     more = pd.concat([gaps.iloc[3:], gaps.iloc[:2].assign(filepath=new)], ignore_index=True)
     more.to_parquet(path)
     encoder.prepared.clear()

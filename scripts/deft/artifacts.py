@@ -12,7 +12,7 @@ from typing import Any
 import deft
 from deft import layout
 from deft.files import sha256_file, write_json_atomic
-from deft.handoff import MODEL_FILE, SPEC_FILE, weights_path
+from deft.handoff import MODEL_FILE, SPEC_FILE
 from deft.knowledge import write_knowledge
 from deft.lab.record import (
     SCHEMA_VERSION,
@@ -23,11 +23,11 @@ from deft.lab.record import (
 )
 from deft.metric_definitions import METRICS, PRIMARY, definitions
 from deft.provenance import environment
-from deft.report.lenient import json_or, table_or_empty
-from deft.report.reading import PhaseFiles, RunFiles, load_run
 from deft.report.results import collect_results
+from deft.run_files import PhaseFiles, RunFiles, load_run
 from deft.schemas import validate
 from deft.state import utc_now
+from deft.strict import Strict
 from deft.workspace_source import SOURCE_FILE
 
 # name, state key, default path, what the table is for
@@ -82,7 +82,7 @@ def write_artifacts(
     seed: the run's seed.
     code_dir: folder of the pipeline's code, for its git state.
     """
-    files = load_run(run_dir, workspace)
+    files = load_run(run_dir, workspace, Strict())
     results = collect_results(files)
     folder = artifacts_dir(files.workspace, files.name)
     analysis = {
@@ -103,9 +103,21 @@ def write_artifacts(
     return folder
 
 
+def check_records(run_dir: str | Path, workspace: str | Path) -> None:
+    """Read everything that the lab record is made of, and write nothing.
+
+    Raises
+    ------
+    HardStop for the first damaged file; called before the hand-off, so that none is left half done.
+    """
+    files = load_run(run_dir, workspace, Strict())
+    summary_of(files, collect_results(files))
+    data_entries(files)
+
+
 def record_knowledge(run_dir: str | Path, workspace: str | Path) -> Path:
     """Write the knowledge base as far as the run has come; the end writes it once more."""
-    files = load_run(run_dir, workspace)
+    files = load_run(run_dir, workspace, Strict())
     return write_knowledge(files, collect_results(files), data_entries(files))
 
 
@@ -116,7 +128,7 @@ def _write(name: str, content: dict[str, Any], folder: Path) -> None:
 
 def _created_at(path: Path, manifest: dict[str, Any]) -> str:
     """Return the time of the manifest on disk when nothing else changed, else the time now."""
-    before = json_or(path, {})
+    before = Strict().record(path)
     created = before.pop("created_at", None)
     return created if created and before == manifest else utc_now()
 
@@ -213,7 +225,7 @@ def data_entries(files: RunFiles) -> list[dict[str, Any]]:
             "name": name,
             "path": relative(path, files.workspace),
             "sha256": sha256_file(path),
-            "rows": len(table_or_empty(path)),
+            "rows": len(files.reader.table(path)),
             "notes": notes,
         }
         for name, path, notes in tables
@@ -246,3 +258,8 @@ def _outputs(files: RunFiles) -> list[Path]:
         if phase.metrics:
             out.append(weights_path(phase))
     return out
+
+
+def weights_path(phase: PhaseFiles) -> Path:
+    """Return the absolute path of a phase's chosen weights."""
+    return (phase.dir / str((phase.metrics.get("weights") or {}).get("path") or "")).resolve()

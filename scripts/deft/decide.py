@@ -18,6 +18,14 @@ def phase_far_pct(metrics: dict[str, Any]) -> float:
     return float(metrics["kinds"][metrics["chosen"]]["recall_point"]["far_pct"])
 
 
+def choice_of(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return what a decision notes of its best phase, for the hand-off to compare."""
+    return {
+        "best_threshold": metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"],
+        "best_weights_sha256": metrics["weights"]["sha256"],
+    }
+
+
 def decide_kpi(
     metrics: list[dict[str, Any]], target: KpiTarget, max_iterations: int
 ) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class EmbeddingWriter:
     Parameters
     ----------
     columns: name and type of the columns before ``embedding``.
-    encoder: name, dim and digest, for the file's metadata; ``more`` metadata beside it.
+    encoder: name, dim and digest, for the file's metadata; ``more`` metadata beside it (bytes
+        as they are, all else as JSON).
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class EmbeddingWriter:
         vector = pa.list_(pa.float32(), int(encoder.dim))
         self.schema = pa.schema(
             [*columns, pa.field(EMBEDDING, vector)],
-            {key: json.dumps(value, sort_keys=True).encode() for key, value in metadata.items()},
+            {key: _as_bytes(value) for key, value in metadata.items()},
         )
         self.others = [field.name for field in columns]
         self._parts: list[pa.Table] = []
@@ -94,13 +95,21 @@ class EmbeddingWriter:
             self._temporary.unlink(missing_ok=True)
 
 
+def _as_bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else json.dumps(value, sort_keys=True).encode()
+
+
 def write_embeddings(
-    path: str | Path, table: pd.DataFrame, vectors: np.ndarray | VectorTable, encoder: Any
+    path: str | Path,
+    table: pd.DataFrame,
+    vectors: np.ndarray | VectorTable,
+    encoder: Any,
+    more: dict[bytes, Any] | None = None,
 ) -> Path:
     """Write ``table``'s columns and ``embedding`` (list<float32>), the encoder in the metadata."""
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata()
     done = 0
-    with EmbeddingWriter(path, arrow.schema, encoder) as out:
+    with EmbeddingWriter(path, arrow.schema, encoder, more) as out:
         for block in as_table(vectors).blocks(GROUP_ROWS):
             out.add(arrow.slice(done, len(block)), block)
             done += len(block)
@@ -109,10 +118,25 @@ def write_embeddings(
 
 def open_embeddings(path: str | Path) -> tuple[pd.DataFrame, ParquetVectors, dict[str, Any]]:
     """Return (table without the vectors, the vectors as a stream, encoder facts)."""
-    schema = pq.read_schema(path)
-    others = [name for name in schema.names if name != EMBEDDING]
-    meta = json.loads((schema.metadata or {}).get(META_KEY, b"{}"))
-    return pq.read_table(path, columns=others).to_pandas(), ParquetVectors(path), meta
+    others = [name for name in pq.read_schema(path).names if name != EMBEDDING]
+    frame = pq.read_table(path, columns=others).to_pandas()
+    return frame, ParquetVectors(path), encoder_facts(path)
+
+
+def encoder_facts(path: str | Path) -> dict[str, Any]:
+    """Return name, dim and digest of a table's encoder, ``{}`` when it names none.
+
+    Raises HardStop ``csv_invalid`` for a file that is no table.
+    """
+    try:
+        return json.loads((pq.read_schema(path).metadata or {}).get(META_KEY, b"{}"))
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise HardStop(
+            "csv_invalid",
+            f"cannot be read as a table of embeddings ({error})",
+            file=path,
+            fix="delete it and run the same command again",
+        ) from None
 
 
 def check_same_encoder(source: dict[str, Any], target: dict[str, Any], file: str | Path) -> None:

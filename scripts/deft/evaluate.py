@@ -13,6 +13,7 @@ from deft.errors import HardStop
 from deft.files import write_json_atomic, write_text_atomic
 from deft.labels import first_spellings, shown
 from deft.plots import plot_confusion, plot_scores
+from deft.sealed import TABLES, seals
 from deft.tables import SCORE_COLUMN, is_ng, read_table, write_table
 
 KINDS = ("best_val", "latest")
@@ -41,7 +42,8 @@ def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
     """Evaluate one inference table, write the files beside it and return the JSON-ready result.
 
     Keys: recall_point, best_f1, far_at_recall, recall_table, degenerate, auroc,
-    average_precision, and (for the phase) labels and all_alike.
+    average_precision, and (for the phase's metrics) labels, all_alike and tables (seals of the
+    files).
     """
     path = Path(path)
     table = read_scores(path)
@@ -61,7 +63,7 @@ def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
         "labels": label_table(table, operating["threshold"]),
         "all_alike": kpi.all_alike(scores),
     }
-    _write_files(path.parent, table, swept, result, min_recall)
+    result[TABLES] = _write_files(path.parent, table, swept, result, min_recall)
     return result
 
 
@@ -127,7 +129,7 @@ def _write_files(
     swept: dict[str, np.ndarray],
     result: dict[str, Any],
     min_recall: float,
-) -> None:
+) -> dict[str, Any]:
     frame = pd.DataFrame({**swept, "threshold": swept["threshold"].astype(np.float32)})
     frame["recall_lower95"] = [
         kpi.recall_lower_bound(int(tp), int(tp + fn))
@@ -146,6 +148,11 @@ def _write_files(
     plot_scores(folder / "score_distribution.png", scores, ng, result["recall_point"])
     plot_confusion(folder / "confusion_recall_point.png", result["recall_point"], "recall point")
     plot_confusion(folder / "confusion_best_f1.png", result["best_f1"], "best F1")
+    written = {
+        "threshold_metrics.csv": len(frame),
+        "best_f1_missed_no_pass_samples.csv": int(missed.sum()),
+    }
+    return seals(folder, written)
 
 
 def point_line(point: dict[str, Any]) -> str:
@@ -189,10 +196,11 @@ def evaluate_phase(
     """
     phase_dir = Path(phase_dir)
     files = {entry["path"]: entry for entry in weights["files"]}
-    kinds, per_kind_labels = {}, {}
+    kinds, per_kind_labels, tables = {}, {}, {}
     for kind in KINDS:
         result = evaluate_table(phase_dir / "inference" / kind / "inference.csv", min_recall)
         per_kind_labels[kind] = result.pop("labels")
+        tables |= {f"inference/{kind}/{n}": seal for n, seal in result.pop(TABLES).items()}
         kinds[kind] = result
 
     refuse_alike(phase_dir, kinds)
@@ -227,6 +235,7 @@ def evaluate_phase(
         },
         "kinds": kinds,
         "labels": labels,
+        TABLES: tables,
     }
     write_json_atomic(phase_dir / "metrics.json", metrics)
     return metrics

@@ -65,16 +65,44 @@ def write_json_atomic(path: str | Path, data: Any) -> Path:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; raises ``missing_input`` when it is absent or broken."""
+    """Read a JSON file; raises ``missing_input`` when it is absent, broken or holds a NaN."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise HardStop(
-            "missing_input", "a file that this stage reads does not exist", file=path
+            "missing_input",
+            "a file that this stage reads does not exist",
+            file=path,
+            fix=made_again(path, there=False),
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise HardStop("missing_input", f"not a JSON file ({error})", file=path) from None
+    except (ValueError, RecursionError) as error:
+        raise HardStop(
+            "missing_input", f"not a JSON file ({error})", file=path, fix=made_again(path)
+        ) from None
+
+
+def target_of(path: str | Path) -> str:
+    """Return a file of a run as it is typed for Snakemake, relative to the workspace."""
+    parts = Path(path).parts
+    known = [i for i, part in enumerate(parts) if part in ("results", "artifacts")]
+    return "/".join(parts[known[-1] :]) if known else str(path)
+
+
+def made_again(path: str | Path, *, there: bool = True) -> str:
+    """Return how a damaged (or missing) file of the loop's own is mended, as a stop's advice."""
+    path = Path(path)
+    if path.parent.name == "preflight":
+        return "run: snakemake preflight, then the same command again"
+    if target_of(path) == str(path) or path.name == "deft_state.json":
+        return "put the file back as it was"
+    again = f"run: snakemake {target_of(path)}; then run the same command again"
+    return f"put the file back as it was, or {f'delete it and {again}' if there else again}"
+
+
+def _no_number(name: str) -> None:
+    """Refuse what Python reads as a number and JSON does not have; nothing here writes it."""
+    raise ValueError(f"{name} is no number")
 
 
 def sha256_file(path: str | Path, first_bytes: int | None = None) -> str:

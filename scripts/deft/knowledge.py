@@ -15,10 +15,9 @@ from urllib.parse import quote
 
 from deft.files import write_text_atomic
 from deft.report.advice import phase_notes
-from deft.report.lenient import json_or
 from deft.report.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
-from deft.report.reading import PhaseFiles, RunFiles
 from deft.report.viewmodel import met_of
+from deft.run_files import PhaseFiles, RunFiles
 from deft.workspace_source import SOURCE_FILE
 
 TOPICS = {
@@ -104,7 +103,7 @@ def _data(files: RunFiles, results: Mapping[str, Any], data: list[dict[str, Any]
 
 def _source(files: RunFiles) -> str:
     """Say where the tables came from and who split them."""
-    made = json_or(files.workspace / SOURCE_FILE, {})
+    made = files.reader.record(files.workspace / SOURCE_FILE)
     if not made:
         return (
             "Source and split: the user's own tables, taken as they are. That no part stands on "

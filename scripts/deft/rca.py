@@ -19,6 +19,8 @@ from deft.files import replace_atomically, write_json_atomic, write_text_atomic
 from deft.fingerprint import decode
 from deft.gaps import misclassified, weak_samples, weakness
 from deft.pool_rows import rooted_folder
+from deft.roots import with_root
+from deft.sealed import TABLES, seals
 from deft.tables import SCORE_COLUMN, image_name, is_ng, line_of
 
 GAP_COLUMNS = (
@@ -33,13 +35,17 @@ GAP_COLUMNS = (
     "input_path",
     "golden_path",
 )
+GAPS = "kpi_gaps.parquet"
 PICTURES_PER_LABEL = 3
 SPOT_CHECK = 10
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where the KPI pictures lie and which lights each part has."""
+    """Where the KPI pictures lie and which lights each part has.
+
+    ``workspace``: the root that their paths are recorded under, see :mod:`deft.roots`.
+    """
 
     root: Path
     lights: list[str]
@@ -113,9 +119,11 @@ def analyse(
         "labels": label_metrics(table, scores, ng, threshold),
     }
     write_text_atomic(out / "threshold.txt", f"{threshold!r}\n")
-    write_json_atomic(out / "metrics.json", metrics)
     write_text_atomic(out / "weak_samples_breakdown.txt", breakdown_text(metrics, weak))
-    write_gaps(out / "kpi_gaps.parquet", gaps_table(weak, pictures))
+    gaps = gaps_table(weak, pictures)
+    write_gaps(out / GAPS, gaps, pictures.workspace)
+    metrics[TABLES] = seals(out, {GAPS: len(gaps)})
+    write_json_atomic(out / "metrics.json", metrics)
     shown = save_pictures(weak, pictures, out / "rca_images")
     report = report_markdown(metrics, point, swept, weak, shown)
     write_text_atomic(out / "RCA_Report.md", report)
@@ -145,14 +153,18 @@ def _unreachable(
         f"no threshold reaches recall {min_recall:.4%}; the highest that can be had is {best:.4%}\n"
     )
     write_text_atomic(out / "unreachable_kpi.txt", text)
-    write_gaps(out / "kpi_gaps.parquet", gaps_table(pd.DataFrame(), pictures))
+    write_gaps(out / GAPS, gaps_table(pd.DataFrame(), pictures), pictures.workspace)
     metrics = {"unreachable": True, "min_recall": min_recall, "best_recall": best, "labels": {}}
+    metrics[TABLES] = seals(out, {GAPS: 0})
     write_json_atomic(out / "metrics.json", metrics)
     return metrics
 
 
-def write_gaps(path: Path, gaps: pd.DataFrame) -> None:
-    """Write a gaps parquet; empty tables keep the column types."""
+def write_gaps(path: Path, gaps: pd.DataFrame, workspace: Path | None = None) -> None:
+    """Write a gaps parquet; empty tables keep the column types.
+
+    ``workspace``: the root of its paths, for the metadata.
+    """
     schema = pa.schema(
         [
             (
@@ -167,7 +179,8 @@ def write_gaps(path: Path, gaps: pd.DataFrame) -> None:
         ]
     )
     table = pa.Table.from_pandas(gaps[list(GAP_COLUMNS)], schema=schema, preserve_index=False)
-    replace_atomically(path, lambda p: pq.write_table(table.replace_schema_metadata(), p))
+    table = table.replace_schema_metadata() if workspace is None else with_root(table, workspace)
+    replace_atomically(path, lambda p: pq.write_table(table, p))
 
 
 def label_metrics(

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
+from deft.roots import state_here
 
 STATE_FILE = "deft_state.json"
 LOG_FILE = "loop_log.jsonl"
@@ -68,9 +69,12 @@ def _lock(run_dir: Path) -> FileLock:
 
 
 def read_state(run_dir: str | Path) -> dict[str, Any]:
-    """Return the state, or ``{}`` when there is none yet."""
+    """Return the state, or ``{}`` when there is none yet; its paths lie in this workspace.
+
+    See :mod:`deft.roots`: a moved workspace goes on with its own files.
+    """
     path = Path(run_dir) / STATE_FILE
-    return read_json(path) if path.exists() else {}
+    return state_here(read_json(path), run_dir) if path.exists() else {}
 
 
 def update_state(run_dir: str | Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

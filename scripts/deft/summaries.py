@@ -9,9 +9,10 @@ from typing import Any
 from deft.files import write_text_atomic
 from deft.report.advice import phase_notes, recommendations
 from deft.report.phrases import PERCENT, PLAIN_PERCENT, SCORE, plain, shown
-from deft.report.reading import PhaseFiles, RunFiles, load_run
 from deft.report.results import collect_results
 from deft.report.viewmodel import met_of
+from deft.run_files import PhaseFiles, RunFiles, load_run
+from deft.strict import Strict
 from deft.tables import is_ng
 
 MAX_WORDS = 300
@@ -25,7 +26,7 @@ def write_summary(run_dir: str | Path, phase: str) -> Path:
     ``run_dir`` is ``<workspace>/results/<run>``. Raises ``ValueError`` when the phase has no files.
     """
     run_dir = Path(run_dir).absolute()
-    files = load_run(run_dir, run_dir.parent.parent)
+    files = load_run(run_dir, run_dir.parent.parent, Strict())
     found = next((p for p in files.phases if p.name == phase), None)
     if found is None:
         raise ValueError(f"phase {phase!r} has no files in {run_dir}")

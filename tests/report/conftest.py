@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 # scripts/report.py hides tests/report as a package, so its helper is put on the path itself.
@@ -45,9 +44,4 @@ def finished(built: dict[str, fake_run.FakeRun], tmp_path: Path) -> fake_run.Fak
     """A copy of the finished run that a test may change."""
     source, copy = built["finished"].workspace, tmp_path / "w"
     shutil.copytree(source, copy)
-    for path in copy.rglob("*.parquet"):
-        table = pd.read_parquet(path)
-        for column in {"filepath", "golden_filepath", "target", "source"} & set(table.columns):
-            table[column] = table[column].str.replace(str(source), str(copy), regex=False)
-        table.to_parquet(path, index=False)
     return fake_run.FakeRun(copy)

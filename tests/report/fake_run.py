@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
 from deft import kpi
+from deft.files import sha256_file
+from deft.roots import with_root
 from deft.tables import PASS, is_ng
 
 RUN = "run_20260131_120000"
@@ -86,6 +90,11 @@ class FakeRun:
         table.to_csv(path, index=False)
         return path
 
+    def parquet(self, path: Path, table: pd.DataFrame) -> None:
+        """Write a table of pictures with the root of their paths, as the loop does."""
+        arrow = pa.Table.from_pandas(table, preserve_index=False)
+        pq.write_table(with_root(arrow, self.workspace), path)
+
     def add_phase(self, number: int, separation: float) -> float:
         """Add an evaluated phase with its analysis; returns its FAR in percent."""
         name = "baseline" if number == 0 else f"iter{number}"
@@ -103,7 +112,8 @@ class FakeRun:
         for epoch, loss in ((3, 0.31), (9, 0.44)):
             file = f"model_epoch_{epoch:03d}_step_{epoch * 12:05d}.pth"
             (folder / file).write_bytes(f"{name}{epoch}".encode())
-            files.append({"path": file, "epoch": epoch, "val_loss": loss, "sha256": "0" * 64})
+            digest = sha256_file(folder / file)
+            files.append({"path": file, "epoch": epoch, "val_loss": loss, "sha256": digest})
         before = "baseline" if number == 1 else f"iter{number - 1}"
         start = {"path": f"results/{RUN}/{before}/train/{files[0]['path']}", "sha256": "1" * 64}
         self.json(
@@ -140,12 +150,13 @@ class FakeRun:
         ng = table["label"].map(is_ng).to_numpy()
         metrics: dict[str, object] = {}
         inference: dict[str, object] = {}
+        trained = json.loads((self.dir / name / "train/weights.json").read_text())["files"]
         for k, kind in enumerate(("best_val", "latest")):
             rng = np.random.default_rng(100 * number + k)
             raw = rng.normal(0, 1, len(table)) + np.where(ng, separation - 0.4 * k, 0)
             scores = (1 / (1 + np.exp(-1.5 * (raw - 2)))).astype(np.float32)
             scored = table.assign(siamese_score=scores)
-            self.csv(f"{name}/inference/{kind}/inference.csv", scored)
+            out = self.csv(f"{name}/inference/{kind}/inference.csv", scored)
             sweep = kpi.sweep(scores, ng)
             self.csv(f"{name}/inference/{kind}/threshold_metrics.csv", pd.DataFrame(sweep))
             best_f1 = kpi.point(sweep, kpi.best_f1_point(sweep), None)
@@ -160,7 +171,13 @@ class FakeRun:
                 "auroc": 0.981,
                 "average_precision": 0.93,
             }
-            inference[kind] = {"weights": f"{kind}.pth", "weights_sha256": f"{name}{kind}"}
+            inference[kind] = {
+                "weights": trained[k]["path"],
+                "weights_sha256": trained[k]["sha256"],
+                "csv": f"{kind}/inference.csv",
+                "csv_sha256": sha256_file(out),
+                "rows": len(scored),
+            }
         point = metrics["best_val"]["recall_point"]  # type: ignore[index]
         scored = pd.read_csv(self.dir / name / "inference/best_val/inference.csv")
         labels = {}
@@ -180,7 +197,7 @@ class FakeRun:
                 entry["recall_lower95_pct"] = 100 * kpi.recall_lower_bound(above, len(group))
             labels[str(label)] = entry
         counts = {str(k): int(v) for k, v in table["label"].value_counts().items()}
-        file = "train/model_epoch_003_step_00036.pth"
+        file = f"train/{trained[0]['path']}"
         self.json(
             f"{name}/metrics.json",
             {
@@ -188,7 +205,7 @@ class FakeRun:
                 "phase": name,
                 "min_recall": 1.0,
                 "chosen": "best_val",
-                "weights": {"path": file, "sha256": "3" * 64, "epoch": 3, "val_loss": 0.31},
+                "weights": {**trained[0], "path": file},
                 "counts": {"rows": len(table), "ng": int(ng.sum()), "pass": GOOD, "labels": counts},
                 "kinds": metrics,
                 "labels": labels,
@@ -227,7 +244,7 @@ class FakeRun:
                 draw(test, golden, defective=is_ng(row["label"]))
         folder = self.dir / name / "rca_results" / TS
         folder.mkdir(parents=True)
-        pd.DataFrame(rows).to_parquet(folder / "kpi_gaps.parquet", index=False)
+        self.parquet(folder / "kpi_gaps.parquet", pd.DataFrame(rows))
         self.json(f"{name}/rca_results/{TS}/metrics.json", {"precision": 0.5})
 
     def _assemble(self, name: str, number: int) -> None:
@@ -268,7 +285,7 @@ class FakeRun:
         ]
         folder = self.dir / name / "mining_filter"
         folder.mkdir(parents=True)
-        pd.DataFrame(pairs).to_parquet(folder / "knn_pairs.parquet", index=False)
+        self.parquet(folder / "knn_pairs.parquet", pd.DataFrame(pairs))
         self.csv(f"{name}/mining_filter/mining_pool.csv", pool.head(new_rows))
         self.json(
             f"{name}/mining_filter/mining.json",
@@ -291,7 +308,67 @@ class FakeRun:
     def decide(self, phase: str, part: str, reason: str) -> None:
         """Write a decision; every reason but ``continue`` stops."""
         stop = reason != "continue"
-        self.json(f"{phase}/decide/{part}.json", {"stop": stop, "reason": reason, "phase": phase})
+        checks = json.loads((self.dir / "preflight/checks.json").read_text())
+        target = checks["kpi_target"]["far_max_pct"]
+        fars = {}
+        for path in sorted(self.dir.glob("*/metrics.json")):  # baseline, iter1, …: in order
+            found = json.loads(path.read_text())
+            fars[found["phase"]] = found["kinds"]["best_val"]["recall_point"]["far_pct"]
+        best = min(fars, key=lambda name: fars[name])
+        self.json(
+            f"{phase}/decide/{part}.json",
+            {
+                "stop": stop,
+                "reason": reason,
+                "phase": phase,
+                "best_phase": best,
+                "best_far_pct": fars[best],
+                "target_far_pct": target,
+                "kpi_met": fars[best] < target,
+            },
+        )
+
+    @property
+    def decision(self) -> Path:
+        """The decision that ended the loop."""
+        found = sorted(self.dir.glob("*/decide/*.json"))
+        return next(p for p in reversed(found) if json.loads(p.read_text())["stop"])
+
+    def export(self, phase: str) -> None:
+        """Write ``best_model/`` of a phase, with no real network in it."""
+        metrics = json.loads((self.dir / phase / "metrics.json").read_text())
+        kpi_threshold = metrics["kinds"]["best_val"]["recall_point"]["threshold"]
+        folder = self.dir / "best_model"
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(b"onnx" * 100)
+        (folder / "score_pair.py").write_text("print()\n")
+        digest = sha256_file(folder / "model.onnx")
+        (folder / "model.onnx.sha256").write_text(f"{digest}  model.onnx\n")
+        safe = float(np.float32(kpi_threshold + 1e-3))
+        self.json(
+            "best_model/preprocessing.json",
+            {
+                "sha256": digest,
+                "threshold": safe,
+                "kpi_threshold": float(np.float32(kpi_threshold)),
+            },
+        )
+        names = ("model.onnx", "model.onnx.sha256", "preprocessing.json", "score_pair.py")
+        self.json(
+            "best_model/export.json",
+            {
+                "phase": phase,
+                "file": "model.onnx",
+                "sha256": digest,
+                "weights_sha256": metrics["weights"]["sha256"],
+                "data_file": None,
+                "parity": {
+                    "at_safe_threshold": {"threshold": safe},
+                    "at_kpi_threshold": {"threshold": float(np.float32(kpi_threshold))},
+                },
+                "files": {name: sha256_file(folder / name) for name in names},
+            },
+        )
 
     def log(self, *stages: tuple[str, str], status: str = "ok") -> None:
         """Append log lines."""
@@ -426,6 +503,7 @@ def finished(
         run.log(*[(name, stage) for stage in PHASE_STAGES])
     run.log((f"iter{laps}", "loop_stop"))
     run.state("completed")
+    run.export(json.loads(run.decision.read_text())["best_phase"])
     return run
 
 

@@ -32,7 +32,7 @@ def check(run: FakeRun, files: str = "") -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def recorded(finished: FakeRun, unsaved_charts: None) -> FakeRun:
     """A finished run with hand-off, record and report."""
-    write_handoff(finished.dir, finished.workspace)
+    write_handoff(finished.dir, finished.workspace, finished.decision)
     write_artifacts(
         finished.dir, finished.workspace, command="snakemake", seed=7, code_dir=finished.workspace
     )

@@ -13,6 +13,7 @@ from fake_run import RUN, FakeRun
 
 from deft import knowledge
 from deft.artifacts import write_artifacts
+from deft.errors import HardStop
 from deft.files import sha256_file
 from deft.handoff import inference_spec, without_augmentation, write_handoff
 from deft.lab.record import git_state, without_credentials
@@ -67,7 +68,7 @@ def test_summary_of_an_unknown_phase(finished: FakeRun) -> None:
 
 
 def test_handoff_takes_the_lowest_far(finished: FakeRun) -> None:
-    model = write_handoff(finished.dir, finished.workspace)
+    model = write_handoff(finished.dir, finished.workspace, finished.decision)
     assert model == read(finished.dir, "best_model")
     results = build_results(finished.dir, finished.workspace)
     assert model["iteration"] == "iter1"
@@ -80,7 +81,7 @@ def test_handoff_takes_the_lowest_far(finished: FakeRun) -> None:
 
 
 def test_inference_spec(finished: FakeRun) -> None:
-    model = write_handoff(finished.dir, finished.workspace)
+    model = write_handoff(finished.dir, finished.workspace, finished.decision)
     spec = yaml.safe_load((finished.dir / "best_model_inference_spec.yaml").read_text())
     classify = spec["dataset"]["classify"]
     assert not {"train_dataset", "validation_dataset", "test_dataset"} & set(classify)
@@ -112,27 +113,16 @@ def test_augmentation_off_keeps_what_is_no_switch() -> None:
     }
 
 
-def test_handoff_of_preseeded_weights(finished: FakeRun, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "winner.pth"
-    elsewhere.write_bytes(b"w")
-    metrics = read(finished.dir / "iter1", "metrics")
-    metrics["weights"]["path"] = str(elsewhere)
-    finished.json("iter1/metrics.json", metrics)
-    (finished.dir / "iter1/train/experiment.yaml").unlink()
-    model = write_handoff(finished.dir, finished.workspace)
-    assert model["checkpoint"] == str(elsewhere.resolve())
-    assert model["training_spec"].endswith("specs/baseline_spec.yaml")
-
-
 def test_no_phase_no_handoff(built: dict[str, FakeRun]) -> None:
     run = built["untouched"]
-    assert write_handoff(run.dir, run.workspace) == {}
+    with pytest.raises(HardStop, match=r"kpi\.json"):
+        write_handoff(run.dir, run.workspace, run.dir / "baseline/decide/kpi.json")
     assert not (run.dir / "best_model.json").exists()
 
 
 def test_met_is_handed_off_as_met(built: dict[str, FakeRun]) -> None:
     run = built["met"]
-    assert write_handoff(run.dir, run.workspace)["kpi_met"] is True
+    assert write_handoff(run.dir, run.workspace, run.decision)["kpi_met"] is True
 
 
 # --- artifacts -------------------------------------------------------------------------------
@@ -149,7 +139,7 @@ def test_artifacts_keep_their_schemas(built: dict[str, FakeRun], situation: str)
 
 
 def test_manifest(finished: FakeRun) -> None:
-    write_handoff(finished.dir, finished.workspace)
+    write_handoff(finished.dir, finished.workspace, finished.decision)
     manifest = read(artifacts(finished, "snakemake --config hf_token=hf_x seed=7"), "manifest")
     assert manifest["code"]["git"] == {"branch": None, "commit": None, "is_dirty": None}
     assert manifest["run"]["command"] == "snakemake --config hf_token=*** seed=7"

@@ -20,6 +20,8 @@ CLOCKS = re.compile(
 COMPARED = (".csv", ".parquet", ".json", ".jsonl", ".txt", ".md", ".yaml")
 # A listing of bytes and digests of files that hold clocks themselves.
 DIGESTS_OF_CLOCKS = re.compile(r"artifacts/runs/[^/]+/manifest\.json$")
+# Seals of tables with absolute paths in them, and the digest of the record that holds such seals.
+SEALS_OF_PATHS = re.compile(r".*\.parquet|source_pool\.csv|sdg_rows\.csv")
 UNORDERED = re.compile(
     r"/(logs|benchmarks|\.jobs|hard_stops)/|/train\.log$|/source_embed\.log$|^knowledge_base/"
     r"|preflight/summary\.md$"  # a page: its columns are as wide as the workspace's path
@@ -29,7 +31,12 @@ UNORDERED = re.compile(
 def without_clocks(value, workspace: Path):
     """Return JSON data without time stamps, with `<workspace>` for the folder's path."""
     if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if not CLOCKS.match(k)}
+        kept = {k: v for k, v in value.items() if not CLOCKS.match(k) and k != "manifest_sha256"}
+        if isinstance(kept.get("tables"), dict):
+            kept["tables"] = {
+                name: {"rows": seal["rows"]} if SEALS_OF_PATHS.fullmatch(name) else seal
+                for name, seal in kept["tables"].items()
+            }
         return {k: without_clocks(v, workspace) for k, v in kept.items()}
     if isinstance(value, list):
         return [without_clocks(v, workspace) for v in value]

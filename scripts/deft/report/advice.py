@@ -7,8 +7,8 @@ from typing import Any
 
 from deft.labels import clean_label, is_ng
 from deft.report.phrases import PERCENT, PLAIN_PERCENT, Literal, Number, Sentence
-from deft.report.reading import POOL_STOP, PhaseFiles, RunFiles
 from deft.report.results import MIN_NG_TO_CERTIFY
+from deft.run_files import POOL_STOP, PhaseFiles, RunFiles
 
 TYPES_NAMED = 4
 HALF = 0.5

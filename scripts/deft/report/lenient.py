@@ -4,57 +4,100 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from deft import layout, roots, sealed
+from deft.errors import HardStop
+from deft.state import read_log, read_state
 from deft.yaml_files import load_yaml
 
 logger = logging.getLogger(__name__)
 
 
-def json_or(path: Path, default: Any) -> Any:
-    """Return the content of a JSON file, or ``default`` when it is absent or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return default
-    except (OSError, ValueError) as error:
-        logger.warning("left out %s: %s", path, error)
-        return default
+class Lenient:
+    """A reader that goes on without what it cannot read, and keeps a list of what that was."""
+
+    def __init__(self) -> None:
+        self.damaged: list[str] = []  # names of files, each once
+        self._places: dict[Path, list[str]] = {}
+
+    def _left_out(self, path: Path, why: object) -> None:
+        logger.warning("left out %s: %s", path, why)
+        name = "/".join(path.parts[-3:])
+        if name not in self.damaged:
+            self.damaged.append(name)
+
+    def record(self, path: Path) -> dict[str, Any]:
+        """See :class:`deft.run_files.Reader`."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            self._left_out(path, error)
+            return {}
+        if not isinstance(found, dict):
+            self._left_out(path, "no JSON object")
+            return {}
+        return found
+
+    def table(
+        self,
+        path: Path,
+        told: Mapping[str, Any] | None = None,
+        record: Path | None = None,
+        rule: str = "",
+    ) -> pd.DataFrame:
+        """See :class:`deft.run_files.Reader`; one that is not its record's is left out."""
+        if not path.is_file():
+            return pd.DataFrame()
+        try:
+            if told and record is not None:
+                sealed.check(path, told, record, rule=rule, say=logger.info)
+            return read_table(path)
+        except Exception as error:  # a half-written or foreign file must not stop the report
+            self._left_out(path, error)
+            return pd.DataFrame()
+
+    def paths_here(self, table: pd.DataFrame, path: Path, run: layout.Run) -> pd.DataFrame:
+        """See :class:`deft.run_files.Reader`; pictures of unknown place are not looked for."""
+        try:
+            earlier = roots.places_of(read_state(run.dir))
+            return roots.paths_here(
+                table, roots.recorded_root(path), run.workspace, path, earlier=earlier
+            )
+        except Exception as error:
+            self._left_out(path, error)
+            gone = [name for name in roots.PATH_COLUMNS if name in table]
+            return table.assign(**{name: "" for name in gone})
+
+    def yaml(self, path: Path) -> dict[str, Any]:
+        """See :class:`deft.run_files.Reader`."""
+        try:
+            content = load_yaml(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            self._left_out(path, error)
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def state(self, run_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """See :class:`deft.run_files.Reader`."""
+        try:
+            return read_state(run_dir), read_log(run_dir)
+        except (HardStop, OSError, ValueError) as error:
+            self._left_out(run_dir / "deft_state.json", error)
+            return {}, []
 
 
-def table_or_empty(path: Path | None) -> pd.DataFrame:
-    """Return a CSV (every cell text) or parquet table, or an empty frame."""
-    if path is None or not path.is_file():
-        return pd.DataFrame()
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except Exception as error:  # a half-written or foreign file must not stop the report
-        logger.warning("left out %s: %s", path, error)
-        return pd.DataFrame()
-
-
-def yaml_or_empty(path: Path) -> dict[str, Any]:
-    """Return a YAML mapping, or ``{}``."""
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        logger.warning("left out %s: %s", path, error)
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def dig(data: Any, *keys: str) -> Any:
-    """Return ``data[k1][k2]…``, or None as soon as a level is missing."""
-    for key in keys:
-        if not isinstance(data, dict):
-            return None
-        data = data.get(key)
-    return data
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a CSV (every cell text) or parquet table."""
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    return pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -14,9 +14,9 @@ from typing import Any
 
 from deft import layout
 from deft.kpi_target import KpiTarget
-from deft.report.lenient import dig, table_or_empty
-from deft.report.reading import PhaseFiles, RunFiles, load_run
+from deft.report.reading import load_run
 from deft.report.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows, wrong_side
+from deft.run_files import PhaseFiles, RunFiles, dig
 from deft.tables import PASS, is_ng
 
 CONFIDENCE_PCT = 95.0
@@ -234,7 +234,7 @@ def _growth(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
     if phase.name == layout.BASELINE:
         rows = phase.weights.get("rows")
         if rows is None:
-            table = table_or_empty(files.table_path("training_csv", layout.BASE_TABLE))
+            table = files.reader.table(files.table_path("training_csv", layout.BASE_TABLE))
             rows = len(table) or None
         if rows is not None:
             out.put(f"{key}.rows", rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deft.report.reading import PhaseFiles
+from deft.run_files import PhaseFiles
 from deft.tables import is_ng
 
 WHATIF_STEPS = 40

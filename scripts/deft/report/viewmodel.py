@@ -13,13 +13,12 @@ from deft import layout
 from deft.kpi_target import KpiTarget
 from deft.report import charts
 from deft.report.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
-from deft.report.lenient import dig
 from deft.report.phrases import PERCENT, SCORE, shown
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
-from deft.report.reading import PhaseFiles, RunFiles
 from deft.report.results import MIN_NG_TO_CERTIFY
 from deft.report.rows import whatif_rows
 from deft.report.thumbs import Thumbnails
+from deft.run_files import PhaseFiles, RunFiles, dig
 from deft.tables import PASS, is_ng
 
 REFRESH_S = 60
@@ -78,6 +77,7 @@ def build_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": [_parameter(p, results) for p in files.parameters],
         "timings": _timings(files, results),
         "warnings": _preflight_warnings(files),
+        "damaged": _damaged(files),
     }
 
 
@@ -284,6 +284,11 @@ def _timings(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
             order.append(stage)
     phases = [p.name for p in files.phases if f"{p.name}.duration_seconds" in results]
     return {"stages": order, "phases": phases}
+
+
+def _damaged(files: RunFiles) -> list[str]:
+    """Return the files that were left out because they are damaged; read last, when all are."""
+    return list(getattr(files.reader, "damaged", ()))
 
 
 def _preflight_warnings(files: RunFiles) -> list[dict[str, str]]:

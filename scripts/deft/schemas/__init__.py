@@ -1,4 +1,4 @@
-"""JSON schemas of the files that other programs read; every write is validated."""
+"""JSON schemas of files: what other programs read is validated when written, records when read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from deft.errors import HardStop
 
 FOLDER = Path(__file__).parent
 
@@ -23,3 +26,22 @@ def validator(name: str) -> Draft202012Validator:
 def validate(name: str, content: Any) -> None:
     """Raise ``jsonschema.ValidationError`` naming the place when ``content`` breaks a schema."""
     validator(name).validate(content)
+
+
+def checked(name: str, content: Any, file: str | Path, fix: str) -> dict[str, Any]:
+    """Return a record of the loop's own that was read; one that breaks its schema is damaged.
+
+    Raises
+    ------
+    HardStop ``missing_input`` naming the place; ``fix`` says how the file is made again.
+    """
+    worst = best_match(validator(name).iter_errors(content))
+    if worst is not None:
+        place = ".".join(str(part) for part in worst.absolute_path)
+        raise HardStop(
+            "missing_input",
+            f"the record is damaged{f' at {place}' if place else ''}: {worst.message[:200]}",
+            file=file,
+            fix=fix,
+        )
+    return content

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deft import layout
+import pandas as pd
+
+from deft import layout, roots, sealed
 from deft.changenet.spec import Spec, load_spec
 from deft.errors import HardStop
-from deft.files import read_json, sha256_file
+from deft.evaluate import read_scores
+from deft.files import made_again, read_json, sha256_file
 from deft.layout import Run
 from deft.session import inherited
+from deft.state import read_state
+
+ROUTING_RECORD = "routing.json"  # beside the routed gaps: their seals
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,81 @@ class Context:
         return layout.image_root(self.workspace)
 
     def relative(self, path: str | Path) -> str:
-        """Return a path relative to the workspace."""
-        return os.path.relpath(os.path.abspath(path), self.root)
+        """Return a path relative to the workspace; one that lies elsewhere stays absolute."""
+        full = os.path.abspath(path)
+        return os.path.relpath(full, self.root) if roots.below(full, str(self.root)) else full
+
+    def checked(
+        self,
+        path: Path,
+        told: Mapping[str, Any],
+        record: Path,
+        *,
+        rule: str,
+        explain: Callable[[Path], object] | None = None,
+    ) -> Path:
+        """Return a table's path when it is the one that a record speaks of (:mod:`deft.sealed`)."""
+        target = self.relative(path)
+        return sealed.check(path, told, record, rule=rule, target=target, explain=explain)
+
+    def checked_by(
+        self,
+        record: Path,
+        name: str,
+        *,
+        rule: str,
+        rows: str = "",
+        explain: Callable[[Path], object] | None = None,
+    ) -> Path:
+        """Return the path of a table beside its record, checked.
+
+        ``rows``: the record's key that held the number of rows before there were seals.
+        """
+        facts = read_json(record)
+        told = sealed.seal_of(facts, name) or ({"rows": facts.get(rows)} if rows else {})
+        return self.checked(record.parent / name, told, record, rule=rule, explain=explain)
+
+    def paths_here(self, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+        """Return what was read from a parquet file with its paths below this workspace."""
+        recorded = roots.recorded_root(path)
+        earlier = [] if recorded else roots.places_of(read_state(self.run.dir))
+        return roots.paths_here(table, recorded, self.root, path, earlier=earlier)
+
+    def training_table(self, phase: str) -> Path | None:
+        """Return the combined table of a lap, as it was validated; None for the baseline."""
+        if phase == layout.BASELINE:
+            return None
+        record = self.run.phase(phase) / "dataset" / "validation.json"
+        path = record.with_name(f"train_combined_{phase}.csv")
+        # Always there in the workflow; a stage that is run by hand may have been given a table.
+        facts = read_json(record) if record.is_file() else {}
+        return self.checked(path, facts, record, rule="assemble")
+
+    def routed_gaps(self, phase: str) -> Path:
+        """Return the gaps that were routed to a lap's mining."""
+        record = self.run.routing(phase) / ROUTING_RECORD
+        facts = read_json(record) if record.is_file() else {}
+        path = record.with_name("mining_gaps.parquet")
+        told = sealed.seal_of(facts, path.name)
+        return self.checked(path, told, record, rule="route")
+
+    def scored_table(self, phase: str, kind: str) -> Path:
+        """Return the inference table of a kind of weights, as the inference left it."""
+        record = self.run.phase(phase) / "inference" / "inference.json"
+        path = record.parent / kind / "inference.csv"
+        told = sealed.seal_of_kind(read_json(record), kind)
+        return self.checked(path, told, record, rule="infer", explain=read_scores)
 
     def weights_table(self, phase: str) -> dict[str, Any]:
         """Return ``weights.json`` of a phase."""
-        return read_json(self.run.phase(phase) / "train" / "weights.json")
+        path = self.run.phase(phase) / "train" / "weights.json"
+        table = read_json(path)
+        entries = table.get("files") if isinstance(table, dict) else None
+        entries = entries if isinstance(entries, list) else []
+        known = {e.get("path") for e in entries if isinstance(e, dict) and e.get("sha256")}
+        if not known or not {table.get("best_val"), table.get("latest")} <= known:
+            raise _damaged(path, "it lists no model file, or not those that it chooses")
+        return table
 
     def weights_file(self, phase: str, name: str, sha256: str) -> Path:
         """Return a weight file after checking that it is the one that was trained."""
@@ -97,5 +173,19 @@ class Context:
 
     def chosen_weights(self, phase: str) -> Path:
         """Return the weight file that the KPI chose for a phase."""
-        weights = read_json(self.run.phase(phase) / "metrics.json")["weights"]
+        path = self.run.phase(phase) / "metrics.json"
+        metrics = read_json(path)
+        weights = metrics.get("weights") if isinstance(metrics, dict) else None
+        weights = weights if isinstance(weights, dict) else {}
+        if not all(isinstance(weights.get(key), str) for key in ("path", "sha256")):
+            raise _damaged(path, "it names no weights")
+        if metrics.get("phase", phase) != phase:
+            raise _damaged(path, f"it is that of {metrics['phase']}")
         return self.weights_file(phase, Path(weights["path"]).name, weights["sha256"])
+
+
+# Not by its schema (deft.records): the environment of embedding has no jsonschema.
+def _damaged(path: Path, why: str) -> HardStop:
+    return HardStop(
+        "missing_input", f"the record is damaged: {why}", file=path, fix=made_again(path)
+    )

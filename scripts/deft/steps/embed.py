@@ -24,6 +24,8 @@ from deft.encoders.selftest import SelfTested, record_path
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
 from deft.layout import BASELINE
+from deft.roots import root_metadata
+from deft.sealed import TABLES, seals
 from deft.shards import shard_rows
 from deft.steps.context import Context
 from deft.tables import image_name
@@ -120,7 +122,7 @@ def embed_shard(
     context: Context, encoder: Encoder | TaoEncoder, item: str, cache: Path | None, threads: int
 ) -> str:
     """Embed the rows of the shard ``3-of-16`` of the staged pool into its file."""
-    source = context.run.synth_pool / "source_pool.parquet"
+    source = staged_pool(context)
     total = pq.read_metadata(source).num_rows
     start, stop = shard_rows(item, total)
     rows = read_slice(source, start, stop, [*dict.fromkeys([*COLUMNS, *PATH_COLUMNS])])
@@ -138,12 +140,19 @@ def embed_shard(
             "counts": asdict(vectors.counts),
         }
         path = context.run.synth_pool / "shards" / f"{item}.parquet"
-        with EmbeddingWriter(path, kept.schema, encoder, {SHARD_KEY: facts}) as out:
+        more = {SHARD_KEY: facts, **root_metadata(source)}
+        with EmbeddingWriter(path, kept.schema.remove_metadata(), encoder, more) as out:
             done = 0
             for block in vectors.blocks(BLOCK_ROWS):
                 out.add(kept.slice(done, len(block)), block)
                 done += len(block)
     return f"shard {item} with {encoder.name}: {vectors.counts.text()}"
+
+
+def staged_pool(context: Context) -> Path:
+    """Return the path of the staged pool, as its manifest knows it."""
+    record = context.run.synth_pool / "manifest.json"
+    return context.checked_by(record, "source_pool.parquet", rule="stage_pool")
 
 
 def join_shards(context: Context, shards: Sequence[Path]) -> str:
@@ -157,6 +166,14 @@ def join_shards(context: Context, shards: Sequence[Path]) -> str:
     pool, done = _pool_digest(context), 0
     for path, meta, facts in known:
         start, stop, total = facts["rows"]
+        held = pq.read_metadata(path).num_rows
+        if held != stop - start:
+            raise HardStop(
+                "silent_drop",
+                f"a shard of the pool holds {held} rows, and its own record says {stop - start}",
+                file=path,
+                fix=f"delete {path.parent} and run the same command again",
+            )
         if meta != encoder or facts["pool"] != pool or start != done:
             raise HardStop(
                 "encoder_mismatch",
@@ -173,12 +190,14 @@ def join_shards(context: Context, shards: Sequence[Path]) -> str:
         )
     target = out / "source_embeddings.parquet"
     columns = pa.schema([pq.read_schema(known[0][0]).field(name) for name in COLUMNS])
-    with EmbeddingWriter(target, columns, SimpleNamespace(**encoder)) as writer:
+    more = root_metadata(known[0][0])
+    with EmbeddingWriter(target, columns, SimpleNamespace(**encoder), more) as writer:
         for path, _, _ in known:
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
                     writer.add_table(file.read_row_group(group))
-    write_json_atomic(out / "source_embeddings.json", {"encoder": encoder, "rows": total})
+    facts = {"encoder": encoder, "rows": total, TABLES: seals(out, {target.name: total})}
+    write_json_atomic(out / "source_embeddings.json", facts)
     counts = [facts["counts"] for _, _, facts in known]
     whole = Counts(**{name: sum(one[name] for one in counts) for name in counts[0]})
     return (
@@ -207,5 +226,13 @@ def _pool_digest(context: Context) -> str:
 
 def _facts_of(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the encoder and the rows of a shard's file."""
-    metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata[META_KEY]), json.loads(metadata[SHARD_KEY])
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        return json.loads(metadata[META_KEY]), json.loads(metadata[SHARD_KEY])
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        raise HardStop(
+            "csv_invalid",
+            f"a shard of the embedded pool cannot be read ({error})",
+            file=path,
+            fix=f"delete {path.parent} and run the same command again",
+        ) from None

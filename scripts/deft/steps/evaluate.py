@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from deft import layout
-from deft.decide import decide_kpi, decide_pool, phase_far_pct
+from deft.decide import best_phase, choice_of, decide_kpi, decide_pool, phase_far_pct
 from deft.errors import HardStop
-from deft.evaluate import evaluate_phase, read_scores
+from deft.evaluate import KINDS, evaluate_phase, read_scores
 from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
 from deft.kpi import parse_kpi
 from deft.layout import phase_name, phase_number, previous_phase
 from deft.pool import check_pregen_unchanged
-from deft.rca import Pictures, affected_labels, analyse, write_gaps
-from deft.routing import route_by_label, route_pregen, summary_text
+from deft.rca import GAPS, Pictures, affected_labels, analyse, write_gaps
+from deft.records import read_decision, read_metrics
+from deft.routing import Routes, route_by_label, route_pregen, summary_text
+from deft.sealed import TABLES, read_parquet, seals
 from deft.state import update_phase
-from deft.steps.context import Context
+from deft.steps.context import ROUTING_RECORD, Context
 
 
 def evaluate(context: Context, phase: str, min_recall: float) -> str:
     """Write ``metrics.json`` and what stands beside each inference table."""
     folder = context.run.phase(phase)
+    for kind in KINDS:
+        context.scored_table(phase, kind)
     metrics = evaluate_phase(folder, phase, min_recall, context.weights_table(phase))
     point = metrics["kinds"][metrics["chosen"]]["recall_point"]
     update_phase(
@@ -54,7 +58,9 @@ def _before(context: Context, phase: str) -> str:
     if phase == layout.BASELINE:
         return ""
     path = context.run.phase(previous_phase(phase)) / "metrics.json"
-    return f"{phase_far_pct(read_json(path)):.2f}% → " if path.exists() else ""
+    if not path.exists():
+        return ""
+    return f"{phase_far_pct(read_metrics(context.run, previous_phase(phase))):.2f}% → "
 
 
 def decide(
@@ -64,11 +70,13 @@ def decide(
     folder = context.run.phase(phase)
     if question == "kpi":
         upto = [phase_name(n) for n in range(phase_number(phase) + 1)]
-        metrics = [read_json(context.run.phase(p) / "metrics.json") for p in upto]
+        metrics = [read_metrics(context.run, p) for p in upto]
         decision = decide_kpi(metrics, parse_kpi(kpi_sentence), max_iterations)
+        decision |= choice_of(best_phase(metrics))
         update_phase(context.run.dir, phase, status="completed")
     else:
-        previous = read_json(context.run.phase(previous_phase(phase)) / "decide" / "kpi.json")
+        before = context.run.phase(previous_phase(phase)) / "decide" / "kpi.json"
+        previous = read_decision(before)
         mining = read_json(folder / "mining_filter" / "mining.json")
         decision = decide_pool(mining, previous, phase)
     write_json_atomic(folder / "decide" / f"{question}.json", decision)
@@ -79,8 +87,8 @@ def rca(
     context: Context, phase: str, min_recall: float, top_k: int, rows: np.ndarray | None = None
 ) -> str:
     """Write ``rca_results/<TS>/`` of a phase; ``rows``: see :func:`deft.gaps.weak_samples`."""
-    metrics = read_json(context.run.phase(phase) / "metrics.json")
-    table = context.run.phase(phase) / "inference" / metrics["chosen"] / "inference.csv"
+    metrics = read_metrics(context.run, phase)
+    table = context.scored_table(phase, metrics["chosen"])
     out = context.run.rca(phase)
     pictures = Pictures(
         context.root / context.relative(context.image_root),
@@ -111,15 +119,23 @@ def rca(
 
 def route(context: Context, phase: str, mode: str, drawn: list[str], allowed: list[str]) -> str:
     """Write ``routing_results/<TS>/`` of a lap from the previous phase's gaps."""
-    gaps = pd.read_parquet(context.run.rca(previous_phase(phase)) / "kpi_gaps.parquet")
+    record = context.run.rca(previous_phase(phase)) / "metrics.json"
     manifest = read_json(context.run.synth_pool / "manifest.json")
-    if mode == "pregen":
-        routes = route_pregen(gaps)
-    else:
-        routes = route_by_label(gaps, set(manifest["labels"]), drawn, allowed)
+
+    def routed_from(path: Path) -> Routes:
+        gaps = context.paths_here(read_parquet(path), path)
+        if mode == "pregen":
+            return route_pregen(gaps)
+        return route_by_label(gaps, set(manifest["labels"]), drawn, allowed)
+
+    routes = routed_from(context.checked_by(record, GAPS, rule="rca", explain=routed_from))
     out = context.run.routing(phase)
-    write_gaps(out / "mining_gaps.parquet", routes.mining)
-    write_gaps(out / "anomalygen_gaps.parquet", routes.anomalygen)
+    routed = {"mining_gaps.parquet": routes.mining, "anomalygen_gaps.parquet": routes.anomalygen}
+    for name, rows in routed.items():
+        write_gaps(out / name, rows, context.root)
+    # No declared output: a run of an earlier version has none, and must not be routed again.
+    tables = seals(out, {name: len(rows) for name, rows in routed.items()})
+    write_json_atomic(out / ROUTING_RECORD, {"schema_version": 1, TABLES: tables})
     write_text_atomic(out / "routing_summary.txt", summary_text(routes, mode))
     drawn_path = out / "anomalygen_gaps.parquet"
     update_phase(

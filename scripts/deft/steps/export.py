@@ -26,6 +26,7 @@ from deft.changenet.onnx.scorer import CUDA, Scorer, runtime_facts, score_pairs
 from deft.errors import HardStop
 from deft.evaluate import read_scores
 from deft.files import read_json, sha256_file
+from deft.records import read_decision, read_metrics
 from deft.steps.context import Context
 from deft.tables import SCORE_COLUMN, line_of
 
@@ -41,19 +42,19 @@ def export_best(
     pipeline did, beyond float noise, and whatever
     :func:`deft.changenet.onnx.export.export_network` raises.
     """
-    phase = read_json(decision_path)["best_phase"]
-    metrics = read_json(context.run.phase(phase) / "metrics.json")
+    phase = read_decision(context.workspace / decision_path)["best_phase"]
+    metrics = read_metrics(context.run, phase)
     kpi_threshold = metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"]
     inference = context.run.phase(phase) / "inference"
     weights = context.chosen_weights(phase)
+    recorded = read_scores(context.scored_table(phase, metrics["chosen"]))
     folder = context.run.best_model
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # only after all that is read was whole
     exported = export_onnx(context.spec, weights, folder / bundle.MODEL)
 
     table = context.workspace / layout.KPI_TABLE
     levels = context.picture_levels
     kpi = open_pairs(context.spec, table, context.image_root, levels=levels, workspace=context.root)
-    recorded = read_scores(inference / metrics["chosen"] / "inference.csv")
     scores = recorded[SCORE_COLUMN].to_numpy(dtype=np.float32)
     if len(scores) != len(kpi):
         raise HardStop(

@@ -6,9 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from deft.artifacts import write_artifacts
-from deft.files import read_json
-from deft.handoff import write_handoff
+from deft.artifacts import check_records, write_artifacts
+from deft.handoff import read_best, write_handoff
+from deft.records import read_decision
 from deft.report import render_report
 from deft.state import log_stage, read_log, read_state, update_state
 from deft.steps.context import Context
@@ -23,8 +23,10 @@ REASONS = {
 
 def finish(context: Context, decision_path: Path, *, seed: int, code_dir: Path) -> str:
     """Write the hand-off and the lab record, log the end of the loop; returns the reason."""
-    decision = read_json(decision_path)
-    best = write_handoff(context.run.dir, context.workspace)
+    decision = read_decision(context.workspace / decision_path)
+    read_best(context.run.dir, context.workspace, decision_path)
+    check_records(context.run.dir, context.workspace)  # all is read before anything is written
+    best = write_handoff(context.run.dir, context.workspace, decision_path)
     reason = REASONS[decision["reason"]]
     update_state(
         context.run.dir,

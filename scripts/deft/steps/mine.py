@@ -13,7 +13,12 @@ import pyarrow.parquet as pq
 
 from deft import layout, mining
 from deft.assembly import assemble, first_combined, validate_combined
-from deft.embedding import check_same_encoder, open_embeddings, write_embeddings
+from deft.embedding import (
+    check_same_encoder,
+    encoder_facts,
+    open_embeddings,
+    write_embeddings,
+)
 from deft.encoders.base import Encoder
 from deft.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
 from deft.fingerprint import fingerprints
@@ -21,10 +26,12 @@ from deft.labels import clean_label, shown
 from deft.layout import phase_number, previous_phase
 from deft.leakage import Side, check_leakage
 from deft.pool_rows import base_rows
+from deft.roots import ROOT_KEY, absolute, with_root
+from deft.sealed import TABLES, read_parquet, seals
 from deft.search_ann import Search
 from deft.state import update_phase
 from deft.steps.context import Context
-from deft.steps.embed import vectors_of
+from deft.steps.embed import staged_pool, vectors_of
 from deft.strategies import Lap, Rules, select
 from deft.strategies.problem import Key
 from deft.strategies.rows import advice, copies_in, fresh_parts
@@ -54,20 +61,26 @@ class MineOptions:
 def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -> str:
     """Write ``mining_filter/`` of a lap."""
     out = context.run.phase(phase) / "mining_filter"
-    gaps = pd.read_parquet(context.run.routing(phase) / "mining_gaps.parquet")
+    routed = context.routed_gaps(phase)
+    gaps = context.paths_here(read_parquet(routed), routed)
     targets = gaps.drop_duplicates("filepath").reset_index(drop=True)
     # From here on labels have their one form; what is shown is spelled as the user does.
     targets = targets.assign(label=targets["label"].map(clean_label))
     spelling = read_json(context.run.synth_pool / "manifest.json").get("label_spelling", {})
-    pool = pd.read_parquet(context.run.synth_pool / "source_pool.parquet")
-    embedded, vectors, source_meta = open_embeddings(
-        context.run.synth_pool / "source_embeddings.parquet"
+    staged = staged_pool(context)
+    pool = context.paths_here(read_parquet(staged), staged)
+    record = context.run.synth_pool / "source_embeddings.json"
+
+    def of_this_encoder(path: Path) -> None:
+        own = {"name": encoder.name, "digest": encoder.digest}
+        check_same_encoder(encoder_facts(path), own, path)
+
+    source = context.checked_by(
+        record, "source_embeddings.parquet", rule="embed_pool", rows="rows", explain=of_this_encoder
     )
-    check_same_encoder(
-        source_meta,
-        {"name": encoder.name, "digest": encoder.digest},
-        context.run.synth_pool / "source_embeddings.parquet",
-    )
+    of_this_encoder(source)
+    embedded, vectors, source_meta = open_embeddings(source)
+    embedded = context.paths_here(embedded, source)
     warnings = mining.coverage_warnings(set(targets["label"]), set(pool["label"]), spelling)
     warnings += [
         f"mining_label_quota names {shown(label, spelling)!r}, which no pool sample has"
@@ -82,7 +95,8 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         if targets.empty
         else embed_targets(encoder, list(targets["filepath"]), options)
     )
-    write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder)
+    root = {ROOT_KEY: absolute(context.root).encode()}
+    write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder, root)
     search = Search(options.search, options.memory_mb, options.device)
     previous, _ = previous_table(context, phase)
     taken = frozenset(mining.part_keys(previous))
@@ -151,7 +165,7 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         facts["warnings"] += advice(options.strategy, facts["new_rows"], wanted, free)
     labels = mining.label_table(pairs, selection, options.min_similarity)
     labels = labels.assign(label=[shown(label, spelling) for label in labels.get("label", [])])
-    _write(out, selection, survivors, pairs, facts, labels)
+    _write(context, out, selection, survivors, pairs, facts, labels)
     update_phase(
         context.run.dir,
         phase,
@@ -217,10 +231,18 @@ def previous_table(context: Context, phase: str) -> tuple[pd.DataFrame, pd.DataF
     if before == layout.BASELINE:
         base = read_table(context.workspace / layout.BASE_TABLE)
         return first_combined(base, context.workspace)
-    folder = context.run.phase(before) / "dataset"
-    table = read_table(folder / f"train_combined_{before}.csv")
-    provenance = pd.read_csv(folder / f"train_combined_{before}_provenance.csv")
-    return table, provenance
+    return combined_tables(context, before)
+
+
+def combined_tables(context: Context, phase: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the training table of a lap and its provenance, as they were assembled."""
+    record = context.run.phase(phase) / "dataset" / "assembly.json"
+    name = f"train_combined_{phase}"
+    table, provenance = (
+        context.checked_by(record, f"{name}{part}.csv", rule="assemble", rows="rows")
+        for part in ("", "_provenance")
+    )
+    return read_table(table), pd.read_csv(provenance)
 
 
 def _previous_new_parts(context: Context, phase: str) -> int | None:
@@ -257,7 +279,8 @@ def leak_check(context: Context, side: Side, content_leakage: str) -> list[str]:
 
 
 def _write(
-    out: Any,
+    context: Context,
+    out: Path,
     selection: mining.Selection,
     survivors: pd.DataFrame,
     pairs: pd.DataFrame,
@@ -265,14 +288,23 @@ def _write(
     labels: pd.DataFrame,
 ) -> None:
     mined = pa.table({"filepath": pa.array(selection.rows["filepath"], pa.string())})
+    mined = with_root(mined, context.root)
     replace_atomically(out / "mined.parquet", lambda p: pq.write_table(mined, p))
-    arrow = pa.Table.from_pandas(pairs, preserve_index=False).replace_schema_metadata()
+    arrow = with_root(pa.Table.from_pandas(pairs, preserve_index=False), context.root)
     replace_atomically(out / "knn_pairs.parquet", lambda p: pq.write_table(arrow, p))
     write_table(survivors, out / "mining_pool.csv")
     names = ("strategy", "targets", "candidate_count", "kept_count", "rejected_count")
     summary = {n: facts[n] for n in (*names, "similarity_threshold", "new_rows")}
     write_table(pd.DataFrame([summary]), out / "knn_summary.csv")
     write_text_atomic(out / "mining_summary.txt", mining.summary_text(facts, labels))
+    written = {
+        "target_embeddings.parquet": facts["targets"],
+        "mined.parquet": len(mined),
+        "knn_pairs.parquet": len(pairs),
+        "mining_pool.csv": len(survivors),
+        "knn_summary.csv": 1,
+    }
+    facts[TABLES] = seals(out, written)
     facts["per_label"] = labels.astype(object).where(labels.notna(), None).to_dict("records")
     write_json_atomic(out / "mining.json", facts)
 
@@ -280,8 +312,9 @@ def _write(
 def assemble_lap(context: Context, phase: str) -> str:
     """Write ``dataset/train_combined_iterN.csv``, its provenance and ``assembly.json``."""
     folder = context.run.phase(phase)
-    facts = read_json(folder / "mining_filter" / "mining.json")
-    mined = read_table(folder / "mining_filter" / "mining_pool.csv")
+    record = folder / "mining_filter" / "mining.json"
+    facts = read_json(record)
+    mined = read_table(context.checked_by(record, "mining_pool.csv", rule="mine", rows="parts"))
     previous, provenance = previous_table(context, phase)
     result = assemble(previous, provenance, in_contract_order(mined), phase_number(phase))
     if facts["strategy"] == "none":
@@ -289,6 +322,8 @@ def assemble_lap(context: Context, phase: str) -> str:
     out = folder / "dataset"
     write_table(result.table, out / f"train_combined_{phase}.csv")
     write_table(result.provenance, out / f"train_combined_{phase}_provenance.csv")
+    names = (f"train_combined_{phase}.csv", f"train_combined_{phase}_provenance.csv")
+    result.facts[TABLES] = seals(out, dict.fromkeys(names, len(result.table)))
     write_json_atomic(out / "assembly.json", result.facts)
     return f"{result.facts['previous_rows']} + {result.facts['new_rows']} rows"
 
@@ -296,6 +331,7 @@ def assemble_lap(context: Context, phase: str) -> str:
 def validate_lap(context: Context, phase: str, content_leakage: str) -> str:
     """Write ``dataset/validation.json``, or stop before the training is paid for."""
     out = context.run.phase(phase) / "dataset"
+    combined_tables(context, phase)  # as they were assembled
     path = out / f"train_combined_{phase}.csv"
     facts = validate_combined(path, context.workspace, context.lights, context.ext)
     table = read_table(path)

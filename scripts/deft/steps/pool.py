@@ -16,6 +16,8 @@ from deft.pool_rows import read_pool
 from deft.preflight.digest import pool_prefix
 from deft.pregen.parts import SynthPart, check_allocation, pregen_parts, spelled
 from deft.pregen.spec import read_defect_spec
+from deft.roots import with_root
+from deft.sealed import TABLES, seals
 from deft.steps.context import Context
 from deft.tables import read_table, write_table
 
@@ -58,9 +60,17 @@ def stage_pool(context: Context, encoder: str) -> str:
     write_table(sdg_light[list(SOURCE_COLUMNS)], out / "sdg_rows.csv")
     write_table(pool[list(SOURCE_COLUMNS)], out / "source_pool.csv")
     table = pa.Table.from_pandas(pool[list(SOURCE_COLUMNS)], preserve_index=False)
-    table = table.replace_schema_metadata()
+    table = with_root(table, context.root.resolve())  # the root of `per_light`
     replace_atomically(
         out / "source_pool.parquet", lambda p: pq.write_table(table, p, row_group_size=GROUP_ROWS)
+    )
+    facts[TABLES] = seals(
+        out,
+        {
+            "sdg_rows.csv": len(sdg_light),
+            "source_pool.csv": len(pool),
+            "source_pool.parquet": len(pool),
+        },
     )
     write_json_atomic(out / "manifest.json", facts)
     counts = facts["counts"]

@@ -91,6 +91,7 @@ def train_phase(
     """
     out = context.run.phase(phase) / "train"
     seeded = preseeded_weights(context) if phase == BASELINE else None
+    context.training_table(phase)  # the very table that was validated
     spec = phase_spec(context, phase, epochs)
     if seeded:
         facts = adopt(context, seeded, out, spec)
@@ -233,6 +234,7 @@ def restore_file(
             raise HardStop("missing_input", "the pre-seeded weights are gone too", file=source)
         shutil.copyfile(source, target)
         return f"{target.name} copied from the pre-seeded file"
+    context.training_table(phase)
     spec = phase_spec(context, phase, epochs)
     on_gpu = training_devices(spec, options.device)[0].type == "cuda"
     if on_gpu:

@@ -17,8 +17,9 @@ import yaml
 from deft import kpi
 from deft.errors import HardStop, StageFailed
 from deft.evaluate import read_scores
-from deft.files import read_json, write_json_atomic, write_text_atomic
+from deft.files import write_json_atomic, write_text_atomic
 from deft.rca import Pictures
+from deft.records import read_metrics
 from deft.steps.context import Context
 from deft.steps.evaluate import rca
 from deft.tables import SCORE_COLUMN, is_ng
@@ -38,7 +39,7 @@ def rca_phase(context: Context, phase: str, min_recall: float, top_k: int) -> st
     HardStop ``missing_input``, ``kpi_invalid`` (no threshold reaches the recall, or TAO's decides
     otherwise than the KPI rule), StageFailed.
     """
-    metrics = read_json(context.run.phase(phase) / "metrics.json")
+    metrics = read_metrics(context.run, phase)
     folder = context.run.phase(phase) / "inference" / metrics["chosen"]
     work = Work(context, phase, STAGE)
     image = work.image()
@@ -55,7 +56,7 @@ def rca_phase(context: Context, phase: str, min_recall: float, top_k: int) -> st
         images=images,
         out=work.out,
     )
-    table = read_scores(folder / "inference.csv")
+    table = read_scores(context.scored_table(phase, metrics["chosen"]))
     try:
         work.run(argv, read=[images])
     except StageFailed:

@@ -54,6 +54,7 @@ def train_phase(context: Context, phase: str, *, epochs: int) -> str:
     """
     out = context.run.phase(phase) / "train"
     seeded = preseeded_weights(context) if phase == BASELINE else None
+    context.training_table(phase)  # the very table that was validated
     spec = phase_spec(context, phase, epochs)
     if seeded:
         adopt(context, seeded, out, spec)

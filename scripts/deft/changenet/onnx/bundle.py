@@ -86,6 +86,8 @@ def write_bundle(
     shutil.copyfile(EXAMPLE_SOURCE, folder / EXAMPLE)
     shutil.copyfile(pictures.__file__, folder / READER)
     write_text_atomic(folder / README, readme(facts, record, run=run, phase=phase))
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != FACTS)
+    record = {**record, "files": {p.name: sha256_file(p) for p in files}}
     write_json_atomic(folder / FACTS, record)
 
 

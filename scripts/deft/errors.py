@@ -98,16 +98,22 @@ class HardStop(Exception):
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> HardStop:
-        """Rebuild a stop from :meth:`as_dict`."""
-        return cls(
-            data["code"],
-            data["message"],
-            file=data.get("file"),
-            row=data.get("rows"),
-            fix=data.get("fix"),
-            evidence=data.get("evidence"),
-        )
+    def from_dict(cls, data: Any) -> HardStop:
+        """Rebuild a stop from :meth:`as_dict`; raises ``ValueError`` for anything else."""
+        try:
+            code, message, fix = data["code"], data["message"], data.get("fix")
+            if not isinstance(message, str) or not isinstance(fix, str | None):
+                raise TypeError("the message is no text")
+            return cls(
+                code,
+                message,
+                file=data.get("file"),
+                row=data.get("rows"),
+                fix=fix,
+                evidence=dict(data.get("evidence") or {}),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise ValueError(f"not the record of a hard stop ({error})") from None
 
 
 class StageFailed(Exception):

@@ -1,31 +1,51 @@
-"""Writing whole files or nothing, digests, and keeping paths inside the workspace."""
+"""Writing whole files or nothing, digests, and keeping paths inside the workspace.
+
+What is read is in :mod:`deft.reading`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
+import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from deft import disk
 from deft.errors import HardStop
+from deft.reading import read_json  # noqa: F401 - most callers want both sides from here
 
 BLOCK_BYTES = 1 << 20
+TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
+LEFT_OVER_S = 3600.0  # longer than that nobody is silent in the middle of a file
+BREAKS = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
-def replace_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
+def replace_atomically(
+    path: str | Path, write: Callable[[Path], None], *, needed_bytes: int | None = None
+) -> Path:
     """Call ``write`` on a temporary neighbour of ``path``, then move it into place.
 
-    A job that is killed half-way leaves the old file (or none), never half a file.
+    A job that is killed half-way leaves the old file (or none), never half a file; the temporary
+    one that it may leave is taken away by :func:`sweep`.
+
+    Raises
+    ------
+    DiskFull naming ``path``, in whatever words the writer's library told it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        write(temporary)
-        put_in_place(temporary, path)
+        with disk.writing(path, temporary, needed_bytes):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -37,6 +57,25 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
 
 
+def sweep(folder: str | Path, older_than_s: float = LEFT_OVER_S) -> list[Path]:
+    """Take away temporary files that killed processes left in ``folder``; return which.
+
+    Only names that :func:`temporary_name` gives, and only such that nobody has written to for
+    ``older_than_s``: 0 is for a folder that has one writer, the caller.
+    """
+    gone = []
+    with suppress(OSError):  # no such folder, or one that may not be read
+        for entry in os.scandir(folder):
+            if not TEMPORARY.fullmatch(entry.name):
+                continue
+            with suppress(OSError):
+                age_s = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                if entry.is_file(follow_symlinks=False) and age_s >= older_than_s:
+                    os.unlink(entry.path)
+                    gone.append(Path(entry.path))
+    return gone
+
+
 def put_in_place(temporary: Path, path: Path) -> None:
     """Move a file that is written whole to its name, after its bytes are on the disk."""
     with temporary.open("rb") as handle:
@@ -44,37 +83,55 @@ def put_in_place(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
+def copy_atomically(source: str | Path, target: str | Path) -> Path:
+    """Copy a file's content whole or not at all; a file copied onto itself stays as it is."""
+    source, target = Path(source), Path(target)
+    if target.exists() and os.path.samefile(source, target):
+        return target
+    size = source.stat().st_size
+    return replace_atomically(
+        target, lambda p: shutil.copyfile(source, p) and None, needed_bytes=size
+    )
+
+
 def write_bytes_atomic(path: str | Path, data: bytes) -> Path:
     """Write ``data`` whole or not at all."""
-    return replace_atomically(path, lambda p: p.write_bytes(data) and None)
+    return replace_atomically(path, lambda p: p.write_bytes(data) and None, needed_bytes=len(data))
 
 
 def write_text_atomic(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
-    return write_bytes_atomic(path, text.encode("utf-8"))
+    """Write UTF-8 text with ``\\n`` line ends, whole or not at all.
+
+    Half characters, as in a file name that is no UTF-8, are written as ``\\udc80``.
+    """
+    return write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def to_json(data: Any) -> str:
     """Return the one JSON form of this project: sorted keys, two spaces, no NaN."""
-    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return _json(data, indent=2, sort_keys=True) + "\n"
+
+
+def to_json_line(data: Any) -> str:
+    """Return JSON on one line, keys in their order, for files of a line an entry.
+
+    Characters at which some readers break lines (U+2028, U+0085, form feed) are escaped.
+    """
+    return BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", _json(data))
+
+
+def _json(data: Any, **form: Any) -> str:
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, **form)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # of a name that is no UTF-8: escaped, it is read back as it was
+        return json.dumps(data, ensure_ascii=True, allow_nan=False, **form)
+    return text
 
 
 def write_json_atomic(path: str | Path, data: Any) -> Path:
     """Write ``data`` as :func:`to_json` prints it."""
     return write_text_atomic(path, to_json(data))
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; raises ``missing_input`` when it is absent or broken."""
-    path = Path(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise HardStop(
-            "missing_input", "a file that this stage reads does not exist", file=path
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise HardStop("missing_input", f"not a JSON file ({error})", file=path) from None
 
 
 def sha256_file(path: str | Path, first_bytes: int | None = None) -> str:

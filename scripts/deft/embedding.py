@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deft.disk import writing
 from deft.encoders.base import unit_rows as normalise  # noqa: F401 - callers of tables need it
 from deft.errors import HardStop
 from deft.files import put_in_place, temporary_name
@@ -52,16 +54,17 @@ class EmbeddingWriter:
         self._waiting = 0
 
     def __enter__(self) -> EmbeddingWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = temporary_name(self.path)
-        self._file = pq.ParquetWriter(
-            self._temporary,
-            self.schema,
-            use_dictionary=self.others,
-            # Vectors are as good as random: packing costs time at either end and saves nothing.
-            compression={**dict.fromkeys(self.others, "snappy"), EMBEDDING: "none"},
-            write_statistics=self.others,
-        )
+        with writing(self.path, self._temporary):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = pq.ParquetWriter(
+                self._temporary,
+                self.schema,
+                use_dictionary=self.others,
+                # Vectors are as good as random: packing costs time at either end and saves nothing.
+                compression={**dict.fromkeys(self.others, "snappy"), EMBEDDING: "none"},
+                write_statistics=self.others,
+            )
         return self
 
     def add(self, rows: pa.Table, vectors: np.ndarray) -> None:
@@ -80,15 +83,22 @@ class EmbeddingWriter:
     def _write(self, count: int) -> None:
         table = pa.concat_tables(self._parts)
         # One chunk a group: pages follow chunks, and bytes must not follow the parts.
-        self._file.write_table(table.slice(0, count).combine_chunks(), row_group_size=GROUP_ROWS)
+        with writing(self.path, self._temporary):
+            self._file.write_table(
+                table.slice(0, count).combine_chunks(), row_group_size=GROUP_ROWS
+            )
         self._parts, self._waiting = [table.slice(count)], self._waiting - count
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None and self._waiting:
+            if kind is not None:
+                with suppress(OSError):  # what went wrong before is what counts
+                    self._file.close()
+                return
+            if self._waiting:
                 self._write(self._waiting)
-            self._file.close()
-            if kind is None:
+            with writing(self.path, self._temporary):
+                self._file.close()
                 put_in_place(self._temporary, self.path)
         finally:
             self._temporary.unlink(missing_ok=True)

@@ -144,6 +144,8 @@ def pool_prefix_to_use(workspace: Path, run_dir: Path) -> int | None:
     A run that is approved or has staged its pool keeps its rows, unless they were edited.
     """
     known = (digest.recorded(run_dir) or {}).get("inputs", {}).get(POOL_TABLE)
+    if known is not None and digest.pool_prefix(run_dir) is None:
+        known = None  # spoiled: then all rows are looked at, and the approval is void
     begun = (run_dir / digest.APPROVAL_FILE).exists() or (run_dir / MANIFEST_FILE).exists()
     if not known or not begun:
         return None

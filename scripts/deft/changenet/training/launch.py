@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from deft import disk
 from deft.changenet.spec import Spec
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
@@ -157,15 +158,22 @@ def _reason(folder: Path, count: int, status: int) -> Exception:
     for rank in range(count):
         path = stop_file(folder / JOB_FILE, rank)
         if path.is_file():
-            return HardStop.from_dict(read_json(path))
+            try:
+                return HardStop.from_dict(read_json(path))
+            except ValueError as error:  # it could not be written whole
+                return RuntimeError(f"training process {rank} of {count} stopped: {error}")
     for rank in range(count):
         path = death_file(folder / JOB_FILE, rank)
         if path.is_file():
             told = path.read_text(encoding="utf-8").strip()
             lines = told.splitlines()
-            # torch's words on memory may go on for several lines; the first of them tells.
-            memory = [line for line in lines if OUT_OF_MEMORY in line and "File " not in line]
-            last = memory[-1] if memory else lines[-1]
+            # Words on memory or a full disk may go on for several lines; the first of them tells.
+            telling = [
+                line
+                for line in lines
+                if (OUT_OF_MEMORY in line or disk.MARK in line) and "File " not in line
+            ]
+            last = telling[-1] if telling else (lines or ["no word was left"])[-1]
             error = RuntimeError(f"training process {rank} of {count} died: {last}")
             error.__cause__ = RuntimeError(told)  # for the file with the details
             return error

@@ -7,13 +7,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deft.bundle.collect import Request, make_bundle
 from deft.config import resolve
 from deft.environments import ENVS_DIR
 from deft.errors import HardStop
 from deft.stage import main
+from deft.yaml_text import read_yaml
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,10 +34,7 @@ def settings(path: Path | None) -> dict[str, Any]:
     """Return the configuration, checked as Snakemake's is."""
     if path is None:
         return resolve({})
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise HardStop("config_invalid", f"cannot be read: {error}", file=path) from None
+    given = read_yaml(path, code="config_invalid") or {}
     if not isinstance(given, dict):
         raise HardStop("config_invalid", "holds no settings", file=path)
     return resolve(given)

@@ -16,6 +16,7 @@ from deft.disk import writing
 from deft.encoders.base import unit_rows as normalise  # noqa: F401 - callers of tables need it
 from deft.errors import HardStop
 from deft.files import put_in_place, temporary_name
+from deft.parquet import metadata_of, read_frame, reading_parquet
 from deft.vectors import EMBEDDING, ParquetVectors, VectorTable, as_table
 
 GROUP_ROWS = 8192  # of a row group
@@ -119,10 +120,9 @@ def write_embeddings(
 
 def open_embeddings(path: str | Path) -> tuple[pd.DataFrame, ParquetVectors, dict[str, Any]]:
     """Return (table without the vectors, the vectors as a stream, encoder facts)."""
-    schema = pq.read_schema(path)
-    others = [name for name in schema.names if name != EMBEDDING]
-    meta = json.loads((schema.metadata or {}).get(META_KEY, b"{}"))
-    return pq.read_table(path, columns=others).to_pandas(), ParquetVectors(path), meta
+    with reading_parquet(path):
+        others = [name for name in pq.read_schema(path).names if name != EMBEDDING]
+    return read_frame(path, others, only=True), ParquetVectors(path), metadata_of(path, META_KEY)
 
 
 def check_same_encoder(source: dict[str, Any], target: dict[str, Any], file: str | Path) -> None:

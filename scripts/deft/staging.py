@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from deft.errors import HardStop
 from deft.layout import SPEC
+from deft.yaml_text import read_yaml
 
 # Keys of the spec that name a file, with their place in it.
 SPEC_KEYS = (
@@ -73,6 +73,6 @@ def _named(workspace: Path, key: str, value: str) -> Named:
 
 def _spec(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_yaml(path, code="spec_invalid")
+    except (OSError, HardStop):
         return None

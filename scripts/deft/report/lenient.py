@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
+
+from deft.errors import HardStop
+from deft.reading import read_json
+from deft.yaml_text import read_yaml
 
 logger = logging.getLogger(__name__)
 
 
 def json_or(path: Path, default: Any) -> Any:
-    """Return the content of a JSON file, or ``default`` when it is absent or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    """Return the content of a JSON file, or ``default`` when it is absent or broken.
+
+    Broken is also what has another type than ``default``.
+    """
+    if not path.exists():
         return default
-    except (OSError, ValueError) as error:
+    try:
+        return read_json(path, None if default is None else type(default))
+    except (OSError, HardStop) as error:
         logger.warning("left out %s: %s", path, error)
         return default
 
@@ -40,10 +45,8 @@ def table_or_empty(path: Path | None) -> pd.DataFrame:
 def yaml_or_empty(path: Path) -> dict[str, Any]:
     """Return a YAML mapping, or ``{}``."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = read_yaml(path, code="missing_input") if path.exists() else {}
+    except (OSError, HardStop) as error:
         logger.warning("left out %s: %s", path, error)
         return {}
     return content if isinstance(content, dict) else {}

@@ -16,6 +16,8 @@ from deft.files import read_json, sha256_file
 from deft.layout import Run
 from deft.session import inherited
 
+WEIGHTS = {"files": [{"path": str, "sha256": str}], "best_val": str, "latest": str}
+
 
 @dataclass(frozen=True)
 class Context:
@@ -69,7 +71,7 @@ class Context:
 
     def weights_table(self, phase: str) -> dict[str, Any]:
         """Return ``weights.json`` of a phase."""
-        return read_json(self.run.phase(phase) / "train" / "weights.json")
+        return read_json(self.run.phase(phase) / "train" / "weights.json", WEIGHTS)
 
     def weights_file(self, phase: str, name: str, sha256: str) -> Path:
         """Return a weight file after checking that it is the one that was trained."""
@@ -92,5 +94,6 @@ class Context:
 
     def chosen_weights(self, phase: str) -> Path:
         """Return the weight file that the KPI chose for a phase."""
-        weights = read_json(self.run.phase(phase) / "metrics.json")["weights"]
+        path = self.run.phase(phase) / "metrics.json"
+        weights = read_json(path, {"weights": {"path": str, "sha256": str}})["weights"]
         return self.weights_file(phase, Path(weights["path"]).name, weights["sha256"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from deft import layout
 from deft.decide import decide_kpi, decide_pool, phase_far_pct
@@ -14,11 +13,14 @@ from deft.evaluate import evaluate_phase, read_scores
 from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
 from deft.kpi import parse_kpi
 from deft.layout import phase_name, phase_number, previous_phase
+from deft.parquet import read_frame
 from deft.pool import check_pregen_unchanged
 from deft.rca import Pictures, analyse, write_gaps
 from deft.routing import route_by_label, route_pregen, summary_text
 from deft.state import update_phase
 from deft.steps.context import Context
+
+GAPS = ("filepath", "label")
 
 
 def evaluate(context: Context, phase: str, min_recall: float) -> str:
@@ -107,7 +109,7 @@ def rca(
 
 def route(context: Context, phase: str, mode: str, drawn: list[str], allowed: list[str]) -> str:
     """Write ``routing_results/<TS>/`` of a lap from the previous phase's gaps."""
-    gaps = pd.read_parquet(context.run.rca(previous_phase(phase)) / "kpi_gaps.parquet")
+    gaps = read_frame(context.run.rca(previous_phase(phase)) / "kpi_gaps.parquet", GAPS)
     manifest = read_json(context.run.synth_pool / "manifest.json")
     if mode == "pregen":
         routes = route_pregen(gaps)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from deft.artifacts import write_artifacts
+from deft.errors import HardStop
 from deft.files import read_json
 from deft.handoff import write_handoff
 from deft.report import render_report
@@ -23,7 +24,14 @@ REASONS = {
 
 def finish(context: Context, decision_path: Path, *, seed: int, code_dir: Path) -> str:
     """Write the hand-off and the lab record, log the end of the loop; returns the reason."""
-    decision = read_json(decision_path)
+    decision = read_json(decision_path, {"reason": str, "phase": str})
+    if decision["reason"] not in REASONS:
+        raise HardStop(
+            "missing_input",
+            f"the loop does not end for the reason {decision['reason']!r}",
+            file=decision_path,
+            fix="delete the file and run the same command again, which makes it anew",
+        )
     best = write_handoff(context.run.dir, context.workspace)
     reason = REASONS[decision["reason"]]
     update_state(

@@ -19,6 +19,7 @@ from deft.files import read_json, replace_atomically, write_json_atomic, write_t
 from deft.fingerprint import fingerprints
 from deft.layout import phase_number, previous_phase
 from deft.leakage import Side, check_leakage
+from deft.parquet import read_frame
 from deft.pool_rows import base_rows
 from deft.search_ann import Search
 from deft.state import update_phase
@@ -53,9 +54,9 @@ class MineOptions:
 def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -> str:
     """Write ``mining_filter/`` of a lap."""
     out = context.run.phase(phase) / "mining_filter"
-    gaps = pd.read_parquet(context.run.routing(phase) / "mining_gaps.parquet")
+    gaps = read_frame(context.run.routing(phase) / "mining_gaps.parquet", ("filepath", "label"))
     targets = gaps.drop_duplicates("filepath").reset_index(drop=True)
-    pool = pd.read_parquet(context.run.synth_pool / "source_pool.parquet")
+    pool = read_frame(context.run.synth_pool / "source_pool.parquet", ("filepath", "label"))
     embedded, vectors, source_meta = open_embeddings(
         context.run.synth_pool / "source_embeddings.parquet"
     )
@@ -211,7 +212,7 @@ def previous_table(context: Context, phase: str) -> tuple[pd.DataFrame, pd.DataF
 
 def _previous_yield(context: Context, phase: str) -> int | None:
     path = context.run.phase(previous_phase(phase)) / "mining_filter" / "mining.json"
-    return read_json(path)["kept_count"] if path.exists() else None
+    return read_json(path, {"kept_count": int})["kept_count"] if path.exists() else None
 
 
 def _leakage(context: Context, rows: pd.DataFrame, out: Any, options: MineOptions) -> list[str]:

@@ -168,7 +168,7 @@ def draws_per_epoch(context: Context, phase: str) -> int | None:
     """
     if phase == BASELINE:
         return None
-    facts = read_json(context.run.phase(phase) / "dataset" / "assembly.json")
+    facts = read_json(context.run.phase(phase) / "dataset" / "assembly.json", {})
     return facts.get("draws_per_epoch")
 
 

@@ -63,8 +63,9 @@ class DiskFull(StageFailed):
         facts = [REASONS[number]]
         if free is not None:
             facts.append(f"{size_text(free)} free")
-        if needed_bytes:
-            facts.append(f"at least {size_text(needed_bytes)} needed")
+        least = f"at least {size_text(needed_bytes)}" if needed_bytes else "more than that"
+        if needed_bytes or free is not None:
+            facts.append(f"{least} needed")
         where = path if path is not None else f"somewhere below {folder}"
         message = f"{MARK}{where}: {', '.join(facts)}\n  do: {ADVICE[number]}"
         super().__init__(message, status=EXIT_DISK_FULL)

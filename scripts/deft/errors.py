@@ -38,6 +38,17 @@ CODES = frozenset(
 
 ROWS_NAMED = 5  # enough to start mending, short enough to read on a terminal
 
+MESSAGE_CHARACTERS = 1500  # a value of a broken file may be any size
+
+
+def _shown(text: str) -> str:
+    """Return a text for a terminal: its middle left out when it is endless."""
+    if len(text) <= MESSAGE_CHARACTERS:
+        return text
+    half = MESSAGE_CHARACTERS // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]} … ({left_out} characters) … {text[-half:]}"
+
 
 class HardStop(Exception):
     """Stop the loop with a stable code.
@@ -65,11 +76,11 @@ class HardStop(Exception):
         if code not in CODES:
             raise ValueError(f"unknown hard stop code {code!r}; known: {sorted(CODES)}")
         self.code = code
-        self.message = message
+        self.message = _shown(message)
         self.file = str(file) if file is not None else None
         rows = [row] if isinstance(row, int) else list(row or [])
         self.rows = [int(r) for r in rows]
-        self.fix = fix
+        self.fix = _shown(fix) if fix else fix
         self.evidence = evidence or {}
         super().__init__(self.text())
 
@@ -77,7 +88,7 @@ class HardStop(Exception):
         """Return the message as the user reads it, over at most three lines."""
         where = ""
         if self.file:
-            where = f"\n  in: {self.file}"
+            where = f"\n  in: {_shown(self.file)}"
             if self.rows:
                 shown = ", ".join(str(r) for r in self.rows[:ROWS_NAMED])
                 more = len(self.rows) - ROWS_NAMED

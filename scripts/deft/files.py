@@ -24,7 +24,9 @@ from deft.reading import read_json  # noqa: F401 - most callers want both sides 
 BLOCK_BYTES = 1 << 20
 TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
 LEFT_OVER_S = 3600.0  # longer than that nobody is silent in the middle of a file
-BREAKS = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+# Where str.splitlines and some editors end a line, and nobody else does.
+BREAK_CHARACTERS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+BREAKS = re.compile(f"[{BREAK_CHARACTERS}]")
 
 
 def replace_atomically(
@@ -149,8 +151,8 @@ def sha256_file(path: str | Path, first_bytes: int | None = None) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Return the SHA-256 of UTF-8 text."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    """Return the SHA-256 of UTF-8 text; a name that is no UTF-8 has a digest too."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def sha256_listing(folder: str | Path, names: Iterable[str]) -> str:

@@ -51,6 +51,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     """
     try:
         note = read_json(path, NOTE)
+        problem = check_shape(note.get("slurm_job"), (str, type(None)), "slurm_job")
+        if problem:
+            raise HardStop("missing_input", problem, file=path)
     except HardStop as stop:
         if os.path.lexists(path):
             set_aside(path, stop.message)
@@ -159,7 +162,8 @@ def _command(line: bytes) -> dict[str, Any] | None:
         note = parse_json(line.strip(b"\0").decode("utf-8"))
     except ValueError:
         return None
-    return None if check_shape(note, COMMAND) else note
+    job = note.get("slurm_job") if isinstance(note, dict) else None
+    return None if check_shape(note, COMMAND) or not isinstance(job, str | None) else note
 
 
 def orphans(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:

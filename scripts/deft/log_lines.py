@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.disk import writing
-from deft.files import to_json_line, write_bytes_atomic
+from deft.files import BREAK_CHARACTERS, BREAKS, to_json_line, write_bytes_atomic
 from deft.reading import check_shape, parse_json, read_bytes, warn
 
 KEPT_FILE = "loop_log.unreadable"
@@ -23,6 +23,7 @@ SHAPE = {"seq": int, "iter": str, "stage": str, "status": str, "summary": str}
 SALVAGE = {
     name: re.compile(rb'"%s": "([a-z0-9_]{1,32})"' % name.encode()) for name in ("iter", "stage")
 }
+BROKEN = re.compile(b"|".join(c.encode() for c in BREAK_CHARACTERS))
 TIME = re.compile(rb'"ts": "(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"')
 
 
@@ -75,7 +76,7 @@ def append(path: Path, found: Lines, entry: dict[str, Any]) -> None:
 
     Raises DiskFull.
     """
-    if found.bad or not found.whole:
+    if found.bad or not found.whole or any(BROKEN.search(raw) for raw in found.raw):
         mend(path, found)
     data = to_json_line(entry).encode("utf-8", "backslashreplace") + b"\n"
     before = path.stat().st_size if path.exists() else 0
@@ -111,7 +112,7 @@ def mend(path: Path, found: Lines) -> None:
         for number, line in zip(range(missing), lost, strict=False):
             around = found.entries[max(index - 1, 0)]
             lines.append(_stand_in(last + 1 + number, line, around))
-        lines.append(raw)
+        lines.append(_one_line(raw))
         last = entry["seq"]
     write_bytes_atomic(path, b"".join(line + b"\n" for line in lines))
     if found.bad:
@@ -120,6 +121,11 @@ def mend(path: Path, found: Lines) -> None:
             f"warning: {path.name} had {count} line{'s' * (count > 1)} that cannot be read; "
             f"kept in {path.with_name(KEPT_FILE)}"
         )
+
+
+def _one_line(raw: bytes) -> bytes:
+    """Return a line in which no reader sees a second one; other programs wrote it."""
+    return BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", raw.decode()).encode()
 
 
 def _stand_in(seq: int, line: bytes, around: dict[str, Any]) -> bytes:

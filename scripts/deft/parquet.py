@@ -59,6 +59,11 @@ def read_frame(
     with reading_parquet(path, code):
         check_columns(pq.read_schema(path), needed, path, code)
         table = pq.read_table(path, columns=list(needed) if only else None)
+        # Text that is no UTF-8, offsets that lead elsewhere: told now and not in the middle.
+        table.validate(full=True)
+        odd = [f.name for f in table.schema if pa.types.is_binary(f.type)]
+        if odd:
+            raise ValueError(f"column(s) {odd} hold bytes, not text")
         return table.to_pandas()
 
 

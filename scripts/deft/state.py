@@ -136,9 +136,11 @@ def state_problem(state: Any) -> str:
     problem = check_shape(state, wanted)
     for phase, entry in ((state.get("iterations") or {}) if not problem else {}).items():
         if entry is not None and not problem:
-            problem = check_shape(entry, {}, f"iterations.{phase}")
-            held = {name: (str, type(None)) for name in PHASE_TEXTS if name in (entry or {})}
-            problem = problem or check_shape(entry, held, f"iterations.{phase}")
+            where = f"iterations.{phase}"
+            problem = check_shape(entry, {}, where)
+            if not problem:
+                held = {name: (str, NOTHING) for name in PHASE_TEXTS if name in entry}
+                problem = check_shape(entry, held, where)
     return problem
 
 

@@ -7,6 +7,7 @@ beyond :data:`MOST_VALUES`; so is nesting beyond :data:`DEEPEST` levels.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from deft.reading import read_text, shortened
 
 DEEPEST = 32  # mappings and lists inside one another; a spec has 6
 MOST_VALUES = 100_000
+MOST_CHARACTERS = 1_000_000
+BRACKETS, BRACKETS_OPEN = re.compile(r"[\[{\]}]"), 200  # also those in texts are counted
 # What PyYAML raises besides its own class: dates that do not exist, values of a wrong tag, ...
 SLIPS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 SHORT = reprlib.Repr()
@@ -45,6 +48,15 @@ class BoundedLoader(yaml.SafeLoader):
 
 def load_yaml(text: str, loader: type[yaml.SafeLoader] = BoundedLoader) -> Any:
     """Return what YAML text holds; raises :class:`YamlProblem`."""
+    if len(text) > MOST_CHARACTERS:
+        raise YamlProblem(f"more than {MOST_CHARACTERS} characters; no settings are that long")
+    # PyYAML's time grows with the square of the open brackets, before it tells their depth.
+    depth = deepest = 0
+    for bracket in BRACKETS.finditer(text):
+        depth = max(0, depth + (1 if bracket[0] in "[{" else -1))
+        deepest = max(deepest, depth)
+    if deepest > BRACKETS_OPEN:
+        raise _too_deep()
     try:
         data = yaml.load(text, Loader=loader)  # noqa: S506 - a subclass of SafeLoader
     except YamlProblem:

@@ -114,6 +114,7 @@ def read_facts(root: Path) -> dict:
         good = all(isinstance(facts[key], kind) for key, kind in FACTS_KEYS.items()) and all(
             isinstance(entry[key], str) for entry in facts["weights"] for key in WEIGHT_KEYS
         )
+        good = good and all(isinstance(name, str) for name in facts["files"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise Refused(f"{root / FACTS} cannot be read ({type(error).__name__}: {error})") from None
     if not good:
@@ -176,8 +177,11 @@ def unpack_code(root: Path, target: Path) -> None:
     if target.exists() and any(target.iterdir()):
         raise Refused(f"{target} is not empty")
     target.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(root / CODE) as tar:
-        unpack(tar, target)
+    try:
+        with tarfile.open(root / CODE) as tar:
+            unpack(tar, target)
+    except tarfile.TarError as error:
+        raise Refused(f"{CODE} is no archive that can be read ({error})") from None
 
 
 def unpack(tar: tarfile.TarFile, target: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from deft.errors import HardStop
-from deft.reading import lines_of, read_text
+from deft.reading import lines_of, read_text, shortened
 
 DEFECT_TYPES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
 DEFECTS = tuple(DEFECT_TYPES.values())
@@ -132,7 +133,15 @@ def read_pair(picture: BoardPicture) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _grey(path: Path) -> np.ndarray:
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if pixels is None:
+    # The header first: OpenCV takes the size that a spoiled one names, up to minutes and gigabytes.
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+        pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, cv2.error) as error:
+        raise HardStop(
+            "image_invalid", f"cannot be decoded ({shortened(error)})", file=path
+        ) from None
+    if pixels is None or pixels.shape != (height, width):
         raise HardStop("image_invalid", "cannot be decoded", file=path)
     return pixels

@@ -20,8 +20,9 @@ NUMBER = re.compile(
     r"(?:[eE][-+]?\d+)?"
 )
 POINTER = re.compile(
-    r"(?P<path>[^\s()<>{}\[\]\"'`]*)analysis\.json[:#]results\.(?P<key>[A-Za-z0-9][^\s()<>{}\[\]\"'`,;]*)"
+    r"(?P<path>[^\s()<>{}\[\]\"'`]{0,500})analysis\.json[:#]results\.(?P<key>[A-Za-z0-9][^\s()<>{}\[\]\"'`,;]*)"
 )
+MOST = 1e300
 FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]+`")
 GROUPING = re.compile(r",|\\,|\{,\}|[\u2009\u202f]")
@@ -116,6 +117,10 @@ def _problem(quote: Quote, file: Path, analysis: Path | None) -> str | None:
     if quote.key not in results:
         return f"{where} is no key of {source} (shown: {quote.number})"
     value = results[quote.key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{where}: the value is no number: {value!r:.80}"
+    if abs(value) > MOST:
+        return f"{where}: shows {quote.number}, the value is beyond any number"
     if not same_at_precision(quote.number, value):
         return f"{where}: shows {quote.number}, the value is {value!r}"
     return None
@@ -127,7 +132,7 @@ def read_results(path: Path) -> Mapping[str, float]:
         results = json.loads(path.read_text(encoding="utf-8"))["results"]
     except FileNotFoundError:
         raise ValueError(f"{path} is not there (is the run finished?)") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no record's analysis ({error})") from None
     if not isinstance(results, dict):
         raise ValueError(f"{path} is no record's analysis (results is {type(results).__name__})")

@@ -122,7 +122,8 @@ def digest_of(matter: dict[str, Any]) -> str:
 
 def recorded(run_dir: str | Path) -> dict[str, Any] | None:
     """Return the run's ``inputs.json``, or None when there is none or it is broken."""
-    return read_or_none(Path(run_dir) / INPUTS_FILE, MATTER)
+    found = read_or_none(Path(run_dir) / INPUTS_FILE, {"inputs": dict})
+    return found if found and isinstance(found.get("parameters", {}), dict) else None
 
 
 def read_or_none(path: Path, shape: Any) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ from deft.steps.context import Context
 from deft.tables import image_name
 from deft.tao.embed import ContainerVectors, TaoEncoder
 from deft.tao.settings import embeds_in_container
+from deft.vectors import EMBEDDING
 
 COLUMNS = ("filepath", "label", "light", "provenance")
 PATH_COLUMNS = ("input_path", "object_name", "light")
@@ -166,6 +167,9 @@ def join_shards(context: Context, shards: Sequence[Path]) -> str:
             "silent_drop", f"the shards hold {done} of {total} rows", file=out / "shards"
         )
     target = out / "source_embeddings.parquet"
+    for path, _, _ in known:
+        with reading_parquet(path):
+            check_columns(pq.read_schema(path), (*COLUMNS, EMBEDDING), path)
     columns = pa.schema([pq.read_schema(known[0][0]).field(name) for name in COLUMNS])
     with EmbeddingWriter(target, columns, SimpleNamespace(**encoder)) as writer:
         for path, _, _ in known:
@@ -174,7 +178,9 @@ def join_shards(context: Context, shards: Sequence[Path]) -> str:
             with file:
                 for group in range(file.num_row_groups):
                     with reading_parquet(path):
-                        rows = file.read_row_group(group)
+                        rows = file.read_row_group(group).select(writer.schema.names)
+                        rows.validate(full=True)
+                        rows = rows.cast(writer.schema)
                     writer.add_table(rows)
     write_json_atomic(out / "source_embeddings.json", {"encoder": encoder, "rows": total})
     counts = [facts["counts"] for _, _, facts in known]

@@ -20,6 +20,7 @@ from deft.encoders.base import unit_rows
 from deft.errors import HardStop
 from deft.files import sha256_file, sha256_text, write_text_atomic
 from deft.parquet import read_frame
+from deft.reading import shortened
 from deft.tao.command import Mount
 from deft.tao.stages import embed_arguments
 from deft.tao.work import Work
@@ -191,7 +192,15 @@ def read_vectors(path: Path, names: list[str]) -> np.ndarray:
             file=path,
             fix="see the stage's log; a picture that TAO could not read may be the cause",
         )
-    vectors = np.stack([np.asarray(known[name], dtype=np.float32) for name in names])
+    try:
+        vectors = np.stack([np.asarray(known[name], dtype=np.float32) for name in names])
+    except (ValueError, TypeError) as error:
+        raise HardStop(
+            "encoder_mismatch",
+            f"TAO's embedding holds what are no vectors ({shortened(error)})",
+            file=path,
+            fix="see the stage's log",
+        ) from None
     if not np.isfinite(vectors).all():
         broken = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise HardStop(

@@ -148,7 +148,8 @@ def _interruption(folder: Path, count: int, asked: int | None) -> Interrupted | 
     for rank in range(count):
         path = interruption_file(job, rank)
         if path.is_file():
-            return Interrupted.from_dict(read_json(path))
+            with contextlib.suppress(HardStop, ValueError):  # not written whole: told below
+                return Interrupted.from_dict(read_json(path))
     # Before the processes could listen to signals, or one that was killed on the way.
     text = "the same training, started again, goes on from its last saved state, if it has one"
     return Interrupted(asked, text) if asked is not None else None
@@ -160,12 +161,12 @@ def _reason(folder: Path, count: int, status: int) -> Exception:
         if path.is_file():
             try:
                 return HardStop.from_dict(read_json(path))
-            except ValueError as error:  # it could not be written whole
+            except (HardStop, ValueError) as error:  # it could not be written whole
                 return RuntimeError(f"training process {rank} of {count} stopped: {error}")
     for rank in range(count):
         path = death_file(folder / JOB_FILE, rank)
         if path.is_file():
-            told = path.read_text(encoding="utf-8").strip()
+            told = path.read_text(encoding="utf-8", errors="replace").strip()
             lines = told.splitlines()
             # Words on memory or a full disk may go on for several lines; the first of them tells.
             telling = [

@@ -38,6 +38,7 @@ class Lines:
     raw: list[bytes] = field(default_factory=list)
     bad: list[tuple[int, bytes]] = field(default_factory=list)
     whole: bool = True  # the last line has its end
+    blank: bool = False  # there are lines with nothing in them
 
     @property
     def next_seq(self) -> int:
@@ -60,6 +61,7 @@ def read_lines(path: str | Path) -> Lines:
             found.raw.append(line)
         elif line.strip():
             found.bad.append((len(found.entries), line))
+    found.blank = data.count(b"\n") + (not found.whole) > len(found.raw) + len(found.bad)
     return found
 
 
@@ -76,7 +78,8 @@ def append(path: Path, found: Lines, entry: dict[str, Any]) -> None:
 
     Raises DiskFull.
     """
-    if found.bad or not found.whole or any(BROKEN.search(raw) for raw in found.raw):
+    odd = found.bad or found.blank or not found.whole
+    if odd or any(BROKEN.search(raw) for raw in found.raw):
         mend(path, found)
     data = to_json_line(entry).encode("utf-8", "backslashreplace") + b"\n"
     before = path.stat().st_size if path.exists() else 0

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +60,40 @@ def reader(
     return add
 
 
+# In place of an input: what lies at a path that is no file, or none that may be read.
+SPECIAL = b"this stands for something that is no readable file"
+NO_RIGHTS = "a file without rights"
+SPECIALS: dict[str, Callable[[Path], None]] = {
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": lambda path: os.mkfifo(path),
+    "a socket": lambda path: _socket(path),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link with an endless name": lambda path: path.symlink_to("x" * 400),
+    "a device": lambda path: path.symlink_to("/dev/full"),
+    NO_RIGHTS: lambda path: (path.write_bytes(b"{}"), path.chmod(0))[0] and None,
+}
+special: list[str] = []  # which of them, while one is tried
+
+
+def _socket(path: Path) -> None:
+    before = os.getcwd()
+    os.chdir(path.parent)  # a socket's name may not be long
+    try:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(path.name)
+    finally:
+        os.chdir(before)
+
+
 def put(path: Path, data: bytes) -> Path:
     """Write a file and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    if data == SPECIAL and special:
+        if not os.path.lexists(path):
+            SPECIALS[special[0]](path)
+    else:
+        path.write_bytes(data)
     return path
 
 

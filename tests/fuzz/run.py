@@ -30,10 +30,14 @@ for folder in (HERE, HERE.parent, HERE.parents[1] / "scripts"):
     sys.path.insert(0, str(folder))
 
 import mutators  # noqa: E402
+import readers  # noqa: E402
+import seeds  # noqa: E402
 from readers import CLEAR, READERS, Reader  # noqa: E402
 
 SLOW_S = 5.0  # of one input
 GROWTH_BYTES = 400 * 2**20  # of one input
+NOBODY = 65534
+SPECIAL_STUCK_S = 20.0
 STUCK_S = 60.0  # then the process is ended from outside
 SHRINK_S = 2.0
 SHOWN = 400  # characters of an input
@@ -44,14 +48,14 @@ class Slow(BaseException):
     """An input took too long; no ``Exception``, so that nobody swallows it."""
 
 
-def make(reader: Reader, seeds: list[bytes], seed: int, index: int) -> bytes:
+def make(reader: Reader, known: list[bytes], seed: int, index: int) -> bytes:
     """Return the input of a number; the first ones are the seeds themselves."""
-    if index < len(seeds):
-        return seeds[index]
+    if index < len(known):
+        return known[index]
     rng = random.Random(f"{seed}:{reader.name}:{index}")
-    data = rng.choice(seeds)
+    data = rng.choice(known)
     if reader.kind != "report":
-        return mutators.mutate(rng, data, reader.kind, seeds)
+        return mutators.mutate(rng, data, reader.kind, known)
     name, _, content = data.partition(b"\n")
     suffix = name.decode().rpartition(".")[2]
     return name + b"\n" + mutators.mutate(rng, content, suffix, [])
@@ -121,13 +125,13 @@ def fuzz_here(
 ) -> None:
     """Fuzz readers in this process, the least tried first; write counts and findings as JSON."""
     report: dict[str, dict] = {n: {"inputs": 0, "seconds": 0.0, "findings": {}} for n in names}
-    seeds = {name: READERS[name].seeds() for name in names}
+    known = {name: READERS[name].seeds() for name in names}
     for name in names:  # imports are no fault of an input
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         quiet = contextlib.redirect_stderr(io.StringIO())
         with contextlib.suppress(Exception), quiet:
-            READERS[name].call(place, seeds[name][0])
+            READERS[name].call(place, known[name][0])
     end = time.monotonic() + seconds
     written = 0.0
     while True:
@@ -135,7 +139,7 @@ def fuzz_here(
             reader, mine = READERS[name], report[name]
             slice_end = time.monotonic() + 0.2
             while time.monotonic() < slice_end:
-                data = make(reader, seeds[name], seed, first + mine["inputs"])
+                data = make(reader, known[name], seed, first + mine["inputs"])
                 (out.parent / CURRENT).write_bytes(name.encode() + b"\n" + data)
                 began = time.monotonic()
                 found = failure(reader, data, place)
@@ -160,6 +164,46 @@ def fuzz_here(
     out.write_text(json.dumps(report))
 
 
+def specials_here(names: list[str], first: int, out: Path, place: Path) -> None:
+    """Give every reader what is no readable file, from number ``first`` on; findings as JSON.
+
+    The rights come last: for them this process becomes a user whom they bind.
+    """
+    report: dict[str, dict] = {n: {"inputs": 0, "seconds": 0.0, "findings": {}} for n in names}
+    for name in names:
+        with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+            READERS[name].call(place, READERS[name].seeds()[0])
+    pairs = [(kind, name) for kind in readers.SPECIALS for name in names]
+    for number, (kind, name) in list(enumerate(pairs))[first:]:
+        if kind == readers.NO_RIGHTS and os.getuid() == 0:
+            _become_nobody(out, place)
+        (out.parent / CURRENT).write_text(f"{name}\n{number} {kind}")
+        readers.special[:] = [kind]
+        found = failure(READERS[name], readers.SPECIAL, place)
+        report[name]["inputs"] += 1
+        if found:
+            report[name]["findings"][f"{kind}: {found[0]}"] = {
+                "index": number, "trace": found[1][-3000:], "input": "", "times": 1,
+            }  # fmt: skip
+        out.write_text(json.dumps(report))
+
+
+def _become_nobody(out: Path, place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    for path in (seeds.root(), *seeds.root().rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o005 if path.is_dir() else 0o004))
+    for path in (out, out.parent / CURRENT):
+        path.touch()
+        path.chmod(0o666)
+    out.parent.chmod(0o777)
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
 def families(names: list[str]) -> dict[str, list[str]]:
     """Return readers by what they import."""
     found: dict[str, list[str]] = {}
@@ -168,7 +212,9 @@ def families(names: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def run(names: list[str], seconds: float, seed: int, keep: Path | None = None) -> dict[str, dict]:
+def run(
+    names: list[str], seconds: float, seed: int, keep: Path | None = None, *, special: bool = False
+) -> dict[str, dict]:
     """Fuzz in one process per family, one after another; return the report by reader.
 
     Each family gets a share of the time by its number of readers. A process that crashes or hangs
@@ -180,14 +226,20 @@ def run(names: list[str], seconds: float, seed: int, keep: Path | None = None) -
         while left > 0:
             with tempfile.TemporaryDirectory(prefix="deft_fuzz_", dir=_memory()) as temporary:
                 began = time.monotonic()
-                found = _child(members, left, seed, first, Path(temporary))
-            left -= max(1.0, time.monotonic() - began) if found.pop("died", None) else left
+                found = _child(members, left, seed, first, Path(temporary), special)
+            died_at = found.pop("died", None)
             for name, mine in found.items():
                 known = whole.setdefault(name, {"inputs": 0, "seconds": 0.0, "findings": {}})
                 known["inputs"] += mine["inputs"]
                 known["seconds"] += mine["seconds"]
                 known["findings"].update(mine["findings"])
-            first += 1_000_000
+            if died_at is None:
+                break
+            if special:  # they are numbered and go on behind the one that did it
+                first = died_at + 1
+            else:
+                first += 1_000_000
+                left -= max(1.0, time.monotonic() - began)
     if keep is not None:
         for name, mine in whole.items():
             for number, finding in enumerate(mine["findings"].values()):
@@ -201,19 +253,23 @@ def _memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def _child(members: list[str], seconds: float, seed: int, first: int, folder: Path) -> dict:
+def _child(
+    members: list[str], seconds: float, seed: int, first: int, folder: Path, special: bool
+) -> dict:
     command = [sys.executable, str(HERE / "run.py"), "--child", str(folder / "report.json")]
+    command += ["--special"] if special else []
     command += ["--seconds", f"{seconds:.1f}", "--seed", str(seed), "--first", str(first)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     process = subprocess.Popen(
         [*command, "--only", *members], env=environment, stderr=subprocess.PIPE
     )
-    limit = time.monotonic() + seconds + STUCK_S + 60
+    limit = time.monotonic() + seconds + STUCK_S + 240
     stuck = False
     while process.poll() is None:
         time.sleep(0.2)
         current = folder / CURRENT
-        quiet = current.exists() and time.time() - current.stat().st_mtime > STUCK_S
+        patience = SPECIAL_STUCK_S if special else STUCK_S
+        quiet = current.exists() and time.time() - current.stat().st_mtime > patience
         if quiet or time.monotonic() > limit:
             stuck = True
             process.kill()
@@ -225,10 +281,12 @@ def _child(members: list[str], seconds: float, seed: int, first: int, folder: Pa
     words = process.stderr.read().decode("utf-8", "replace")[-2000:] if process.stderr else ""
     data = (folder / CURRENT).read_bytes() if (folder / CURRENT).exists() else b"?\n"
     name, _, content = data.partition(b"\n")
-    how = f"stuck for {STUCK_S:g} s" if stuck else f"the process died ({process.returncode})"
+    kind = content.partition(b" ")[2].decode() + ": " if special else ""
+    how = f"{kind}stuck" if stuck else f"{kind}the process died ({process.returncode})"
     mine = found.setdefault(name.decode(), {"inputs": 0, "seconds": 0.0, "findings": {}})
     mine["findings"][how] = {"index": -1, "trace": words, "input": content.hex(), "times": 1}
-    return {**found, "died": True}
+    number = content.split(b" ")[0]
+    return {**found, "died": int(number) if special and number.isdigit() else 0}
 
 
 def told(report: dict[str, dict], *, traces: bool = True) -> str:
@@ -260,14 +318,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=sorted(READERS), default=sorted(READERS))
     parser.add_argument("--keep", type=Path, help="folder for the inputs that were found")
+    parser.add_argument("--special", action="store_true", help="folders, pipes, rights instead")
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         place = args.child.parent / "place"
-        fuzz_here(args.only, args.seconds, args.seed, args.first, args.child, place)
+        if args.special:
+            specials_here(args.only, args.first, args.child, place)
+        else:
+            fuzz_here(args.only, args.seconds, args.seed, args.first, args.child, place)
         return 0
-    report = run(args.only, args.seconds, args.seed, args.keep)
+    report = run(args.only, args.seconds, args.seed, args.keep, special=args.special)
     print(told(report))
     return 1 if any(mine["findings"] for mine in report.values()) else 0
 

@@ -19,9 +19,13 @@ NUMBER = re.compile(
     r"(?<![\w.])[-+−]?(?:\d{1,3}(?:(?:,|\\,|\{,\}|[\u2009\u202f])\d{3})+|\d+)(?:\.\d+)?"
     r"(?:[eE][-+]?\d+)?"
 )
-POINTER = re.compile(
-    r"(?P<path>[^\s()<>{}\[\]\"'`]{0,500})analysis\.json[:#]results\.(?P<key>[A-Za-z0-9][^\s()<>{}\[\]\"'`,;]*)"
-)
+PATH = r"[^\s()<>{}\[\]\"'`]"
+POINTED = r"analysis\.json[:#]results\.(?P<key>[A-Za-z0-9][^\s()<>{}\[\]\"'`,;]*)"
+# The path before a pointer is looked for backwards, from each pointer: as a part of the pattern it
+# would be tried from every character of a long word.
+POINTER, BEFORE = re.compile(POINTED), re.compile(rf"{PATH}{{0,400}}\Z")
+WHOLE_POINTER = re.compile(rf"{PATH}*{POINTED}")
+PATH_CHARACTERS = 400
 MOST = 1e300
 FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]+`")
@@ -61,7 +65,7 @@ def without_examples(markdown: str) -> str:
         return re.sub(r"[^\n]", " ", code[0])
 
     def inline(code: re.Match[str]) -> str:
-        return code[0] if POINTER.fullmatch(code[0][1:-1]) else blank(code)
+        return code[0] if WHOLE_POINTER.fullmatch(code[0][1:-1]) else blank(code)
 
     return CODE.sub(inline, FENCED.sub(blank, markdown))
 
@@ -70,7 +74,9 @@ def quotes_of(text: str) -> list[Quote]:
     """Return the quotes of a text, in order."""
     found, begin = [], 0
     for pointer in POINTER.finditer(text):
-        start = pointer.start()
+        word = BEFORE.search(text, max(begin, pointer.start() - PATH_CHARACTERS), pointer.start())
+        path = word[0] if word else ""
+        start = pointer.start() - len(path)
         begin = max(begin, text.rfind("\n\n", 0, start) + 1)
         numbers = NUMBER.findall(text[begin:start])
         # TeX wants `\_`, links escape blanks, a full stop may end the sentence.
@@ -80,7 +86,7 @@ def quotes_of(text: str) -> list[Quote]:
                 line=text.count("\n", 0, start) + 1,
                 number=numbers[-1] if numbers else None,
                 key=key,
-                path=pointer["path"],
+                path=path,
             )
         )
         begin = pointer.end()

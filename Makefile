@@ -6,9 +6,10 @@ DEMO := demo_workspace
 SNAKEMAKE := $(BIN)/snakemake
 WORKSPACE ?= $(DEMO)
 ARGS ?=
+SECONDS ?= 600
 OUT ?= bundle
 
-.PHONY: demo test test-all test-slurm lint format logic envs bundle resume scaffold clean-demo help
+.PHONY: demo test test-all test-slurm fuzz lint format logic envs bundle resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -41,6 +42,10 @@ test-all: $(VENV)/.installed-dev
 ##                ARGS="-k name" picks cases; a machine with a SLURM of its own is refused
 test-slurm: $(VENV)/.installed-dev
 	$(BIN)/pytest -v -n 0 tests/slurm --slurm $(ARGS)
+
+## make fuzz      feed spoiled files to every reader (SECONDS=600, ARGS="--only state log --seed 7")
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)
 
 ## make lint      ruff, snakefmt, hadolint, snakemake --lint
 lint: $(VENV)/.installed-dev

@@ -126,6 +126,8 @@ def _drop_broken(folder: Path, digest: str, now: float, log: Log) -> None:
         try:
             read_head(path, digest)
         except BrokenSegment as error:
+            if not path.is_file():
+                continue  # not ours, whatever it is
             path.unlink(missing_ok=True)
             log(f"dropped {path.name}: {error}")
         except FileNotFoundError:

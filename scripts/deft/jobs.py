@@ -24,7 +24,15 @@ from deft import slurm
 from deft.disk import writing
 from deft.errors import HardStop
 from deft.files import to_json_line, write_json_atomic
-from deft.reading import check_shape, parse_json, read_bytes, read_json, set_aside, warn
+from deft.reading import (
+    check_shape,
+    parse_json,
+    read_bytes,
+    read_json,
+    require_file,
+    set_aside,
+    warn,
+)
 from deft.tao import running
 
 JOBS_DIR = ".jobs"
@@ -125,6 +133,8 @@ def _who(note: dict[str, Any]) -> str:
 def note_command(workspace: Path, run: str, slurm_name: str | None) -> None:
     """Note this command, the name of its SLURM jobs if it has any, and the run that it works on."""
     path = workspace / COMMANDS
+    if path.exists():
+        require_file(path)
     line = to_json_line({"run": run, **_myself(), "slurm_name": slurm_name}).encode() + b"\n"
     with writing(path, needed_bytes=len(line)), path.open("a+b", buffering=0) as handle:
         # A command that was killed in mid-write left a line without its end.

@@ -195,7 +195,8 @@ def _waiting(folder: Path, cards: Sequence[Card], count: int, waited: float) -> 
     for card in cards:
         # Empty or half written just now, or anything at all: only a note for those who wait.
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-            note = json.loads((folder / f"{card.key}.lock").read_text(encoding="utf-8"))
+            path = folder / f"{card.key}.lock"
+            note = json.loads(path.read_text(encoding="utf-8") if path.is_file() else "null")
             if note["pid"] != os.getpid():
                 holders.append(f"{note['holder']} (process {note['pid']})")
     of = f"{count} of {len(cards)} GPU{'s' if len(cards) > 1 else ''}"

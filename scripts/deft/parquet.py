@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deft.errors import HardStop
-from deft.reading import parse_json, shortened, stop_of
+from deft.reading import parse_json, require_file, shortened, stop_of
 
 FIX = "delete the file and run the same command again, which makes it anew"
 # Besides Arrow's own classes (ValueError, OSError, MemoryError among them): what its bindings let
@@ -27,6 +27,7 @@ SLIPS = (pa.ArrowException, ValueError, OSError, TypeError, LookupError, Overflo
 @contextmanager
 def reading_parquet(path: str | Path, code: str = "missing_input") -> Iterator[None]:
     """Have whatever goes wrong with the file told as HardStop ``code``."""
+    require_file(path, code=code)
     try:
         yield
     except FileNotFoundError:

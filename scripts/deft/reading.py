@@ -74,6 +74,19 @@ def _guarded(path: Path, code: str) -> Iterator[None]:
         raise HardStop(code, f"not a file name ({error})", file=repr(str(path))) from None
 
 
+def require_file(path: str | Path, *, code: str = "missing_input") -> Path:
+    """Return ``path`` when a file lies there; for readers of libraries, which wait for a pipe.
+
+    Raises HardStop ``code`` for what is absent or no file.
+    """
+    path = Path(path)
+    with _guarded(path, code):
+        kind = KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
+    if kind:
+        raise HardStop(code, f"this is {kind}, not a file", file=path)
+    return path
+
+
 def read_bytes(path: str | Path, *, code: str = "missing_input") -> bytes:
     """Return a file's bytes; raises HardStop ``code`` for what is absent, unreadable or no file.
 

@@ -34,6 +34,8 @@ import readers  # noqa: E402
 import seeds  # noqa: E402
 from readers import CLEAR, READERS, Reader  # noqa: E402
 
+from deft.reading import stop_of  # noqa: E402
+
 SLOW_S = 5.0  # of one input
 GROWTH_BYTES = 400 * 2**20  # of one input
 NOBODY = 65534
@@ -84,6 +86,8 @@ def failure(reader: Reader, data: bytes, place: Path) -> tuple[str, str] | None:
     except Slow:
         return f"slower than {SLOW_S:g} s", traceback.format_exc()
     except BaseException as error:
+        if isinstance(error, OSError) and stop_of(error) is not None:
+            return None  # every stage's last resort turns these into a stop that names the file
         frames = [
             f for f in traceback.extract_tb(error.__traceback__) if "/tests/fuzz/" not in f.filename
         ]
@@ -171,10 +175,11 @@ def specials_here(names: list[str], first: int, out: Path, place: Path) -> None:
     """
     report: dict[str, dict] = {n: {"inputs": 0, "seconds": 0.0, "findings": {}} for n in names}
     for name in names:
-        with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-            READERS[name].call(place, READERS[name].seeds()[0])
+        for data in READERS[name].seeds():
+            with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir(parents=True)
+                READERS[name].call(place, data)
     pairs = [(kind, name) for kind in readers.SPECIALS for name in names]
     for number, (kind, name) in list(enumerate(pairs))[first:]:
         if kind == readers.NO_RIGHTS and os.getuid() == 0:

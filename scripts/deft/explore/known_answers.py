@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from pathlib import Path
 
 from deft.errors import HardStop
+from deft.reading import read_text
 
 
 class Known:
@@ -26,9 +28,9 @@ class Known:
 
     def _read(self, table: Path) -> None:
         try:
-            with table.open(encoding="utf-8-sig", newline="") as handle:
-                rows = list(csv.DictReader(handle))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            text = io.StringIO(read_text(table, code="csv_invalid"), newline="")
+            rows = list(csv.DictReader(text))
+        except csv.Error as error:
             raise HardStop("csv_invalid", f"cannot be read ({error})", file=table) from None
         if not rows or rows[0].get("file") is None or rows[0].get("label") is None:
             raise HardStop(

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from deft.errors import HardStop
-from deft.reading import lines_of, read_text, shortened
+from deft.reading import lines_of, read_text, require_file, shortened
 
 DEFECT_TYPES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
 DEFECTS = tuple(DEFECT_TYPES.values())
@@ -134,6 +134,7 @@ def read_pair(picture: BoardPicture) -> tuple[np.ndarray, np.ndarray]:
 
 def _grey(path: Path) -> np.ndarray:
     # The header first: OpenCV takes the size that a spoiled one names, up to minutes and gigabytes.
+    require_file(path, code="image_invalid")
     try:
         with Image.open(path) as picture:
             width, height = picture.size

@@ -98,6 +98,8 @@ def check_files(files: Iterable[Path], analysis: Path | None) -> tuple[list[str]
     told, problems = [], []
     for path in files:
         try:
+            if path.exists() and not path.is_file():
+                raise OSError("no file")  # a pipe would be waited for
             text = path.read_text(encoding="utf-8")
             quotes = quotes_of(without_examples(text) if path.suffix == ".md" else text)
         except (OSError, UnicodeDecodeError) as error:
@@ -134,6 +136,8 @@ def _problem(quote: Quote, file: Path, analysis: Path | None) -> str | None:
 
 def read_results(path: Path) -> Mapping[str, float]:
     """Return ``results`` of an ``analysis.json``; raises ValueError with a line for a person."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file")
     try:
         results = json.loads(path.read_text(encoding="utf-8"))["results"]
     except FileNotFoundError:

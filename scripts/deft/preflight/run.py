@@ -21,9 +21,10 @@ from deft.preflight import (
     checks_staging,
     digest,
 )
-from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped
+from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped, stopped
 from deft.preflight.summary import render
 from deft.preflight.tables import parameters, summary_tables
+from deft.reading import stop_of
 
 CHECKS_FILE = "preflight/checks.json"
 SUMMARY_FILE = "preflight/summary.md"
@@ -121,6 +122,11 @@ def _topics(ctx: Context) -> Iterator[Check]:
             yield from checks(ctx)
         except HardStop as stop:  # a stop that its check did not expect still is one
             yield Check(topic, STOP, stop.message, stop.fix or "", stop)
+        except OSError as error:  # a file that this user may not read, say
+            stop = stop_of(error)
+            if stop is None:
+                raise
+            yield stopped(topic, stop)
 
 
 def first_stop(stops: list[Check]) -> HardStop:

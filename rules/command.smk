@@ -57,7 +57,10 @@ def claim_run(logs):
     name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
     try:
         note_command(WORKSPACE, RUN, name)
-    except (HardStop, DiskFull) as error:  # without the note `make resume` could not find its jobs
+    except (
+        HardStop,
+        DiskFull,
+    ) as error:  # without the note `make resume` could not find its jobs
         print(f"\n{error}", file=sys.stderr)
         sys.exit(getattr(error, "status", 1))
     if not workflow.local_exec and config["device"] == "auto" and not GPU_REQUEST:

@@ -18,11 +18,13 @@ from typing import Any
 import yaml
 
 BYTES = (
-    *(b"", b"\x00", b"\x00" * 64, b"\xff", b"\xfe\xff", b"\xef\xbb\xbf", b"\xc3\x28", b"\xed\xa0\x80"),
+    *(b"", b"\x00", b"\x00" * 64, b"\xff", b"\xfe\xff", b"\xef\xbb\xbf", b"\xc3\x28"),
+    *(b"\xed\xa0\x80",),
     *(b"\r", b"\n", b"\r\n", b"\n\n", b"\t", b" ", b"\x0b\x0c\x1c\x1d\x1e", "\u2028".encode()),
     *("\u0085".encode(), "\u200b".encode(), "\u00a0".encode(), "РАЅЅ".encode(), "\u202e".encode()),
     *(b'"', b"'", b"`", b"\\", b",", b";", b":", b"{", b"}", b"[", b"]", b"#", b"%", b"&a ", b"*a"),
-    *(b"${x}", b"${", b"<<: *a", b"!!python/object:os.system x", b"../", b"/", b"~", b"$(id)", b";x"),
+    *(b"${x}", b"${", b"<<: *a", b"!!python/object:os.system x", b"../", b"/", b"~", b"$(id)"),
+    *(b";x", b"`id`"),
     *(b"0", b"-1", b"1e400", b"-0", b"NaN", b"Infinity", b"-inf", b".5", b"1,5", b"9" * 5000),
     *(b"1" * 30, b"0x10", b"1_000", b"true", b"null", b"None", b"PASS", b"pass ", b"[" * 3000),
     *(b"{" * 3000, b'{"a":' * 2000, b"- " * 3000, b"A" * 200_000, b"a," * 5000, b"%s%n"),
@@ -30,8 +32,9 @@ BYTES = (
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**40, 10**400, 0.5, -0.0),
     *(1e308, float("inf"), float("-inf"), float("nan"), "", " ", "a", "\x00", "a\x00b", "\ud800"),
-    *("../../etc/passwd", "/", "~", "1", "1e3", "true", "x" * 10_000, "\u2028", "iter1", "baseline"),
-    *([], {}, [[]], [{}], {"": {}}, {"a": {"b": {"c": []}}}, [1, "a", None], [None] * 50, -(10**40)),
+    *("../../etc/passwd", "/", "~", "1", "1e3", "true", "x" * 10_000, "\u2028", "iter1"),
+    *("baseline",),
+    *([], {}, [[]], [{}], {"": {}}, {"a": {"b": {"c": []}}}, [1, "a", None], [None] * 50),
 )  # fmt: skip
 
 
@@ -286,8 +289,10 @@ def as_text(rng: random.Random, data: bytes) -> bytes:
     for _ in range(rng.choice((1, 1, 2))):
         at = rng.randrange(len(words))
         words[at] = rng.choice(
-            (rng.choice(BYTES)[:400].decode("latin-1"), words[at] * 2, "", words[at].upper(), "1e400",
-             "0,5%", "50ppm", "９９", "½", "%", "and FAR < 1%", "−1", "1/0", "1e-999")
+            (
+                rng.choice(BYTES)[:400].decode("latin-1"), words[at] * 2, "", words[at].upper(),
+                "1e400", "0,5%", "50ppm", "９９", "½", "%", "and FAR < 1%", "−1", "1/0", "1e-999",
+            )
         )  # fmt: skip
     return " ".join(words).encode("utf-8", "surrogatepass")
 
@@ -369,9 +374,15 @@ def as_parquet(rng: random.Random, data: bytes) -> bytes:
     if kind == 4 and name:
         table = table.drop_columns([name])
     elif kind == 5 and name:
-        others = [pa.nulls(table.num_rows), pa.array([rng.choice((0, -1, 10**12))] * table.num_rows),
-                  pa.array([[1.0, float("nan")]] * table.num_rows), pa.array(["\x00/x"] * table.num_rows),
-                  pa.array([b"\xff"] * table.num_rows), pa.array([None, "a"] * table.num_rows)[: table.num_rows]]  # fmt: skip
+        count = table.num_rows
+        others = [
+            pa.nulls(count),
+            pa.array([rng.choice((0, -1, 10**12))] * count),
+            pa.array([[1.0, float("nan")]] * count),
+            pa.array(["\x00/x"] * count),
+            pa.array([b"\xff"] * count),
+            pa.array([None, "a"] * count)[:count],
+        ]
         table = table.set_column(at, name, rng.choice(others))
     elif kind == 6 and name:
         table = table.append_column(name, table.column(at))

@@ -516,8 +516,8 @@ def record_of_results(place: Path, data: bytes) -> None:
 @reader(
     "text",
     lambda: [
-        b"A FAR of 12.40 % (analysis.json:results.far_pct), 1,000 (`analysis.json:results.rows`).\n",
-        b"see [12.40 %](../x/analysis.json#results.far_pct) and $1\\,000$ % analysis.json:results.rows\n",
+        b"A FAR of 12.40 % (analysis.json:results.far_pct), 1,000 (`analysis.json:results.rows`)",
+        b"see [12.40 %](../x/analysis.json#results.far_pct) and $1\\,000$ analysis.json:results.x",
     ],
 )
 def quotes(place: Path, data: bytes) -> None:
@@ -586,7 +586,8 @@ REPORTED = (
     "deft_state.json", "loop_log.jsonl", "preflight/checks.json", "synth_pool/manifest.json",
     "baseline/metrics.json", "baseline/train/weights.json", "iter1/mining_filter/mining.json",
     "iter1/dataset/assembly.json", "iter1/decide/kpi.json", "baseline/inference/inference.json",
-    "baseline/train/experiment.yaml", "iter1/mining_filter/mining_pool.csv", "synth_pool/source_pool.csv",
+    "baseline/train/experiment.yaml", "iter1/mining_filter/mining_pool.csv",
+    "synth_pool/source_pool.csv",
 )  # fmt: skip
 
 

@@ -183,8 +183,11 @@ def pictures() -> list[bytes]:
     rng = np.random.default_rng(0)
     grey = Image.fromarray(rng.integers(0, 255, (12, 10)).astype(np.uint8))
     deep = Image.fromarray(rng.integers(0, 65535, (12, 10)).astype(np.uint16))
-    for picture, form in ((grey, "PNG"), (deep, "PNG"), (grey, "JPEG"), (grey, "BMP"), (grey, "TIFF"),
-                          (grey.convert("P"), "PNG"), (grey.convert("RGBA"), "WEBP"), (grey, "GIF")):  # fmt: skip
+    drawn = [
+        (grey, "PNG"), (deep, "PNG"), (grey, "JPEG"), (grey, "BMP"), (grey, "TIFF"),
+        (grey.convert("P"), "PNG"), (grey.convert("RGBA"), "WEBP"), (grey, "GIF"),
+    ]  # fmt: skip
+    for picture, form in drawn:
         buffer = io.BytesIO()
         picture.save(buffer, form)
         out.append(buffer.getvalue())

@@ -308,18 +308,20 @@ def whole(workspace: Path) -> list[str]:
     return bad
 
 
-def _stage(workspace: Path, name: str, args: list[str], before=lambda: None) -> tuple[int, str]:
+def _stage(
+    workspace: Path, said: Path, name: str, args: list[str], before=lambda: None
+) -> tuple[int, str]:
     def begin() -> None:
         os.chdir(workspace)
         os.environ["TMPDIR"] = str(workspace.parent)
         torch.set_num_threads(1)
         before()
 
-    job = forked(name, *args, output=workspace.parent / "said.txt", before=begin)
+    job = forked(name, *args, output=said, before=begin)
     return job.wait(), job.text()
 
 
-def _chain(workspace: Path, stages, levels, hinder) -> int:
+def _chain(workspace: Path, out: Path, stages, levels, hinder) -> int:
     """Run stages hindered at every level, then as it should be; return the failures seen."""
     failures = 0
     for name, args in stages:
@@ -327,7 +329,7 @@ def _chain(workspace: Path, stages, levels, hinder) -> int:
             (workspace / RUN_DIR / "iter1").mkdir(exist_ok=True)
         for level in levels:
             before = hinder(level)
-            status, said = _stage(workspace, name, args, before)
+            status, said = _stage(workspace, out, name, args, before)
             free(workspace.parent)
             assert "Traceback" not in said, (name, level, said)
             assert whole(workspace) == [], (name, level, said)
@@ -335,7 +337,7 @@ def _chain(workspace: Path, stages, levels, hinder) -> int:
                 failures += 1
                 assert status == EXIT_DISK_FULL, (name, level, said)
                 assert "disk full: " in said and "unexpected" not in said, (name, level, said)
-        status, said = _stage(workspace, name, args)
+        status, said = _stage(workspace, out, name, args)
         assert status == 0, (name, said)
     log = read_log(workspace / RUN_DIR)
     assert [e["seq"] for e in log] == list(range(1, len(log) + 1))
@@ -356,7 +358,7 @@ def _on_a_full_disk(tmp_path: Path, stages, levels) -> int:
             fill(folder, left)
             return lambda: None
 
-        failures = _chain(workspace, stages, levels, hinder)
+        failures = _chain(workspace, tmp_path / "said.txt", stages, levels, hinder)
         assert not (folder / BALLAST).exists()
         assert len(stages) < len(STAGES) or (workspace / RUN_DIR / REPORT_FILE).is_file()
         return failures
@@ -377,7 +379,8 @@ def test_every_stage_at_a_limit_of_file_sizes(tmp_path):
     """At a small limit hardly a stage gets through; none is silent about it."""
     workspace = _drawn(tmp_path / "w")
     levels = (3000, 100_000)
-    failures = _chain(workspace, STAGES, levels, lambda count: lambda: limit_files(count))
+    out = tmp_path / "said.txt"
+    failures = _chain(workspace, out, STAGES, levels, lambda count: lambda: limit_files(count))
     assert failures >= len(STAGES) / 2
 
 

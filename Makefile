@@ -6,6 +6,7 @@ DEMO := demo_workspace
 SNAKEMAKE := $(BIN)/snakemake
 WORKSPACE ?= demo_workspace
 ARGS ?=
+SECONDS ?= 600
 OUT ?= bundle
 
 # What a person typed reaches a recipe's shell through the environment, where no character of it
@@ -14,7 +15,7 @@ resume bundle: export TYPED_WORKSPACE := $(value WORKSPACE)
 bundle scaffold: export TYPED_OUT := $(value OUT)
 scaffold: export TYPED_NAME := $(value NAME)
 
-.PHONY: demo test test-all test-slurm lint format logic envs bundle resume scaffold clean-demo help
+.PHONY: demo test test-all test-slurm fuzz lint format logic envs bundle resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -47,6 +48,10 @@ test-all: $(VENV)/.installed-dev
 ##                ARGS="-k name" picks cases; a machine with a SLURM of its own is refused
 test-slurm: $(VENV)/.installed-dev
 	$(BIN)/pytest -v -n 0 tests/slurm --slurm $(ARGS)
+
+## make fuzz      feed spoiled files to every reader (SECONDS=600, ARGS="--only state log --seed 7")
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)
 
 ## make lint      ruff, snakefmt, hadolint, snakemake --lint
 lint: $(VENV)/.installed-dev

@@ -48,13 +48,21 @@ def outside_the_loop():
 
 def claim_run(logs):
     """Say which run this is and note this command, before the first job; the doctor looks at none."""
+    from deft.disk import DiskFull
     from deft.jobs import note_command
 
     if DOCTOR or {job.rule.name for job in workflow.dag.jobs} == {"explore"}:
         return
     print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
     name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
-    note_command(WORKSPACE, RUN, name)
+    try:
+        note_command(WORKSPACE, RUN, name)
+    except (
+        HardStop,
+        DiskFull,
+    ) as error:  # without the note `make resume` could not find its jobs
+        print(f"\n{error}", file=sys.stderr)
+        sys.exit(getattr(error, "status", 1))
     if not workflow.local_exec and config["device"] == "auto" and not GPU_REQUEST:
         print(
             "device: auto, and the profile has no gpu_request, so no job asks for a GPU "

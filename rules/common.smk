@@ -24,6 +24,7 @@ from deft.errors import HardStop
 from deft.hardware import has_card
 from deft.kept_digests import KeptDigests
 from deft.kpi_target import parse_kpi
+from deft.reading import stop_of
 from deft.run_name import check_run_name, require_run, run_of_command
 from deft.session import check_container, hand_down, inherited
 from deft.shards import shard_count
@@ -181,6 +182,11 @@ try:
     EMBED_SHARDS = resolve_shards()
 except HardStop as error:
     stop_parsing(error)
+except OSError as error:
+    # A file of the workspace that this user may not read, a folder in its place.
+    if stop_of(error) is None:
+        raise
+    stop_parsing(stop_of(error))
 WORKSPACE_ASKED = (
     Path(config["workspace"]).expanduser().absolute()
 )  # that may not be there

@@ -12,7 +12,9 @@ from deft.steps.embed import join_shards
 def body(args, run):
     """Join; the contract's log has no line for it, only for its failure."""
     with (
-        hard_stop_recorded(run.dir, "preflight", "preflight", attempt=args.attempt),
+        hard_stop_recorded(
+            run.dir, "preflight", "preflight", attempt=args.attempt, job="pool_embed_join"
+        ),
         registered(run.dir, "pool", "embed"),
     ):
         print(join_shards(Context(run), args.shards), flush=True)

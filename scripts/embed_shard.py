@@ -12,7 +12,9 @@ def body(args, run):
     """Embed; the contract's log has no line for it, only for its failure."""
     context = Context(run)
     with (
-        hard_stop_recorded(run.dir, "preflight", "preflight", attempt=args.attempt),
+        hard_stop_recorded(
+            run.dir, "preflight", "preflight", attempt=args.attempt, job=f"pool_embed_{args.shard}"
+        ),
         registered(run.dir, "pool", f"embed_{args.shard}"),
     ):
         encoder = open_encoder(context, args)

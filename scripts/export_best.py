@@ -14,7 +14,9 @@ def body(args, run):
     """Write best_model/ of a run whose loop has stopped in good order."""
     began = time.monotonic()
     with (
-        hard_stop_recorded(run.dir, "preflight", "loop_stop", attempt=args.attempt),
+        hard_stop_recorded(
+            run.dir, "preflight", "loop_stop", attempt=args.attempt, job="run_export_best"
+        ),
         registered(run.dir, "run", "export"),
     ):
         summary = export_best(

@@ -6,33 +6,65 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from deft import disk
 from deft.interrupt import raise_on_signals
 from deft.layout import Run
 from deft.leases import LEASES
+from deft.reading import warn
 from deft.run_name import run_argument
 from deft.stage import main
 
 
 class Tee:
-    """A stream that also writes to the log file; progress bars stay on the terminal."""
+    """A stream that also writes to the log file; progress bars stay on the terminal.
 
-    def __init__(self, stream: TextIO, log: TextIO) -> None:
-        self.stream, self.log = stream, log
+    Neither side may end the work: a log on a full disk is given up (and that is said), and what
+    cannot be shown on a stream whose own disk is full is left out.
+    """
+
+    def __init__(self, stream: TextIO, log: TextIO, path: Path | None = None) -> None:
+        self.stream, self.log, self.path = stream, log, path
 
     def write(self, text: str) -> int:
         """Write to both; lines that return the carriage are a bar's."""
-        if "\r" not in text:
-            self.log.write(text)
-            self.log.flush()
-        return self.stream.write(text)
+        if "\r" not in text and not self.log.closed:
+            try:
+                self.log.write(text)
+                self.log.flush()
+            except OSError as error:
+                self._give_up(error)
+        return self._shown(text)
 
     def flush(self) -> None:
         """Flush both."""
-        self.log.flush()
-        self.stream.flush()
+        if not self.log.closed:
+            try:
+                self.log.flush()
+            except OSError as error:
+                self._give_up(error)
+        try:
+            self.stream.flush()
+        except OSError as error:
+            if error.errno not in disk.REASONS:
+                raise
+
+    def _give_up(self, error: OSError) -> None:
+        with suppress(OSError):  # closing writes what is left
+            self.log.close()
+        told = disk.explain(error, self.path) or error
+        self._shown(f"warning: no more is written to the log ({told})\n")
+
+    def _shown(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except OSError as error:
+            if error.errno not in disk.REASONS:
+                raise
+            return len(text)
 
     def isatty(self) -> bool:
         """Return whether the user's side is a terminal."""
@@ -72,10 +104,14 @@ def open_log(path: Path | None) -> None:
     """Write everything printed from now on to ``path`` too; tracebacks go beside it."""
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    log = path.open("w", encoding="utf-8")
-    sys.stdout, sys.stderr = Tee(sys.stdout, log), Tee(sys.stderr, log)
     os.environ.setdefault("DEFT_TRACEBACK", f"{path}.traceback")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = path.open("w", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:  # the work itself may still succeed, or say better what is wrong
+        warn(f"warning: no log is written ({disk.explain(error, path) or error})")
+        return
+    sys.stdout, sys.stderr = Tee(sys.stdout, log, path), Tee(sys.stderr, log, path)
 
 
 def launch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deft.disk import writing
 from deft.encoders.base import unit_rows as normalise  # noqa: F401 - callers of tables need it
 from deft.errors import HardStop
 from deft.files import put_in_place, temporary_name
+from deft.parquet import metadata_of, read_frame, reading_parquet
 from deft.vectors import EMBEDDING, ParquetVectors, VectorTable, as_table
 
 GROUP_ROWS = 8192  # of a row group
@@ -53,16 +56,17 @@ class EmbeddingWriter:
         self._waiting = 0
 
     def __enter__(self) -> EmbeddingWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = temporary_name(self.path)
-        self._file = pq.ParquetWriter(
-            self._temporary,
-            self.schema,
-            use_dictionary=self.others,
-            # Vectors are as good as random: packing costs time at either end and saves nothing.
-            compression={**dict.fromkeys(self.others, "snappy"), EMBEDDING: "none"},
-            write_statistics=self.others,
-        )
+        with writing(self.path, self._temporary):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = pq.ParquetWriter(
+                self._temporary,
+                self.schema,
+                use_dictionary=self.others,
+                # Vectors are as good as random: packing costs time at either end and saves nothing.
+                compression={**dict.fromkeys(self.others, "snappy"), EMBEDDING: "none"},
+                write_statistics=self.others,
+            )
         return self
 
     def add(self, rows: pa.Table, vectors: np.ndarray) -> None:
@@ -81,15 +85,22 @@ class EmbeddingWriter:
     def _write(self, count: int) -> None:
         table = pa.concat_tables(self._parts)
         # One chunk a group: pages follow chunks, and bytes must not follow the parts.
-        self._file.write_table(table.slice(0, count).combine_chunks(), row_group_size=GROUP_ROWS)
+        with writing(self.path, self._temporary):
+            self._file.write_table(
+                table.slice(0, count).combine_chunks(), row_group_size=GROUP_ROWS
+            )
         self._parts, self._waiting = [table.slice(count)], self._waiting - count
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None and self._waiting:
+            if kind is not None:
+                with suppress(OSError):  # what went wrong before is what counts
+                    self._file.close()
+                return
+            if self._waiting:
                 self._write(self._waiting)
-            self._file.close()
-            if kind is None:
+            with writing(self.path, self._temporary):
+                self._file.close()
                 put_in_place(self._temporary, self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
@@ -118,25 +129,17 @@ def write_embeddings(
 
 def open_embeddings(path: str | Path) -> tuple[pd.DataFrame, ParquetVectors, dict[str, Any]]:
     """Return (table without the vectors, the vectors as a stream, encoder facts)."""
-    others = [name for name in pq.read_schema(path).names if name != EMBEDDING]
-    frame = pq.read_table(path, columns=others).to_pandas()
-    return frame, ParquetVectors(path), encoder_facts(path)
+    with reading_parquet(path):
+        others = [name for name in pq.read_schema(path).names if name != EMBEDDING]
+    return read_frame(path, others, only=True), ParquetVectors(path), encoder_facts(path)
 
 
 def encoder_facts(path: str | Path) -> dict[str, Any]:
     """Return name, dim and digest of a table's encoder, ``{}`` when it names none.
 
-    Raises HardStop ``csv_invalid`` for a file that is no table.
+    Raises HardStop ``missing_input`` for a file that is no table.
     """
-    try:
-        return json.loads((pq.read_schema(path).metadata or {}).get(META_KEY, b"{}"))
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise HardStop(
-            "csv_invalid",
-            f"cannot be read as a table of embeddings ({error})",
-            file=path,
-            fix="delete it and run the same command again",
-        ) from None
+    return metadata_of(path, META_KEY)
 
 
 def check_same_encoder(source: dict[str, Any], target: dict[str, Any], file: str | Path) -> None:

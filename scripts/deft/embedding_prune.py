@@ -29,7 +29,7 @@ from deft.embedding_segment import (
     write_segment,
 )
 from deft.errors import HardStop
-from deft.files import read_json
+from deft.reading import read_json, warn
 
 DAY_S = 86_400.0
 GB = 10**9
@@ -89,7 +89,11 @@ def encoders_in(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for folder in sorted(root.iterdir()):
         named = re.fullmatch(rf"[0-9a-f]{{{FOLDER_DIGITS}}}", folder.name)
         if named and (folder / ENCODER_FILE).is_file():
-            facts = read_json(folder / ENCODER_FILE)
+            try:
+                facts = read_json(folder / ENCODER_FILE, {"name": str, "digest": str})
+            except HardStop as stop:  # whose vectors these are is not known: left alone
+                warn(f"warning: {stop.text()}")
+                continue
             if facts["digest"].startswith(folder.name):
                 yield folder, facts
 
@@ -122,6 +126,8 @@ def _drop_broken(folder: Path, digest: str, now: float, log: Log) -> None:
         try:
             read_head(path, digest)
         except BrokenSegment as error:
+            if not path.is_file():
+                continue  # not ours, whatever it is
             path.unlink(missing_ok=True)
             log(f"dropped {path.name}: {error}")
         except FileNotFoundError:

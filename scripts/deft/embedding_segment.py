@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ def read_head(path: Path, digest: str) -> Segment:
 
     Raises :class:`BrokenSegment`; OSError when the file cannot be read at all.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise BrokenSegment("it is no file")
     with path.open("rb") as handle:
         size = os.fstat(handle.fileno()).st_size
         start = handle.read(HEAD.size)

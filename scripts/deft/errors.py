@@ -38,6 +38,17 @@ CODES = frozenset(
 
 ROWS_NAMED = 5  # enough to start mending, short enough to read on a terminal
 
+MESSAGE_CHARACTERS = 1500  # a value of a broken file may be any size
+
+
+def _shown(text: str) -> str:
+    """Return a text for a terminal: its middle left out when it is endless."""
+    if len(text) <= MESSAGE_CHARACTERS:
+        return text
+    half = MESSAGE_CHARACTERS // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]} … ({left_out} characters) … {text[-half:]}"
+
 
 def _printable(text: str) -> str:
     """Return text that any stream and JSON can hold: names of files need not be UTF-8."""
@@ -70,11 +81,11 @@ class HardStop(Exception):
         if code not in CODES:
             raise ValueError(f"unknown hard stop code {code!r}; known: {sorted(CODES)}")
         self.code = code
-        self.message = _printable(message)
+        self.message = _shown(_printable(message))
         self.file = _printable(str(file)) if file is not None else None
         rows = [row] if isinstance(row, int) else list(row or [])
         self.rows = [int(r) for r in rows]
-        self.fix = fix
+        self.fix = _shown(fix) if fix else fix
         self.evidence = evidence or {}
         super().__init__(self.text())
 
@@ -82,7 +93,7 @@ class HardStop(Exception):
         """Return the message as the user reads it, over at most three lines."""
         where = ""
         if self.file:
-            where = f"\n  in: {self.file}"
+            where = f"\n  in: {_shown(self.file)}"
             if self.rows:
                 shown = ", ".join(str(r) for r in self.rows[:ROWS_NAMED])
                 more = len(self.rows) - ROWS_NAMED
@@ -103,16 +114,22 @@ class HardStop(Exception):
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> HardStop:
-        """Rebuild a stop from :meth:`as_dict`."""
-        return cls(
-            data["code"],
-            data["message"],
-            file=data.get("file"),
-            row=data.get("rows"),
-            fix=data.get("fix"),
-            evidence=data.get("evidence"),
-        )
+    def from_dict(cls, data: Any) -> HardStop:
+        """Rebuild a stop from :meth:`as_dict`; raises ``ValueError`` for anything else."""
+        try:
+            code, message, fix = data["code"], data["message"], data.get("fix")
+            if not isinstance(message, str) or not isinstance(fix, str | None):
+                raise TypeError("the message is no text")
+            return cls(
+                code,
+                message,
+                file=data.get("file"),
+                row=data.get("rows"),
+                fix=fix,
+                evidence=dict(data.get("evidence") or {}),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise ValueError(f"not the record of a hard stop ({error})") from None
 
 
 class StageFailed(Exception):

@@ -1,31 +1,55 @@
-"""Writing whole files or nothing, digests, and keeping paths inside the workspace."""
+"""Writing whole files or nothing, digests, and keeping paths inside the workspace.
+
+What is read is in :mod:`deft.reading`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
+import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from deft import disk
 from deft.errors import HardStop
 
+# Most callers want both sides from here.
+from deft.reading import made_again, read_json, target_of  # noqa: F401
+
 BLOCK_BYTES = 1 << 20
+TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
+LEFT_OVER_S = 3600.0  # longer than that nobody is silent in the middle of a file
+# Where str.splitlines and some editors end a line, and nobody else does.
+BREAK_CHARACTERS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+BREAKS = re.compile(f"[{BREAK_CHARACTERS}]")
 
 
-def replace_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
+def replace_atomically(
+    path: str | Path, write: Callable[[Path], None], *, needed_bytes: int | None = None
+) -> Path:
     """Call ``write`` on a temporary neighbour of ``path``, then move it into place.
 
-    A job that is killed half-way leaves the old file (or none), never half a file.
+    A job that is killed half-way leaves the old file (or none), never half a file; the temporary
+    one that it may leave is taken away by :func:`sweep`.
+
+    Raises
+    ------
+    DiskFull naming ``path``, in whatever words the writer's library told it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        write(temporary)
-        put_in_place(temporary, path)
+        with disk.writing(path, temporary, needed_bytes):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -37,6 +61,25 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
 
 
+def sweep(folder: str | Path, older_than_s: float = LEFT_OVER_S) -> list[Path]:
+    """Take away temporary files that killed processes left in ``folder``; return which.
+
+    Only names that :func:`temporary_name` gives, and only such that nobody has written to for
+    ``older_than_s``: 0 is for a folder that has one writer, the caller.
+    """
+    gone = []
+    with suppress(OSError):  # no such folder, or one that may not be read
+        for entry in os.scandir(folder):
+            if not TEMPORARY.fullmatch(entry.name):
+                continue
+            with suppress(OSError):
+                age_s = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                if entry.is_file(follow_symlinks=False) and age_s >= older_than_s:
+                    os.unlink(entry.path)
+                    gone.append(Path(entry.path))
+    return gone
+
+
 def put_in_place(temporary: Path, path: Path) -> None:
     """Move a file that is written whole to its name, after its bytes are on the disk."""
     with temporary.open("rb") as handle:
@@ -44,65 +87,55 @@ def put_in_place(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
+def copy_atomically(source: str | Path, target: str | Path) -> Path:
+    """Copy a file's content whole or not at all; a file copied onto itself stays as it is."""
+    source, target = Path(source), Path(target)
+    if target.exists() and os.path.samefile(source, target):
+        return target
+    size = source.stat().st_size
+    return replace_atomically(
+        target, lambda p: shutil.copyfile(source, p) and None, needed_bytes=size
+    )
+
+
 def write_bytes_atomic(path: str | Path, data: bytes) -> Path:
     """Write ``data`` whole or not at all."""
-    return replace_atomically(path, lambda p: p.write_bytes(data) and None)
+    return replace_atomically(path, lambda p: p.write_bytes(data) and None, needed_bytes=len(data))
 
 
 def write_text_atomic(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
-    return write_bytes_atomic(path, text.encode("utf-8"))
+    """Write UTF-8 text with ``\\n`` line ends, whole or not at all.
+
+    Half characters, as in a file name that is no UTF-8, are written as ``\\udc80``.
+    """
+    return write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def to_json(data: Any) -> str:
     """Return the one JSON form of this project: sorted keys, two spaces, no NaN."""
-    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return _json(data, indent=2, sort_keys=True) + "\n"
+
+
+def to_json_line(data: Any) -> str:
+    """Return JSON on one line, keys in their order, for files of a line an entry.
+
+    Characters at which some readers break lines (U+2028, U+0085, form feed) are escaped.
+    """
+    return BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", _json(data))
+
+
+def _json(data: Any, **form: Any) -> str:
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, **form)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # of a name that is no UTF-8: escaped, it is read back as it was
+        return json.dumps(data, ensure_ascii=True, allow_nan=False, **form)
+    return text
 
 
 def write_json_atomic(path: str | Path, data: Any) -> Path:
     """Write ``data`` as :func:`to_json` prints it."""
     return write_text_atomic(path, to_json(data))
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; raises ``missing_input`` when it is absent, broken or holds a NaN."""
-    path = Path(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except FileNotFoundError:
-        raise HardStop(
-            "missing_input",
-            "a file that this stage reads does not exist",
-            file=path,
-            fix=made_again(path, there=False),
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise HardStop(
-            "missing_input", f"not a JSON file ({error})", file=path, fix=made_again(path)
-        ) from None
-
-
-def target_of(path: str | Path) -> str:
-    """Return a file of a run as it is typed for Snakemake, relative to the workspace."""
-    parts = Path(path).parts
-    known = [i for i, part in enumerate(parts) if part in ("results", "artifacts")]
-    return "/".join(parts[known[-1] :]) if known else str(path)
-
-
-def made_again(path: str | Path, *, there: bool = True) -> str:
-    """Return how a damaged (or missing) file of the loop's own is mended, as a stop's advice."""
-    path = Path(path)
-    if path.parent.name == "preflight":
-        return "run: snakemake preflight, then the same command again"
-    if target_of(path) == str(path) or path.name == "deft_state.json":
-        return "put the file back as it was"
-    again = f"run: snakemake {target_of(path)}; then run the same command again"
-    return f"put the file back as it was, or {f'delete it and {again}' if there else again}"
-
-
-def _no_number(name: str) -> None:
-    """Refuse what Python reads as a number and JSON does not have; nothing here writes it."""
-    raise ValueError(f"{name} is no number")
 
 
 def sha256_file(path: str | Path, first_bytes: int | None = None) -> str:
@@ -120,8 +153,8 @@ def sha256_file(path: str | Path, first_bytes: int | None = None) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Return the SHA-256 of UTF-8 text (names of files in it need not be UTF-8)."""
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    """Return the SHA-256 of UTF-8 text; a name that is no UTF-8 has a digest too."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def sha256_listing(folder: str | Path, names: Iterable[str]) -> str:

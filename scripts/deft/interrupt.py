@@ -42,8 +42,11 @@ class Interrupted(KeyboardInterrupt):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Interrupted:
-        """Return what :meth:`as_dict` described."""
-        return cls(data["number"], data["text"])
+        """Return what :meth:`as_dict` described; raises ``ValueError`` for anything else."""
+        try:
+            return cls(signal.Signals(data["number"]), str(data["text"]))
+        except (TypeError, KeyError, IndexError) as error:
+            raise ValueError(f"not the record of a signal ({error})") from None
 
 
 def raise_on_signals(numbers: Sequence[int] = SIGNALS) -> dict[int, Any]:

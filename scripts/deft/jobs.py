@@ -7,7 +7,7 @@ command leaves one too, with the name of its SLURM jobs: those that wait have no
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import shutil
 import signal
@@ -21,13 +21,26 @@ from typing import Any
 import psutil
 
 from deft import slurm
-from deft.files import write_json_atomic
+from deft.disk import writing
+from deft.errors import HardStop
+from deft.files import to_json_line, write_json_atomic
 from deft.place import foreign_place, place
+from deft.reading import (
+    check_shape,
+    parse_json,
+    read_bytes,
+    read_json,
+    require_file,
+    set_aside,
+    warn,
+)
 from deft.tao import running
 
 JOBS_DIR = ".jobs"
 COMMANDS = ".snakemake/deft_commands.jsonl"  # not in the run: a refused one leaves no run folder
 TERM_GRACE_S = 20.0
+NOTE = {"host": str, "pid": int, "started": float}
+COMMAND = {**NOTE, "run": str, "slurm_name": (str, type(None))}
 KILL_WAIT_S = 60.0  # longer than that a process hangs in the kernel, on a disk that does not answer
 
 
@@ -40,10 +53,21 @@ def _note(run_dir: Path, phase: str, stage: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """Return a note, None when its process has ended, perhaps just now.
+
+    One that cannot be read is moved aside: it is written whole or not at all, so what spoiled it
+    (a machine that lost power, say) ended its process too.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:  # its process has ended, perhaps just now
+        note = read_json(path, NOTE)
+        problem = check_shape(note.get("slurm_job"), (str, type(None)), "slurm_job")
+        if problem:
+            raise HardStop("missing_input", problem, file=path)
+    except HardStop as stop:
+        if os.path.lexists(path):
+            set_aside(path, stop.message)
         return None
+    return note
 
 
 def _myself(run_dir: Path) -> dict[str, Any]:
@@ -72,8 +96,10 @@ def is_alive(note: dict[str, Any]) -> bool:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
         return abs(process.create_time() - note["started"]) < 1.0
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ValueError, OverflowError):  # also of a number that is no id
         return False
+    except psutil.AccessDenied:
+        return True  # it is there, and whose it is cannot be seen
 
 
 @contextmanager
@@ -109,17 +135,49 @@ def _who(note: dict[str, Any]) -> str:
 
 def note_command(workspace: Path, run: str, slurm_name: str | None) -> None:
     """Note this command, the name of its SLURM jobs if it has any, and the run that it works on."""
+    path = workspace / COMMANDS
+    if path.exists():
+        require_file(path)
     facts = _myself(workspace / "results" / run)
-    line = json.dumps({"run": run, **facts, "slurm_name": slurm_name})
-    with (workspace / COMMANDS).open("a", encoding="utf-8") as handle:
-        handle.write(line + "\n")
+    line = to_json_line({"run": run, **facts, "slurm_name": slurm_name}).encode() + b"\n"
+    with writing(path, needed_bytes=len(line)), path.open("a+b", buffering=0) as handle:
+        # A command that was killed in mid-write left a line without its end.
+        end = handle.seek(0, os.SEEK_END)
+        cut = end > 0 and os.pread(handle.fileno(), 1, end - 1) != b"\n"
+        line = b"\n" * cut + line
+        if handle.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def commands(workspace: Path, run: str) -> list[dict[str, Any]]:
-    """Return the noted commands of a run, the oldest first."""
+    """Return the noted commands of a run, the oldest first.
+
+    Lines that cannot be read stay in the file and are told of: what their commands left behind is
+    not found by it.
+    """
     path = workspace / COMMANDS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [note for note in map(json.loads, lines) if note["run"] == run]
+    found, bad = [], 0
+    for line in read_bytes(path).split(b"\n") if path.is_file() else []:
+        note = _command(line)
+        if note is not None:
+            found.append(note)
+        elif line.strip(b"\0 \t\r"):
+            bad += 1
+    if bad:
+        warn(
+            f"warning: {path} has {bad} line{'s' * (bad > 1)} that cannot be read (a command was "
+            "killed while it wrote, or the disk lost them): jobs that only these name are not found"
+        )
+    return [note for note in found if note["run"] == run]
+
+
+def _command(line: bytes) -> dict[str, Any] | None:
+    try:
+        note = parse_json(line.strip(b"\0").decode("utf-8"))
+    except ValueError:
+        return None
+    job = note.get("slurm_job") if isinstance(note, dict) else None
+    return None if check_shape(note, COMMAND) or not isinstance(job, str | None) else note
 
 
 def orphans(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:

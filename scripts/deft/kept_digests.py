@@ -7,14 +7,18 @@ cannot be set back, so that a table with another content never passes for the ol
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from deft.disk import DiskFull
+from deft.errors import HardStop
 from deft.files import sha256_file, write_json_atomic
+from deft.reading import read_json
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
 SETTLED_S = 2.0  # a file changed later than that may change again within one tick of its disk
 
 
@@ -39,11 +43,15 @@ class KeptDigests:
         before = _facts(path)
         entry = self._read().get(str(path))
         if isinstance(entry, dict) and entry.get("facts") == before:
-            return entry["sha256"]
+            kept = entry.get("sha256")
+            if isinstance(kept, str) and SHA256.fullmatch(kept):
+                return kept
         found = sha256_file(path)
         newest = max(before["mtime_ns"], before["ctime_ns"])
         if _facts(path) == before and time.time_ns() - newest > SETTLED_S * 1e9:
-            with suppress(OSError):  # a workspace that may only be read: then it is read each time
+            with suppress(
+                OSError, DiskFull
+            ):  # a workspace that may only be read: then it is read each time
                 write_json_atomic(
                     self.store, self._read() | {str(path): {"facts": before, "sha256": found}}
                 )
@@ -51,8 +59,8 @@ class KeptDigests:
 
     def _read(self) -> dict[str, object]:
         try:
-            found = json.loads(self.store.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = read_json(self.store)
+        except (OSError, HardStop):  # not there, or spoiled: then everything is read again
             return {}
         return found if isinstance(found, dict) else {}
 

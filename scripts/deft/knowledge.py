@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from deft.errors import HardStop
 from deft.files import write_text_atomic
+from deft.reading import read_text, set_aside
 from deft.report.advice import phase_notes
 from deft.report.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
 from deft.report.viewmodel import met_of
@@ -42,7 +44,11 @@ METHODS = """\
 def upsert_section(path: Path, key: str, body: str, title: str) -> None:
     """Write a section into a Markdown file, in place of the one with the same key if any."""
     begin, end = f"<!-- begin {key} -->", f"<!-- end {key} -->"
-    text = path.read_text(encoding="utf-8") if path.is_file() else f"# {title}\n"
+    try:
+        text = read_text(path) if path.exists() else f"# {title}\n"
+    except HardStop as stop:  # somebody saved it otherwise: theirs is kept, ours goes on
+        set_aside(path, stop.message)
+        text = f"# {title}\n"
     section = f"{begin}\n{body.strip()}\n{end}\n"
     pattern = re.compile(re.escape(begin) + r"\n.*?" + re.escape(end) + r"\n", re.DOTALL)
     if pattern.search(text):

@@ -107,9 +107,10 @@ class Leases:
         if not _locked(handle):
             os.close(handle)
             return
-        # Only a note for those who wait: what counts is the lock.
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"pid": os.getpid(), "holder": self.holder}).encode(), 0)
+        # Only a note for those who wait: what counts is the lock, on a full disk too.
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid(), "holder": self.holder}).encode(), 0)
         self.handles[card.key] = handle
 
 
@@ -192,8 +193,10 @@ def _locked(handle: int) -> bool:
 def _waiting(folder: Path, cards: Sequence[Card], count: int, waited: float) -> str:
     holders = []
     for card in cards:
-        with contextlib.suppress(OSError, ValueError):
-            note = json.loads((folder / f"{card.key}.lock").read_text(encoding="utf-8"))
+        # Empty or half written just now, or anything at all: only a note for those who wait.
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+            path = folder / f"{card.key}.lock"
+            note = json.loads(path.read_text(encoding="utf-8") if path.is_file() else "null")
             if note["pid"] != os.getpid():
                 holders.append(f"{note['holder']} (process {note['pid']})")
     of = f"{count} of {len(cards)} GPU{'s' if len(cards) > 1 else ''}"

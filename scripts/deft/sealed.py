@@ -20,6 +20,7 @@ import pandas as pd
 
 from deft.errors import HardStop
 from deft.files import sha256_file
+from deft.reading import require_file
 
 TABLES = "tables"
 SHOWN = 12  # digits of a digest in a message
@@ -150,17 +151,8 @@ def count_rows(path: Path) -> int | None:
 
 
 def read_parquet(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a parquet table; raises HardStop ``csv_invalid`` when it is none."""
-    try:
-        return pd.read_parquet(path, columns=columns)
-    except FileNotFoundError:
-        raise HardStop(
-            "missing_input", "a table that this stage reads does not exist", file=path
-        ) from None
-    except Exception as error:  # pyarrow has many words for a damaged file
-        raise HardStop(
-            "csv_invalid",
-            f"cannot be read as a parquet table ({error})",
-            file=path,
-            fix="delete it and run the same command again: the rule that wrote it makes it again",
-        ) from None
+    """Read a parquet table, or these columns of it; raises ``csv_invalid`` when it is none."""
+    from deft.parquet import read_frame  # the light stages do without Arrow
+
+    require_file(path)
+    return read_frame(path, columns or (), only=columns is not None, code="csv_invalid")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deft.files import read_json, write_json_atomic
+from deft.errors import HardStop
+from deft.files import write_json_atomic
 from deft.layout import POOL_TABLE
 from deft.preflight.digest import pool_prefix
+from deft.reading import read_json
 
 SHARDS_FILE = "preflight/shards.json"
 BLOCK_BYTES = 1 << 20
@@ -24,7 +26,15 @@ def shard_count(workspace: str | Path, run_dir: str | Path, rows_per_shard: int)
     """
     path = Path(run_dir) / SHARDS_FILE
     if path.is_file():
-        return int(read_json(path)["embed"])
+        count = read_json(path, {"embed": int})["embed"]
+        if count < 1:
+            raise HardStop(
+                "missing_input",
+                f"the number of shards is {count}",
+                file=path,
+                fix="delete the file and the run's synth_pool/shards, then run again",
+            )
+        return count
     table = Path(workspace) / POOL_TABLE
     lines = count_lines(table, pool_prefix(run_dir)) if table.is_file() else 0
     return max(1, -(-(lines - 1) // rows_per_shard))

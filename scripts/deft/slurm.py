@@ -56,9 +56,10 @@ def gpu_resources(count: int, request: str | None) -> tuple[int, str]:
 def name_in_log(log: Path) -> str | None:
     """Return the name of the jobs of the command that wrote a Snakemake log."""
     try:
-        found = NAME_LINE.search(log.read_text(encoding="utf-8", errors="replace"))
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     except OSError:
         return None
+    found = NAME_LINE.search(text)
     return found.group(1) if found else None
 
 

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from deft import disk
+from deft.disk import DiskFull
 from deft.errors import HardStop, StageFailed
-from deft.files import read_json, write_json_atomic
+from deft.files import sweep, write_json_atomic
 from deft.interrupt import Interrupted
 from deft.jobs import AlreadyRunning, registered
+from deft.reading import read_json, set_aside, stop_of
 from deft.state import log_stage, record_hard_stop
 
-EXIT_STOP = 1
+EXIT_STOP, EXIT_UNEXPECTED, EXIT_MEMORY = 1, 2, 137
 GPU_MEMORY_ERROR = "OutOfMemoryError"  # torch's
 GPU_MEMORY_ADVICE = (
     "lower dataset.classify.batch_size, or raise accumulate_steps; for embedding lower "
@@ -31,40 +34,69 @@ def main(body: Callable[[], int | None]) -> None:
     What is printed appears line by line, in a pipe or a file too, where Python would keep back
     eight kilobytes. The traceback of an unforeseen error goes to the file named by
     ``DEFT_TRACEBACK`` (or, with ``DEFT_DEBUG`` set, to stderr), so that a bug can be reported.
+    Nothing that is written on the way out (a log, a note, the traceback) can hide the message: on
+    a full disk none of it may succeed.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a test's stand-in
-            stream.reconfigure(line_buffering=True)
+            # A name that is no UTF-8 must not end the message that speaks of it.
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    sys.exit(_status_of(body))
+
+
+def _status_of(body: Callable[[], int | None]) -> int:
     try:
-        status = body() or 0
+        return body() or 0
     except HardStop as stop:
-        text = f"HARD STOP {stop.text()}"
-        print(f"\n{text}", file=sys.stderr, flush=True)
-        keep_for_the_end(text)
-        status = EXIT_STOP
+        return _told_stop(stop)
     except Interrupted as stop:  # no hard stop: a scheduler may start the stage again
-        print(f"\n{stop.text()}", file=sys.stderr, flush=True)
-        status = stop.status
+        _tell(stop.text())
+        return stop.status
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        status = 130
+        _tell("interrupted")
+        return 130
     except AlreadyRunning as error:
-        print(f"\n{error}", file=sys.stderr, flush=True)
-        status = EXIT_STOP
+        _tell(str(error))
+        return EXIT_STOP
+    except DiskFull as full:
+        return _told_full(full)
     except StageFailed as error:
-        print(f"\n{error}", file=sys.stderr, flush=True)
-        status = error.status
+        _tell(str(error))
+        return error.status
     except MemoryError:
-        print("\nout of memory: ask for more (mem_mb) or lower the batch size", file=sys.stderr)
-        status = 137
+        _tell("out of memory: ask for more (mem_mb) or lower the batch size")
+        return EXIT_MEMORY
     except Exception as error:  # a bug or the machine: say so in one line, keep the details
         if _is_gpu_memory(error):
-            print(f"\nout of GPU memory: {GPU_MEMORY_ADVICE}\n({error})", file=sys.stderr)
-            sys.exit(137)  # as when the machine's own memory runs out: it may be tried again
+            _tell(f"out of GPU memory: {GPU_MEMORY_ADVICE}\n({error})")
+            return EXIT_MEMORY  # as when the machine's own memory runs out: it may be tried again
+        full = disk.explain(error)
+        if full is not None:
+            return _told_full(full)
         _keep_traceback()
-        print(f"\nunexpected {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        status = 2
-    sys.exit(status)
+        stop = stop_of(error) if isinstance(error, OSError) else None
+        if stop is not None:
+            return _told_stop(stop)
+        _tell(f"unexpected {type(error).__name__}: {error}")
+        return EXIT_UNEXPECTED
+
+
+def _told_stop(stop: HardStop) -> int:
+    text = f"HARD STOP {stop.text()}"
+    _tell(text)
+    keep_for_the_end(text)
+    return EXIT_STOP
+
+
+def _told_full(full: DiskFull) -> int:
+    _tell(str(full))
+    keep_for_the_end(str(full))
+    return full.status
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError, ValueError):  # stderr may lie on the full disk too
+        print(f"\n{text}", file=sys.stderr, flush=True)
 
 
 def _is_gpu_memory(error: Exception) -> bool:
@@ -75,28 +107,32 @@ def _is_gpu_memory(error: Exception) -> bool:
 def keep_for_the_end(text: str) -> None:
     """Have a text said again below the page that Snakemake prints after a failed job."""
     target = os.environ.get("DEFT_LAST_STOP")
-    if target and Path(target).parent.is_dir():
-        Path(target).write_text(text + "\n", encoding="utf-8")
+    with suppress(OSError):  # it has been said once
+        if target and Path(target).parent.is_dir():
+            Path(target).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def take_last_stop() -> str:
     """Return and forget the text of the last hard stop of this command."""
     target = Path(os.environ.get("DEFT_LAST_STOP", ""))
-    if not target.is_file():
+    try:
+        text = target.read_text(encoding="utf-8", errors="replace") if target.is_file() else ""
+        target.unlink(missing_ok=True)
+    except OSError:
         return ""
-    text = target.read_text(encoding="utf-8")
-    target.unlink()
     return text
 
 
 def _keep_traceback() -> None:
     target = os.environ.get("DEFT_TRACEBACK")
-    if target:
+    if not target:
+        with suppress(OSError, ValueError):
+            traceback.print_exc()
+        return
+    with suppress(OSError, ValueError):
         Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).write_text(traceback.format_exc(), encoding="utf-8")
+        Path(target).write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         print(f"details: {target}", file=sys.stderr)
-    else:
-        traceback.print_exc()
 
 
 def run_stage(
@@ -116,18 +152,12 @@ def run_stage(
     """
     run_dir = Path(run_dir)
     marker = run_dir / MARKER_DIR / f"{phase}_{stage}.json"
-    if marker.exists():
-        if attempt > 1:
-            raise HardStop.from_dict(read_json(marker))
-        marker.unlink()
+    _raise_again(marker, attempt)
     started = time.monotonic()
-    try:
-        with registered(run_dir, phase, stage):
-            summary = work()
-    except HardStop as stop:
-        write_json_atomic(marker, stop.as_dict())
-        record_hard_stop(run_dir, phase, stage, stop)
-        raise
+    with _recording(run_dir, phase, stage, marker), registered(run_dir, phase, stage):
+        sweep(run_dir)
+        sweep(run_dir / phase)
+        summary = work()
     duration = time.monotonic() - started
     log_stage(run_dir, phase, stage, summary, duration_s=duration)
     print(status_line(phase, stage, summary, duration, next_stage, max_iterations), flush=True)
@@ -135,15 +165,66 @@ def run_stage(
 
 @contextmanager
 def hard_stop_recorded(
-    run_dir: str | Path, phase: str, stage: str, *, attempt: int = 1
+    run_dir: str | Path, phase: str, stage: str, *, attempt: int = 1, job: str = ""
 ) -> Iterator[None]:
-    """Record a hard stop of work that has no log line of its own; later attempts add none."""
+    """Record a hard stop of work that has no log line of its own; later attempts add none.
+
+    ``job``: name of the work, where several have the same ``phase`` and ``stage``; a later attempt
+    of a job with a name raises its stop again at once.
+    """
+    marker = Path(run_dir) / MARKER_DIR / f"{job}.json" if job else None
+    if marker is not None:
+        _raise_again(marker, attempt)
+    with _recording(Path(run_dir), phase, stage, marker, log=attempt == 1):
+        yield
+
+
+def _raise_again(marker: Path, attempt: int) -> None:
+    """Raise the stop of an earlier attempt; a first attempt forgets it."""
+    if not os.path.lexists(marker):
+        return
+    if attempt > 1:
+        try:
+            stop = HardStop.from_dict(read_json(marker))
+        except (HardStop, ValueError) as error:  # cut off: the work will stop again by itself
+            set_aside(marker, " ".join(str(error).split()))
+            return
+        raise stop
+    marker.unlink()
+
+
+@contextmanager
+def _recording(
+    run_dir: Path, phase: str, stage: str, marker: Path | None, *, log: bool = True
+) -> Iterator[None]:
     try:
         yield
-    except HardStop as stop:
-        if attempt == 1:
-            record_hard_stop(Path(run_dir), phase, stage, stop)
-        raise
+    except Exception as error:
+        stop = error if isinstance(error, HardStop) else None
+        if stop is None and isinstance(error, OSError):
+            stop = stop_of(error)
+            if stop is not None:
+                _keep_traceback()
+        if stop is None:
+            raise
+        _record(run_dir, phase, stage, marker, stop, log=log)
+        if stop is error:
+            raise
+        raise stop from error
+
+
+def _record(
+    run_dir: Path, phase: str, stage: str, marker: Path | None, stop: HardStop, *, log: bool
+) -> None:
+    """Write a stop down; what cannot be written must not hide it, and is said beside it."""
+    try:
+        if marker is not None:
+            write_json_atomic(marker, stop.as_dict())
+        if log:
+            record_hard_stop(run_dir, phase, stage, stop)
+    except Exception as error:
+        full = disk.explain(error)
+        _tell(f"the stop below could not be written down: {full or error}")
 
 
 def status_line(

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from deft.errors import HardStop
 from deft.layout import BASELINE, SPEC
 from deft.state import read_state
-from deft.yaml_files import load_yaml
+from deft.yaml_files import read_yaml
 
 # Keys of the spec that name a file, with their place in it.
 SPEC_KEYS = (
@@ -85,6 +84,6 @@ def _named(workspace: Path, key: str, value: str) -> Named:
 
 def _spec(path: Path) -> Any:
     try:
-        return load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_yaml(path, code="spec_invalid")
+    except (OSError, HardStop):
         return None

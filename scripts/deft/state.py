@@ -6,17 +6,20 @@ neither lose an update nor share a sequence number.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from deft.errors import HardStop
-from deft.files import read_json, write_json_atomic
+from deft.errors import HardStop, StageFailed
+from deft.files import write_json_atomic
+from deft.log_lines import append, read_lines
+from deft.reading import check_shape, read_json, set_aside
 from deft.roots import state_here
 
 STATE_FILE = "deft_state.json"
@@ -56,6 +59,19 @@ PHASE_KEYS = (
     "combined_training_csv",
     "provenance_csv",
 )
+# Of what others may have written: names that are read, with the types that they must have.
+NOTHING = type(None)
+STATE_SHAPE = {
+    "status": str,
+    "started_at": (str, NOTHING),
+    "current_iteration": (int, NOTHING),
+    "iterations": (dict, NOTHING),
+    "config": (dict, NOTHING),
+    "hard_stop": (dict, NOTHING),
+}
+PHASE_TEXTS = ("status", "stage_completed", "best_ckpt_path")
+PHASE = re.compile(r"baseline|iter[1-9][0-9]*")
+SKIPPED = "skipped: "  # how the log tells that the baseline's weights were given
 
 
 def utc_now() -> str:
@@ -63,25 +79,130 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _lock(run_dir: Path) -> FileLock:
+@contextmanager
+def _lock(run_dir: Path) -> Iterator[None]:
     run_dir.mkdir(parents=True, exist_ok=True)
-    return FileLock(run_dir / LOCK_FILE, timeout=LOCK_TIMEOUT_S)
+    try:
+        with FileLock(run_dir / LOCK_FILE, timeout=LOCK_TIMEOUT_S):
+            yield
+    except Timeout:
+        raise StageFailed(
+            f"{run_dir / LOCK_FILE} is held by another process for {LOCK_TIMEOUT_S} s: the state "
+            "could not be written; see which job of the run hangs (make resume ends orphans)"
+        ) from None
 
 
 def read_state(run_dir: str | Path) -> dict[str, Any]:
     """Return the state, or ``{}`` when there is none yet; its paths lie in this workspace.
 
-    See :mod:`deft.roots`: a moved workspace goes on with its own files.
+    See :mod:`deft.roots`: a moved workspace goes on with its own files. A state that cannot be read
+    is made again from the log, in memory; the next update moves the broken file aside. Raises
+    HardStop ``missing_input`` when there is no log to make it from: then it is the user's own,
+    pre-seeded.
     """
-    path = Path(run_dir) / STATE_FILE
-    return state_here(read_json(path), run_dir) if path.exists() else {}
+    return _state_of(Path(run_dir))[0]
+
+
+def _state_of(run_dir: Path) -> tuple[dict[str, Any], str]:
+    """Return the state, and what is wrong with its file when it had to be made again."""
+    path = run_dir / STATE_FILE
+    if not path.exists():
+        return {}, ""
+    try:
+        state = read_json(path)
+        problem = state_problem(state)
+    except HardStop as stop:
+        state, problem = {}, stop.message
+    if not problem:
+        for name in ("iterations", "config"):
+            if state.get(name) is None:
+                state.pop(name, None)
+        return state_here(state, run_dir), ""
+    entries = read_log(run_dir)
+    if not entries:
+        raise HardStop(
+            "missing_input",
+            f"not a state of this loop: {problem}",
+            file=path,
+            fix="correct it if you wrote it yourself (pre-seeded weights), else delete it",
+        )
+    return rebuilt(run_dir, entries, problem), problem
+
+
+def state_problem(state: Any) -> str:
+    """Return what keeps ``state`` from being one, or ``""``; unknown keys may hold anything."""
+    problem = check_shape(state, {})
+    if problem:
+        return problem
+    wanted = {name: kinds for name, kinds in STATE_SHAPE.items() if name in state}
+    problem = check_shape(state, wanted)
+    for phase, entry in ((state.get("iterations") or {}) if not problem else {}).items():
+        if entry is not None and not problem:
+            where = f"iterations.{phase}"
+            problem = check_shape(entry, {}, where)
+            if not problem:
+                held = {name: (str, NOTHING) for name in PHASE_TEXTS if name in entry}
+                problem = check_shape(entry, held, where)
+    return problem
+
+
+def rebuilt(run_dir: Path, entries: list[dict[str, Any]], why: str) -> dict[str, Any]:
+    """Return a state from the log's entries: what each phase had completed, and whose weights."""
+    state: dict[str, Any] = {
+        "version": STATE_VERSION,
+        "started_at": entries[0].get("ts"),
+        "status": "running",
+        "iterations": {},
+        "current_iteration": 0,
+        "rebuilt": {"at": utc_now(), "why": why, "log_entries": len(entries)},
+    }
+    for entry in entries:
+        phase, stage = entry["iter"], entry["stage"]
+        if entry["status"] != "ok" or not PHASE.fullmatch(phase):
+            continue
+        if stage == "loop_stop":
+            state["status"] = "completed"
+            continue
+        kept = state["iterations"].setdefault(phase, dict.fromkeys(PHASE_KEYS))
+        kept.update(status="running", stage_completed=stage)
+        if phase.startswith("iter"):
+            state["current_iteration"] = max(state["current_iteration"], int(phase[4:]))
+        elif stage == "train" and not entry["summary"].startswith(SKIPPED):
+            state["baseline_trained_here"] = True
+    for phase, kept in state["iterations"].items():
+        kept.update(_of_files(run_dir, phase))
+    return state
+
+
+def _of_files(run_dir: Path, phase: str) -> dict[str, Any]:
+    """Return what a phase's own files still say of its weights and its FAR."""
+    folder = Path(os.path.abspath(run_dir)) / phase
+    point = {"threshold": float, "far_pct": float}
+    shape = {"chosen": str, "kinds": dict, "weights": {"path": str}}
+    try:
+        metrics = read_json(folder / "metrics.json", shape)
+        kind = metrics["chosen"]
+        found = metrics["kinds"].get(kind)
+        if check_shape(found, {"recall_point": point}):
+            return {}
+    except HardStop:
+        return {}
+    return {
+        "best_ckpt_path": str(folder / metrics["weights"]["path"]),
+        "best_ckpt_kind": kind,
+        "val_loss": metrics["weights"].get("val_loss"),
+        "inference_csv": str(folder / "inference" / kind / "inference.csv"),
+        **{name: found["recall_point"][name] for name in point},
+    }
 
 
 def update_state(run_dir: str | Path, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Apply ``change`` to the state in place and write it whole. Unknown keys survive."""
     run_dir = Path(run_dir)
     with _lock(run_dir):
-        state = read_state(run_dir)
+        state, problem = _state_of(run_dir)
+        if problem:
+            set_aside(run_dir / STATE_FILE, f"{problem}; made again from the log")
         state.setdefault("version", STATE_VERSION)
         state.setdefault("started_at", utc_now())
         state.setdefault("status", "running")
@@ -101,8 +222,9 @@ def update_phase(run_dir: str | Path, phase: str, **fields: Any) -> dict[str, An
         raise ValueError(f"deft_state.json has no phase field(s) {unknown}")
 
     def change(state: dict[str, Any]) -> None:
-        entry = state["iterations"].setdefault(phase, dict.fromkeys(PHASE_KEYS))
-        entry.update(fields)
+        if state["iterations"].get(phase) is None:
+            state["iterations"][phase] = dict.fromkeys(PHASE_KEYS)
+        state["iterations"][phase].update(fields)
         if phase.startswith("iter"):
             state["current_iteration"] = max(state.get("current_iteration") or 0, int(phase[4:]))
 
@@ -110,17 +232,8 @@ def update_phase(run_dir: str | Path, phase: str, **fields: Any) -> dict[str, An
 
 
 def read_log(run_dir: str | Path) -> list[dict[str, Any]]:
-    """Return the log's entries; a last line cut off by a crash is left out."""
-    path = Path(run_dir) / LOG_FILE
-    if not path.exists():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return entries
+    """Return the log's entries; lines that cannot be read are left out (and kept, on writing)."""
+    return read_lines(Path(run_dir) / LOG_FILE).entries
 
 
 def log_stage(
@@ -141,9 +254,9 @@ def log_stage(
     run_dir = Path(run_dir)
     path = run_dir / LOG_FILE
     with _lock(run_dir):
-        entries = read_log(run_dir)
+        found = read_lines(path)
         entry = {
-            "seq": entries[-1]["seq"] + 1 if entries else 1,
+            "seq": found.next_seq,
             "ts": utc_now(),
             "iter": phase,
             "stage": stage,
@@ -152,22 +265,8 @@ def log_stage(
             "duration_sec": round(duration_s, 3),
             "context_tokens": 0,
         }
-        _drop_cut_line(path)
-        with path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
+        append(path, found, entry)
     return entry
-
-
-def _drop_cut_line(path: Path) -> None:
-    # A crash in mid-write leaves a line without its end; the next one must not join it.
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        with path.open("r+b") as handle:
-            handle.truncate(data.rfind(b"\n") + 1)
 
 
 def record_hard_stop(run_dir: str | Path, phase: str, stage: str, stop: HardStop) -> None:
@@ -176,7 +275,7 @@ def record_hard_stop(run_dir: str | Path, phase: str, stage: str, stop: HardStop
     def change(state: dict[str, Any]) -> None:
         state["status"] = "failed"
         state["hard_stop"] = {"phase": phase, "stage": stage, **stop.as_dict()}
-        if phase in state["iterations"]:
+        if state["iterations"].get(phase) is not None:
             state["iterations"][phase]["status"] = "failed"
 
     update_state(run_dir, change)

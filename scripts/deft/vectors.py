@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deft.parquet import check_columns, reading_parquet
+
 EMBEDDING = "embedding"
 READ_BUFFER_BYTES = 2**20  # of one column chunk; without it arrow reads the whole chunk at once
 
@@ -49,7 +51,8 @@ class ParquetVectors:
 
     Raises
     ------
-    ValueError when a file has no such column, or widths differ.
+    HardStop ``missing_input`` when a file is damaged or has no such column; ValueError when widths
+    differ.
     """
 
     def __init__(self, paths: str | Path | Sequence[str | Path]) -> None:
@@ -57,12 +60,13 @@ class ParquetVectors:
         widths = set()
         self.rows = 0
         for path in self.paths:
-            with pq.ParquetFile(path) as file:
+            with reading_parquet(path), pq.ParquetFile(path) as file:
+                check_columns(file.schema_arrow, [EMBEDDING], path)
                 column = file.schema_arrow.field(EMBEDDING).type
                 if not (
                     pa.types.is_fixed_size_list(column) and pa.types.is_float32(column.value_type)
                 ):
-                    raise ValueError(f"{path}: {EMBEDDING} is {column}, not a list of float")
+                    raise ValueError(f"{EMBEDDING} is {column}, not a list of float")
                 widths.add(column.list_size)
                 self.rows += file.metadata.num_rows
         if len(widths) != 1:
@@ -80,11 +84,20 @@ class ParquetVectors:
 
     def _decode(self, rows: int) -> Iterator[np.ndarray]:
         for path in self.paths:
-            with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BUFFER_BYTES) as file:
+            buffered = {"pre_buffer": False, "buffer_size": READ_BUFFER_BYTES}
+            with reading_parquet(path):
+                file = pq.ParquetFile(path, **buffered)
+            with file:
                 batches = file.iter_batches(rows, columns=[EMBEDDING], use_threads=False)
-                for batch in batches:
-                    flat = batch.column(0).flatten().to_numpy(zero_copy_only=False)
-                    yield flat.reshape(-1, self.dim)
+                while True:
+                    # Not around the yield: what the consumer raises is not the file's fault.
+                    with reading_parquet(path):
+                        batch = next(batches, None)
+                        if batch is None:
+                            break
+                        flat = batch.column(0).flatten().to_numpy(zero_copy_only=False)
+                        block = flat.reshape(-1, self.dim)
+                    yield block
 
 
 def as_table(vectors: np.ndarray | VectorTable) -> VectorTable:

@@ -6,7 +6,6 @@ is; one that the same request began and did not finish is made again over itself
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import yaml
 
 from deft.errors import HardStop
-from deft.files import read_json, sha256_text, to_json, write_json_atomic
+from deft.files import sha256_text, to_json, write_json_atomic
+from deft.reading import parse_json, read_json, shortened
 
 SOURCE_FILE = "workspace_source.json"
 INPUT_FOLDERS = ("specs", "train", "kpi", "augmentation", "images")
@@ -39,7 +39,7 @@ def already_made(out: str | Path, kind: str, request: Mapping[str, Any]) -> bool
     digest = request_digest(kind, request)
     source = out / SOURCE_FILE
     if source.is_file():
-        found = read_json(source)
+        found = read_json(source, {}, code="config_invalid")
         if found.get("request_sha256") != digest:
             raise HardStop(
                 "config_invalid",
@@ -105,9 +105,14 @@ def read_group(text: str | None, group: str, known: Sequence[str]) -> dict[str, 
     if not text:
         return {}
     try:
-        given = json.loads(text) if text.lstrip().startswith("{") else read_json(text)
-    except json.JSONDecodeError as error:
-        raise HardStop("config_invalid", f"the {group} settings are no JSON ({error})") from None
+        given = (
+            parse_json(text)
+            if text.lstrip().startswith("{")
+            else read_json(text, code="config_invalid")
+        )
+    except ValueError as error:
+        told = shortened(error)
+        raise HardStop("config_invalid", f"the {group} settings are no JSON ({told})") from None
     if not isinstance(given, dict):
         raise HardStop("config_invalid", f"the {group} settings must be an object, found {given!r}")
     unknown = sorted(set(given) - set(known))
@@ -149,7 +154,8 @@ def _holds_files(folder: Path) -> bool:
 
 
 def _difference(found: Mapping[str, Any], request: Mapping[str, Any]) -> str:
-    old = found.get("request") or {}
+    old = found.get("request")
+    old = old if isinstance(old, dict) else {}
     changed = sorted(k for k in {*old, *request} if old.get(k) != request.get(k))
     if not changed:
         return f"made as {found.get('kind')!r}"

@@ -316,3 +316,82 @@ def test_real_packages_from_the_real_index(tmp_path):
     said = subprocess.run([venv / "bin/snakemake", "--version"], capture_output=True, text=True)
     assert said.stdout.strip() == pins["snakemake"], said.stderr
     assert attempts(log) == []
+
+
+def _without_line(bundle: Path, name: str) -> None:
+    sums = bundle / install.SUMS
+    lines = sums.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.endswith(f"  {name}\n")]
+    assert len(kept) == len(lines) - 1
+    sums.write_text("".join(kept))
+
+
+@pytest.mark.parametrize("name", ["code.tar", "install.py", "bundle.json", "envs/packages.yaml"])
+@pytest.mark.parametrize("harm", ["damaged", "as it was", "gone too"])
+def test_a_line_that_is_missing_from_the_list_is_told(tmp_path, shelf, name, harm):
+    """Above all of a file that lies beside the folders: the code's archive was not looked at."""
+    bundle = make(tmp_path, shelf, code=True)
+    _without_line(bundle, name)
+    if harm == "damaged" and name != "install.py":
+        (bundle / name).write_bytes((bundle / name).read_bytes()[:-600] + b" " * 600)
+    if harm == "gone too" and name != "install.py":
+        (bundle / name).unlink()
+    done = install_from(bundle, "--code", str(tmp_path / "project"))
+    assert done.returncode == 1 and name in done.stdout, done.stdout
+    assert "Traceback" not in done.stdout and not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "twice",
+        "0" * 64 + "  ../out\n",
+        "0" * 64 + "  /etc/passwd\n",
+        "0" * 63 + "  envs/packages.yaml\n",
+        "0" * 64 + " envs/packages.yaml\n",
+        "\x00\n",
+        "envs\n",
+    ],
+)
+def test_a_list_that_is_none_is_refused(tmp_path, shelf, line):
+    bundle = make(tmp_path, shelf)
+    sums = bundle / install.SUMS
+    text = sums.read_text()
+    sums.write_text(text + (text.splitlines(keepends=True)[0] if line == "twice" else line))
+    done = install_from(bundle, "--verify")
+    assert done.returncode == 1 and done.stdout.count("REFUSED") == 1, done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_what_lies_beside_the_folders_is_not_of_the_bundle_either(tmp_path, shelf):
+    bundle = make(tmp_path, shelf)
+    (bundle / "sitecustomize.py").write_text("")
+    (bundle / "more").symlink_to("/etc")
+    assert install.faults(bundle) == [
+        "not of this bundle: more",
+        "not of this bundle: sitecustomize.py",
+    ]
+
+
+def test_a_listed_file_that_is_a_link_out_of_the_bundle_is_refused(tmp_path, shelf):
+    bundle = make(tmp_path, shelf)
+    wheel_file = next((bundle / "wheels").glob("tinytwo*"))
+    wheel_file.rename(tmp_path / "elsewhere.whl")
+    wheel_file.symlink_to(tmp_path / "elsewhere.whl")
+    assert f"leads out of the bundle: wheels/{wheel_file.name}" in install.faults(bundle)
+
+
+def test_the_digest_of_the_list_can_be_asked_for(tmp_path, shelf):
+    said = []
+    bundle = make_bundle(Request(tmp_path / "bundle", shelf, code=False), log=said.append)
+    digest = said[-1].split()[-1]
+    assert install_from(bundle, "--verify", "--sums", digest).returncode == 0
+    done = install_from(bundle, "--verify", "--sums", "0" * 64)
+    assert done.returncode == 1 and digest in done.stdout
+
+
+def test_an_environment_inside_the_bundle_is_refused(tmp_path, shelf):
+    bundle = make(tmp_path, shelf)
+    done = install_from(bundle, "--venv", str(bundle / "venv"))
+    assert done.returncode == 1 and "must stay as it is" in done.stdout
+    assert not (bundle / "venv").exists()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import filecmp
-import json
 import platform
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deft.bundle import install
+from deft.disk import writing
 from deft.environments import ENVS_DIR
 from deft.errors import HardStop
 from deft.files import sha256_file, write_json_atomic, write_text_atomic
@@ -65,7 +66,7 @@ def make_bundle(request: Request, log: Log = print) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    try:
+    with _removed_at_the_end(part), writing(out):
         folder = part / out.stem if out.suffix == ".tar" else part
         _fill(folder, request, weights, log)
         if out.suffix == ".tar":
@@ -77,9 +78,15 @@ def make_bundle(request: Request, log: Log = print) -> Path:
             packed.replace(out)
         else:
             part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return out
+
+
+@contextmanager
+def _removed_at_the_end(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _weights(request: Request) -> list[Named]:
@@ -126,8 +133,9 @@ def _fill(folder: Path, request: Request, weights: Sequence[Named], log: Log) ->
         "requirements": f"{ENVS}/{listed.name}",
         "weights": [_copy(named, index, folder, request) for index, named in enumerate(weights)],
     }
-    write_json_atomic(folder / install.FACTS, facts)
     shutil.copyfile(install.__file__, folder / "install.py")
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    write_json_atomic(folder / install.FACTS, {**facts, "files": names})
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     log(f"digests of {len(files)} files")
     lines = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
@@ -200,4 +208,4 @@ def _belongs(named: Named, otherwise: str) -> str:
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """Return what a bundle says of itself."""
-    return json.loads((folder / install.FACTS).read_text(encoding="utf-8"))
+    return install.read_facts(folder)

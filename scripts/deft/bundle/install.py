@@ -3,7 +3,9 @@
     python3.11 install.py --verify
     python3.11 install.py --venv DIR [--workspace DIR] [--code DIR]
 
-First every file is compared with SHA256SUMS; nothing is installed from a damaged bundle.
+First every file is compared with SHA256SUMS, and every file must be listed there; nothing is
+installed from a damaged bundle. `--sums DIGEST` also asks for the digest of SHA256SUMS that the
+packing machine printed, which tells a bundle that was changed on purpose.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +21,17 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 SUMS, FACTS, WHEELS, CODE = "SHA256SUMS", "bundle.json", "wheels", "code.tar"
-PARTS = (WHEELS, "weights", "envs", "extra")  # what is installed or copied from
+LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\x00-\x1f]+)")
+FACTS_KEYS = {
+    "python": str,
+    "system": str,
+    "machine": str,
+    "requirements": str,
+    "weights": list,
+    "files": list,
+}
+WEIGHT_KEYS = ("key", "path", "target")
+SHOWN = 20  # faults
 BLOCK = 1 << 22
 
 
@@ -44,12 +57,25 @@ def inside(root: Path, name: str) -> Path:
 
 
 def read_sums(root: Path) -> dict[str, str]:
-    """Return file -> digest."""
+    """Return file -> digest; refuses a list that is not as it was made."""
     path = root / SUMS
     if not path.is_file():
         raise Refused(f"{path} is missing: carry the whole folder")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
+    sums = {}
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path} is no text ({error})") from None
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        found = LINE.fullmatch(line)
+        if not found or found["name"] in sums:
+            why = "stands twice" if found else "is no digest and name"
+            raise Refused(f"line {number} of {path} {why}: {line[:120]!r}")
+        inside(root, found["name"])
+        sums[found["name"]] = found["digest"]
+    return sums
 
 
 def faults(root: Path, say=print) -> list[str]:
@@ -57,20 +83,43 @@ def faults(root: Path, say=print) -> list[str]:
     sums, found = read_sums(root), []
     for count, (name, digest) in enumerate(sorted(sums.items()), 1):
         path = inside(root, name)
-        if not path.is_file():
+        if leaves(root, path):
+            found.append(f"leads out of the bundle: {name}")
+        elif not path.is_file():
             found.append(f"missing: {name}")
         elif sha256(path) != digest:
             found.append(f"damaged: {name} ({path.stat().st_size} bytes)")
         if count % 50 == 0:
             say(f"  {count} of {len(sums)} files compared")
-    there = {
-        p.relative_to(root).as_posix()
-        for part in PARTS
-        for p in (root / part).rglob("*")
-        if p.is_symlink() or not p.is_dir()
-    }
-    found += [f"not of this bundle: {name}" for name in sorted(there - set(sums))]
+    # Everywhere: what a line is missing for would be installed all the same.
+    files = (p for p in root.rglob("*") if p.is_symlink() or not p.is_dir())
+    there = {p.relative_to(root).as_posix() for p in files}
+    found += [f"not of this bundle: {name}" for name in sorted(there - set(sums) - {SUMS})]
+    # A line and its file may be gone together: the names stand in a second place.
+    named = {FACTS, *read_facts(root)["files"]} if (root / FACTS).is_file() else {FACTS}
+    found += [f"no digest in {SUMS}: {name}" for name in sorted(named - set(sums))]
+    found += [f"in {SUMS} alone: {name}" for name in sorted(set(sums) - named)]
     return found
+
+
+def leaves(root: Path, path: Path) -> bool:
+    """Return whether a link takes a path out of the bundle."""
+    return root.resolve() not in path.resolve().parents
+
+
+def read_facts(root: Path) -> dict:
+    """Return what the bundle says of itself; refuses anything else."""
+    try:
+        facts = json.loads((root / FACTS).read_text(encoding="utf-8"))
+        good = all(isinstance(facts[key], kind) for key, kind in FACTS_KEYS.items()) and all(
+            isinstance(entry[key], str) for entry in facts["weights"] for key in WEIGHT_KEYS
+        )
+        good = good and all(isinstance(name, str) for name in facts["files"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise Refused(f"{root / FACTS} cannot be read ({type(error).__name__}: {error})") from None
+    if not good:
+        raise Refused(f"{root / FACTS} is not what a bundle says of itself")
+    return facts
 
 
 def check_machine(facts: dict) -> None:
@@ -128,8 +177,11 @@ def unpack_code(root: Path, target: Path) -> None:
     if target.exists() and any(target.iterdir()):
         raise Refused(f"{target} is not empty")
     target.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(root / CODE) as tar:
-        unpack(tar, target)
+    try:
+        with tarfile.open(root / CODE) as tar:
+            unpack(tar, target)
+    except tarfile.TarError as error:
+        raise Refused(f"{CODE} is no archive that can be read ({error})") from None
 
 
 def unpack(tar: tarfile.TarFile, target: Path) -> None:
@@ -150,10 +202,18 @@ def unpack(tar: tarfile.TarFile, target: Path) -> None:
 def run(args: argparse.Namespace, root: Path) -> None:
     """Do what the command line asks."""
     print(f"comparing the files of {root} with {SUMS}", flush=True)
+    for target in filter(None, (args.venv, args.code, args.workspace)):
+        if root.resolve() in (target.resolve(), *target.resolve().parents):
+            raise Refused(f"{target} lies in the bundle, which must stay as it is: name another")
+    listed = sha256(root / SUMS) if (root / SUMS).is_file() else ""
+    if args.sums and listed != args.sums.lower():
+        raise Refused(f"{SUMS} has the digest {listed or '(missing)'}, not the one you gave")
     if found := faults(root):
-        raise Refused("the bundle is not as it was made:\n  " + "\n  ".join(found))
-    print(f"all files are as they were made; {SUMS} itself is {sha256(root / SUMS)}", flush=True)
-    facts = json.loads((root / FACTS).read_text(encoding="utf-8"))
+        more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+        told = "\n  ".join([*found[:SHOWN], *more])
+        raise Refused(f"the bundle is not as it was made:\n  {told}")
+    print(f"all files are as they were made; {SUMS} itself is {listed}", flush=True)
+    facts = read_facts(root)
     if args.venv:
         check_machine(facts)
         install_packages(root, args.venv, args.requirements or facts["requirements"])
@@ -172,6 +232,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--verify", action="store_true", help="only compare the digests")
+    parser.add_argument("--sums", help=f"digest of {SUMS} that the packing machine printed")
     parser.add_argument("--venv", type=Path, help="environment to make and fill")
     parser.add_argument(
         "--requirements", help="another list of envs/, e.g. envs/requirements-gpu.txt"
@@ -186,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
     except Refused as error:
         print(f"REFUSED {error}", file=sys.stderr)
         return 1
-    except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as error:
+    except Exception as error:  # nothing here is worth a traceback on a machine far away
         print(f"REFUSED {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0

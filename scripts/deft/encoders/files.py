@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from deft.airgap import offline
 from deft.encoders.table import FAMILIES, PUBLISHED, Published
 from deft.errors import HardStop
 from deft.files import sha256_file
+from deft.reading import parse_json, read_text, shortened
 
 REFERENCE_NAME = "selftest.json"
 
@@ -29,10 +29,11 @@ class EncoderFiles:
         """Return one configuration file; raises HardStop ``config_invalid``."""
         path = self.configs[name]
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            data = parse_json(read_text(path, code="config_invalid"))
+        except ValueError as error:
+            told = shortened(error)
             raise HardStop(
-                "config_invalid", f"{name} is no JSON ({error})", file=path, fix="fetch it again"
+                "config_invalid", f"{name} is no JSON ({told})", file=path, fix="fetch it again"
             ) from None
         if not isinstance(data, dict):
             raise HardStop("config_invalid", f"{name} holds no settings", file=path)

@@ -100,7 +100,7 @@ def read_reference(path: str | Path) -> dict[str, Any]:
             and data["precision"] in MIN_COSINE
             and all(row.ndim == 1 and row.size for row in rows.values())
         )
-    except (HardStop, ValueError, KeyError, TypeError):
+    except (HardStop, ValueError, KeyError, TypeError, OverflowError):
         raise wrong from None
     if not sound:
         raise wrong

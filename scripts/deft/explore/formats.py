@@ -18,6 +18,7 @@ from typing import Any
 from deft.errors import HardStop
 from deft.explore import pickles
 from deft.explore.exported import check_exported
+from deft.reading import read_json
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".bin", ".ts", ".torchscript",
             ".engine", ".plan", ".jit")  # fmt: skip
@@ -49,8 +50,8 @@ def choose(path: Path) -> Path:
     named = path / "preprocessing.json"
     if named.is_file() and len(files) > 1:
         try:
-            wanted = json.loads(named.read_text(encoding="utf-8")).get("file")
-        except (ValueError, AttributeError):
+            wanted = read_json(named, {"file": str})["file"]
+        except (OSError, HardStop):
             wanted = None
         files = [p for p in files if p.name == wanted] or files
     if not files:
@@ -209,7 +210,7 @@ def _safetensors(path: Path, size: int, head: bytes) -> ModelFile:
         try:
             header = json.loads(handle.read(length))
             ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise _broken(path, f"not a safetensors file ({_first(error)})") from None
     wanted = 8 + length + max(ends, default=0)
     if wanted > size:

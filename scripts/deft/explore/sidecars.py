@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from deft.changenet.onnx.bundle import PREPROCESSING
 from deft.errors import HardStop
 from deft.explore.request import Request, family_of, located
 from deft.files import sha256_file
+from deft.reading import read_json
 
 TIMM_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
 TRAINING_SPEC = "experiment.yaml"
@@ -75,8 +75,8 @@ def identity(request: Request, kind: str, file: Path, roots: list[Path]) -> Iden
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = read_json(path, not_finite=True)
+    except (OSError, HardStop):
         return {}
     return data if isinstance(data, dict) else {}
 

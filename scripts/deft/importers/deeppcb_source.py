@@ -12,11 +12,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from deft.errors import HardStop
+from deft.reading import lines_of, read_text, require_file, shortened
 
 DEFECT_TYPES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
 DEFECTS = tuple(DEFECT_TYPES.values())
+SHOWN = 120  # characters of a line
 LICENCE_NOTE = (
     "DeepPCB (github.com/tangsanli5201/DeepPCB): its LICENSE file is MIT, its README asks for "
     "research use only. Settle which holds for you before a model trained on it is deployed."
@@ -90,15 +93,15 @@ def read_boxes(path: str | Path) -> list[Box]:
     """Return the boxes of a file; raises ``csv_invalid`` with the line of the first error."""
     path = Path(path)
     boxes = []
-    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for line_number, line in enumerate(lines_of(read_text(path, code="csv_invalid")), start=1):
         if not line.strip():
             continue
         cells = [cell for cell in re.split(r"[,\s]+", line.strip()) if cell]
         problem = None
         if len(cells) != 5:
             problem = f"{len(cells)} values instead of five"
-        elif not all(re.fullmatch(r"\d+", cell) for cell in cells):
-            problem = "a value that is no whole number"
+        elif not all(re.fullmatch(r"[0-9]{1,9}", cell) for cell in cells):
+            problem = "a value that is no whole number, or none of a picture"
         else:
             x1, y1, x2, y2, kind = map(int, cells)
             if x2 <= x1 or y2 <= y1:
@@ -108,7 +111,7 @@ def read_boxes(path: str | Path) -> list[Box]:
         if problem:
             raise HardStop(
                 "csv_invalid",
-                f"box line {line.strip()!r} has {problem}",
+                f"box line {line.strip()[:SHOWN]!r} has {problem}",
                 file=path,
                 row=line_number,
                 fix="a line reads: x1 y1 x2 y2 type",
@@ -130,7 +133,16 @@ def read_pair(picture: BoardPicture) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _grey(path: Path) -> np.ndarray:
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if pixels is None:
+    # The header first: OpenCV takes the size that a spoiled one names, up to minutes and gigabytes.
+    require_file(path, code="image_invalid")
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+        pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, cv2.error) as error:
+        raise HardStop(
+            "image_invalid", f"cannot be decoded ({shortened(error)})", file=path
+        ) from None
+    if pixels is None or pixels.shape != (height, width):
         raise HardStop("image_invalid", "cannot be decoded", file=path)
     return pixels

@@ -19,9 +19,14 @@ NUMBER = re.compile(
     r"(?<![\w.])[-+−]?(?:\d{1,3}(?:(?:,|\\,|\{,\}|[\u2009\u202f])\d{3})+|\d+)(?:\.\d+)?"
     r"(?:[eE][-+]?\d+)?"
 )
-POINTER = re.compile(
-    r"(?P<path>[^\s()<>{}\[\]\"'`]*)analysis\.json[:#]results\.(?P<key>[A-Za-z0-9][^\s()<>{}\[\]\"'`,;]*)"
-)
+PATH = r"[^\s()<>{}\[\]\"'`]"
+POINTED = r"analysis\.json[:#]results\.(?P<key>[A-Za-z0-9][^\s()<>{}\[\]\"'`,;]*)"
+# The path before a pointer is looked for backwards, from each pointer: as a part of the pattern it
+# would be tried from every character of a long word.
+POINTER, BEFORE = re.compile(POINTED), re.compile(rf"{PATH}{{0,400}}\Z")
+WHOLE_POINTER = re.compile(rf"{PATH}*{POINTED}")
+PATH_CHARACTERS = 400
+MOST = 1e300
 FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]+`")
 GROUPING = re.compile(r",|\\,|\{,\}|[\u2009\u202f]")
@@ -60,7 +65,7 @@ def without_examples(markdown: str) -> str:
         return re.sub(r"[^\n]", " ", code[0])
 
     def inline(code: re.Match[str]) -> str:
-        return code[0] if POINTER.fullmatch(code[0][1:-1]) else blank(code)
+        return code[0] if WHOLE_POINTER.fullmatch(code[0][1:-1]) else blank(code)
 
     return CODE.sub(inline, FENCED.sub(blank, markdown))
 
@@ -69,7 +74,9 @@ def quotes_of(text: str) -> list[Quote]:
     """Return the quotes of a text, in order."""
     found, begin = [], 0
     for pointer in POINTER.finditer(text):
-        start = pointer.start()
+        word = BEFORE.search(text, max(begin, pointer.start() - PATH_CHARACTERS), pointer.start())
+        path = word[0] if word else ""
+        start = pointer.start() - len(path)
         begin = max(begin, text.rfind("\n\n", 0, start) + 1)
         numbers = NUMBER.findall(text[begin:start])
         # TeX wants `\_`, links escape blanks, a full stop may end the sentence.
@@ -79,7 +86,7 @@ def quotes_of(text: str) -> list[Quote]:
                 line=text.count("\n", 0, start) + 1,
                 number=numbers[-1] if numbers else None,
                 key=key,
-                path=pointer["path"],
+                path=path,
             )
         )
         begin = pointer.end()
@@ -91,6 +98,8 @@ def check_files(files: Iterable[Path], analysis: Path | None) -> tuple[list[str]
     told, problems = [], []
     for path in files:
         try:
+            if path.exists() and not path.is_file():
+                raise OSError("no file")  # a pipe would be waited for
             text = path.read_text(encoding="utf-8")
             quotes = quotes_of(without_examples(text) if path.suffix == ".md" else text)
         except (OSError, UnicodeDecodeError) as error:
@@ -116,6 +125,10 @@ def _problem(quote: Quote, file: Path, analysis: Path | None) -> str | None:
     if quote.key not in results:
         return f"{where} is no key of {source} (shown: {quote.number})"
     value = results[quote.key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{where}: the value is no number: {value!r:.80}"
+    if abs(value) > MOST:
+        return f"{where}: shows {quote.number}, the value is beyond any number"
     if not same_at_precision(quote.number, value):
         return f"{where}: shows {quote.number}, the value is {value!r}"
     return None
@@ -123,11 +136,13 @@ def _problem(quote: Quote, file: Path, analysis: Path | None) -> str | None:
 
 def read_results(path: Path) -> Mapping[str, float]:
     """Return ``results`` of an ``analysis.json``; raises ValueError with a line for a person."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file")
     try:
         results = json.loads(path.read_text(encoding="utf-8"))["results"]
     except FileNotFoundError:
         raise ValueError(f"{path} is not there (is the run finished?)") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no record's analysis ({error})") from None
     if not isinstance(results, dict):
         raise ValueError(f"{path} is no record's analysis (results is {type(results).__name__})")

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from deft.errors import HardStop
-from deft.files import read_json, write_json_atomic
+from deft.files import write_json_atomic
 from deft.kpi_target import parse_kpi
 from deft.layout import DEFECT_SPEC, PREGEN_DIR
 from deft.pool import check_pregen_unchanged
 from deft.preflight import digest
 from deft.preflight.digest import APPROVAL_FILE, GATE_FILE
 from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, run_preflight
+from deft.reading import read_json, read_text
 from deft.state import STATE_FILE, read_state, update_state, utc_now
 
 Log = Callable[[str], None]
@@ -43,7 +44,7 @@ def gate(
     if approval is None or approval.get("digest") != now:
         if config.get("approve") is not True:
             if not printed:
-                log((run_dir / SUMMARY_FILE).read_text(encoding="utf-8"))
+                log(read_text(run_dir / SUMMARY_FILE))
             raise missing_approval(run_dir, approval, matter)
         approval = write_approval(run_dir, matter, by="config", how="approve: true")
         log(f"approved by the configuration: {parse_kpi(config['kpi']).canonical()}")
@@ -114,7 +115,7 @@ def checked(run_dir: Path, hex_digest: str) -> bool:
     without any table or parameter changing.
     """
     try:
-        report = read_json(Path(run_dir) / CHECKS_FILE)
+        report = read_json(Path(run_dir) / CHECKS_FILE, {"checks": [{"status": str}]})
         shown = (Path(run_dir) / SUMMARY_FILE).is_file()
     except HardStop:
         return False
@@ -124,10 +125,7 @@ def checked(run_dir: Path, hex_digest: str) -> bool:
 
 def read_approval(run_dir: Path) -> dict[str, Any] | None:
     """Return the recorded approval, or None when there is none (or a broken one)."""
-    try:
-        return read_json(Path(run_dir) / APPROVAL_FILE)
-    except HardStop:
-        return None
+    return digest.read_or_none(Path(run_dir) / APPROVAL_FILE, digest.APPROVAL)
 
 
 def write_approval(run_dir: Path, matter: dict[str, Any], *, by: str, how: str) -> dict[str, Any]:

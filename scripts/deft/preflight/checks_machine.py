@@ -8,19 +8,21 @@ from pathlib import Path
 from deft.airgap import offline
 from deft.credentials import state_of
 from deft.errors import HardStop
-from deft.hardware import advised_batch, cpus, free_disk_gib, gpus
+from deft.hardware import advised_batch, cpus, gpus
 from deft.layout import BACKBONE_DIR, SPEC
-from deft.preflight import checks_embedding, checks_encoder, checks_tao, checks_weights
+from deft.preflight import (
+    checks_disk,
+    checks_embedding,
+    checks_encoder,
+    checks_tao,
+    checks_weights,
+)
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 from deft.weight_files import refuse_foreign
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
 CREDENTIALS = ("HF_TOKEN", "NGC_API_KEY")
 VIT_B_MARKS = ("vit_base", "vit-b", "vit_b")
-SPARE_GIB = 2.0  # logs, plots, the staged pool
-VECTOR_BYTES = 3 * 4 * 768  # of a pool picture: in the cache, its shard and the joined table
-GIB = 2**30
-ADAM_STATE = 2  # numbers that the optimizer keeps of each weight
 
 
 def checks(ctx: Context) -> Iterator[Check]:
@@ -32,7 +34,7 @@ def checks(ctx: Context) -> Iterator[Check]:
     yield from checks_embedding.checks(ctx)
     yield from _containers(ctx)
     yield _credentials(ctx)
-    yield _disk(ctx)
+    yield checks_disk.check(ctx)
 
 
 def _gpu(ctx: Context) -> Iterator[Check]:
@@ -130,29 +132,3 @@ def _credentials(ctx: Context) -> Check:
     states = {name: state_of(ctx.workspace, name) for name in CREDENTIALS}
     ctx.facts["credentials"] = states
     return ok("credentials", ", ".join(f"{name} {state}" for name, state in states.items()))
-
-
-def _disk(ctx: Context) -> Check:
-    free = free_disk_gib(ctx.run_dir)
-    if ctx.spec is None:
-        return ok("disk", f"{free:.1f} GiB free")
-    from deft.changenet.model import state_bytes  # seconds of import, wanted only here
-
-    train = ctx.spec.train
-    count, _ = ctx.facts.get("num_epochs", (train.num_epochs, ""))
-    each = state_bytes(ctx.spec) / GIB
-    phases = int(ctx.config.get("max_iterations", 3)) + 1
-    files = -(-count // max(1, train.checkpoint_interval))
-    # TAO keeps the optimizer's state in every file.
-    tao = ctx.config.get("engine") == "tao"
-    wanted = "all" if tao else ctx.config.get("optimizer_state", "last")
-    kept = {"none": 0, "last": 1, "all": files}[wanted]
-    # A training under way also has its resume state; the last export is one more network.
-    pool = len(ctx.tables.get("pool", ())) * len(ctx.spec.lights) * VECTOR_BYTES / GIB
-    need = SPARE_GIB + pool + each * (phases * (files + kept * ADAM_STATE) + 1 + ADAM_STATE + 1)
-    ctx.facts["disk"] = {"free_gib": round(free, 1), "need_gib": round(need, 1)}
-    text = f"{free:.1f} GiB free; about {need:.1f} GiB for {phases} phases of {files} weights files"
-    if free < need:
-        fix = "free some space, or raise train.checkpoint_interval to keep fewer files"
-        return warn("disk", text, fix)
-    return ok("disk", text)

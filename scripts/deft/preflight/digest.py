@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from deft.errors import HardStop
 from deft.files import sha256_file, sha256_text
 from deft.layout import (
     BACKBONE_DIR,
@@ -25,8 +26,11 @@ from deft.layout import (
     VALIDATION_TABLE,
 )
 from deft.pregen.listing import counted_files, is_litter
+from deft.reading import check_shape, read_json
 
 SCHEMA_VERSION = 1
+MATTER = {"parameters": dict, "inputs": dict}
+APPROVAL = {"digest": str, "inputs": MATTER, "approved_by": str, "approved_at": str, "how": str}
 INPUTS_FILE = "preflight/inputs.json"
 APPROVAL_FILE = "preflight/approval.json"
 GATE_FILE = "preflight/gate.json"
@@ -142,13 +146,15 @@ def digest_of(matter: dict[str, Any]) -> str:
 
 def recorded(run_dir: str | Path) -> dict[str, Any] | None:
     """Return the run's ``inputs.json``, or None when there is none or it is broken."""
-    return _json(Path(run_dir) / INPUTS_FILE)
+    found = read_or_none(Path(run_dir) / INPUTS_FILE, {"inputs": dict})
+    return found if found and isinstance(found.get("parameters", {}), dict) else None
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def read_or_none(path: Path, shape: Any) -> dict[str, Any] | None:
+    """Return a file of this folder, None when there is none or it is not what was written."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return read_json(path, shape)
+    except HardStop:
         return None
 
 
@@ -159,7 +165,11 @@ def pool_prefix(run_dir: str | Path) -> int | None:
     """
     known = recorded(run_dir)
     pool = (known or {}).get("inputs", {}).get(POOL_TABLE)
-    return pool["prefix_bytes"] if pool else None
+    if pool is None:
+        return None
+    if check_shape(pool, {"prefix_bytes": int}) or pool["prefix_bytes"] < 0:
+        return None
+    return pool["prefix_bytes"]
 
 
 def current(workspace: str | Path, run_dir: str | Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -173,10 +183,10 @@ def changes_since_gate(
     """Return what differs from the approval that the run's gate passed, if anything."""
     run_dir = Path(run_dir)
     matter = current(workspace, run_dir, config)
-    gate = _json(run_dir / GATE_FILE)
+    gate = read_or_none(run_dir / GATE_FILE, {"digest": str})
     if gate and gate.get("digest") == digest_of(matter):
         return []
-    approved = (_json(run_dir / APPROVAL_FILE) or {}).get("inputs", {})
+    approved = (read_or_none(run_dir / APPROVAL_FILE, APPROVAL) or {}).get("inputs", {})
     return explain_changes(approved, matter) or ["the gate was passed for another approval"]
 
 

@@ -26,9 +26,10 @@ from deft.preflight import (
     checks_training,
     digest,
 )
-from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped
+from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped, stopped
 from deft.preflight.summary import render
 from deft.preflight.tables import parameters, summary_tables
+from deft.reading import stop_of
 
 CHECKS_FILE = "preflight/checks.json"
 SUMMARY_FILE = "preflight/summary.md"
@@ -131,6 +132,11 @@ def _topics(ctx: Context) -> Iterator[Check]:
             yield from checks(ctx)
         except HardStop as stop:  # a stop that its check did not expect still is one
             yield Check(topic, STOP, stop.message, stop.fix or "", stop)
+        except OSError as error:  # a file that this user may not read, say
+            stop = stop_of(error)
+            if stop is None:
+                raise
+            yield stopped(topic, stop)
 
 
 def first_stop(stops: list[Check]) -> HardStop:
@@ -154,6 +160,8 @@ def pool_prefix_to_use(workspace: Path, run_dir: Path) -> int | None:
     A run that is approved or has staged its pool keeps its rows, unless they were edited.
     """
     known = (digest.recorded(run_dir) or {}).get("inputs", {}).get(POOL_TABLE)
+    if known is not None and digest.pool_prefix(run_dir) is None:
+        known = None  # spoiled: then all rows are looked at, and the approval is void
     begun = (run_dir / digest.APPROVAL_FILE).exists() or (run_dir / MANIFEST_FILE).exists()
     if not known or not begun:
         return None

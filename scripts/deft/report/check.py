@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from deft.lab.quotes import same_at_precision
+from deft.reading import read_text
 
 VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
 UNSEEN = frozenset({"script", "style", "template"})
@@ -99,7 +100,7 @@ class _Checker(HTMLParser):
 
 def check_html(path: str | Path, results: Mapping[str, float]) -> list[str]:
     """Return the problems of a report, in order of their lines; empty when all is well."""
-    return check_text(Path(path).read_text(encoding="utf-8"), results)
+    return check_text(read_text(path), results)
 
 
 def check_text(html: str, results: Mapping[str, float]) -> list[str]:

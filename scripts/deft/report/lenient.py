@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from deft import layout, roots, sealed
 from deft.errors import HardStop
+from deft.reading import read_json
 from deft.state import read_log, read_state
-from deft.yaml_files import load_yaml
+from deft.yaml_files import read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +33,13 @@ class Lenient:
 
     def record(self, path: Path) -> dict[str, Any]:
         """See :class:`deft.run_files.Reader`."""
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
             return {}
-        except (OSError, ValueError, RecursionError) as error:
+        try:
+            return read_json(path, {}, not_finite=True)
+        except (OSError, HardStop) as error:
             self._left_out(path, error)
             return {}
-        if not isinstance(found, dict):
-            self._left_out(path, "no JSON object")
-            return {}
-        return found
 
     def table(
         self,
@@ -79,10 +74,8 @@ class Lenient:
     def yaml(self, path: Path) -> dict[str, Any]:
         """See :class:`deft.run_files.Reader`."""
         try:
-            content = load_yaml(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            content = read_yaml(path, code="missing_input") if path.exists() else {}
+        except (OSError, HardStop) as error:
             self._left_out(path, error)
             return {}
         return content if isinstance(content, dict) else {}

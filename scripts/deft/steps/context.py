@@ -23,6 +23,8 @@ from deft.state import read_state
 
 ROUTING_RECORD = "routing.json"  # beside the routed gaps: their seals
 
+WEIGHTS = {"files": [{"path": str, "sha256": str}], "best_val": str, "latest": str}
+
 
 @dataclass(frozen=True)
 class Context:
@@ -144,12 +146,10 @@ class Context:
     def weights_table(self, phase: str) -> dict[str, Any]:
         """Return ``weights.json`` of a phase."""
         path = self.run.phase(phase) / "train" / "weights.json"
-        table = read_json(path)
-        entries = table.get("files") if isinstance(table, dict) else None
-        entries = entries if isinstance(entries, list) else []
-        known = {e.get("path") for e in entries if isinstance(e, dict) and e.get("sha256")}
-        if not known or not {table.get("best_val"), table.get("latest")} <= known:
-            raise _damaged(path, "it lists no model file, or not those that it chooses")
+        table = read_json(path, WEIGHTS)
+        known = {entry["path"] for entry in table["files"]}
+        if not {table["best_val"], table["latest"]} <= known:
+            raise _damaged(path, "it does not list the model files that it chooses")
         return table
 
     def weights_file(self, phase: str, name: str, sha256: str) -> Path:
@@ -174,13 +174,10 @@ class Context:
     def chosen_weights(self, phase: str) -> Path:
         """Return the weight file that the KPI chose for a phase."""
         path = self.run.phase(phase) / "metrics.json"
-        metrics = read_json(path)
-        weights = metrics.get("weights") if isinstance(metrics, dict) else None
-        weights = weights if isinstance(weights, dict) else {}
-        if not all(isinstance(weights.get(key), str) for key in ("path", "sha256")):
-            raise _damaged(path, "it names no weights")
+        metrics = read_json(path, {"weights": {"path": str, "sha256": str}})
         if metrics.get("phase", phase) != phase:
             raise _damaged(path, f"it is that of {metrics['phase']}")
+        weights = metrics["weights"]
         return self.weights_file(phase, Path(weights["path"]).name, weights["sha256"])
 
 

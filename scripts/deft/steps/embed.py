@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,8 +21,10 @@ from deft.embedding_files import Counts, EmbeddedFiles
 from deft.encoders.base import Encoder
 from deft.encoders.selftest import SelfTested, record_path
 from deft.errors import HardStop
-from deft.files import read_json, write_json_atomic
+from deft.files import write_json_atomic
 from deft.layout import BASELINE
+from deft.parquet import check_columns, metadata_of, reading_parquet
+from deft.reading import check_shape, read_json
 from deft.roots import root_metadata
 from deft.sealed import TABLES, seals
 from deft.shards import shard_rows
@@ -31,11 +32,14 @@ from deft.steps.context import Context
 from deft.tables import image_name
 from deft.tao.embed import ContainerVectors, TaoEncoder
 from deft.tao.settings import embeds_in_container
+from deft.vectors import EMBEDDING
 
 COLUMNS = ("filepath", "label", "light", "provenance")
 PATH_COLUMNS = ("input_path", "object_name", "light")
 BLOCK_ROWS = 4096
 SHARD_KEY = b"deft_shard"
+ENCODER_SHAPE = {"name": str, "dim": int, "digest": str}
+SHARD_SHAPE = {"rows": [int], "pool": str, "counts": {f.name: int for f in fields(Counts)}}
 NO_CACHE_RECORDS = "results/encoder_selftest"  # of the self-test, with embedding_cache: off
 
 
@@ -123,7 +127,8 @@ def embed_shard(
 ) -> str:
     """Embed the rows of the shard ``3-of-16`` of the staged pool into its file."""
     source = staged_pool(context)
-    total = pq.read_metadata(source).num_rows
+    with reading_parquet(source):
+        total = pq.read_metadata(source).num_rows
     start, stop = shard_rows(item, total)
     rows = read_slice(source, start, stop, [*dict.fromkeys([*COLUMNS, *PATH_COLUMNS])])
     folders, names, lights = (rows[column].to_pylist() for column in PATH_COLUMNS)
@@ -189,13 +194,22 @@ def join_shards(context: Context, shards: Sequence[Path]) -> str:
             "silent_drop", f"the shards hold {done} of {total} rows", file=out / "shards"
         )
     target = out / "source_embeddings.parquet"
+    for path, _, _ in known:
+        with reading_parquet(path):
+            check_columns(pq.read_schema(path), (*COLUMNS, EMBEDDING), path)
     columns = pa.schema([pq.read_schema(known[0][0]).field(name) for name in COLUMNS])
     more = root_metadata(known[0][0])
     with EmbeddingWriter(target, columns, SimpleNamespace(**encoder), more) as writer:
         for path, _, _ in known:
-            with pq.ParquetFile(path) as file:
+            with reading_parquet(path):
+                file = pq.ParquetFile(path)
+            with file:
                 for group in range(file.num_row_groups):
-                    writer.add_table(file.read_row_group(group))
+                    with reading_parquet(path):
+                        rows = file.read_row_group(group).select(writer.schema.names)
+                        rows.validate(full=True)
+                        rows = rows.cast(writer.schema)
+                    writer.add_table(rows)
     facts = {"encoder": encoder, "rows": total, TABLES: seals(out, {target.name: total})}
     write_json_atomic(out / "source_embeddings.json", facts)
     counts = [facts["counts"] for _, _, facts in known]
@@ -208,7 +222,8 @@ def join_shards(context: Context, shards: Sequence[Path]) -> str:
 def read_slice(path: Path, start: int, stop: int, columns: list[str]) -> pa.Table:
     """Return rows [start, stop) of a parquet file, reading only the row groups that hold them."""
     parts, first = [], 0
-    with pq.ParquetFile(path) as file:
+    with reading_parquet(path), pq.ParquetFile(path) as file:
+        check_columns(file.schema_arrow, columns, path)
         for group in range(file.num_row_groups):
             count = file.metadata.row_group(group).num_rows
             low, high = max(start, first), min(stop, first + count)
@@ -221,18 +236,21 @@ def read_slice(path: Path, start: int, stop: int, columns: list[str]) -> pa.Tabl
 
 
 def _pool_digest(context: Context) -> str:
-    return read_json(context.run.synth_pool / "manifest.json")["digests"]["source_pool"]
+    path = context.run.synth_pool / "manifest.json"
+    return read_json(path, {"digests": {"source_pool": str}})["digests"]["source_pool"]
 
 
 def _facts_of(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the encoder and the rows of a shard's file."""
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-        return json.loads(metadata[META_KEY]), json.loads(metadata[SHARD_KEY])
-    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+    found = [metadata_of(path, key) for key in (META_KEY, SHARD_KEY)]
+    problem = check_shape(found[0], ENCODER_SHAPE) or check_shape(found[1], SHARD_SHAPE)
+    if not problem and len(found[1]["rows"]) != 3:
+        problem = "its rows are not three numbers"
+    if problem:
         raise HardStop(
-            "csv_invalid",
-            f"a shard of the embedded pool cannot be read ({error})",
+            "missing_input",
+            f"not a shard of the pool: {problem}",
             file=path,
             fix=f"delete {path.parent} and run the same command again",
-        ) from None
+        )
+    return found[0], found[1]

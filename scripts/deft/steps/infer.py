@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from deft.changenet.onnx.export import export_onnx
 from deft.changenet.onnx.scorer import Scorer, runtime_facts
 from deft.errors import HardStop
 from deft.evaluate import KINDS
-from deft.files import sha256_file, write_json_atomic
+from deft.files import copy_atomically, sha256_file, write_json_atomic
 from deft.state import update_phase
 from deft.steps.context import Context
 
@@ -43,8 +42,7 @@ def infer_phase(
         out = folder / kind / "inference.csv"
         twin = next((k for k, f in facts.items() if f["weights_sha256"] == digests[name]), None)
         if twin:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / twin / "inference.csv", out)
+            copy_atomically(folder / twin / "inference.csv", out)
             facts[kind] = {**facts[twin], "weights": name, "csv": f"{kind}/inference.csv"}
             continue
         file = context.weights_file(phase, name, digests[name])

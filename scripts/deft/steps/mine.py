@@ -247,7 +247,7 @@ def combined_tables(context: Context, phase: str) -> tuple[pd.DataFrame, pd.Data
 
 def _previous_new_parts(context: Context, phase: str) -> int | None:
     path = context.run.phase(previous_phase(phase)) / "mining_filter" / "mining.json"
-    return read_json(path)["new_rows"] if path.exists() else None
+    return read_json(path, {"new_rows": int})["new_rows"] if path.exists() else None
 
 
 def _leakage(context: Context, rows: pd.DataFrame, out: Any, options: MineOptions) -> list[str]:

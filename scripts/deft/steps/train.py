@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +16,16 @@ from deft.changenet.training.resume import clear_resume
 from deft.changenet.training.train import train
 from deft.config import DEFAULT_EPOCHS
 from deft.errors import HardStop
-from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
+from deft.files import (
+    copy_atomically,
+    read_json,
+    sha256_file,
+    write_json_atomic,
+    write_text_atomic,
+)
 from deft.layout import BASELINE, previous_phase
 from deft.staging import seeded_weights
-from deft.state import update_phase, update_state
+from deft.state import SKIPPED, update_phase, update_state
 from deft.steps.context import Context
 
 # Undeclared: declared outputs are wiped when a job fails.
@@ -95,7 +100,7 @@ def train_phase(
     spec = phase_spec(context, phase, epochs)
     if seeded:
         facts = adopt(context, seeded, out, spec)
-        summary = f"skipped: pre-seeded weights {seeded.name}"
+        summary = f"{SKIPPED}pre-seeded weights {seeded.name}"
     else:
         facts = train(
             spec,
@@ -160,7 +165,7 @@ def draws_per_epoch(context: Context, phase: str) -> int | None:
     """
     if phase == BASELINE:
         return None
-    facts = read_json(context.run.phase(phase) / "dataset" / "assembly.json")
+    facts = read_json(context.run.phase(phase) / "dataset" / "assembly.json", {})
     return facts.get("draws_per_epoch")
 
 
@@ -169,7 +174,7 @@ def adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, A
     out.mkdir(parents=True, exist_ok=True)
     name = "model_epoch_000_step_00000.pth"
     if weights.resolve() != (out / name).resolve():
-        shutil.copyfile(weights, out / name)
+        copy_atomically(weights, out / name)
     digest = sha256_file(out / name)
     facts = {
         "schema_version": 1,
@@ -232,7 +237,7 @@ def restore_file(
         source = context.workspace / table["initialised_from"]["path"]
         if not source.is_file():
             raise HardStop("missing_input", "the pre-seeded weights are gone too", file=source)
-        shutil.copyfile(source, target)
+        copy_atomically(source, target)
         return f"{target.name} copied from the pre-seeded file"
     context.training_table(phase)
     spec = phase_spec(context, phase, epochs)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -20,6 +19,8 @@ from deft.embedding_files import Counts
 from deft.encoders.base import unit_rows
 from deft.errors import HardStop
 from deft.files import sha256_file, sha256_text, write_text_atomic
+from deft.parquet import read_frame
+from deft.reading import shortened
 from deft.tao.command import Mount
 from deft.tao.stages import embed_arguments
 from deft.tao.work import Work
@@ -176,10 +177,13 @@ def read_vectors(path: Path, names: list[str]) -> np.ndarray:
             file=path,
             fix="see the stage's log",
         )
-    table = pd.read_parquet(path, columns=["filepath", EMBEDDING])
+    table = read_frame(path, ["filepath", EMBEDDING], only=True, code="encoder_mismatch")
     known = dict(zip(table["filepath"].astype(str), table[EMBEDDING], strict=True))
     absent = [name for name in names if name not in known]
-    lengths = {len(known[name]) for name in names if name in known}
+    try:
+        lengths = {len(known[name]) for name in names if name in known}
+    except TypeError:
+        lengths = set()
     if absent or len(lengths) != 1:
         raise HardStop(
             "encoder_mismatch",
@@ -188,7 +192,15 @@ def read_vectors(path: Path, names: list[str]) -> np.ndarray:
             file=path,
             fix="see the stage's log; a picture that TAO could not read may be the cause",
         )
-    vectors = np.stack([np.asarray(known[name], dtype=np.float32) for name in names])
+    try:
+        vectors = np.stack([np.asarray(known[name], dtype=np.float32) for name in names])
+    except (ValueError, TypeError) as error:
+        raise HardStop(
+            "encoder_mismatch",
+            f"TAO's embedding holds what are no vectors ({shortened(error)})",
+            file=path,
+            fix="see the stage's log",
+        ) from None
     if not np.isfinite(vectors).all():
         broken = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise HardStop(

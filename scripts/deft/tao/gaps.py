@@ -7,6 +7,7 @@ samples are taken over with the columns that the later stages read.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from deft import kpi
 from deft.errors import HardStop, StageFailed
 from deft.evaluate import read_scores
 from deft.files import write_json_atomic, write_text_atomic
+from deft.parquet import read_frame
 from deft.rca import Pictures
+from deft.reading import read_text
 from deft.records import read_metrics
 from deft.steps.context import Context
 from deft.steps.evaluate import rca
@@ -88,8 +91,11 @@ def read_threshold(folder: Path) -> float:
     """Return the threshold of ``threshold.txt``."""
     path = folder / "threshold.txt"
     try:
-        return float(path.read_text(encoding="utf-8").strip())
-    except (OSError, ValueError):
+        threshold = float(read_text(path).strip())
+        if not math.isfinite(threshold):
+            raise ValueError(threshold)
+        return threshold
+    except (OSError, HardStop, ValueError):
         raise HardStop(
             "kpi_invalid",
             "TAO's gap analysis ended in good order, but left no threshold",
@@ -127,7 +133,9 @@ def weak_files(folder: Path) -> set[str]:
             file=path,
             fix="see the stage's log",
         )
-    return set(pd.read_parquet(path, columns=["filepath"])["filepath"].astype(str))
+    return set(
+        read_frame(path, ["filepath"], only=True, code="kpi_invalid")["filepath"].astype(str)
+    )
 
 
 def rows_of(table: pd.DataFrame, wanted: set[str], pictures: Pictures, folder: Path) -> np.ndarray:

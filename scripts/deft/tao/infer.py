@@ -13,7 +13,7 @@ from deft import layout
 from deft.changenet.infer import scored_csv
 from deft.errors import HardStop
 from deft.evaluate import KINDS
-from deft.files import sha256_file, write_json_atomic, write_text_atomic
+from deft.files import copy_atomically, sha256_file, write_json_atomic, write_text_atomic
 from deft.state import update_phase
 from deft.steps.context import Context
 from deft.steps.train import phase_changes
@@ -44,8 +44,7 @@ def infer_phase(context: Context, phase: str) -> str:
         out = folder / kind / TABLE
         twin = next((k for k, f in facts.items() if f["weights_sha256"] == digests[name]), None)
         if twin:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / twin / TABLE, out)
+            copy_atomically(folder / twin / TABLE, out)
             facts[kind] = {**facts[twin], "weights": name, "csv": f"{kind}/{TABLE}"}
             continue
         file = context.weights_file(phase, name, digests[name])

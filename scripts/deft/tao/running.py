@@ -13,8 +13,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from deft.files import read_json, write_json_atomic
+from deft.errors import HardStop
+from deft.files import write_json_atomic
 from deft.place import foreign_place, place
+from deft.reading import read_json, set_aside
 from deft.tao.command import STOP_GRACE_S, Container
 from deft.tao.settings import RUNTIMES
 
@@ -37,7 +39,12 @@ def notes(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def _all_notes(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:
-    found = [(p, read_json(p)) for p in sorted((Path(run_dir) / NOTES_DIR).glob("*.json"))]
+    found = []
+    for path in sorted((Path(run_dir) / NOTES_DIR).glob("*.json")):
+        try:
+            found.append((path, read_json(path, {"host": str, "runtime": str, "name": str})))
+        except HardStop as stop:  # a crash spoiled it: its container must be looked for by hand
+            set_aside(path, stop.message)
     # The note lies in the user's folder: nothing but a known program and a plain name is run.
     return [
         (path, facts)

@@ -20,6 +20,7 @@ from deft.changenet.spec.build import SpecProblem, parse_yaml, resolve_reference
 from deft.changenet.spec.schema import MISSING
 from deft.errors import HardStop
 from deft.files import write_text_atomic
+from deft.reading import read_text
 
 # Keys that name a file or folder; relative ones start at the workspace.
 PATHS = (
@@ -55,7 +56,7 @@ def check_tao(spec: Spec) -> None:
 def given_keys(path: Path) -> dict[str, Any]:
     """Return the user's spec as plain data, references resolved; nothing is added."""
     try:
-        return resolve_references(without_automl(parse_yaml(path.read_text(encoding="utf-8-sig"))))
+        return resolve_references(without_automl(parse_yaml(read_text(path, code="spec_invalid"))))
     except SpecProblem as problem:
         raise problem.as_stop(path) from None
 

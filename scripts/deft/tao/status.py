@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from deft.reading import lines_of, parse_json, read_bytes
 
 VALIDATED = "Eval metrics generated."
 FAILURE = "FAILURE"
@@ -46,24 +47,29 @@ def read_status(path: str | Path) -> Status:
         if line.get("status") == FAILURE:
             found.failure = str(line.get("message") or "no message")
         if line.get("message") == VALIDATED:
-            pending = kpi.get("val_loss")
+            pending = _number(kpi.get("val_loss"))
         elif isinstance(line.get("epoch"), int):
-            last = Epoch(line["epoch"], line.get("step"), val_loss=pending)
+            step = line.get("step")
+            last = Epoch(line["epoch"], step if isinstance(step, int) else None, val_loss=pending)
             found.epochs[last.epoch] = last
             pending = None
         elif last is not None and "train_loss" in kpi and last.train_loss is None:
-            last.train_loss = kpi["train_loss"]
+            last.train_loss = _number(kpi["train_loss"])
     return found
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     out = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in lines_of(read_bytes(path).decode("utf-8", "replace")):
         try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
+            line = parse_json(text)
+        except ValueError:
             continue
         if isinstance(line, dict):
             out.append(line)

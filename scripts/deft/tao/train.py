@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,13 @@ from deft.changenet.training.resume import link_or_copy
 from deft.changenet.training.selection import best_file
 from deft.changenet.weights import key_report, read_state
 from deft.errors import HardStop, StageFailed
-from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
+from deft.files import (
+    copy_atomically,
+    read_json,
+    sha256_file,
+    write_json_atomic,
+    write_text_atomic,
+)
 from deft.layout import BASELINE
 from deft.steps.context import Context
 from deft.steps.train import adopt, note_training, phase_changes, phase_spec, preseeded_weights
@@ -132,14 +137,18 @@ def go_on_from(work: Work, identity: dict[str, Any], epochs: int) -> Path | None
             except HardStop:
                 file.unlink()
                 continue
-            if state.get("optimizer_states") and int(state["epoch"]) + 1 < epochs:
+            epoch = state.get("epoch")
+            if state.get("optimizer_states") and isinstance(epoch, int) and epoch + 1 < epochs:
                 return file
     work.clear()
     return None
 
 
 def _is_of(path: Path, identity: dict[str, Any]) -> bool:
-    return path.is_file() and read_json(path) == json.loads(json.dumps(identity))
+    try:
+        return path.is_file() and read_json(path) == json.loads(json.dumps(identity))
+    except HardStop:  # cut off by a crash: whose training it was cannot be told
+        return False
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -187,7 +196,7 @@ def _collect(context: Context, phase: str, spec: Spec, work: Work, image: Image)
                 flush=True,
             )
     _write_curves(out, status)
-    shutil.copyfile(logs[0], out / "status.json")
+    copy_atomically(logs[0], out / "status.json")
     dump_spec(spec, out / "experiment.yaml")
     write_json_atomic(out / "weights.json", facts)
     return facts

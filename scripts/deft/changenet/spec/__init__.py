@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from deft.changenet.spec.native import check_native
 from deft.changenet.spec.schema import SpecFields
 from deft.errors import HardStop
 from deft.files import write_text_atomic
+from deft.reading import read_text
 
 ENGINES = ("native", "tao")
 
@@ -101,12 +103,9 @@ def load_spec(path: str | Path, *, engine: str = "native") -> Spec:
     wrong inside it.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise HardStop("missing_input", "the experiment spec does not exist", file=path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise HardStop("spec_invalid", f"not UTF-8 ({error})", file=path) from None
+    text = read_text(path, code="spec_invalid")
     try:
         return from_dict(parse_yaml(text), engine=engine, source=path)
     except SpecProblem as problem:

@@ -18,13 +18,12 @@ import yaml
 
 from deft.changenet.spec.schema import Rule
 from deft.errors import HardStop
-from deft.yaml_files import TooDeep, load_yaml
+from deft.yaml_files import DEEPEST, YamlProblem, load_yaml, shown
 
 REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 MERGE_TAG = "tag:yaml.org,2002:merge"
-DEEPEST = 32  # mappings and lists inside one another; the schema has 6
-# What PyYAML raises besides its own class: dates that do not exist, values of a wrong tag, ...
-YAML_SLIPS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+MOST_REFERENCES = 10_000  # that are followed; a spec has a handful
+MOST_CHARACTERS = 100_000  # of a text that references make
 PYTHON_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -68,7 +67,7 @@ class _Loader(yaml.SafeLoader):
             merge = name_node.tag == MERGE_TAG
             name = "<<" if merge else self.construct_object(name_node, deep=True)
             if name in seen:
-                raise SpecProblem(f"key {name!r} stands twice (line {line})")
+                raise SpecProblem(f"key {shown(name)} stands twice (line {line})")
             seen.add(name)
 
 
@@ -83,51 +82,31 @@ def parse_yaml(text: str) -> dict[str, Any]:
     """Return the mapping that ``text`` holds, or raise :class:`SpecProblem`."""
     try:
         data = load_yaml(text, _Loader)
-    except TooDeep:
-        raise _too_deep() from None
-    except yaml.YAMLError as error:
-        raise SpecProblem(f"not readable as YAML: {' '.join(str(error).split())}") from None
-    except YAML_SLIPS as error:
-        raise SpecProblem(
-            f"a value is not what it looks like: {' '.join(str(error).split())}",
-            "put quotes around text that looks like a date or a number",
-        ) from None
+    except YamlProblem as problem:
+        raise SpecProblem(str(problem), problem.fix) from None
     if data is None:
         raise SpecProblem("the file is empty")
     if not isinstance(data, dict):
         raise SpecProblem(f"a spec is a mapping of keys, found {type(data).__name__}")
-    _check_depth(data)
     return data
-
-
-def _check_depth(data: Any) -> None:
-    """Refuse what is nested beyond sense; an anchor inside itself is nested without end."""
-    todo, seen = [(data, 1)], set()
-    while todo:
-        value, depth = todo.pop()
-        if not isinstance(value, dict | list) or (id(value), depth) in seen:
-            continue
-        if depth > DEEPEST:
-            raise _too_deep()
-        seen.add((id(value), depth))
-        inner = value.values() if isinstance(value, dict) else value
-        todo += [(part, depth + 1) for part in inner]
-
-
-def _too_deep() -> SpecProblem:
-    return SpecProblem(
-        f"more than {DEEPEST} levels of keys and lists inside one another, or an anchor inside "
-        "itself",
-        "write the values where they belong; no key of a spec lies as deep",
-    )
 
 
 def resolve_references(data: dict[str, Any]) -> dict[str, Any]:
     """Return ``data`` with every ``${a.b}`` replaced by the value at ``a.b``."""
 
+    followed = 0
+
     def lookup(name: str, trail: tuple[str, ...]) -> Any:
+        nonlocal followed
+        followed += 1
         if name in trail:
             raise SpecProblem(f"reference ${{{name}}} leads back to itself: {' -> '.join(trail)}")
+        if followed > MOST_REFERENCES or len(trail) > DEEPEST:
+            raise SpecProblem(
+                f"references lead to references, more than {MOST_REFERENCES} of them or more than "
+                f"{DEEPEST} one after another",
+                "write the value itself",
+            )
         value: Any = data
         for part in name.split("."):
             if not isinstance(value, dict) or part not in value:
@@ -148,9 +127,18 @@ def resolve_references(data: dict[str, Any]) -> dict[str, Any]:
         whole = REFERENCE.fullmatch(value.strip())
         if whole:  # a reference alone keeps the type of what it names
             return lookup(whole[1].strip(), trail)
-        return REFERENCE.sub(lambda found: str(lookup(found[1].strip(), trail)), value)
+        text = REFERENCE.sub(lambda found: _in_text(lookup(found[1].strip(), trail)), value)
+        if len(text) > MOST_CHARACTERS:
+            raise SpecProblem(f"references make a text of more than {MOST_CHARACTERS} characters")
+        return text
 
     return walk(data, ())
+
+
+def _in_text(value: Any) -> str:
+    if isinstance(value, dict | list):
+        raise SpecProblem(f"a reference inside a text must name one value, found {shown(value)}")
+    return str(value)
 
 
 def build(kind: type, data: Any, where: str = "") -> Any:
@@ -189,7 +177,7 @@ def _value(hint: Any, value: Any, rule: Rule, dotted: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is list:
         if not isinstance(value, list):
-            raise SpecProblem(f"{dotted} must be a list, found {value!r}")
+            raise SpecProblem(f"{dotted} must be a list, found {shown(value)}")
         if rule.length is not None and len(value) != rule.length:
             raise SpecProblem(f"{dotted} must have {rule.length} entries, found {len(value)}")
         inner = typing.get_args(hint)[0]
@@ -198,7 +186,7 @@ def _value(hint: Any, value: Any, rule: Rule, dotted: str) -> Any:
         return _light_map(value, dotted)
     if hint is dict:
         if not isinstance(value, dict):
-            raise SpecProblem(f"{dotted} must hold keys, found {value!r}")
+            raise SpecProblem(f"{dotted} must hold keys, found {shown(value)}")
         return value
     return _scalar(hint, value, rule, dotted)
 
@@ -207,12 +195,12 @@ def _light_map(value: Any, dotted: str) -> dict[str, int]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise SpecProblem(f"{dotted} must map lights to numbers, found {value!r}")
+        raise SpecProblem(f"{dotted} must map lights to numbers, found {shown(value)}")
     for name, number in value.items():
         if not isinstance(name, str) or not name.strip() or "/" in name:
-            raise SpecProblem(f"{dotted} has a light with the name {name!r}")
+            raise SpecProblem(f"{dotted} has a light with the name {shown(name)}")
         if isinstance(number, bool) or not isinstance(number, int):
-            raise SpecProblem(f"{dotted}.{name} must be a whole number, found {number!r}")
+            raise SpecProblem(f"{dotted}.{name} must be a whole number, found {shown(number)}")
     return dict(value)
 
 
@@ -224,12 +212,12 @@ def _scalar(hint: type, value: Any, rule: Rule, dotted: str) -> Any:
     if hint is str and isinstance(value, int) and not isinstance(value, bool) and rule.choices:
         value = str(value)  # precision: 32
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise SpecProblem(f"{dotted} must be {PYTHON_NAMES[hint]}, found {value!r}")
+        raise SpecProblem(f"{dotted} must be {PYTHON_NAMES[hint]}, found {shown(value)}")
     if hint is float and not math.isfinite(value):
-        raise SpecProblem(f"{dotted} must be finite, found {value!r}")
+        raise SpecProblem(f"{dotted} must be finite, found {shown(value)}")
     if rule.choices and value not in rule.choices:
         raise SpecProblem(
-            f"{dotted} must be one of {', '.join(rule.choices)}; found {value!r}",
+            f"{dotted} must be one of {', '.join(rule.choices)}; found {shown(value)}",
             _nearest(value, rule.choices),
         )
     low = rule.low is not None and value < rule.low
@@ -243,7 +231,7 @@ def _scalar(hint: type, value: Any, rule: Rule, dotted: str) -> Any:
             )
             if bound is not None
         )
-        raise SpecProblem(f"{dotted} must be {bounds}, found {value!r}")
+        raise SpecProblem(f"{dotted} must be {bounds}, found {shown(value)}")
     return value
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from deft import disk
 from deft.changenet.spec import Spec
 from deft.errors import HardStop
 from deft.files import read_json, write_json_atomic
@@ -151,7 +152,8 @@ def _interruption(folder: Path, count: int, asked: int | None) -> Interrupted | 
     for rank in range(count):
         path = interruption_file(job, rank)
         if path.is_file():
-            return Interrupted.from_dict(read_json(path))
+            with contextlib.suppress(HardStop, ValueError):  # not written whole: told below
+                return Interrupted.from_dict(read_json(path))
     # Before the processes could listen to signals, or one that was killed on the way.
     text = "the same training, started again, goes on from its last saved state, if it has one"
     return Interrupted(asked, text) if asked is not None else None
@@ -161,15 +163,22 @@ def _reason(folder: Path, count: int, status: int) -> Exception:
     for rank in range(count):
         path = stop_file(folder / JOB_FILE, rank)
         if path.is_file():
-            return HardStop.from_dict(read_json(path))
+            try:
+                return HardStop.from_dict(read_json(path))
+            except (HardStop, ValueError) as error:  # it could not be written whole
+                return RuntimeError(f"training process {rank} of {count} stopped: {error}")
     for rank in range(count):
         path = death_file(folder / JOB_FILE, rank)
         if path.is_file():
-            told = path.read_text(encoding="utf-8").strip()
+            told = path.read_text(encoding="utf-8", errors="replace").strip()
             lines = told.splitlines()
-            # torch's words on memory may go on for several lines; the first of them tells.
-            memory = [line for line in lines if OUT_OF_MEMORY in line and "File " not in line]
-            last = memory[-1] if memory else lines[-1]
+            # Words on memory or a full disk may go on for several lines; the first of them tells.
+            telling = [
+                line
+                for line in lines
+                if (OUT_OF_MEMORY in line or disk.MARK in line) and "File " not in line
+            ]
+            last = telling[-1] if telling else (lines or ["no word was left"])[-1]
             error = RuntimeError(f"training process {rank} of {count} died: {last}")
             error.__cause__ = RuntimeError(told)  # for the file with the details
             return error

@@ -157,6 +157,8 @@ class TrainLoop:
 
     def _first_epoch(self, say: Log) -> tuple[int, Done]:
         """Return the epoch to begin with and what is done of it."""
+        if self.world.writes:
+            resume.sweep_folders(self.out_dir, self.resume_dir)
         state = resume.load_resume(self.resume_dir, self.identity, say)
         self.world.wait()  # nobody writes a new state before all have read the old one
         if state is not None:

@@ -19,6 +19,7 @@ import torch
 from deft.changenet.data.pairs import PairData
 from deft.changenet.weights import write_torch
 from deft.errors import HardStop
+from deft.files import copy_atomically, sha256_file, sweep, temporary_name
 
 STATE_FILE = "resume.pth"
 LAYOUT = 2  # of the state's entries
@@ -27,16 +28,33 @@ STAT_THREADS, STAT_CHUNK = 16, 256
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Make ``target`` the same file as ``source`` (a copy where links do not work)."""
-    if source.resolve() == target.resolve():
+    # Renaming one link of a file over another of the same file does nothing, by POSIX: the hidden
+    # name would stay, and with it the file's bytes after everybody else had deleted it.
+    if target.exists() and source.samefile(target):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = temporary_name(target)
     try:
         os.link(source, temporary)
     except OSError:
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
+        copy_atomically(source, target)
+        return
+    try:
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sweep_folders(out_dir: Path, resume_dir: Path) -> None:
+    """Take away hidden files that killed trainings left in their two folders.
+
+    Also those that earlier versions named ``.<name>.pth.tmp``. Only for the training that has the
+    folders to itself.
+    """
+    for folder in (out_dir, resume_dir):
+        sweep(folder, 0.0)
+        for path in folder.glob(".*.pth.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def save_resume(resume_dir: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
@@ -113,18 +131,33 @@ def _stat(path: str) -> str:
     return f"{found.st_size}\t{found.st_mtime_ns}"
 
 
-def restore_files(resume_dir: Path, out_dir: Path, names: list[str]) -> None:
-    """Bring back model files that the workflow wiped from the output folder."""
-    for name in names:
-        if (resume_dir / name).is_file():
-            link_or_copy(resume_dir / name, out_dir / name)
-        elif not (out_dir / name).is_file():
-            raise HardStop(
-                "no_new_checkpoint",
-                f"the resume state counts on {name}, which is neither in it nor in {out_dir}",
-                file=resume_dir / STATE_FILE,
-                fix="remove the resume folder; the training then starts anew",
-            )
+def restore_files(resume_dir: Path, out_dir: Path, digests: dict[str, str]) -> None:
+    """Bring back model files that the workflow wiped from the output folder.
+
+    ``digests``: name -> SHA-256 that the state knows. A machine that lost power may have left a
+    file cut off: then the other folder's counts, if that is whole.
+    """
+    for name, digest in sorted(digests.items()):
+        kept, out = resume_dir / name, out_dir / name
+        if _is_whole(kept, digest):
+            link_or_copy(kept, out)
+            continue
+        if _is_whole(out, digest):
+            kept.unlink(missing_ok=True)
+            link_or_copy(out, kept)
+            continue
+        there = kept.is_file() or out.is_file()
+        raise HardStop(
+            "no_new_checkpoint",
+            f"the resume state counts on {name}, which is "
+            + ("cut off or damaged" if there else f"neither in it nor in {out_dir}"),
+            file=resume_dir / STATE_FILE,
+            fix="remove the resume folder; the training then starts anew",
+        )
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_file(path) == digest
 
 
 def clear_resume(resume_dir: Path) -> None:

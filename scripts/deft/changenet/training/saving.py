@@ -56,8 +56,9 @@ class Saver:
         if worst and not any((f / worst["path"]).is_file() for f in self._folders()):
             say(f"{worst['path']} is gone: an epoch that is trained again had dropped it")
             self.topk.kept.remove(worst)
-        names = {f["path"] for f in self.all_files()}
-        resume.restore_files(self.resume_dir, self.out_dir, sorted(names))
+        digests = {f["path"]: f["sha256"] for f in self.all_files()}
+        names = set(digests)
+        resume.restore_files(self.resume_dir, self.out_dir, digests)
         found = {path.name for path in self.resume_dir.glob("*.pth")}
         self.remove(found - names - {resume.STATE_FILE})
 

@@ -47,7 +47,11 @@ def main(path: str) -> int:
         write_json_atomic(stop_file(Path(path), rank), stop.as_dict())
         return 1
     except Exception:  # whatever it is: told, then out without waiting for the others
-        death_file(Path(path), rank).write_text(traceback.format_exc(), encoding="utf-8")
+        told = traceback.format_exc()
+        try:
+            death_file(Path(path), rank).write_text(told, encoding="utf-8", errors="replace")
+        except OSError:  # a full disk: torchrun passes on what is said here
+            print(told, file=sys.stderr, flush=True)
         return 2
     return 0
 

@@ -1,0 +1,861 @@
+"""Every reader of a file that a person, another program or a crash may have made.
+
+A reader gets an empty folder and the bytes of a file. It may return whatever it likes, or raise
+``HardStop``, or an exception that its docstring names; anything else is a finding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import seeds
+
+from deft.errors import HardStop, StageFailed
+
+Call = Callable[[Path, bytes], Any]
+RUN = seeds.RUN
+IMPORTS = {"light": "a moment", "arrow": "pandas and pyarrow", "torch": "torch, PIL, onnx"}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader, its seeds, and how they are spoiled (see ``mutators.STRUCTURED``).
+
+    ``family``: readers of one process, by what they import. ``expects``: exceptions besides
+    ``HardStop`` that its caller turns into words.
+    """
+
+    name: str
+    call: Call
+    seeds: Callable[[], list[bytes]]
+    kind: str
+    family: str
+    expects: tuple[type[BaseException], ...] = ()
+
+
+READERS: dict[str, Reader] = {}
+
+
+def reader(
+    kind: str,
+    seed: Callable[[], list[bytes]],
+    family: str = "light",
+    expects: tuple[type[BaseException], ...] = (),
+) -> Callable[[Call], Call]:
+    """Register a reader under its function's name."""
+
+    def add(call: Call) -> Call:
+        READERS[call.__name__] = Reader(call.__name__, call, seed, kind, family, expects)
+        return call
+
+    return add
+
+
+# In place of an input: what lies at a path that is no file, or none that may be read.
+SPECIAL = b"this stands for something that is no readable file"
+NO_RIGHTS = "a file without rights"
+SPECIALS: dict[str, Callable[[Path], None]] = {
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": lambda path: os.mkfifo(path),
+    "a socket": lambda path: _socket(path),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link with an endless name": lambda path: path.symlink_to("x" * 400),
+    "a device": lambda path: path.symlink_to("/dev/full"),
+    NO_RIGHTS: lambda path: (path.write_bytes(b"{}"), path.chmod(0))[0] and None,
+}
+special: list[str] = []  # which of them, while one is tried
+
+
+def _socket(path: Path) -> None:
+    before = os.getcwd()
+    os.chdir(path.parent)  # a socket's name may not be long
+    try:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(path.name)
+    finally:
+        os.chdir(before)
+
+
+def put(path: Path, data: bytes) -> Path:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if data == SPECIAL and special:
+        if not os.path.lexists(path):
+            SPECIALS[special[0]](path)
+    else:
+        path.write_bytes(data)
+    return path
+
+
+# --- what the user hands in -----------------------------------------------------------------------
+
+
+@reader("csv", lambda: seeds.of_workspace("kpi/testing_set.csv"), "arrow")
+def table(place: Path, data: bytes) -> None:
+    from deft.tables import read_table
+
+    read_table(put(place / "testing_set.csv", data))
+
+
+@reader("csv", lambda: seeds.of_workspace("augmentation/mining_pool/mining_pool.csv"), "arrow")
+def pool_table(place: Path, data: bytes) -> None:
+    from deft.pool_rows import pool_rows, read_pool
+
+    put(place / "augmentation/mining_pool/mining_pool.csv", data)
+    pool_rows(read_pool(place, random.Random(len(data)).choice((None, len(data) // 2))), place)
+
+
+@reader(
+    "csv",
+    lambda: [
+        b"input_path,golden_path,label,object_name,siamese_score\na,b,PASS,C1,0.25\na,b,x,C2,0.5\n"
+    ],
+    "arrow",
+)
+def inference_table(place: Path, data: bytes) -> None:
+    from deft.evaluate import read_scores
+
+    read_scores(put(place / "inference.csv", data))
+
+
+@reader(
+    "text",
+    lambda: [
+        b"FAR < 0.1% at recall=100%",
+        b"fine-tune until FAR < 1e-3 at recall=1.0",
+        b"false accept rate below 50 ppm while recall >= 99.5 %",
+    ],
+)
+def target_sentence(place: Path, data: bytes) -> None:
+    from deft.kpi_target import parse_kpi
+
+    parse_kpi(data.decode("utf-8", "replace"))
+
+
+@reader(
+    "yaml",
+    lambda: [
+        b"workspace: w\nkpi: FAR < 0.1% at recall=100%\nmax_iterations: 2\ntraining_epochs: 3\n"
+        b"explore: {checkpoint: a.pth, name: 'timm:x'}\nmining_label_quota: {bridge: 0.5}\n"
+    ],
+)
+def settings(place: Path, data: bytes) -> None:
+    from deft.config import resolve, sources
+    from deft.yaml_files import read_yaml
+
+    given = read_yaml(put(place / "settings.yaml", data), code="config_invalid")
+    if isinstance(given, dict):
+        sources(resolve(given), set())
+
+
+@reader("json", lambda: seeds.as_json({"workspace": "w", "seed": 1, "mining_budget": None}))
+def settings_from_json(place: Path, data: bytes) -> None:
+    from deft.config import from_json
+
+    from_json(data.decode("utf-8", "replace"))
+
+
+@reader("yaml", lambda: seeds.of_workspace("specs/baseline_spec.yaml"))
+def spec(place: Path, data: bytes) -> None:
+    from deft.changenet.spec import load_spec
+
+    for engine in ("native", "tao"):
+        with contextlib.suppress(HardStop):
+            load_spec(put(place / "spec.yaml", data), engine=engine)
+
+
+@reader("yaml", lambda: seeds.of_workspace("specs/baseline_spec.yaml"))
+def spec_for_containers(place: Path, data: bytes) -> None:
+    from deft.tao.spec import container_spec
+
+    container_spec(put(place / "spec.yaml", data), {"train.num_epochs": 2}, place)
+
+
+@reader("yaml", lambda: seeds.of_workspace("specs/baseline_spec.yaml"))
+def weights_that_a_spec_names(place: Path, data: bytes) -> None:
+    from deft.staging import named_weights
+
+    put(place / "specs/baseline_spec.yaml", data)
+    named = named_weights(place, {"encoder": "siglip", "encoder_weights": "x", "mining": "nearest"})
+    [one.there for one in named]
+
+
+@reader("jsonl", lambda: seeds.of_workspace("augmentation/anomalygen/defect_spec.jsonl"), "arrow")
+def defect_spec(place: Path, data: bytes) -> None:
+    from deft.pool import SynthPart, check_allocation, label_of, read_defect_spec
+
+    put(place / "augmentation/anomalygen/defect_spec.jsonl", data)
+    stated = {str(e["defect_type"]).strip().lower() for e in read_defect_spec(place)}
+    label_of("B001_bridge_3", stated)
+    check_allocation([SynthPart("a", "bridge", "", {}, {})], place)
+
+
+@reader(
+    "text",
+    lambda: [b"B000+bridge_0.png\nB001+missing_1.png\nx.jpg\nB002+a b_2_SolderLight.PNG"],
+    "arrow",
+)
+def pregenerated_names(place: Path, data: bytes) -> None:
+    """The names of pictures, one a line, as the bytes that a file system takes."""
+    from deft import layout
+    from deft.pool import pregen_digest, pregen_parts
+
+    for line in data.split(b"\n")[:40]:
+        for side in (layout.PREGEN_NG, layout.PREGEN_OK):
+            folder = place / side
+            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError, ValueError):
+                target = os.path.join(os.fsencode(folder), line)
+                if os.path.dirname(target) == os.fsencode(folder) and line not in (b".", b".."):
+                    with open(target, "wb") as handle:
+                        handle.write(b"x")
+    parts = pregen_parts(place, ["SolderLight"])
+    pregen_digest(place)
+    [part.label for part in parts]
+
+
+@reader("text", lambda: [RUN.encode() + b"\n"])
+def current_run(place: Path, data: bytes) -> None:
+    """What the Snakefile and ``make resume`` do with the name of the current run."""
+    from deft import layout
+
+    put(place / layout.CURRENT_RUN, data)
+    named = getattr(layout, "read_current_run", None)  # the one function that checks it
+    if named is not None:
+        named(place)
+
+
+@reader("text", lambda: [b"# keys\nexport HF_TOKEN='hf_x'\nNGC_API_KEY_ORG=abc\n"])
+def credentials(place: Path, data: bytes) -> None:
+    from deft.credentials import state_of
+
+    put(place / ".env", data)
+    for name in ("HF_TOKEN", "NGC_API_KEY"):
+        state_of(place, name)
+
+
+@reader("text", lambda: [b"10 20 30 40 1\n5,6,9,12,3\n\n1 2 3 4 6\n"], "torch")
+def boxes(place: Path, data: bytes) -> None:
+    from deft.importers.deeppcb_source import read_boxes
+
+    read_boxes(put(place / "1.txt", data))
+
+
+@reader("json", lambda: seeds.as_json({"checkpoint": "m.onnx", "name": "timm:x", "providers": []}))
+def explore_request(place: Path, data: bytes) -> None:
+    from deft.explore.request import Request
+    from deft.workspace_source import read_group
+
+    read_group(str(put(place / "explore.json", data)), "explore", Request.names())
+    read_group(data.decode("utf-8", "replace"), "explore", Request.names())
+
+
+@reader("csv", lambda: [b"file,label\na/x.png,PASS\nb/y.png,bridge\n"])
+def explore_labels(place: Path, data: bytes) -> None:
+    from deft.explore.known_answers import Known
+
+    known = Known(put(place / "labels.csv", data), place)
+    known.label(place / "a/x.png")
+
+
+def _sidecars() -> list[bytes]:
+    return seeds.as_json(
+        {"model_cfg": {"embed_dim": 8}, "preprocess_cfg": {"mean": [0.5]}},
+        {"architecture": "resnet18", "model_args": {}, "pretrained_cfg": {"input_size": [3, 8, 8]}},
+        {"file": "m.pth", "inputs": {}, "mean": [0], "std": [1], "output": "s", "threshold": 0.5},
+        {"checkpoint": "m.pth", "threshold": 0.5, "run": RUN},
+    )
+
+
+@reader("json", _sidecars)
+def explore_sidecars(place: Path, data: bytes) -> None:
+    """Configurations beside a model file, under each of the names that are looked for."""
+    from deft import layout
+    from deft.explore import sidecars
+    from deft.explore.request import Request
+
+    names = ("open_clip_config.json", "config.json", "preprocessing.json", layout.BEST_MODEL_FILE)
+    model = put(place / "m.pth", b"x")
+    for name in names:
+        put(place / name, data)
+    for kind in ("onnx", "state_dict"):
+        for named in (None, "timm:resnet18", "changenet"):
+            request = Request(checkpoint=str(model), name=named)
+            with contextlib.suppress(HardStop):
+                sidecars.identity(request, kind, model, [place])
+
+
+@reader("json", lambda: seeds.as_json({"model_cfg": {"embed_dim": 8}, "preprocess_cfg": {}}))
+def encoder_config(place: Path, data: bytes) -> None:
+    from deft.encoders.files import EncoderFiles
+
+    path = put(place / "config.json", data)
+    EncoderFiles(None, {"config.json": path}, path).config("config.json")  # type: ignore[arg-type]
+
+
+# --- what the loop hands itself -------------------------------------------------------------------
+
+
+@reader("json", seeds.state)
+def state(place: Path, data: bytes) -> None:
+    from deft.state import log_stage, read_state, update_phase
+
+    put(place / "deft_state.json", data)
+    with contextlib.suppress(HardStop):
+        read_state(place)
+        update_phase(place, "iter1", far_pct=1.0)
+    log_stage(place, "baseline", "train", "done")
+    update_phase(place, "iter2", far_pct=1.0)
+    assert read_state(place)["current_iteration"] >= 2
+
+
+@reader("jsonl", seeds.log)
+def log(place: Path, data: bytes) -> None:
+    """The numbers of a spoiled log go on, and no line of it is lost."""
+    from deft.log_lines import KEPT_FILE, read_lines
+    from deft.state import LOG_FILE, log_stage, read_log
+
+    path = put(place / LOG_FILE, data)
+    before = read_lines(path)
+    read_log(place)
+    entry = log_stage(place, "iter1", "rca", "after \u2028 \u0085 \x1c it\nand on")
+    after = read_log(place)
+    assert after[-1] == entry and entry["seq"] == before.next_seq
+    mended = path.read_bytes().split(b"\n")
+    kept = place / KEPT_FILE
+    held = mended + (kept.read_bytes().split(b"\n") if kept.exists() else [])
+    assert all(line in held for _, line in before.bad)
+    assert [e for e in after if e in before.entries] == before.entries
+    assert len(mended) - 1 == len(after) == len(path.read_text("utf-8").splitlines())
+
+
+def _note() -> list[bytes]:
+    return seeds.as_json(seeds.note())
+
+
+@reader("json", _note)
+def job_note(place: Path, data: bytes) -> None:
+    from deft.jobs import end_orphans, orphans, registered
+
+    put(place / ".jobs/baseline_train.json", data)
+    for _, note in orphans(place):  # a note that by chance names this machine's own process
+        assert note["pid"] == os.getpid() or note["host"] != "", note
+        return
+    end_orphans(place)
+    with registered(place, "baseline", "train"):
+        pass
+
+
+@reader(
+    "json",
+    lambda: seeds.as_json(
+        {**seeds.note(), "runtime": "docker", "name": "c1", "phase": "a", "stage": "b"}
+    ),
+)
+def container_note(place: Path, data: bytes) -> None:
+    from deft.tao import running
+
+    put(place / ".jobs/containers/c1.json", data)
+    running.living(place, "a", "b")
+
+
+@reader("jsonl", seeds.commands)
+def commands(place: Path, data: bytes) -> None:
+    from deft.jobs import COMMANDS, commands, is_alive, note_command
+
+    put(place / COMMANDS, data)
+    for note in commands(place, RUN):
+        is_alive(note)
+    note_command(place, RUN, "deft_1")
+    assert commands(place, RUN)[-1]["slurm_name"] == "deft_1"
+
+
+def _approvals() -> list[bytes]:
+    matter = seeds.matter()
+    approval = {
+        "digest": "ab",
+        "inputs": matter,
+        "approved_by": "user",
+        "approved_at": "t",
+        "how": "h",
+    }
+    return seeds.as_json(
+        approval, {**matter, "digest": "ab"}, {"digest": "ab", "checks": [{"status": "ok"}]}
+    )
+
+
+@reader("json", _approvals, "arrow")
+def approvals(place: Path, data: bytes) -> None:
+    from deft.config import resolve
+    from deft.preflight import approval, digest
+    from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, pool_prefix_to_use
+
+    for name in (
+        digest.APPROVAL_FILE,
+        digest.GATE_FILE,
+        digest.INPUTS_FILE,
+        CHECKS_FILE,
+        SUMMARY_FILE,
+    ):
+        put(place / "run" / name, data)
+    config = resolve({"workspace": "w"})
+    run_dir = place / "run"
+    digest.pool_prefix(run_dir)
+    matter = digest.current(seeds.workspace(), run_dir, config)
+    assert digest.changes_since_gate(seeds.workspace(), run_dir, config)
+    approval.checked(run_dir, digest.digest_of(matter))
+    found = approval.read_approval(run_dir)
+    approval.missing_approval(run_dir, found, matter)
+    approval.refuse_mutated_pregen(seeds.workspace(), run_dir, found, matter)
+    pool_prefix_to_use(seeds.workspace(), run_dir)
+
+
+@reader("json", lambda: seeds.as_json({"embed": 3}))
+def shards(place: Path, data: bytes) -> None:
+    from deft.shards import SHARDS_FILE, shard_count
+
+    put(place / "run" / SHARDS_FILE, data)
+    assert shard_count(place, place / "run", 100) >= 1
+
+
+@reader(
+    "json", lambda: seeds.as_json(HardStop("leakage", "m", file="f", row=[1], fix="x").as_dict())
+)
+def marker(place: Path, data: bytes) -> None:
+    from deft.stage import run_stage
+
+    put(place / "hard_stops/iter1_rca.json", data)
+    run_stage(place, "iter1", "rca", lambda: "done", attempt=2)
+
+
+@reader("json", lambda: [json.dumps({"/x": {"facts": {"size": 1}, "sha256": "a" * 64}}).encode()])
+def kept_digests(place: Path, data: bytes) -> None:
+    from deft.files import sha256_file
+    from deft.kept_digests import KeptDigests
+
+    table = put(place / "t.csv", b"a,b\n")
+    store = put(place / "kept.json", data.replace(b"/x", str(table).encode()))
+    assert KeptDigests(store).sha256(table) == sha256_file(table)
+
+
+@reader("json", lambda: seeds.as_json({"pid": 5, "holder": "run_1 baseline train"}))
+def lease(place: Path, data: bytes) -> None:
+    from deft.leases import Card, _waiting
+
+    card = Card("0", "GPU-a")
+    put(place / f"{card.key}.lock", data)
+    assert "waiting" in _waiting(place, [card], 1, 3.0)
+
+
+@reader("json", lambda: seeds.as_json({"best_val": "m.pth", "latest": "m.pth", "files": [
+    {"path": "m.pth", "sha256": "a" * 64, "epoch": 0, "val_loss": 0.1}],
+    "weights": {"path": "train/m.pth", "sha256": "a" * 64}}))  # fmt: skip
+def weights_tables(place: Path, data: bytes) -> None:
+    """``weights.json`` and ``metrics.json`` of a phase, as the stages ask for its weights."""
+    from deft.layout import Run
+    from deft.steps.context import Context
+
+    folder = place / "results" / RUN / "baseline"
+    put(folder / "train/m.pth", b"x")
+    put(folder / "train/weights.json", data)
+    put(folder / "metrics.json", data)
+    context = Context(Run(place, RUN))
+    table = context.weights_table("baseline")
+    [entry["sha256"] for entry in table["files"]]
+    context.chosen_weights("baseline")
+
+
+@reader(
+    "json",
+    lambda: seeds.as_json(
+        {"kind": "demo", "request": {"seed": 1}, "request_sha256": "x", "complete": True}
+    ),
+)
+def workspace_source(place: Path, data: bytes) -> None:
+    from deft.workspace_source import SOURCE_FILE, already_made
+
+    put(place / SOURCE_FILE, data)
+    already_made(place, "demo", {"seed": 2})
+
+
+@reader("text", lambda: [b"# Data\n\n<!-- begin run_1 -->\nold\n<!-- end run_1 -->\n"], "arrow")
+def knowledge_page(place: Path, data: bytes) -> None:
+    from deft.knowledge import upsert_section
+
+    path = put(place / "data.md", data)
+    upsert_section(path, "run_1", "new \\1 text", "Data")
+    assert "new \\1 text" in path.read_text("utf-8")
+
+
+def _analysis() -> list[bytes]:
+    return seeds.as_json({"results": {"far_pct": 12.4, "rows": 10}, "history": []})
+
+
+@reader("json", _analysis)
+def record_of_results(place: Path, data: bytes) -> None:
+    from deft.lab.quotes import check_files
+
+    analysis = put(place / "analysis.json", data)
+    text = put(
+        place / "a.md",
+        b"12.40 % (analysis.json:results.far_pct)\n10 (analysis.json:results.rows)\n",
+    )
+    check_files([text], analysis)
+
+
+@reader(
+    "text",
+    lambda: [
+        b"A FAR of 12.40 % (analysis.json:results.far_pct), 1,000 (`analysis.json:results.rows`)",
+        b"see [12.40 %](../x/analysis.json#results.far_pct) and $1\\,000$ analysis.json:results.x",
+    ],
+)
+def quotes(place: Path, data: bytes) -> None:
+    from deft.lab.quotes import check_files
+
+    analysis = put(place / "analysis.json", _analysis()[0])
+    check_files([put(place / "a.md", data), put(place / "b.tex", data)], analysis)
+
+
+@reader(
+    "text", lambda: [b'<p>FAR <b data-key="far_pct">12.40</b> % of <i data-key="rows">10</i></p>']
+)
+def quoted_page(place: Path, data: bytes) -> None:
+    from deft.report.check import check_html
+
+    check_html(put(place / "a.html", data), {"far_pct": 12.4, "rows": 10})
+
+
+STATUS = [
+    {"epoch": 0, "step": 3, "kpi": {"val_loss": 0.5}, "message": "Eval metrics generated."},
+    {"epoch": 0, "step": 3, "status": "RUNNING", "message": "x"},
+    {"kpi": {"train_loss": 0.4}, "status": "FAILURE", "message": "m"},
+]
+
+
+@reader("jsonl", lambda: ["".join(json.dumps(s) + "\n" for s in STATUS).encode()])
+def training_status(place: Path, data: bytes) -> None:
+    from deft.tao.status import read_status
+
+    found = read_status(put(place / "status.json", data))
+    assert all(isinstance(e.train_loss, int | float | None) for e in found.ordered())
+
+
+@reader("text", lambda: [b"0.1234\n"], "arrow")
+def containers_threshold(place: Path, data: bytes) -> None:
+    from deft.tao.gaps import read_threshold
+
+    put(place / "threshold.txt", data)
+    read_threshold(place)
+
+
+@reader(
+    "json", lambda: seeds.as_json({"number": 15, "text": "x", "code": "leakage", "message": "m"})
+)
+def words_of_a_training_process(place: Path, data: bytes) -> None:
+    """What a training process left behind: RuntimeError and Interrupted are told in words."""
+    from deft.changenet.training.launch import JOB_FILE, _interruption, _reason
+
+    for name in ("interrupted_0.json", "stop_0.json", "died_1.txt", "stderr.txt"):
+        folder = place / name
+        put(folder / "stderr.txt", b"last word\n")
+        put(folder / name, data)
+        put(folder / JOB_FILE, b"{}")
+        error = _interruption(folder, 2, None) or _reason(folder, 2, 1)
+        assert str(error)
+
+
+@reader("text", lambda: [b"host: vm\nSLURM run ID: deft_0a-1b\nBuilding DAG of jobs...\n"])
+def slurm_log(place: Path, data: bytes) -> None:
+    from deft.slurm import name_in_log
+
+    name_in_log(put(place / "a.log", data))
+
+
+REPORTED = (
+    "deft_state.json", "loop_log.jsonl", "preflight/checks.json", "synth_pool/manifest.json",
+    "baseline/metrics.json", "baseline/train/weights.json", "iter1/mining_filter/mining.json",
+    "iter1/dataset/assembly.json", "iter1/decide/kpi.json", "baseline/inference/inference.json",
+    "baseline/train/experiment.yaml", "iter1/mining_filter/mining_pool.csv",
+    "synth_pool/source_pool.csv",
+)  # fmt: skip
+
+
+def _reported() -> list[bytes]:
+    _, run_dir = seeds.fake_run()
+    names = [name for name in REPORTED if (run_dir / name).is_file()]
+    return [f"{name}\n".encode() + (run_dir / name).read_bytes() for name in names]
+
+
+@reader("report", _reported, "arrow")
+def report_of_a_run(place: Path, data: bytes) -> None:
+    """One spoiled file of a finished run; the first line says which."""
+    from deft.report.reading import load_run
+    from deft.report.results import collect_results
+
+    name, _, content = data.partition(b"\n")
+    if name.decode("latin-1") not in REPORTED:
+        return
+    workspace, run_dir = seeds.fake_run()
+    copy = place / "w"
+    shutil.copytree(workspace, copy, copy_function=os.link)
+    target = copy / run_dir.relative_to(workspace) / name.decode()
+    target.unlink()
+    put(target, content)
+    collect_results(load_run(copy / run_dir.relative_to(workspace), copy))
+
+
+# --- parquet, vectors -----------------------------------------------------------------------------
+
+
+@reader(
+    "parquet",
+    lambda: [seeds.parquet(filepath=["a", "b"], label=["x", "PASS"], weakness=[0.1, -0.2])],
+    "arrow",
+)
+def gaps(place: Path, data: bytes) -> None:
+    from deft.parquet import read_frame
+
+    read_frame(put(place / "gaps.parquet", data), ("filepath", "label"))
+
+
+@reader("parquet", lambda: [seeds.embeddings()], "arrow")
+def embeddings(place: Path, data: bytes) -> None:
+    from deft.embedding import check_same_encoder, open_embeddings
+
+    rows, vectors, meta = open_embeddings(put(place / "e.parquet", data))
+    check_same_encoder(meta, {"name": "siglip", "digest": "ab" * 32}, place)
+    for _ in vectors.blocks(4):
+        pass
+
+
+def _shard() -> list[bytes]:
+    from deft.steps.embed import SHARD_KEY
+
+    counts = {"pictures": 6, "distinct": 6, "cached": 0, "embedded": 6}
+    return [seeds.embeddings({SHARD_KEY: {"rows": [0, 6, 6], "pool": "x", "counts": counts}})]
+
+
+@reader("parquet", _shard, "torch")
+def shard(place: Path, data: bytes) -> None:
+    from deft.layout import Run
+    from deft.steps.context import Context
+    from deft.steps.embed import join_shards, read_slice
+
+    pool = place / "results" / RUN / "synth_pool"
+    put(pool / "manifest.json", b'{"digests": {"source_pool": "x"}}')
+    path = put(pool / "shards/1-of-1.parquet", data)
+    with contextlib.suppress(HardStop):
+        read_slice(path, 1, 4, ["filepath", "label"])
+    join_shards(Context(Run(place, RUN)), [path])
+
+
+@reader(
+    "parquet",
+    lambda: [seeds.parquet(filepath=["a", "b"], embedding=[[1.0, 2.0], [3.0, 4.0]])],
+    "arrow",
+)
+def containers_vectors(place: Path, data: bytes) -> None:
+    from deft.tao.embed import read_vectors
+
+    read_vectors(put(place / "v.parquet", data), ["a", "b"])
+
+
+@reader("bytes", lambda: [seeds.segment()], "arrow")
+def cache_segment(place: Path, data: bytes) -> None:
+    """A spoiled segment is left out with a word; what it held is embedded again."""
+    import numpy as np
+
+    from deft.embedding_cache import EmbeddingCache, Lookup
+    from deft.embedding_prune import prune
+
+    encoder = type("E", (), {"name": "siglip", "dim": 8, "digest": "ab" * 32})()
+    said: list[str] = []
+    cache = EmbeddingCache(place, encoder, said.append)
+    put(cache.folder / f"{1:020d}-aaaaaaaaaaaa.seg", data)
+    keys = np.random.default_rng(0).integers(0, 255, (5, 20)).astype(np.uint8)
+    keys = keys[np.lexsort(keys.T[::-1])]
+    found = Lookup(cache, keys)
+    vectors, good = found.read(np.arange(5))
+    assert np.isfinite(vectors[good]).all() and (good.all() or said or data == SPECIAL)
+    prune(place, log=said.append)
+
+
+@reader("json", lambda: seeds.as_json({"name": "siglip", "dim": 8, "digest": "ab" * 32}), "arrow")
+def cache_encoder(place: Path, data: bytes) -> None:
+    from deft.embedding_cache import ENCODER_FILE, FOLDER_DIGITS
+    from deft.embedding_prune import prune
+
+    put(place / ("ab" * 32)[:FOLDER_DIGITS] / ENCODER_FILE, data)
+    prune(place, log=lambda text: None)
+
+
+# --- model files and pictures ---------------------------------------------------------------------
+
+
+@reader("zip", seeds.weights, "torch")
+def weights_file(place: Path, data: bytes) -> None:
+    from deft.changenet.weights import read_state, read_tensors
+
+    path = put(place / "m.pth", data)
+    with contextlib.suppress(HardStop):
+        read_state(path)
+    read_tensors(path)
+
+
+@reader("safetensors", seeds.safetensors, "torch")
+def safetensors_file(place: Path, data: bytes) -> None:
+    from deft.changenet.weights import read_tensors
+
+    read_tensors(put(place / "m.safetensors", data))
+
+
+@reader("zip", seeds.weights, "torch")
+def training_to_go_on_from(place: Path, data: bytes) -> None:
+    import torch
+
+    from deft.changenet.training.restore import restore_training
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = torch.nn.Linear(2, 3)
+
+    network = Net()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    restore_training(put(place / "m.pth", data), network, optimizer, lambda text: None)
+
+
+def _resume() -> list[bytes]:
+    import io
+
+    import torch
+
+    out = io.BytesIO()
+    torch.save({"identity": {"a": 1}, "model": {"w": torch.zeros(2)}, "files": []}, out)
+    return [out.getvalue()]
+
+
+@reader("zip", _resume, "torch")
+def resume_state(place: Path, data: bytes) -> None:
+    from deft.changenet.training.resume import STATE_FILE, load_resume
+
+    put(place / "train_resume" / STATE_FILE, data)
+    load_resume(place / "train_resume", {"a": 1}, lambda text: None)
+
+
+def _models() -> list[bytes]:
+    return [*seeds.onnx_model(), *seeds.weights(), *seeds.safetensors(), *seeds.exported()]
+
+
+@reader("zip", _models, "torch")
+def model_file_of_any_kind(place: Path, data: bytes) -> None:
+    from deft.explore.formats import identify
+
+    for name in ("m.onnx", "m.pt", "m.pt2", "m.safetensors", "m.bin"):
+        with contextlib.suppress(HardStop):
+            identify(put(place / name, data))
+        with contextlib.suppress(HardStop):
+            identify(place / name, allow_code=True)
+
+
+@reader("png", seeds.pictures, "torch")
+def picture(place: Path, data: bytes) -> None:
+    """``PictureError`` names the picture; its callers make a stop of it."""
+    from deft.changenet.data.images import PictureError, read_picture
+
+    for name in ("p.png", "p.jpg"):
+        with contextlib.suppress(PictureError):
+            read_picture(put(place / name, data), (8, 8))
+
+
+@reader("png", seeds.pictures, "torch")
+def staged_picture(place: Path, data: bytes) -> None:
+    from deft.pool import _stage
+
+    _stage(put(place / "p.png", data), place / "out/p.jpg")
+
+
+@reader("png", seeds.pictures, "torch")
+def board_picture(place: Path, data: bytes) -> None:
+    from deft.importers.deeppcb_source import BoardPicture, read_pair
+
+    path = put(place / "p.jpg", data)
+    read_pair(BoardPicture("g", "n", path, path, path))
+
+
+@reader("json", lambda: [_reference()], "torch")
+def encoder_selftest(place: Path, data: bytes) -> None:
+    from deft.encoders.selftest import read_reference
+
+    read_reference(put(place / "selftest.json", data))
+
+
+def _reference() -> bytes:
+    from deft.encoders.selftest import SCHEMA_VERSION, picture_paths
+    from deft.files import sha256_file
+
+    names = picture_paths()
+    return json.dumps(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "precision": "float32",
+            "pictures": {p.name: sha256_file(p) for p in names},
+            "vectors": {p.name: [0.1, 0.2] for p in names},
+        }
+    ).encode()
+
+
+# --- bundles --------------------------------------------------------------------------------------
+
+
+def _bundle_seeds() -> list[bytes]:
+    import hashlib
+
+    files = seeds.bundle()
+    sums = "".join(f"{hashlib.sha256(d).hexdigest()}  {n}\n" for n, d in sorted(files.items()))
+    named = {"SHA256SUMS": sums.encode(), **{n: files[n] for n in ("bundle.json", "code.tar")}}
+    return [f"{name}\n".encode() + data for name, data in named.items()]
+
+
+@reader("report", _bundle_seeds)
+def bundle(place: Path, data: bytes) -> None:
+    """One spoiled file of a bundle, with its digest in the list made right; ``Refused`` is told."""
+    import hashlib
+
+    from deft.bundle import install
+
+    name, _, content = data.partition(b"\n")
+    files = seeds.bundle()
+    root, out = place / "bundle", place / "out"
+    wanted = name.decode("latin-1")
+    if wanted != install.SUMS and wanted not in files:
+        return
+    files = {**files, wanted: content} if wanted != install.SUMS else files
+    sums = "".join(f"{hashlib.sha256(d).hexdigest()}  {n}\n" for n, d in sorted(files.items()))
+    files[install.SUMS] = content if wanted == install.SUMS else sums.encode()
+    for file, inner in files.items():
+        put(root / file, inner)
+    before = {p for p in place.rglob("*")}
+    try:
+        install.faults(root, say=lambda text: None)
+        facts = install.read_facts(root)
+        install.place_weights(root, facts["weights"], out / "w")
+        install.unpack_code(root, out / "code")
+    except (install.Refused, OSError):  # main tells both in one line
+        pass
+    strange = {p for p in place.rglob("*") if p not in before and out not in (p, *p.parents)}
+    assert not strange, f"written outside its folders: {strange}"
+
+
+CLEAR = (HardStop, StageFailed)

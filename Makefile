@@ -7,8 +7,9 @@ SNAKEMAKE := $(BIN)/snakemake
 WORKSPACE ?= $(DEMO)
 ARGS ?=
 OUT ?= bundle
+PYTHON_VERSION ?= 3.12
 
-.PHONY: demo test test-all test-slurm lint format logic envs bundle resume scaffold clean-demo help
+.PHONY: demo test test-all test-slurm lint format logic envs bundle gpu-kit resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -67,6 +68,11 @@ envs: $(VENV)/.installed
 ## make bundle    pack wheels, code and weights for an air gap (OUT=dir [WORKSPACE=dir] [ARGS="--configfile FILE"])
 bundle: $(VENV)/.installed
 	$(BIN)/python scripts/make_bundle.py --out "$(OUT)" $(if $(filter file,$(origin WORKSPACE)),,--workspace "$(WORKSPACE)") $(ARGS)
+
+## make gpu-kit   pack what a bare machine with a CUDA PyTorch lacks for gpu_check.sh, into gpu_kit/
+##                (PYTHON_VERSION=3.12 PRESENT=file with what `pip list` prints there, ARGS="--fresh NAME")
+gpu-kit: $(VENV)/.installed
+	PYTHONPATH=scripts:benchmarks $(BIN)/python benchmarks/gpu_check/kit.py --python-version "$(PYTHON_VERSION)" $(if $(PRESENT),--present "$(PRESENT)") $(ARGS)
 
 ## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--cores 4")
 resume: $(VENV)/.installed

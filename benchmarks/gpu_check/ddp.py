@@ -14,14 +14,16 @@ import torch.distributed as dist
 from deft.changenet.training.distributed import World
 from deft.changenet.training.launch import train_in_processes
 from deft.changenet.training.options import Options
-from deft.changenet.training.sync_norm import synchronise_batch_norm
 from deft.changenet.training.train import train
 from deft.changenet.weights import read_state
-from gpu_check.bench import SMALL, Bench, relative
+from gpu_check.bench import Bench, relative
 from gpu_check.networks import network, pictures, spec_of
 from gpu_check.result import Result, judged
 
-LOSS_LIMIT = 1e-3  # of weights after two epochs: on a GPU additions have no fixed order
+WITH_BATCH_NORM = "timm:test_resnet"
+# Of weights after two epochs, at least: on a GPU additions have no fixed order, and Adam makes
+# whole steps of the noise where a gradient is zero. Two plain trainings show how much that is.
+WEIGHT_FLOOR, SPREAD_FACTOR = 1e-4, 10.0
 GRADIENT_LIMIT = 1e-4
 
 
@@ -35,9 +37,9 @@ def _torchrun(bench: Bench) -> Result:
     spec = bench.spec(num_epochs=2)
     options = Options(device=bench.name, seed=1, threads=bench.threads)
     weights = []
-    for name in ("plain", "torchrun"):
+    for name in ("plain", "plain_again", "torchrun"):
         out, resume = bench.own / name, bench.own / f"{name}_resume"
-        if name == "plain":
+        if name != "torchrun":
             folders = {"out_dir": out, "resume_dir": resume}
             result = train(spec, workspace=bench.workspace(), **folders, options=options, log=print)
         else:
@@ -47,11 +49,14 @@ def _torchrun(bench: Bench) -> Result:
             result = train_in_processes(spec, 1, job, threads=bench.threads, log=print)
         state = read_state(out / result["latest"])["state_dict"]
         weights.append([v for _, v in sorted(state.items()) if v.is_floating_point()])
+    spread = relative(weights[1], weights[0])
     figures = {
-        "weights_relative_difference": relative(weights[1], weights[0]),
+        "weights_relative_difference": relative(weights[2], weights[0]),
+        "two_plain_differ_by": spread,
         "backend": "nccl" if bench.cuda else "gloo",
     }
-    return judged("torchrun of one", figures, {"weights_relative_difference": LOSS_LIMIT})
+    limit = max(SPREAD_FACTOR * spread, WEIGHT_FLOOR)
+    return judged("torchrun of one", figures, {"weights_relative_difference": limit})
 
 
 def _wrapped(bench: Bench) -> Result:
@@ -69,9 +74,8 @@ def _wrapped(bench: Bench) -> Result:
     backend = "nccl" if bench.cuda else "gloo"
     dist.init_process_group(backend, rank=0, world_size=1)
     try:
-        plain = network(spec_of(SMALL, 64)).to(device).train()
+        plain = network(spec_of(WITH_BATCH_NORM, 64)).to(device).train()
         model = copy.deepcopy(plain)
-        synchronise_batch_norm(model, device)
         wrapped = World(0, 2).wrapped(model, device, sync_norm=True)
         test, golden = pictures(8, 64, device)
         label = (torch.arange(8, device=device) % 2).float()[:, None]

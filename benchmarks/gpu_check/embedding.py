@@ -6,6 +6,7 @@ import io
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from gpu_check.result import Result, judged
 from gpu_check.timing import seconds_of
 
 COSINE = 0.9999
+NOISE = 1e-5  # of a number of a vector, where its picture ran in another batch
+TIE = 2e-6  # similarities have six decimals, each side may round
 TOP_K, MIN_SIMILARITY = 5, 0.5
 STAGE_SHARE = 0.5  # of the bare model's rate that the stage must keep on a GPU
 HALF = (0.5, 0.5, 0.5)
@@ -48,7 +51,7 @@ def equality(bench: Bench) -> Iterator[Result]:
     """Embed the drawn pool on both sides; mine the KPI defects' neighbours from each."""
     torch.set_num_threads(bench.threads)
     side = bench.pick(224, 64)
-    paths = sorted((bench.workspace() / "augmentation").rglob("*.jpg"))[: bench.pick(160, 120)]
+    paths = sorted((bench.workspace() / "augmentation").rglob("*.jpg"))[: bench.pick(120, 120)]
     found = {}
     for name, device, batch in (("cpu", "cpu", 8), ("device", bench.name, bench.pick(32, 8))):
         encoder = encoder_of(bench, device, side, batch, "float32")
@@ -64,7 +67,7 @@ def equality(bench: Bench) -> Iterator[Result]:
         "stage_against_one_by_one": float(np.abs(bare - found["device"]).max()),
         "pictures": len(paths),
     }
-    limits = {"stage_against_one_by_one": 0.0}
+    limits = {"stage_against_one_by_one": NOISE}
     yield judged("embedding", figures, limits, at_least={"lowest_cosine": COSINE})
     yield _mined(bench, paths, found)
 
@@ -99,14 +102,17 @@ def _mined(bench: Bench, paths: list[Path], found: dict[str, np.ndarray]) -> Res
             np.abs(tables[0][1]["similarity"] - tables[1][1]["similarity"]).max()
         ),
     }
-    why = "" if same else "the mined tables differ"
+    # Rank by rank the same similarities: then only rows too near to call have changed places.
+    tied = figures["largest_similarity_difference"] <= TIE
+    figures["identical"] = "yes" if same else f"but for ties within {TIE:g}" if tied else "no"
+    why = "" if same or tied else "the mined tables differ"
     return judged("mined table", figures, at_least={"mined_rows": 1}, broken=why)
 
 
 def stage_speed(bench: Bench) -> Iterator[Result]:
     """Time the stage, decoding and cache included, against the bare model on ready tensors."""
     torch.set_num_threads(bench.threads)
-    side, batch, count = bench.pick((224, 64, 2048), (64, 16, 96))
+    side, batch, count = bench.pick((224, 64, 3072), (64, 16, 96))
     folder = bench.own / "pictures"
     paths = _draw(folder, count, side * 5 // 4)
     figures: dict[str, object] = {"pictures": count, "batch": batch}
@@ -149,8 +155,6 @@ def _bare(encoder: TorchEncoder, tensor: torch.Tensor) -> None:
 
 def _decode_rate(encoder: TorchEncoder, paths: list[str], workers: int) -> float:
     """Return pictures a second that the CPU can prepare: the stage can be no faster."""
-    from concurrent.futures import ThreadPoolExecutor
-
     began = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(encoder.prepare, map(Path, paths)):
@@ -161,12 +165,15 @@ def _decode_rate(encoder: TorchEncoder, paths: list[str], workers: int) -> float
 def _draw(folder: Path, count: int, side: int) -> list[str]:
     """Draw crops as an inspection machine stores them: JPEG, some texture, all different."""
     folder.mkdir()
-    rng = np.random.default_rng(4)
-    noise = rng.normal(0, 4, (side, side, 3))
-    paths = []
-    for i in range(count):
+    noise = np.random.default_rng(4).normal(0, 4, (side, side, 3)).astype(np.float32)
+
+    def one(number: int) -> str:
+        rng = np.random.default_rng(number)
         coarse = rng.integers(0, 256, (side // 8, side // 8, 3), np.uint8)
         pixels = np.asarray(Image.fromarray(coarse).resize((side, side))) + noise
-        paths.append(str(folder / f"{i}.jpg"))
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(paths[-1], quality=92)
-    return paths
+        path = str(folder / f"{number}.jpg")
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=92)
+        return path
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(one, range(count)))

@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             budget,
             jobs,
             facts=facts,
+            asked=given.only is not None,
         )
         status = runner.run()
     finally:

@@ -116,7 +116,7 @@ def stage_speed(bench: Bench) -> Iterator[Result]:
     folder = bench.own / "pictures"
     paths = _draw(folder, count, side * 5 // 4)
     figures: dict[str, object] = {"pictures": count, "batch": batch}
-    for precision in ("float32", "bfloat16"):
+    for precision in bench.pick(("float32", "bfloat16"), ("float32",)):
         encoder = encoder_of(bench, bench.name, side, batch, precision)
         tensor = torch.randn(batch, 3, side, side, device=bench.device)
         tensor = tensor.contiguous(memory_format=torch.channels_last)

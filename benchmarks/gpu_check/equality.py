@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterator
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from deft.changenet.model import ChangeNet
 from deft.changenet.precision import float32_scores
@@ -21,9 +22,10 @@ from gpu_check.result import Result, judged
 
 OUTPUT_LIMIT = 1e-5  # of logits, norm of the difference by the norm
 SCORE_LIMIT = 1e-5  # of a score, 0 to 1
-GRADIENT_LIMIT = 1e-3
+GRADIENT_LIMIT = 2e-3  # float32 on a CPU is some 3e-4 away from float64
 WEIGHT_LIMIT = 1e-4  # of weights after the steps
-STEPS, RATE = (3, 1), 1e-2  # on a GPU and on a CPU
+STEPS, RATE = {torch.float64: 3, torch.float32: 1}, 1e-2  # by the reference
+NORM_PAIRS = 8  # fewer make no batch norm that can be compared
 CPU = torch.device("cpu")
 
 
@@ -31,7 +33,7 @@ def networks(bench: Bench) -> Iterator[Result]:
     """Compare a small convolutional network and the ViT-B one."""
     torch.set_num_threads(bench.threads)
     small = (SMALL, 64, bench.pick(32, 8), torch.float64)
-    large = (VIT_B, bench.pick(224, 64), 2, torch.float32)
+    large = (VIT_B, bench.pick(224, 64), bench.pick(6, 2), torch.float32)
     for name, (backbone, side, pairs, dtype) in (("small", small), ("ViT-B", large)):
         model = network(spec_of(backbone, side))
         test, golden = pictures(pairs, side, CPU)
@@ -85,7 +87,7 @@ def _train_step(
     """
     reference = copy.deepcopy(model).to(dtype)
     reference.criterion.float()  # losses are float32 in every mode
-    steps = bench.pick(*STEPS)
+    steps = STEPS[dtype]
     want = _steps(reference, pair, CPU, dtype, steps)
     with float32_scores():
         got = _steps(
@@ -121,7 +123,7 @@ def _steps(
     test, golden = (side.to(device, dtype) for side in pair)
     label = (torch.arange(len(test), device=device) % 2).float()[:, None]
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
-    _without_dropout(model.train())
+    _settled(model.train(), norms=len(test) < NORM_PAIRS)
     first: tuple = ()
     for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)
@@ -134,9 +136,15 @@ def _steps(
     return (*first, [p.detach().cpu() for p in model.parameters()])
 
 
-def _without_dropout(model: torch.nn.Module) -> None:
-    """Switch off what draws random numbers: devices draw different ones from one seed."""
+def _settled(model: torch.nn.Module, *, norms: bool) -> None:
+    """Switch off what draws random numbers: devices draw different ones from one seed.
+
+    ``norms``: batch norms go by their running statistics, since those of a few nearly equal pairs
+    blow the last digits up to whole numbers.
+    """
     for module in model.modules():
+        if norms and isinstance(module, _BatchNorm):
+            module.eval()
         for name in ("p", "drop_prob"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)

@@ -31,8 +31,7 @@ from deft.files import sha256_file, write_json_atomic
 HOME = Path(__file__).resolve().parents[2]
 MB = 1_000_000
 LIMIT_MB = 60.0
-# No part of what is checked; the CUDA build of torch is what the machine has.
-LEFT_OUT = ("snakemake-executor-plugin-slurm",)
+# The CUDA build of torch is what the machine has.
 TORCH = ("torch", "torchvision", "triton")
 GLIBC = (17, 28, 27, 34, 35, 31, 24)  # pip takes such a tag literally
 PLATFORMS = ("manylinux2014_x86_64", "manylinux1_x86_64", "linux_x86_64")
@@ -193,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     present = present_of(given.present.read_text(encoding="utf-8")) if given.present else {}
     present |= {name: present.get(name, "") for name in TORCH}
-    left_out = {canonicalize_name(name): "" for name in (*LEFT_OUT, *given.leave_out)}
+    left_out = {canonicalize_name(name): "" for name in given.leave_out}
     roots = [package.line() for package in table().packages]
     wanted = lacking(roots, present | left_out, given.python_version, given.fresh)
     part = given.out.with_name(f".{given.out.name}.part")

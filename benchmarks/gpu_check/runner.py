@@ -52,6 +52,7 @@ class Runner:
     jobs: checks beside each other, of those that do not measure time.
     start: command line of a check, for tests.
     facts: put into the JSON as they are.
+    asked: whether the checks were named; then also those run that a CPU takes minutes for.
     """
 
     checks: Sequence[Check]
@@ -62,6 +63,7 @@ class Runner:
     jobs: int = 1
     start: Start | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    asked: bool = False
     log: Callable[[str], None] = lambda text: print(text, flush=True)
     found: list[Result] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -105,6 +107,10 @@ class Runner:
         return check.alone and self.device != "cpu"
 
     def _begin(self, check: Check) -> None:
+        if check.cpu_asks and self.device == "cpu" and not self.asked:
+            why = f"minutes on a CPU: --only {check.name} runs it"
+            self._note(check, [not_checked(name, why) for name in check.rows])
+            return
         limit = min(check.limit(self.device), self._left())
         if limit < LEAST_S:
             self._note(check, [not_checked(name, NO_TIME) for name in check.rows])

@@ -23,6 +23,7 @@ from gpu_check.result import Result, judged, not_checked
 from gpu_check.timing import flop_of, seconds_of
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+ON_CPU = {"float32": None}  # many CPUs have no bfloat16 instructions
 # By its arithmetic the ChangeNet has 0.53 of the bare transformer's speed (docs/speed.md). Below
 # half of that the card would be used half as well.
 LEAST_RATIO = 0.25
@@ -66,7 +67,7 @@ def _scoring(bench: Bench, side: int, count: int) -> Work:
 
     return {
         f"{who} {precision}": (run(work, precision), precision)
-        for precision in PRECISIONS
+        for precision in bench.pick(PRECISIONS, ON_CPU)
         for who, work in (
             ("vit", lambda: vit(both)),
             ("ours", lambda: together(model, test, golden)),
@@ -100,7 +101,7 @@ def _training(bench: Bench, side: int, count: int) -> Work:
 
     return {
         f"{who} {precision}": (step(who, precision), precision)
-        for precision in PRECISIONS
+        for precision in bench.pick(PRECISIONS, ON_CPU)
         for who in ("vit", "ours")
     }
 
@@ -111,7 +112,7 @@ def _rates(bench: Bench, name: str, work: Work, count: int) -> Result:
     took = seconds_of(runs, bench.device, rounds=bench.pick(5, 1), runs=bench.pick(3, 1))
     peaks = peaks_of(bench)
     figures: dict[str, object] = {"pairs_a_batch": count}
-    for i, precision in enumerate(PRECISIONS):
+    for i, precision in enumerate(bench.pick(PRECISIONS, ON_CPU)):
         ours, vit = f"ours {precision}", f"vit {precision}"
         figures |= {
             f"{precision}_pairs_s": count / took[ours],

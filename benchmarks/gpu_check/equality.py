@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from deft.changenet.backbones.radio_vit import PatchGenerator
 from deft.changenet.model import ChangeNet
 from deft.changenet.precision import float32_scores
 from deft.changenet.speed import prepare
@@ -143,8 +144,8 @@ def _settled(model: torch.nn.Module, *, norms: bool) -> None:
     blow the last digits up to whole numbers.
     """
     for module in model.modules():
-        if norms and isinstance(module, _BatchNorm):
-            module.eval()
+        if isinstance(module, PatchGenerator) or (norms and isinstance(module, _BatchNorm)):
+            module.eval()  # the first draws where a picture's patches lie
         for name in ("p", "drop_prob"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)

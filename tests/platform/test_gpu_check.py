@@ -161,11 +161,16 @@ def test_a_wrong_device_is_seen(monkeypatch, tmp_path):
             next(prepared.model.decoder.parameters()).mul_(1.01)
         return prepared
 
-    monkeypatch.setattr(equality, "VIT_B", equality.SMALL)
-    fine = {result.name: result.state for result in equality.networks(bench)}
-    assert set(fine.values()) == {OK} and len(fine) == 4
+    model = equality.network(equality.spec_of(equality.SMALL, 32))
+    pair = equality.pictures(8, 32, equality.CPU)
+
+    def found():
+        given = (bench, "x", model, pair, torch.float64)
+        return [work(*given).state for work in (equality._forward, equality._train_step)]
+
+    assert found() == [OK, OK]
     monkeypatch.setattr(equality, "prepare", off)
-    assert {result.state for result in equality.networks(bench)} == {FAILED}
+    assert found() == [FAILED, FAILED]
 
 
 def test_a_loader_that_mixes_and_a_search_that_misses_are_seen(monkeypatch, tmp_path):

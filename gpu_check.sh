@@ -32,7 +32,7 @@ if [ "$python" != "$here/.venv/bin/python" ] && compgen -G "$kit/wheels/*.whl" >
 fi
 [ -d "$kit/data/workspace" ] && export GPU_CHECK_WORKSPACE=$kit/data/workspace
 [ -f "$kit/kit.json" ] && GPU_CHECK_KIT=$(cat "$kit/kit.json") && export GPU_CHECK_KIT
-export PYTHONPATH=$paths${PYTHONPATH:+:$PYTHONPATH}
+export HF_HUB_OFFLINE=1 PYTHONPATH=$paths${PYTHONPATH:+:$PYTHONPATH}
 # Not exec: the temporary folder must go. A signal to this shell is passed on.
 "$python" -m gpu_check "$@" &
 child=$!

@@ -31,6 +31,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _end(*_: object) -> None:
+    """End in order: the runner writes what is known, and a second signal must not disturb it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the checks and print the table."""
     given = parse(argv)
@@ -39,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     jobs = given.jobs or (cores if on_cpu else max(1, min(4, cores // 4)))
     budget = given.budget or BUDGET_S * (2 if on_cpu else 1)
     names = [name for name in (given.only or BY_NAME) if name not in given.skip]
-    # To be ended is an end in order: the finally of the runner writes what is known.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _end)
     facts = {"kit": json.loads(os.environ.get("GPU_CHECK_KIT", "{}")), "jobs": jobs}
     scratch = Path(tempfile.mkdtemp(prefix="gpu_check_"))
     try:

@@ -51,7 +51,7 @@ def _killed(bench: Bench, name: str, precision: str, *, exact: bool) -> Result:
         folder = bench.own / f"{name} {which}".replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
         spec = bench.spec(bench.pick(32, 8), precision=precision, num_epochs=3)
-        draws = bench.pick(4096, 128)
+        draws = bench.pick(1536, 128)
         options = Options(device=bench.name, seed=1, threads=bench.threads, draws_per_epoch=draws)
         return {
             "spec": spec.to_dict(),

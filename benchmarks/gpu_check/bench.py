@@ -15,12 +15,13 @@ import torch
 from deft.changenet.spec import Spec, from_dict, load_spec
 from deft.demo.workspace import Request, make_workspace
 from deft.layout import BASE_TABLE, KPI_IMAGES, KPI_TABLE, SPEC
+from gpu_check.table import ROWS_SCALE
 
 T = TypeVar("T")
 WORKSPACE = "GPU_CHECK_WORKSPACE"  # environment variable: one that is drawn already
 VIT_B = "c_radio_v2_vit_base_patch16_224"
 SMALL = "timm:test_convnext"
-CPU_SCALE = 0.3
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Bench:
                 if given and Path(given).is_dir():
                     shutil.copytree(given, part)
                 else:
-                    make_workspace(part, Request(rows_scale=CPU_SCALE))
+                    make_workspace(part, Request(rows_scale=ROWS_SCALE))
                 part.rename(target)
         return target
 
@@ -71,7 +72,7 @@ class Bench:
         spec = load_spec(self.workspace() / SPEC)
         data = spec.to_dict()
         data["train"] = {**data["train"], **train}
-        data["dataset"]["classify"]["batch_size"] = batch_size or self.pick(32, 16)
+        data["dataset"]["classify"]["batch_size"] = batch_size or BATCH
         return from_dict(data, source=spec.source)
 
     def tables(self) -> tuple[Path, Path, Path]:

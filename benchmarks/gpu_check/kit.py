@@ -27,6 +27,7 @@ from packaging.version import InvalidVersion, Version
 from deft.demo.workspace import Request, make_workspace
 from deft.environments import table
 from deft.files import sha256_file, write_json_atomic
+from gpu_check.table import ROWS_SCALE
 
 HOME = Path(__file__).resolve().parents[2]
 MB = 1_000_000
@@ -37,7 +38,6 @@ GLIBC = (17, 28, 27, 34, 35, 31, 24)  # pip takes such a tag literally
 PLATFORMS = ("manylinux2014_x86_64", "manylinux1_x86_64", "linux_x86_64")
 LISTED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\s*==\s*|\s+|\s*$)(\S*)")
 NO_WHEEL = re.compile(r"No matching distribution found for (\S+)")
-ROWS_SCALE = 0.3
 
 
 def present_of(text: str) -> dict[str, str]:

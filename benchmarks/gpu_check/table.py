@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ROWS_SCALE = 0.3  # of the drawn workspace: 90 pairs to train on
+
 
 @dataclass(frozen=True)
 class Check:

@@ -22,6 +22,7 @@ from gpu_check.networks import network, pictures, spec_of
 from gpu_check.result import Result, judged
 
 OUTPUT_LIMIT = 1e-5  # of logits, norm of the difference by the norm
+FEATURE_LIMIT = 1e-4  # random weights let logits follow pictures weakly, the maps do wholly
 SCORE_LIMIT = 1e-5  # of a score, 0 to 1
 GRADIENT_LIMIT = 2e-3  # float32 on a CPU is some 3e-4 away from float64
 WEIGHT_LIMIT = 1e-4  # of weights after the steps
@@ -50,12 +51,15 @@ def _forward(
     there = [side.to(bench.device) for side in pair]
     with torch.inference_mode():
         want = reference(*(side.to(dtype) for side in pair))
+        want_maps = list(reference.model.embed(pair[0].to(dtype)))
         with float32_scores():
             got = theirs(*there)
+            maps = list(theirs.model.embed(there[0]))
         tf32 = _with_tf32(lambda: theirs(*there)) if bench.cuda else None
     scores = (theirs.score(got).cpu() - reference.score(want)).abs().max()
     figures = {
         "relative_error": relative(got, want),
+        "features_relative_error": relative(maps, want_maps),
         "largest_score_difference": float(scores),
         "reference": f"CPU {str(dtype).removeprefix('torch.')}",
     }
@@ -64,7 +68,11 @@ def _forward(
             figures["cpu_float32_relative_error"] = relative(model.eval()(*pair), want)
     if tf32 is not None:
         figures["with_tf32_relative_error"] = relative(tf32, want)
-    limits = {"relative_error": OUTPUT_LIMIT, "largest_score_difference": SCORE_LIMIT}
+    limits = {
+        "relative_error": OUTPUT_LIMIT,
+        "features_relative_error": FEATURE_LIMIT,
+        "largest_score_difference": SCORE_LIMIT,
+    }
     return judged(name, figures, limits)
 
 

@@ -166,11 +166,11 @@ def test_a_wrong_device_is_seen(monkeypatch, tmp_path):
 
     def found():
         given = (bench, "x", model, pair, torch.float64)
-        return [work(*given).state for work in (equality._forward, equality._train_step)]
+        return [work(*given) for work in (equality._forward, equality._train_step)]
 
-    assert found() == [OK, OK]
+    assert [r.state for r in found()] == [OK, OK], found()
     monkeypatch.setattr(equality, "prepare", off)
-    assert found() == [FAILED, FAILED]
+    assert [r.state for r in found()] == [FAILED, FAILED], found()
 
 
 def test_a_loader_that_mixes_and_a_search_that_misses_are_seen(monkeypatch, tmp_path):

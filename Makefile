@@ -8,14 +8,17 @@ WORKSPACE ?= demo_workspace
 ARGS ?=
 SECONDS ?= 600
 OUT ?= bundle
+PYTHON_VERSION ?= 3.12
 
 # What a person typed reaches a recipe's shell through the environment, where no character of it
 # means anything; $(value) keeps make itself from reading a `$` in it. ARGS is meant to be words.
 resume bundle: export TYPED_WORKSPACE := $(value WORKSPACE)
 bundle scaffold: export TYPED_OUT := $(value OUT)
 scaffold: export TYPED_NAME := $(value NAME)
+gpu-kit: export TYPED_PRESENT := $(value PRESENT)
+gpu-kit: export TYPED_PYTHON := $(value PYTHON_VERSION)
 
-.PHONY: demo test test-all test-slurm fuzz lint format logic envs bundle resume scaffold clean-demo help
+.PHONY: demo test test-all test-slurm fuzz lint format logic envs bundle gpu-kit resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -78,6 +81,11 @@ envs: $(VENV)/.installed
 ## make bundle    pack wheels, code and weights for an air gap (OUT=dir [WORKSPACE=dir] [ARGS="--configfile FILE"])
 bundle: $(VENV)/.installed
 	$(BIN)/python scripts/make_bundle.py --out="$$TYPED_OUT" $(if $(filter file,$(origin WORKSPACE)),,--workspace="$$TYPED_WORKSPACE") $(ARGS)
+
+## make gpu-kit   pack what a bare machine with a CUDA PyTorch lacks for gpu_check.sh, into gpu_kit/
+##                (PYTHON_VERSION=3.12 PRESENT=file with what `pip list` prints there, ARGS="--fresh NAME")
+gpu-kit: $(VENV)/.installed
+	PYTHONPATH=scripts:benchmarks $(BIN)/python benchmarks/gpu_check/kit.py --python-version="$$TYPED_PYTHON" $(if $(PRESENT),--present="$$TYPED_PRESENT") $(ARGS)
 
 ## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--cores 4")
 resume: $(VENV)/.installed

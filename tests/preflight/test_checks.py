@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 import yaml
 from tiny_workspace import make_tiny_workspace
 
@@ -315,7 +317,7 @@ def test_backbone_weights_that_are_not_there(workspace):
     assert error.code == "missing_input" and error.file.endswith("weights/c_radio.pth")
     staged = workspace / "augmentation/backbone/c_radio.pth"
     staged.parent.mkdir()
-    staged.write_bytes(b"1")
+    torch.save(timm.create_model("test_convnext").state_dict(), staged)
     assert "augmentation/backbone/c_radio.pth" in stop(workspace).fix
     edit_spec(
         workspace, model__backbone__pretrained_backbone_path="augmentation/backbone/c_radio.pth"

@@ -207,6 +207,8 @@ def fill_strictly(model: nn.Module, data: Mapping[str, Any], path: str | Path) -
         "spec_invalid",
         "the model file does not fit the spec's architecture",
         "use the spec that the file was trained with",
+        # A loop's own training may have diverged: its scores then say so, row by row.
+        finite=False,
     )
 
 
@@ -217,11 +219,18 @@ def fill(
     code: str,
     rule: str,
     fix: str,
+    *,
+    finite: bool = True,
 ) -> None:
-    """Fill any module, strictly; raises HardStop ``code`` with ``rule`` and what does not fit."""
+    """Fill any module, strictly; raises HardStop ``code`` with ``rule`` and what does not fit.
+
+    A module without numbers (on the device ``meta``) is only compared with the file, whose numbers
+    must then be ``finite`` in any case.
+    """
     wanted = model.state_dict()
-    check_fit(wanted, state, path, code, rule, fix)
-    if not any(value.is_meta for value in wanted.values()):  # shapes alone: only looked at
+    shapes_alone = any(value.is_meta for value in wanted.values())
+    check_fit(wanted, state, path, code, rule, fix, finite=finite or shapes_alone)
+    if not shapes_alone:
         model.load_state_dict(state, strict=True)
 
 
@@ -232,11 +241,15 @@ def check_fit(
     code: str,
     rule: str,
     fix: str,
+    *,
+    finite: bool = True,
 ) -> None:
     """Raise HardStop ``code`` unless ``state`` fills ``wanted``, with numbers that are finite."""
     problem = key_report(wanted, state)
     if problem:
         raise HardStop(code, f"{rule}: {problem}", file=path, fix=fix)
+    if not finite:
+        return
     broken = [k for k, value in wanted.items() if not _finite(state[k]) and _should_be(value)]
     if broken:
         more = f" and {len(broken) - KEYS_NAMED} more" if len(broken) > KEYS_NAMED else ""

@@ -272,3 +272,11 @@ def test_spec_follows_size_and_lights_and_keeps_its_comments():
     assert "image_width: 96" in text and "num_input: 2" in text
     assert "{SolderLight: 0, WhiteLight: 1}" in text
     assert text.count("#") == spec_text(Request()).count("#")
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(16, 8), (31, 15), (32, 32), (296, 32), (3, 2)])
+def test_a_batch_never_exceeds_the_training_rows(rows, batch):
+    """The smallest workspaces must train, and larger ones keep their spec to the byte."""
+    text = spec_text(Request(rows_scale=0.05, size_px=32), base_rows=rows)
+    assert yaml.safe_load(text)["dataset"]["classify"]["batch_size"] == batch
+    assert (text == spec_text(Request(rows_scale=0.05, size_px=32))) == (rows >= 32)

@@ -326,7 +326,8 @@ def test_backbone_weights_that_are_not_there(workspace):
 
 
 @pytest.mark.parametrize(("batch", "expected"), [(16, "ok"), (17, "warn")])
-def test_batch_rule_of_the_cards(workspace, monkeypatch, batch, expected):
+def test_batch_rule_of_the_cards(tmp_path, monkeypatch, batch, expected):
+    workspace = make_tiny_workspace(tmp_path / "w", base=batch, validation=3, kpi=4, pool=4)
     card = Gpu(0, "NVIDIA RTX A6000", 47.5, 47.0)
     monkeypatch.setattr(checks_machine, "gpus", lambda: [card])
     monkeypatch.setattr(checks_model, "checks", lambda ctx: iter(()))

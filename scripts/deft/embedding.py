@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,9 @@ class EmbeddingWriter:
 
     def __enter__(self) -> EmbeddingWriter:
         self._temporary = temporary_name(self.path)
-        with writing(self.path, self._temporary):
+        with ExitStack() as opened:
+            opened.callback(self._temporary.unlink, missing_ok=True)  # when it cannot be opened
+            opened.enter_context(writing(self.path, self._temporary))
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = pq.ParquetWriter(
                 self._temporary,
@@ -67,6 +69,7 @@ class EmbeddingWriter:
                 compression={**dict.fromkeys(self.others, "snappy"), EMBEDDING: "none"},
                 write_statistics=self.others,
             )
+            opened.pop_all()
         return self
 
     def add(self, rows: pa.Table, vectors: np.ndarray) -> None:

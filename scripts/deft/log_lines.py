@@ -108,11 +108,13 @@ def mend(path: Path, found: Lines) -> None:
         data = b"".join(line + b"\n" for _, line in found.bad)
         with writing(kept, needed_bytes=len(data)):
             _add(kept, data)  # first: rather twice than not at all
+    bad: dict[int, list[bytes]] = {}
+    for at, line in found.bad:
+        bad.setdefault(at, []).append(line)
     lines, last = [], 0
     for index, (entry, raw) in enumerate(zip(found.entries, found.raw, strict=True)):
-        lost = [line for at, line in found.bad if at == index]
         missing = entry["seq"] - last - 1
-        for number, line in zip(range(missing), lost, strict=False):
+        for number, line in zip(range(missing), bad.get(index, ()), strict=False):
             around = found.entries[max(index - 1, 0)]
             lines.append(_stand_in(last + 1 + number, line, around))
         lines.append(_one_line(raw))

@@ -207,14 +207,20 @@ def _recording(
                 _keep_traceback()
         if stop is None:
             raise
-        _record(run_dir, phase, stage, marker, stop, log=log)
+        write_down(run_dir, phase, stage, stop, marker=marker, log=log)
         if stop is error:
             raise
         raise stop from error
 
 
-def _record(
-    run_dir: Path, phase: str, stage: str, marker: Path | None, stop: HardStop, *, log: bool
+def write_down(
+    run_dir: Path,
+    phase: str,
+    stage: str,
+    stop: HardStop,
+    *,
+    marker: Path | None = None,
+    log: bool = True,
 ) -> None:
     """Write a stop down; what cannot be written must not hide it, and is said beside it."""
     try:

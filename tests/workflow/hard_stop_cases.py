@@ -32,6 +32,19 @@ ITER1 = f"results/{RUN}/iter1"
 Provoke = Callable[[Path], "dict[str, Any] | None"]
 
 
+def state_is_a_list(workspace: Path) -> None:
+    path = workspace / "results" / RUN / "deft_state.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("[1, 2]")
+
+
+def anchors_without_end(workspace: Path) -> None:
+    lines = ["m0: &m0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"m{i}: &m{i} [{', '.join([f'*m{i - 1}'] * 10)}]" for i in range(1, 9)]
+    path = workspace / SPEC
+    path.write_text(path.read_text() + "\n".join(lines) + "\n")
+
+
 @dataclass(frozen=True)
 class Case:
     """One way to be stopped.
@@ -777,6 +790,20 @@ CASES = (
         args=("-f",),
         stage=("iter1", "data_merge"),
         wiped=(f"{ITER1}/dataset/validation.json",),
+    ),
+    # What a crash or another program made of a file.
+    Case(
+        "pre-seeded state that is a list",
+        state_is_a_list,
+        "missing_input",
+        ("not a state of this loop", "a list, not an object", "deft_state.json"),
+        stage=None,
+    ),
+    Case(
+        "spec whose anchors multiply",
+        anchors_without_end,
+        "spec_invalid",
+        ("anchors and merge keys", "100000 values"),
     ),
 )
 SECOND_EXAMPLES = frozenset(

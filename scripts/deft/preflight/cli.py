@@ -15,7 +15,7 @@ from deft.errors import HardStop
 from deft.files import write_text_atomic
 from deft.layout import CURRENT_RUN, Run
 from deft.run_name import run_argument
-from deft.state import record_hard_stop
+from deft.stage import write_down
 
 PHASE = STAGE = "preflight"
 
@@ -74,7 +74,7 @@ def recorded(request: Request, work: Callable[[], str]) -> str:
         return work()
     except HardStop as stop:
         if stop.code != "approval_missing" and request.workspace.is_dir():
-            record_hard_stop(request.run_dir, PHASE, STAGE, stop)
+            write_down(request.run_dir, PHASE, STAGE, stop)
         raise
 
 

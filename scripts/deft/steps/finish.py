@@ -54,7 +54,10 @@ def _logged(context: Context, summary: str) -> bool:
 
 def close_failed(context: Context) -> str:
     """Log ``loop_stop`` of a failed run, set the state to failed, render what there is."""
-    state = read_state(context.run.dir)
+    try:
+        state = read_state(context.run.dir)
+    except HardStop as stop:  # the command has stopped for it, or for something worse
+        return f"the end is not recorded: {stop.message}"
     if not state:
         return "nothing was started"
     log = read_log(context.run.dir)

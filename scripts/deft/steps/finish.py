@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from deft.artifacts import check_records, write_artifacts
+from deft.errors import HardStop
 from deft.handoff import read_best, write_handoff
 from deft.records import read_decision
 from deft.report import render_report

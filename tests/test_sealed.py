@@ -293,7 +293,7 @@ def test_a_table_that_is_none_any_more(tmp_path):
     with pytest.raises(HardStop, match="cannot be read as a table") as stop:
         sealed.check(path, told, tmp_path / "r.json", rule="r")
     assert stop.value.code == "silent_drop"
-    with pytest.raises(HardStop, match="cannot be read as a parquet table"):
+    with pytest.raises(HardStop, match="not a whole parquet file"):
         sealed.read_parquet(path)
 
 

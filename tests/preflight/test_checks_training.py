@@ -19,7 +19,8 @@ def no_gpu(monkeypatch):
 def training_check(tmp_path, device="cpu", **train):
     spec = from_dict(spec_data(**train))
     config = {"device": device, "engine": "native", "runtime": "torch"}
-    context = SimpleNamespace(spec=spec, config=config, workspace=tmp_path)
+    run_dir = tmp_path / "results/run_a"
+    context = SimpleNamespace(spec=spec, config=config, workspace=tmp_path, run_dir=run_dir)
     (found,) = [check for check in checks(context) if check.id == "training"]
     return found
 

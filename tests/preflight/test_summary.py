@@ -46,7 +46,7 @@ def test_four_tables_and_the_source_of_every_parameter(tmp_path):
 
 
 def test_the_target_stands_first_as_it_was_read(tmp_path):
-    workspace = make_tiny_workspace(tmp_path, base=3, validation=3, kpi=6, pool=6, pregen=2)
+    workspace = make_tiny_workspace(tmp_path, base=8, validation=4, kpi=6, pool=6, pregen=2)
     config = resolve({"encoder": "changenet", "kpi": "FAR < 50ppm at recall=99,5%"})
     told = []
     first = run_preflight(

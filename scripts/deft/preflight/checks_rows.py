@@ -11,7 +11,6 @@ from deft.errors import HardStop
 from deft.fingerprint import Fingerprint
 from deft.labels import clean_label, is_ng
 from deft.preflight.check import TABLES, Check, Context, ok, stopped, warn
-from deft.routing import route_by_label
 from deft.strategies.named import Rules
 from deft.tables import image_name, line_of
 
@@ -37,7 +36,6 @@ def _doubts(ctx: Context) -> Iterator[Check]:
     yield from _words(ctx)
     yield from _normalisation(ctx)
     yield from _quotas(ctx)
-    yield from _routes(ctx)
     tests: dict[str, Prints] = {}
     for name in TABLES:
         if name not in ctx.sound:
@@ -122,29 +120,6 @@ def _quotas(ctx: Context) -> Iterator[Check]:
             "and no pre-generated pair has",
             "correct the spelling of the label",
         )
-
-
-def _routes(ctx: Context) -> Iterator[Check]:
-    """With ``routing: by_label`` each label of the KPI set has somewhere to go.
-
-    Of every label the weakest samples are routed, so a label without a way stops the first lap.
-    """
-    by_label = ctx.config.get("routing") == "by_label"
-    if not by_label or not {"kpi", "pool"} <= set(ctx.tables) or ctx.parts is None:
-        return
-    known = {clean_label(label) for label in ctx.tables["pool"]["label"].unique()}
-    known.update(part.label for part in ctx.parts)
-    drawn, allowed = (
-        [str(label) for label in ctx.config.get(key) or []]
-        for key in ("anomalygen_labels", "allow_unrouted")
-    )
-    try:
-        route_by_label(ctx.tables["kpi"], known, drawn, allowed)
-    except HardStop as stop:
-        if ctx.config.get("engine", "native") == "native":
-            yield stopped("routing", stop)
-        else:  # the container chooses the weak samples
-            yield warn("routing", stop.message, stop.fix or "")
 
 
 def _differing(

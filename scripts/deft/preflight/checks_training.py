@@ -174,7 +174,7 @@ def _routing(ctx: Context) -> Check:
         return skipped(id, "the KPI table and the mining pool")
     drawn = {part.label for part in ctx.parts or []}
     pool = drawn | {clean_label(label) for label in ctx.tables["pool"]["label"]}
-    return _made(
+    found = _made(
         id,
         "each label of the KPI set goes to mining or to AnomalyGen",
         lambda: route_by_label(
@@ -184,6 +184,9 @@ def _routing(ctx: Context) -> Check:
             list(ctx.config.get("allow_unrouted") or []),
         ),
     )
+    if found.stop and ctx.config.get("engine", "native") != "native":
+        return warn(id, found.stop.message, found.stop.fix or "")  # TAO chooses the weak samples
+    return found
 
 
 def _tao(ctx: Context) -> Iterator[Check]:

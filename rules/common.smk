@@ -306,7 +306,7 @@ def training_processes():
     try:
         spec = load_yaml((WORKSPACE / layout.SPEC).read_text(encoding="utf-8"))
         return max(1, int(spec["train"]["num_gpus"]))
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, yaml.YAMLError):
         return 1  # the pre-flight says what is wrong with the spec
 
 

@@ -131,6 +131,17 @@ def test_a_thousand_aliases_are_one_line_at_once(tmp_path, form):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize(
+    "text", ["? a\n" * 200_000, "a: 1\n" * 150_000, "- a\n" * 200_000], ids=["?", ":", "-"]
+)
+def test_a_pasted_table_is_one_line_at_once(text):
+    """Counted while it is read: to read all of it first takes a minute."""
+    started = time.monotonic()
+    with pytest.raises(TooLarge, match=r"more than 20000 values \(line \d+\)"):
+        load_yaml(text)
+    assert time.monotonic() - started < 8
+
+
 def test_anchors_that_are_no_bombs_are_kept():
     text = "a: &a {x: 1, y: [1, 2]}\nb: *a\nc: {<<: *a, x: 2}\n"
     assert load_yaml(text) == yaml.safe_load(text)

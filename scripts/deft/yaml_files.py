@@ -17,8 +17,11 @@ import yaml
 from deft.errors import HardStop
 from deft.reading import kind_of, read_text, shortened
 
-MAX_VALUES = 100_000  # the largest setting of this project has some dozens
-MAX_CHARACTERS = 4_000_000
+MAX_VALUES = (
+    20_000  # the largest file of this project has some hundreds; PyYAML reads 10,000 in 1 s
+)
+MAX_CHARACTERS = 1_000_000
+MAX_INTEGER = 2**63
 DEEPEST = 32  # mappings and lists inside one another; a spec has 6
 BRACKETS, BRACKETS_OPEN = re.compile(r"[\[{\]}]"), 200  # also those in texts are counted
 # What PyYAML raises besides its own class: dates that do not exist, values of a wrong tag, ...
@@ -27,6 +30,7 @@ SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 120
 SHORT.maxlevel = 3
 WRITE_OUT = "write the values where they belong"
+QUOTE_IT = "put quotes around text that looks like a date or a number"
 
 
 class YamlProblem(yaml.YAMLError, ValueError):
@@ -52,7 +56,9 @@ def load_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any
     ------
     YamlProblem, whatever is wrong: :class:`TooLarge` for more than ``MAX_VALUES`` values once
     aliases are written out, :class:`TooDeep` for nesting beyond ``DEEPEST`` and for an anchor
-    inside itself. What ``loader`` itself raises beside PyYAML's classes passes.
+    inside itself. Also for values that are no text, number, true, false or nothing (dates, bytes),
+    numbers that nothing can hold and text that no file can. What ``loader`` itself raises beside
+    PyYAML's classes passes.
     """
     if len(text) > MAX_CHARACTERS:
         raise TooLarge(f"{len(text)} characters; settings have at most {MAX_CHARACTERS}")
@@ -65,12 +71,13 @@ def load_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any
         raise _too_deep()
     try:
         reader = loader(text)
+        _count_nodes(reader)
         try:
             node = reader.get_single_node()
             if node is None:
                 return None
             check_values(node)
-            return reader.construct_document(node)
+            data = reader.construct_document(node)
         finally:
             reader.dispose()
     except YamlProblem:
@@ -82,8 +89,54 @@ def load_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any
     except SLIPS as error:
         raise YamlProblem(
             f"a value is not what it looks like: {shortened(error)}",
-            "put quotes around text that looks like a date or a number",
+            QUOTE_IT,
         ) from None
+    _check_plain(data, (), set())
+    return data
+
+
+def _count_nodes(reader: yaml.SafeLoader) -> None:
+    """Have a reader stop at too many values while it composes: what follows would take minutes."""
+    compose, count = reader.compose_node, 0
+
+    def counted(parent: Any, index: Any) -> yaml.Node | None:
+        nonlocal count
+        count += 1
+        if count > MAX_VALUES:
+            raise TooLarge(
+                f"more than {MAX_VALUES} values (line {reader.peek_event().start_mark.line + 1})",
+                "keep in the file what its reader needs",
+            )
+        return compose(parent, index)
+
+    reader.compose_node = counted  # type: ignore[method-assign]
+
+
+def _check_plain(value: Any, path: tuple[str, ...], seen: set[int]) -> None:
+    """Raise for a value that settings cannot have, though YAML can say it. No anchor is inside
+    itself here; each list and mapping is looked at once, however often aliases name it.
+    """
+    if isinstance(value, dict | list):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, part in pairs:
+            if isinstance(value, dict):
+                _check_plain(name, path, seen)
+            _check_plain(part, (*path, shown(name).strip("'")), seen)
+        return
+    where = f"{'.'.join(path)}: " if path else ""
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        raise YamlProblem(f"{where}the number is too large for any setting")
+    if isinstance(value, str):
+        at = next((i for i, c in enumerate(value) if c == "\0" or "\ud800" <= c <= "\udfff"), None)
+        if at is not None:
+            told = f"character {at + 1} of {shown(value)} is U+{ord(value[at]):04X}"
+            raise YamlProblem(f"{where}{told}, which no text of a setting can hold")
+    elif value is not None and not isinstance(value, int | float):
+        kind = type(value).__name__
+        raise YamlProblem(f"{where}{shown(value)} is read by YAML as a {kind}", QUOTE_IT)
 
 
 def check_values(top: yaml.Node) -> None:

@@ -138,6 +138,35 @@ def test_files_that_are_no_spec(tmp_path, text):
     assert caught.value.file == str(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: {optim: {lr: 0x" + "f" * 5000 + "}}", "train.optim.lr: the number is too large"),
+        ("train: {optim: {lr: 1" + "0" * 400 + "}}", "train.optim.lr: the number is too large"),
+        ("train: {num_epochs: 0x" + "f" * 5000 + "}", "train.num_epochs: the number is too large"),
+        ("quantize: {a: 2024-01-01}", "quantize.a: datetime.date(2024, 1, 1) is read by YAML"),
+        ("quantize: {a: [!!binary aGk=]}", "quantize.a.0: b'hi' is read by YAML as a bytes"),
+        ("quantize: {1: a, b: c}", "YAML reads '1' as a number (line 1)"),
+        ("dataset: {classify: {input_map: {on: 0}}}", "YAML reads 'on' as true or false"),
+        ('train: {pretrained_model_path: "\\ud800"}', "is U+D800"),
+        ('train: {pretrained_model_path: "a\\0"}', "is U+0000"),
+        ('quantize: {"\\ud800": 1}', "is U+D800"),
+        ('dataset: {classify: {input_map: {"A\\nB": 0}}}', "a light with the name 'A\\nB'"),
+        ("a: [" + "1," * 9000 + "]\nb: ['${a}'" + ",'${a}'" * 9000 + "]", "stand for more than"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_values_that_yaml_can_say_and_no_spec_can_have(tmp_path, text, said):
+    """Each of these passed the reader and broke what writes, compares or counts later."""
+    path = tmp_path / "spec.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(HardStop) as caught:
+        load_spec(path, engine="tao")
+    assert caught.value.code == "spec_invalid"
+    assert said in caught.value.message
+    assert len(caught.value.message) < 500
+
+
 def test_merge_keys_add_what_a_mapping_does_not_say_itself():
     text = (
         "evaluate: &base {batch_size: 3, checkpoint: a}\n"

@@ -158,6 +158,25 @@ class _Parser:
             raise self.unread(at, "a negated target")
         if self.text(at) in phrases.ANDS and self.text(at - 1) in phrases.OTHER_METRICS:
             raise self.unread(at - 1, "one target is one FAR, and no other figure")
+        word = self.tokens[at] if self.kind(at) == "word" else None
+        if self.text(at) in phrases.NOT_BEFORE_VERB or (
+            word and self.text(at - 1) in phrases.NOT_BEFORE_VERB and word.text not in phrases.UNTIL
+        ):
+            raise self.unread(at - 1 if at else at, "a negated target")
+        only = at - 1 if self.text(at) in phrases.FREE_SIGNS else at
+        if self.text(at) in phrases.QUALIFIERS or self.text(only) == "only":
+            raise self.unread(min(at, only), "FAR is counted over all rows, and compared as it is")
+        scope = word and self.text(at - 1) in phrases.SCOPES and not word.text.endswith("ing")
+        label = word and self.text(start) in phrases.RECALL_NAMES and self.names_label(at)
+        if scope or label:
+            told = "one target is for all lights and labels"
+            raise self.unread(at - 1 if scope else at, told)
+
+    def names_label(self, at: int) -> bool:
+        """Whether a word before a recall reads as a label: "BRIDGE recall", "PASS recall"."""
+        label, recall = self.tokens[at], self.tokens[at + 1]
+        shouted = label.written.isupper() and len(label.text) > 1 and not recall.written.isupper()
+        return label.text == "pass" or (shouted and label.text not in phrases.NO_LABELS)
 
     def is_end(self, at: int) -> bool:
         return all(token.text in phrases.END_SIGNS for token in self.tokens[at:])

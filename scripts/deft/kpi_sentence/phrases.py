@@ -45,7 +45,7 @@ OTHER_METRICS = _words(
 MAXIMUM = _phrases("max | max. | maximum | maximal | the maximum | a maximum")
 
 _BELOW = "< | below | under | less than | lower than | smaller than"
-BELOW = _phrases(_BELOW + "| down to below | to below | to under | to less than")
+BELOW = _phrases(_BELOW + "| down to below | down to under | to below | to under | to less than")
 AT_MOST = _phrases(
     "<= | =< | ≤ | at most | at max | at max. | at maximum | max | max. | maximum | max of"
     "| maximum of | a maximum of | no more than | not more than | no higher than | not higher than"
@@ -53,6 +53,9 @@ AT_MOST = _phrases(
     "| not exceed | not exceeding | never exceed | never exceeds | up to | at or below"
     "| at or under | below or at | less than or equal to | lower than or equal to"
     "| smaller than or equal to | below or equal to | less or equal to | less or equal | = <"
+    "| not be above | never be above | not be over | not be higher than | not be greater than"
+    "| not be more than | not rise above | never rise above | not go above | never go above"
+    "| cannot exceed | max : | max = | max. : | max. = | maximum : | maximum ="
 )
 ABOVE = _phrases(
     "> | >= | => | ≥ | above | over | more than | greater than | higher than | larger than"
@@ -70,6 +73,10 @@ AT_LEAST = _phrases(
     "| no less than | not less than | no lower than | not lower than | not below | never below"
     "| not under | at or above | above or equal to | greater than or equal to | not worse than"
     "| no worse than | more than or equal to | higher than or equal to | greater or equal to"
+    "| not be below | never be below | not be less than | not be lower than | not be under"
+    "| not drop below | never drop below | not drop under | not fall below | never fall below"
+    "| not fall under | not go below | never go below | exceed | exceeds | exceeding"
+    "| min : | min = | min. : | min. = | minimum : | minimum ="
 )
 MINIMUM = frozenset({"min", "minimum", "."})
 RECALL_IS = _phrases("= | == | : | of | at | @ | equals | equal to | of exactly | exactly")
@@ -102,6 +109,12 @@ BEFORE_NUMBER = _words(
     "at with while and for until till reach reaching achieve get have having a an the keep keeping "
     "maintain maintaining given when hold holding but"
 )
+# Before a FAR: what makes another figure of it, or bounds a part of the boards alone.
+QUALIFIERS = _words("only half twice double triple thrice times relative delta log mean average")
+SCOPES = _words("on for per")  # "on SolderLight FAR < 1%"
+NOT_BEFORE_VERB = _words("not never cannot avoid prevent no")  # "never accept FAR < 1%"
+UNTIL = _words("until till before than")  # "do not until" is none: they end what was negated
+NO_LABELS = _words("kpi aoi pcb deft the with keep at and defect ng no_pass")
 NEGATIONS = _words("not no never without unless cannot nor neither except")
 ANDS = frozenset({"and", "or", "&", "/", ",", "nor"})
 BEFORE_PLAIN_FAR = _words("so as too by how thus very not")

@@ -23,6 +23,7 @@ from deft.yaml_files import DEEPEST, YamlProblem, load_yaml, shown
 REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 MERGE_TAG = "tag:yaml.org,2002:merge"
 MOST_REFERENCES = 10_000  # that are followed; a spec has a handful
+MOST_VALUES = 100_000  # once references are replaced by what they name
 MOST_CHARACTERS = 100_000  # of a text that references make
 PYTHON_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -68,6 +69,12 @@ class _Loader(yaml.SafeLoader):
             name = "<<" if merge else self.construct_object(name_node, deep=True)
             if name in seen:
                 raise SpecProblem(f"key {shown(name)} stands twice (line {line})")
+            if not isinstance(name, str):
+                raise SpecProblem(
+                    f"a key must be a word, and YAML reads {shown(name_node.value)} as "
+                    f"{_kind(name)} (line {line})",
+                    "put it in quotes",
+                )
             seen.add(name)
 
 
@@ -76,6 +83,11 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
     list("-+.0123456789"),
 )
+
+
+def _kind(value: Any) -> str:
+    words = {bool: "true or false", type(None): "nothing", int: "a number", float: "a number"}
+    return words.get(type(value), f"a {type(value).__name__}")
 
 
 def parse_yaml(text: str) -> dict[str, Any]:
@@ -94,7 +106,7 @@ def parse_yaml(text: str) -> dict[str, Any]:
 def resolve_references(data: dict[str, Any]) -> dict[str, Any]:
     """Return ``data`` with every ``${a.b}`` replaced by the value at ``a.b``."""
 
-    followed = 0
+    followed = walked = 0
 
     def lookup(name: str, trail: tuple[str, ...]) -> Any:
         nonlocal followed
@@ -118,6 +130,12 @@ def resolve_references(data: dict[str, Any]) -> dict[str, Any]:
         return walk(value, (*trail, name))
 
     def walk(value: Any, trail: tuple[str, ...]) -> Any:
+        nonlocal walked
+        walked += 1
+        if walked > MOST_VALUES:
+            raise SpecProblem(
+                f"references stand for more than {MOST_VALUES} values", "write the value itself"
+            )
         if isinstance(value, dict):
             return {name: walk(inner, trail) for name, inner in value.items()}
         if isinstance(value, list):
@@ -197,7 +215,7 @@ def _light_map(value: Any, dotted: str) -> dict[str, int]:
     if not isinstance(value, dict):
         raise SpecProblem(f"{dotted} must map lights to numbers, found {shown(value)}")
     for name, number in value.items():
-        if not isinstance(name, str) or not name.strip() or "/" in name:
+        if not isinstance(name, str) or not name.strip() or "/" in name or not name.isprintable():
             raise SpecProblem(f"{dotted} has a light with the name {shown(name)}")
         if isinstance(number, bool) or not isinstance(number, int):
             raise SpecProblem(f"{dotted}.{name} must be a whole number, found {shown(number)}")

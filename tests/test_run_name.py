@@ -97,6 +97,21 @@ def test_line_ends_of_any_editor_are_no_part_of_the_name(workspace):
     for end in ("", "\n", "\r\n"):
         (workspace / "results/current_run").write_text(f"run_b{end}", newline="")
         assert current_run(workspace) == "run_b"
+    (workspace / "results/current_run").write_bytes(b"\xef\xbb\xbfrun_b\r\n")  # Windows' editor
+    assert current_run(workspace) == "run_b"
+
+
+def test_a_slip_in_the_file_of_the_current_run_begins_none(workspace):
+    path = workspace / "results/current_run"
+    path.write_text("run_x\n")
+    stop = refused(lambda: run_of_command(workspace, None, ["all"]), "missing_input")
+    assert "names run_x: no run run_x; there are run_a, run_b" in stop.message
+    assert stop.file == str(path) and "run=new" in stop.fix
+    assert run_of_command(workspace, "run_x", []) == "run_x", "named on purpose"
+    assert run_of_command(workspace, "new", []) is None
+    for run in ("run_a", "run_b"):
+        (workspace / "results" / run).rmdir()
+    assert run_of_command(workspace, None, []) == "run_x", "no run is left: it begins again"
 
 
 def test_a_target_names_the_run_of_its_command(workspace):

@@ -71,7 +71,7 @@ def current_run(workspace: Path) -> str | None:
             fix=_ADVICE,
         ) from None
     try:
-        name = raw.decode("utf-8").strip()
+        name = raw.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         name = raw.decode("utf-8", errors="backslashreplace").strip()
     if not name:
@@ -159,4 +159,19 @@ def run_of_command(workspace: Path, given: str | None, targets: Iterable[object]
         return require_run(workspace, named[0])
     if named:
         return named[0]
-    return current_run(workspace) if given is None else None
+    return recorded_run(workspace) if given is None else None
+
+
+def recorded_run(workspace: Path) -> str | None:
+    """Return :func:`current_run`, where the workspace has it or has no run at all.
+
+    The file may be written by hand: a slip in it begins no run. Raises ``missing_input``.
+    """
+    name = current_run(workspace)
+    if name is None or not known_runs(workspace):
+        return name
+    try:
+        return require_run(workspace, name)
+    except HardStop as stop:
+        told = f"{CURRENT_RUN} names {name}: {stop.message}"
+        raise HardStop(stop.code, told, file=Path(workspace) / CURRENT_RUN, fix=_ADVICE) from None

@@ -139,7 +139,9 @@ def inference_table(place: Path, data: bytes) -> None:
 def target_sentence(place: Path, data: bytes) -> None:
     from deft.kpi_target import parse_kpi
 
-    parse_kpi(data.decode("utf-8", "replace"))
+    target = parse_kpi(data.decode("utf-8", "replace"))
+    again = parse_kpi(target.canonical())
+    assert again.canonical() == target.canonical()
 
 
 @reader(
@@ -167,11 +169,13 @@ def settings_from_json(place: Path, data: bytes) -> None:
 
 @reader("yaml", lambda: seeds.of_workspace("specs/baseline_spec.yaml"))
 def spec(place: Path, data: bytes) -> None:
-    from deft.changenet.spec import load_spec
+    from deft.changenet.spec import dump_spec, load_spec
 
     for engine in ("native", "tao"):
         with contextlib.suppress(HardStop):
-            load_spec(put(place / "spec.yaml", data), engine=engine)
+            read = load_spec(put(place / "spec.yaml", data), engine=engine)
+            again = load_spec(dump_spec(read, place / "again.yaml"), engine=engine)
+            assert again.digest == read.digest
 
 
 @reader("yaml", lambda: seeds.of_workspace("specs/baseline_spec.yaml"))
@@ -227,12 +231,16 @@ def pregenerated_names(place: Path, data: bytes) -> None:
 @reader("text", lambda: [RUN.encode() + b"\n"])
 def current_run(place: Path, data: bytes) -> None:
     """What the Snakefile and ``make resume`` do with the name of the current run."""
-    from deft import layout
+    from deft.layout import CURRENT_RUN
+    from deft.run_name import run_of_command
 
-    put(place / layout.CURRENT_RUN, data)
-    named = getattr(layout, "read_current_run", None)  # the one function that checks it
-    if named is not None:
-        named(place)
+    put(place / CURRENT_RUN, data)
+    (place / "results" / RUN).mkdir(exist_ok=True)
+    assert run_of_command(place, None, ["all"]) == RUN  # whatever else it says is a stop
+    asked = data.decode("utf-8", "replace")
+    for target in (asked, f"results/{asked}/best_model.json"):
+        with contextlib.suppress(HardStop):
+            assert run_of_command(place, None, [target]) == RUN
 
 
 @reader("text", lambda: [b"# keys\nexport HF_TOKEN='hf_x'\nNGC_API_KEY_ORG=abc\n"])

@@ -85,7 +85,12 @@ def as_typed(text: str) -> str:
     a path. A tag in front and an empty comment behind keep the quotes from being stripped.
     """
     plain = re.fullmatch(r"/[\w./+@%=~-]*|run_[\w.-]+", text)
-    return text if plain else f"!!str {json.dumps(text, ensure_ascii=False)} #"
+    if plain:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)  # its pairs of surrogates are no YAML
+    # YAML folds these line ends to blanks, and takes no control character as it is.
+    quoted = re.sub("[\x7f-\x9f\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", quoted)
+    return f"!!str {quoted} #"
 
 
 def with_config(arguments: list[str], **values: str) -> list[str]:
@@ -95,6 +100,12 @@ def with_config(arguments: list[str], **values: str) -> list[str]:
     ours are appended to the user's last one.
     """
     ours = [f"{key}={as_typed(value)}" for key, value in values.items()]
+    joined = (re.fullmatch(r"(--config=|-C=?)(.+)", a, re.DOTALL) for a in arguments)
+    arguments = [
+        part
+        for argument, found in zip(arguments, joined, strict=True)
+        for part in (("--config", found[2]) if found else (argument,))
+    ]
     places = [i for i, a in enumerate(arguments) if a in ("--config", "-C")]
     if not places:
         return [*arguments, "--config", *ours]

@@ -148,6 +148,8 @@ def config_of(command: list[str]) -> dict:
         ["--cores", "2", "--config", "seed=3", "workspace=/elsewhere", "run=run_b"],
         ["--config", "seed=3", "--cores", "2", "--config", "max_iterations=1"],
         ["results/run_a/best_model.json", "-C", "kpi=FAR < 1%"],
+        ["--config=seed=3", "--cores", "2"],
+        ["-Cseed=3", "--cores", "2"],
     ],
 )
 def test_the_folder_that_is_named_wins(original, monkeypatch, capsys, extra):
@@ -159,11 +161,32 @@ def test_the_folder_that_is_named_wins(original, monkeypatch, capsys, extra):
     for command in ran.commands:
         found = config_of(command)
         assert (found["workspace"], found["run"]) == (str(copy), RUN)
-    if "seed=3" in extra and extra[0] == "--cores":
+    if extra[-2:] != ["--config", "max_iterations=1"] and "seed=3" in "".join(extra):
         assert found["seed"] == 3
     out = capsys.readouterr().out
     assert f"recorded in {original}; this resumes {copy}" in out
     assert f"encoder_weights still names {original}/w" in out
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a b",
+        "/a: b",
+        "/a #b",
+        "/a'",
+        '/a"b',
+        "/a\\",
+        "/ä😀",
+        "/a\x85b",
+        "/a\u2028 b",
+        "/a\x7f",
+        "/{a}",
+    ],
+    ids=ascii,
+)
+def test_a_path_arrives_as_it_is(path):
+    assert parse_config([f"workspace={resume.as_typed(path)}"])["workspace"] == path
 
 
 @pytest.mark.parametrize(

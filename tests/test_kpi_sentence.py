@@ -303,3 +303,29 @@ def test_a_stray_word_is_refused_or_changes_nothing(sentence, stray, data):
         assert stop.code == "kpi_invalid"
     else:
         assert read == READ[sentence], spoiled
+
+
+def test_a_kept_bound_beyond_floats_is_no_target():
+    """Damaged files hold what JSON can say: NaN, true, numbers without end."""
+    for bad in (float("nan"), -1, 101, "1", None, [1], 10**400):
+        assert KpiTarget.from_dict({"far_max_pct": bad, "min_recall": 1.0}) is None
+
+
+def test_the_terminal_line_shows_the_bound_and_no_rate_of_ppm_as_zero(tmp_path):
+    from deft.layout import Run
+    from deft.steps import evaluate
+
+    run = Run(tmp_path, "run_a")
+    assert evaluate._wanted(run) == "", "nothing is kept"
+    run.preflight.mkdir(parents=True)
+    for sentence, shown in {
+        "FAR < 0.1% at recall=100%": " (target < 0.1%)",
+        "FAR <= 50 ppm": " (target ≤ 0.005%)",
+    }.items():
+        kept = {"kpi_target": parse_kpi(sentence).as_dict()}
+        (run.preflight / "checks.json").write_text(json.dumps(kept))
+        assert evaluate._wanted(run) == shown
+    for damaged in ("", "[]", '{"kpi_target": 3}', '{"kpi_target": {"far_max_pct": NaN}}', "\0"):
+        (run.preflight / "checks.json").write_text(damaged)
+        assert evaluate._wanted(run) == ""
+    assert [evaluate._rate(v) for v in (12.4, 0.0, 0.004)] == ["12.40%", "0.00%", "0.004%"]

@@ -39,13 +39,15 @@ class KpiTarget:
 
         Every digit that is compared is shown, and :func:`parse_kpi` reads it as the same target.
         """
-        sign = "<" if self.strict else "≤"
         ppm = ""
         if 0 < self.far_max_pct < PPM_BELOW_PCT:
             ppm = f" ({_digits(Decimal(repr(self.far_max_pct)) * 10_000)} ppm)"
-        far = _digits(Decimal(repr(self.far_max_pct)))
         recall = _digits(Decimal(repr(self.min_recall)) * 100)
-        return f"FAR {sign} {far} %{ppm} while recall ≥ {recall} %"
+        return f"FAR {self.bound()} %{ppm} while recall ≥ {recall} %"
+
+    def bound(self) -> str:
+        """Return the bound of FAR with its sign and every digit, in percent: ``< 0.005``."""
+        return f"{'<' if self.strict else '≤'} {_digits(Decimal(repr(self.far_max_pct)))}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""

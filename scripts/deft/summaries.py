@@ -74,10 +74,11 @@ def _evaluation(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) 
         status = "IN PROGRESS"
     else:
         status = "MET" if met else f"{n('gap_pp', '%.2f')}pp from target"
+    sign = "<" if files.target.get("strict", True) else "≤"
     target = shown(results, "target.far_max_pct", PLAIN_PERCENT)
     recall = shown(results, "target.min_recall_pct", PLAIN_PERCENT)
     lines = [
-        f"Status: {status} (FAR below {target} at recall {recall})",
+        f"Status: {status} (FAR {sign} {target} at recall {recall})",
         f"- FAR {n('far_pct', PERCENT)} ({n('fp')}/{n('pass')} good parts rejected, at most "
         f"{n('far_upper95_pct', PERCENT)}); at recall 99 % {n('far_at_recall_99_pct', PERCENT)}, "
         f"at 95 % {n('far_at_recall_95_pct', PERCENT)}",

@@ -44,6 +44,15 @@ def test_summaries_are_short_and_tell_the_counts(finished: FakeRun, phase: str) 
     assert "NOT MET" not in text
 
 
+def test_a_summary_shows_the_bound_as_it_is_compared(finished: FakeRun) -> None:
+    """ "FAR below 0 %" cannot be met, and ``<= 0%`` can; a tiny target divides by no zero."""
+    checks = read(finished.dir / "preflight", "checks")
+    for far, strict, words in ((0.0, False, "(FAR ≤ 0 % at"), (1e-17, True, "(FAR < 1e-17 % at")):
+        checks["kpi_target"] |= {"far_max_pct": far, "strict": strict}
+        finished.json("preflight/checks.json", checks)
+        assert words in write_summary(finished.dir, "iter1").read_text().replace("\u00a0", " ")
+
+
 def test_a_long_summary_is_cut_by_whole_lines(finished: FakeRun) -> None:
     metrics = read(finished.dir / "iter1", "metrics")
     one = metrics["labels"]["bridge"]

@@ -142,7 +142,8 @@ def _target(out: Numbers, files: RunFiles) -> None:
     out.put("certify.min_ng", MIN_NG_TO_CERTIFY)
     far_max = files.target.get("far_max_pct")
     if isinstance(far_max, int | float) and 0 < far_max < 100:
-        needed = math.ceil(math.log(ALPHA) / math.log(1 - far_max / 100))
+        # log1p: 1 - x is 1 for the smallest targets, and its logarithm none to divide by.
+        needed = math.ceil(math.log(ALPHA) / math.log1p(-far_max / 100))
         out.put("certify.min_pass", needed)
     for name in files.parameters:
         out.put(f"param.{name.get('name')}", name.get("value"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from deft.errors import HardStop
 from deft.evaluate import KINDS, evaluate_phase, read_scores
 from deft.files import read_json, sha256_file, write_json_atomic, write_text_atomic
 from deft.kpi import parse_kpi
+from deft.kpi_target import KpiTarget
 from deft.layout import phase_name, phase_number, previous_phase
 from deft.pool import check_pregen_unchanged
 from deft.rca import GAPS, Pictures, affected_labels, analyse, write_gaps
@@ -47,7 +49,7 @@ def evaluate(context: Context, phase: str, min_recall: float) -> str:
     ng = point["tp"] + point["fn"]
     degenerate = metrics["kinds"][metrics["chosen"]]["degenerate"]
     return (
-        f"FAR {_before(context, phase)}{point['far_pct']:.2f}% "
+        f"FAR {_before(context, phase)}{_rate(point['far_pct'])}{_wanted(context.run)} "
         f"at recall {point['recall_pct']:.1f}% "
         f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f}%)"
         + (" · warning: degenerate, every good part is rejected" if degenerate else "")
@@ -60,7 +62,22 @@ def _before(context: Context, phase: str) -> str:
     path = context.run.phase(previous_phase(phase)) / "metrics.json"
     if not path.exists():
         return ""
-    return f"{phase_far_pct(read_metrics(context.run, previous_phase(phase))):.2f}% → "
+    return f"{_rate(phase_far_pct(read_metrics(context.run, previous_phase(phase))))} → "
+
+
+def _rate(pct: float) -> str:
+    """Return a rate of some ppm with its digits: it is not 0.00%."""
+    return f"{pct:.2g}%" if 0 < pct < 0.01 else f"{pct:.2f}%"
+
+
+def _wanted(run: layout.Run) -> str:
+    """Return `` (target < 0.1%)`` of the approved run; it is shown, and decides nothing here."""
+    with suppress(HardStop):
+        kept = read_json(run.preflight / "checks.json")
+        told = kept.get("kpi_target") if isinstance(kept, dict) else None
+        if isinstance(told, dict) and (target := KpiTarget.from_dict(told)):
+            return f" (target {target.bound()}%)"
+    return ""
 
 
 def decide(

@@ -1,4 +1,10 @@
-"""Decisions of a trained network on the KPI table: the device's and the CPU's must be the same."""
+"""Decisions of a trained network on the KPI table: the device's and the CPU's must be the same.
+
+The project's threshold is the score of a row (:func:`deft.kpi.candidate_thresholds`). That row lies
+on it: with the other side's scores, a millionth away, it may fall to either side. So each side sets
+its threshold and decides by it, and the two must decide alike. By the other side's threshold, too,
+all rows must be decided alike but those that set it, which are counted.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,7 @@ from deft.changenet.scoring import outputs
 from deft.changenet.training.options import Options
 from deft.changenet.training.train import train
 from deft.changenet.weights import load_weights
+from deft.kpi import recall_point, sweep
 from gpu_check.bench import Bench
 from gpu_check.result import Result, judged
 
@@ -35,13 +42,21 @@ def flips(bench: Bench) -> Iterator[Result]:
     there, _ = score_table(spec, weights, table, images, device=bench.name, **given)
     again, _ = score_table(spec, weights, table, images, device=bench.name, batch_size=7, **given)
     ng = (rows["label"] != "PASS").to_numpy()
-    changed = 0
+    changed, strangers, setters = 0, 0, 0
+    apart = 0.0
     for recall in RECALLS:
-        for of in (cpu, there):  # each side may have set the threshold
-            cut = _threshold(of, ng, recall)
-            changed += int(((cpu > cut) != (there > cut)).sum())
+        cut, cut_there = _threshold(cpu, ng, recall), _threshold(there, ng, recall)
+        changed += int(((cpu > cut) != (there > cut_there)).sum())
+        apart = max(apart, abs(float(cut) - float(cut_there)))
+        for of, level in ((cpu, cut), (there, cut_there)):
+            flipped = (cpu > level) != (there > level)
+            setters += int((flipped & (of == level)).sum())
+            strangers += int((flipped & (of != level)).sum())
     figures = {
         "decision_flips": changed,
+        "flips_by_the_others_threshold": strangers,
+        "flips_of_rows_that_set_it": setters,
+        "threshold_difference": apart,
         "largest_score_difference": float(np.abs(cpu - there).max()),
         "rows": len(rows),
         "auroc": _auroc(cpu, ng),
@@ -50,6 +65,7 @@ def flips(bench: Bench) -> Iterator[Result]:
     }
     limits = {
         "decision_flips": 0,
+        "flips_by_the_others_threshold": 0,
         "largest_score_difference": SCORE_LIMIT,
         "other_batch_size_difference": SCORE_LIMIT,
     }
@@ -57,10 +73,9 @@ def flips(bench: Bench) -> Iterator[Result]:
 
 
 def _threshold(scores: np.ndarray, ng: np.ndarray, recall: float) -> np.float32:
-    """Return the highest threshold (a part is rejected above it) that catches so many defects."""
-    bad = np.sort(scores[ng])
-    missed = int(np.floor((1 - recall) * len(bad) + 1e-9))
-    return np.nextafter(bad[missed], np.float32(-np.inf), dtype=np.float32)
+    """Return the threshold that the project sets at ``recall`` (a part above it is rejected)."""
+    table = sweep(scores, ng)
+    return table["threshold"][recall_point(table, recall)]
 
 
 def _auroc(scores: np.ndarray, ng: np.ndarray) -> float:

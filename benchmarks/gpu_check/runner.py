@@ -38,6 +38,7 @@ class Running:
     words: Path
     began: float
     until: float
+    cut: bool  # the run's time, not the check's own limit, ends it
 
 
 @dataclass
@@ -111,7 +112,8 @@ class Runner:
             why = f"minutes on a CPU: --only {check.name} runs it"
             self._note(check, [not_checked(name, why) for name in check.rows])
             return
-        limit = min(check.limit(self.device), self._left())
+        own, left = check.limit(self.device), self._left()
+        limit = min(own, left)
         if limit < LEAST_S:
             self._note(check, [not_checked(name, NO_TIME) for name in check.rows])
             return
@@ -141,7 +143,7 @@ class Runner:
                 start_new_session=True,  # so that all that it starts can be ended with it
             )
         now = time.monotonic()
-        self.running.append(Running(check, process, results, words, now, now + limit))
+        self.running.append(Running(check, process, results, words, now, now + limit, left < own))
 
     def _command(self, check: Check) -> list[str]:
         child = [sys.executable, "-m", "gpu_check.child", check.where, self.device]
@@ -154,8 +156,11 @@ class Runner:
         """Collect an ended or overdue process: what it wrote, and what it owes."""
         self.running.remove(one)
         took = time.monotonic() - one.began
-        if one.process.poll() is None:
-            ended = ended or f"ended after its limit of {took:.0f} s"
+        no_time = ""
+        if one.process.poll() is None and not ended:
+            ended = f"ended after its limit of {took:.0f} s"
+            if one.cut:  # which says nothing of what is checked
+                no_time = f"{NO_TIME}: the run had {took:.0f} s for it and ended it"
         _end(one.process)  # also what it left running
         status = one.process.returncode
         found = []
@@ -165,7 +170,8 @@ class Runner:
         words = one.words.read_text(encoding="utf-8", errors="replace")
         why = ended or f"its process died (status {status}): {_last(words)}"
         told = {result.name for result in found}
-        found += [failed(name, why) for name in one.check.rows if name not in told]
+        owed = [name for name in one.check.rows if name not in told]
+        found += [not_checked(name, no_time) if no_time else failed(name, why) for name in owed]
         with (self.out / LOG_NAME).open("a", encoding="utf-8") as log:
             log.write(f"=== {one.check.name} ({took:.1f} s, status {status})\n{words}\n")
         self.seconds[one.check.name] = round(took, 1)

@@ -53,7 +53,8 @@ def step_of(case: str) -> dict:
         "score_train_mode": network.score(output).tolist(),
         "params_without_grad": [k for k, v in grads.items() if v is None],
         "grad": {
-            k: {"l2": v.double().norm().item(), "first4": v.flatten()[:4].tolist()}
+            k: {"l2": v.double().norm().item(), "first4": v.flatten()[:4].tolist(),
+                "absmax": v.abs().max().item()}
             for k, v in grads.items()
             if v is not None
         },

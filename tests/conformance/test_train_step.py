@@ -19,6 +19,7 @@ STEPS = sorted(path.stem for path in (FOLDER / "train").glob("train_step_*.json"
 TOLERANCE = 1e-5
 NORM_TOLERANCE = 1e-3  # relative
 SMALL_GRADIENT = 1e-6  # AdamW's first step is lr * sign, which means nothing below this
+NORM_OF_NOISE = 1e-6  # of the largest gradient's: what a bias before a batch norm has
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam, "SGD": torch.optim.SGD}
 AFTER = "params_after_one_"  # the optimizer's name follows
 
@@ -107,7 +108,7 @@ def test_gradients(step):
     for name, one in wanted.items():
         # A bias in front of a batch norm has no gradient but rounding.
         assert found[name].double().norm().item() == pytest.approx(
-            one["l2"], rel=NORM_TOLERANCE, abs=1e-6 * largest
+            one["l2"], rel=NORM_TOLERANCE, abs=NORM_OF_NOISE * largest
         ), name
 
 
@@ -126,13 +127,18 @@ def test_optimizer_step(step):
     facts, network, *_ = step
     (key,) = [name for name in facts if name.startswith(AFTER)] or [f"{AFTER}step"]
     after, slopes_of = recorded(facts, key), recorded(facts, "grad")
+    noise = NORM_OF_NOISE * max(one["l2"] for one in slopes_of.values())
     compared = 0
     parameters = dict(network.named_parameters())
     for name, wanted in after.items():
         first = parameters[name].detach().flatten()[:4].tolist()
         slopes = slopes_of[name]["first4"]
+        # The first step is lr * sign: of a slope within the gradients' own tolerance no sign is
+        # certain (seen: 0.005 beside 6.6 in one tensor, turned by another BLAS).
+        largest = slopes_of[name].get("absmax", max(map(abs, slopes)))
+        certain = max(SMALL_GRADIENT, noise, NORM_TOLERANCE * largest)
         for found, value, slope in zip(first, wanted["first4_after"], slopes, strict=True):
-            if abs(slope) > SMALL_GRADIENT:
+            if abs(slope) > certain:
                 compared += 1
                 assert found == pytest.approx(value, abs=TOLERANCE), name
     assert compared > len(after)

@@ -12,13 +12,14 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
-from gpu_check import equality, kit, loader, search, speed  # noqa: E402
+from gpu_check import decisions, equality, kit, loader, search, speed  # noqa: E402
 from gpu_check.bench import Bench, relative  # noqa: E402
 from gpu_check.result import FAILED, NOT_CHECKED, OK, Result, as_table, judged  # noqa: E402
 from gpu_check.runner import JSON_NAME, TABLE_NAME, Runner  # noqa: E402
@@ -106,6 +107,38 @@ def test_what_finds_no_time_says_so(tmp_path):
     assert made.run() == 1  # the first owes a row
     assert states(made)["second one"] == NOT_CHECKED
     assert "no time" in made.found[-1].why
+
+
+def test_what_the_end_of_the_run_cuts_off_has_not_failed(tmp_path):
+    made, _ = runner(
+        tmp_path, {"slow": "out.write(GOOD + '\\n'); out.flush(); time.sleep(60)"}, budget=9.0
+    )
+    assert made.run() == 0
+    assert states(made) == {"slow one": OK, "slow two": NOT_CHECKED}
+    assert "no time was left" in made.found[-1].why
+
+
+def test_decisions_may_change_only_for_the_row_that_sets_the_threshold(monkeypatch, tmp_path):
+    """Scores apart by float noise, then by an exchange of two rows near the threshold."""
+    rows = pd.DataFrame({"label": ["PASS"] * 4 + ["bridge"] * 4})
+    cpu = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], np.float32)
+    monkeypatch.setattr(decisions, "_bfloat16", lambda *given: {})
+    monkeypatch.setattr(decisions, "train", lambda *given, **more: {"best_val": "x"})
+    monkeypatch.setattr(Bench, "spec", lambda *given, **more: None)
+    monkeypatch.setattr(Bench, "tables", lambda self: (None, None, None))
+    monkeypatch.setattr(Bench, "workspace", lambda self: tmp_path)
+
+    def found(there):
+        answers = iter([cpu, there, there])
+        monkeypatch.setattr(decisions, "score_table", lambda *given, **more: (next(answers), rows))
+        return next(decisions.flips(Bench("cpu", tmp_path, tmp_path)))
+
+    noise = found(cpu + np.float32(3e-7))
+    assert noise.state == OK and noise.figures["flips_of_rows_that_set_it"] > 0
+    swapped = cpu.copy()
+    swapped[[3, 4]] = cpu[[4, 3]]
+    wrong = found(swapped)
+    assert wrong.state == FAILED and wrong.figures["decision_flips"] > 0
 
 
 def test_checks_that_measure_run_alone_and_others_beside_each_other(tmp_path):

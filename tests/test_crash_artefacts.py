@@ -118,10 +118,11 @@ def test_a_name_that_is_no_utf8_can_be_logged_and_recorded(tmp_path):
     with pytest.raises(HardStop):
         run_stage(tmp_path, "iter1", "rca", lambda: (_ for _ in ()).throw(stop))
     assert read_state(tmp_path)["hard_stop"]["evidence"] == {"stem": name}
-    assert name in read_log(tmp_path)[0]["summary"]
+    shown = r"b\udcffd.png"  # as any terminal can print it; the evidence keeps the name itself
+    assert shown in read_log(tmp_path)[0]["summary"]
     with pytest.raises(HardStop) as again:
         run_stage(tmp_path, "iter1", "rca", lambda: "never", attempt=2)
-    assert again.value.file == name
+    assert (again.value.file, again.value.evidence) == (shown, {"stem": name})
 
 
 NO_STATES = [
@@ -151,6 +152,56 @@ def test_a_state_of_another_type_is_made_again_from_the_log(tmp_path, text, caps
     assert state["current_iteration"] == 1 and state["rebuilt"]["log_entries"] == 3
     assert (run / f"{STATE_FILE}.unreadable").read_text() == text
     assert "made again from the log" in capsys.readouterr().err
+
+
+def test_a_state_made_again_still_tells_the_stop_and_the_earlier_place(tmp_path):
+    run = begun(tmp_path / "w/results" / RUN)
+    checks = {
+        "kpi_target": {"far_max_pct": 0.5},
+        "parameters": [
+            {"name": "workspace", "value": "/was/here"},
+            {"name": "max_iterations", "value": 3},
+        ],
+    }
+    (run / "preflight").mkdir()
+    (run / "preflight/checks.json").write_text(json.dumps(checks))
+    stop = HardStop("score_invalid", "all equal", file="a.csv", row=5, fix="see a.csv")
+    with pytest.raises(HardStop):
+        run_stage(run, "baseline", "rca", lambda: (_ for _ in ()).throw(stop))
+    log_stage(run, "baseline", "loop_stop", "score_invalid", status="error")
+    (run / STATE_FILE).write_bytes((run / STATE_FILE).read_bytes()[:50])
+    state = read_state(run)
+    assert (state["status"], state["hard_stop"]) == (
+        "failed",
+        {"phase": "baseline", "stage": "rca", **stop.as_dict()},
+    )
+    assert state["kpi_target"] == checks["kpi_target"] and state["max_iterations"] == 3
+    assert (state["results_dir"], state["moved_from"]) == (str(run), ["/was/here"])
+    (run / "hard_stops/baseline_rca.json").write_text("{")
+    assert read_state(run)["hard_stop"]["code"] == "score_invalid"
+    log_stage(run, "baseline", "rca", "done after all")
+    assert read_state(run)["status"] == "running" and "hard_stop" not in read_state(run)
+
+
+def test_what_this_user_may_not_read_is_not_called_damaged(tmp_path, monkeypatch):
+    """It may be whole, and a note that of a living process."""
+    run = begun(tmp_path)
+    note = run / ".jobs/iter1_rca.json"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text("{}")
+    before = (run / STATE_FILE).read_bytes()
+
+    def refused(path, *_, **__):
+        raise HardStop("missing_input", "the file may not be read or written", file=path)
+
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    for module in (state_module, jobs):
+        monkeypatch.setattr(module, "read_json", refused)
+    with pytest.raises(HardStop, match="may not be read"):
+        update_phase(run, "iter1", far_pct=1.0)
+    with pytest.raises(HardStop, match="may not be read"):
+        orphans(run)
+    assert (run / STATE_FILE).read_bytes() == before and note.read_text() == "{}"
 
 
 @pytest.mark.parametrize("text", NO_STATES)

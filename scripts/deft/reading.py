@@ -269,6 +269,11 @@ def shortened(error: BaseException) -> str:
     return " ".join(str(error).split())[:WORDS] or type(error).__name__
 
 
+def may_read(path: str | Path) -> bool:
+    """Return whether this user may read what lies there; else it cannot be called damaged."""
+    return os.access(path, os.R_OK)
+
+
 def set_aside(path: Path, why: str, log: Any = None) -> Path | None:
     """Rename a file that cannot be read, so that nothing of it is lost, and say so once.
 

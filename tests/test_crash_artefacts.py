@@ -43,6 +43,7 @@ def begun(run: Path) -> Path:
     return run
 
 
+LINE = b'{"seq": 4, "iter": "a", "stage": "b", "status": "c", "summary": "", "duration_sec": %s}\n'
 SPOILED = {
     "cut off": b'{"seq": 4, "ts": "20',
     "cut off, with its end": b'{"seq": 4, "ts": "20\n',
@@ -54,6 +55,8 @@ SPOILED = {
     "no number": b'{"iter": "iter1", "stage": "rca", "status": "ok", "summary": "x"}\n',
     "its number is text": b'{"seq": "4", "iter": "a", "stage": "b", "status": "c", "summary": ""}',
     "endless nesting": b"[" * 5000 + b"\n",
+    "a time that is no number": LINE % b"NaN",
+    "a time without end": LINE % b"1e999",
     "a truth as number": b'{"seq": true, "iter": "a", "stage": "b", "status": "c", "summary": ""}',
 }  # fmt: skip
 
@@ -128,6 +131,7 @@ def test_a_name_that_is_no_utf8_can_be_logged_and_recorded(tmp_path):
 NO_STATES = [
     *("[1, 2]", '"x"', "7", "null", "", "{", "[" * 3000, "\0" * 300, '{"iterations": []}'),
     *('{"iterations": {"baseline": 5}}', '{"status": 3}', '{"config": [1]}'),
+    *('{"hard_stop": {"code": 5}}', '{"config": {"kpi_test_csv": ["x"]}}'),
     *('{"iterations": {"baseline": {"best_ckpt_path": 5}}}', '{"current_iteration": "x"}'),
 ]
 
@@ -226,6 +230,14 @@ def test_a_lock_that_is_never_given_back_has_an_end(tmp_path, monkeypatch):
     with FileLock(tmp_path / state_module.LOCK_FILE):
         with pytest.raises(StageFailed, match="make resume"):
             log_stage(tmp_path, "iter1", "rca", "x")
+
+
+@pytest.mark.parametrize("text", ["[NaN]", "[-Infinity]", "[1e999]", "[-1e999]"])
+def test_what_is_infinite_when_read_is_no_number_of_a_record(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(HardStop, match="is no number"):
+        read_json(tmp_path / "a.json")
+    assert len(read_json(tmp_path / "a.json", not_finite=True)) == 1
 
 
 # --- notes of jobs and commands -------------------------------------------------------------------

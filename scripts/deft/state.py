@@ -70,6 +70,8 @@ STATE_SHAPE = {
     "config": (dict, NOTHING),
     "hard_stop": (dict, NOTHING),
 }
+STOP_SHAPE = {"code": str, "message": str, "phase": str, "stage": str}
+CONFIG_PATHS = ("specs_file", "training_csv", "validation_csv", "kpi_test_csv", "images_dir")
 PHASE_TEXTS = ("status", "stage_completed", "best_ckpt_path")
 PHASE = re.compile(r"baseline|iter[1-9][0-9]*")
 SKIPPED = "skipped: "  # how the log tells that the baseline's weights were given
@@ -139,6 +141,12 @@ def state_problem(state: Any) -> str:
         return problem
     wanted = {name: kinds for name, kinds in STATE_SHAPE.items() if name in state}
     problem = check_shape(state, wanted)
+    stop, config = state.get("hard_stop"), state.get("config") or {}
+    if not problem and stop is not None:
+        problem = check_shape(stop, STOP_SHAPE, "hard_stop")
+    if not problem:
+        held = {name: (str, NOTHING) for name in CONFIG_PATHS if name in config}
+        problem = check_shape(config, held, "config")
     for phase, entry in ((state.get("iterations") or {}) if not problem else {}).items():
         if entry is not None and not problem:
             where = f"iterations.{phase}"

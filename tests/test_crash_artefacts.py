@@ -43,6 +43,7 @@ def begun(run: Path) -> Path:
     return run
 
 
+LINE = b'{"seq": 4, "iter": "a", "stage": "b", "status": "c", "summary": "", "duration_sec": %s}\n'
 SPOILED = {
     "cut off": b'{"seq": 4, "ts": "20',
     "cut off, with its end": b'{"seq": 4, "ts": "20\n',
@@ -54,6 +55,8 @@ SPOILED = {
     "no number": b'{"iter": "iter1", "stage": "rca", "status": "ok", "summary": "x"}\n',
     "its number is text": b'{"seq": "4", "iter": "a", "stage": "b", "status": "c", "summary": ""}',
     "endless nesting": b"[" * 5000 + b"\n",
+    "a time that is no number": LINE % b"NaN",
+    "a time without end": LINE % b"1e999",
     "a truth as number": b'{"seq": true, "iter": "a", "stage": "b", "status": "c", "summary": ""}',
 }  # fmt: skip
 
@@ -118,15 +121,17 @@ def test_a_name_that_is_no_utf8_can_be_logged_and_recorded(tmp_path):
     with pytest.raises(HardStop):
         run_stage(tmp_path, "iter1", "rca", lambda: (_ for _ in ()).throw(stop))
     assert read_state(tmp_path)["hard_stop"]["evidence"] == {"stem": name}
-    assert name in read_log(tmp_path)[0]["summary"]
+    shown = r"b\udcffd.png"  # as any terminal can print it; the evidence keeps the name itself
+    assert shown in read_log(tmp_path)[0]["summary"]
     with pytest.raises(HardStop) as again:
         run_stage(tmp_path, "iter1", "rca", lambda: "never", attempt=2)
-    assert again.value.file == name
+    assert (again.value.file, again.value.evidence) == (shown, {"stem": name})
 
 
 NO_STATES = [
     *("[1, 2]", '"x"', "7", "null", "", "{", "[" * 3000, "\0" * 300, '{"iterations": []}'),
     *('{"iterations": {"baseline": 5}}', '{"status": 3}', '{"config": [1]}'),
+    *('{"hard_stop": {"code": 5}}', '{"config": {"kpi_test_csv": ["x"]}}'),
     *('{"iterations": {"baseline": {"best_ckpt_path": 5}}}', '{"current_iteration": "x"}'),
 ]
 
@@ -153,6 +158,56 @@ def test_a_state_of_another_type_is_made_again_from_the_log(tmp_path, text, caps
     assert "made again from the log" in capsys.readouterr().err
 
 
+def test_a_state_made_again_still_tells_the_stop_and_the_earlier_place(tmp_path):
+    run = begun(tmp_path / "w/results" / RUN)
+    checks = {
+        "kpi_target": {"far_max_pct": 0.5},
+        "parameters": [
+            {"name": "workspace", "value": "/was/here"},
+            {"name": "max_iterations", "value": 3},
+        ],
+    }
+    (run / "preflight").mkdir()
+    (run / "preflight/checks.json").write_text(json.dumps(checks))
+    stop = HardStop("score_invalid", "all equal", file="a.csv", row=5, fix="see a.csv")
+    with pytest.raises(HardStop):
+        run_stage(run, "baseline", "rca", lambda: (_ for _ in ()).throw(stop))
+    log_stage(run, "baseline", "loop_stop", "score_invalid", status="error")
+    (run / STATE_FILE).write_bytes((run / STATE_FILE).read_bytes()[:50])
+    state = read_state(run)
+    assert (state["status"], state["hard_stop"]) == (
+        "failed",
+        {"phase": "baseline", "stage": "rca", **stop.as_dict()},
+    )
+    assert state["kpi_target"] == checks["kpi_target"] and state["max_iterations"] == 3
+    assert (state["results_dir"], state["moved_from"]) == (str(run), ["/was/here"])
+    (run / "hard_stops/baseline_rca.json").write_text("{")
+    assert read_state(run)["hard_stop"]["code"] == "score_invalid"
+    log_stage(run, "baseline", "rca", "done after all")
+    assert read_state(run)["status"] == "running" and "hard_stop" not in read_state(run)
+
+
+def test_what_this_user_may_not_read_is_not_called_damaged(tmp_path, monkeypatch):
+    """It may be whole, and a note that of a living process."""
+    run = begun(tmp_path)
+    note = run / ".jobs/iter1_rca.json"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text("{}")
+    before = (run / STATE_FILE).read_bytes()
+
+    def refused(path, *_, **__):
+        raise HardStop("missing_input", "the file may not be read or written", file=path)
+
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    for module in (state_module, jobs):
+        monkeypatch.setattr(module, "read_json", refused)
+    with pytest.raises(HardStop, match="may not be read"):
+        update_phase(run, "iter1", far_pct=1.0)
+    with pytest.raises(HardStop, match="may not be read"):
+        orphans(run)
+    assert (run / STATE_FILE).read_bytes() == before and note.read_text() == "{}"
+
+
 @pytest.mark.parametrize("text", NO_STATES)
 def test_a_pre_seeded_state_that_is_none_is_refused_and_left_alone(tmp_path, text):
     (tmp_path / STATE_FILE).write_text(text)
@@ -175,6 +230,14 @@ def test_a_lock_that_is_never_given_back_has_an_end(tmp_path, monkeypatch):
     with FileLock(tmp_path / state_module.LOCK_FILE):
         with pytest.raises(StageFailed, match="make resume"):
             log_stage(tmp_path, "iter1", "rca", "x")
+
+
+@pytest.mark.parametrize("text", ["[NaN]", "[-Infinity]", "[1e999]", "[-1e999]"])
+def test_what_is_infinite_when_read_is_no_number_of_a_record(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(HardStop, match="is no number"):
+        read_json(tmp_path / "a.json")
+    assert len(read_json(tmp_path / "a.json", not_finite=True)) == 1
 
 
 # --- notes of jobs and commands -------------------------------------------------------------------

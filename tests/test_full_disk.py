@@ -107,6 +107,29 @@ def test_every_library_on_a_full_disk(tiny_disk, name):
     assert list(tiny_disk.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "files_left", "words", "never"),
+    [
+        (OSError(errno.ENOSPC, "x"), 9, "needed at that moment: unknown", "more than that"),
+        (OSError(errno.ENOSPC, "x"), 0, "its inodes are used up", "no space is left"),
+        (OSError(errno.EDQUOT, "x"), 9, "the quota is used up, 9.0 GiB free", "needed"),
+    ],
+)
+def test_much_free_space_is_not_said_to_be_too_little(
+    tmp_path, monkeypatch, error, files_left, words, never
+):
+    monkeypatch.setattr("deft.disk.free_bytes", lambda folder: 9 * 2**30)
+    table = SimpleNamespace(f_files=10, f_favail=files_left)
+    monkeypatch.setattr("deft.disk.os.statvfs", lambda folder: table)
+    told = str(explain(error, tmp_path / "a.bin"))
+    assert words in told and never not in told and "9.0 GiB free" in told
+
+
+def test_a_picture_too_large_to_read_is_no_full_disk():
+    assert explain(ValueError("file too large to decode")) is None
+    assert explain(RuntimeError("write failed: File too large")) is not None
+
+
 def test_a_copied_folder_on_a_full_disk(tiny_disk):
     try:
         _copied_folder(tiny_disk / "x")

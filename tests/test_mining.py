@@ -137,6 +137,19 @@ def test_a_cutoff_that_makes_no_choice_is_said_with_what_would(cutoff, word):
         assert again["kept"] == one["keeps"] == round(one["share"] * 20)
 
 
+@pytest.mark.parametrize("high", [0.9934206, 0.9934204, 0.99342, 0.9999996])
+def test_the_cutoff_that_is_shown_keeps_what_it_is_shown_for(high):
+    """Rounded up, the advised cutoff rejected the very candidate that it was taken from."""
+    facts = mining.similarity_facts(pairs_of([high] + [0.5] * 9), 0.0)
+    tenth = facts["cutoffs"][0]
+    (text,) = mining.cutoff_warning(facts, 0.0)
+    said = float(text.partition("A cutoff of ")[2].split()[0])
+    assert said == tenth["min_similarity"] and high - said < 2e-6
+    assert (
+        mining.similarity_facts(pairs_of([high] + [0.5] * 9), said)["kept"] == tenth["keeps"] == 1
+    )
+
+
 def test_a_cutoff_that_chooses_is_not_warned_of_and_ties_are_counted():
     facts = mining.similarity_facts(pairs_of([0.5, 0.95, 0.95, 0.95]), 0.9)
     assert (facts["candidates"], facts["kept"]) == (4, 3)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from spy_encoder import SpyEncoder
@@ -274,3 +276,16 @@ def test_a_million_paths_take_seconds(tmp_path: Path) -> None:
     found = roots.paths_here(table, "/was", "/is", tmp_path / "t")
     assert os.times().user - started < 20
     assert found["filepath"].iloc[-1] == "/is/kpi/999999.png"
+
+
+def test_a_damaged_root_is_a_stop_and_a_missing_path_no_crash(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"filepath": ["/was/a.png"]})
+    pq.write_table(table.replace_schema_metadata({roots.ROOT_KEY: b"\xff\xfe"}), path)
+    with pytest.raises(HardStop, match="not a whole parquet file"):
+        roots.recorded_root(path)
+    path.write_bytes(b"PAR1 cut")
+    with pytest.raises(HardStop, match="not a whole parquet file"):
+        roots.recorded_root(path)
+    with pytest.raises(HardStop, match="outside this workspace"):
+        roots.paths_here(pd.DataFrame({"filepath": ["/is/a.png", None]}), None, "/is", path)

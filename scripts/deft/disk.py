@@ -34,7 +34,7 @@ ADVICE = {
 SURE = (
     (errno.ENOSPC, re.compile(r"no space left on device|os error 28\b|disk is full", re.I)),
     (errno.EDQUOT, re.compile(r"disk quota exceeded|os error 122\b", re.I)),
-    (errno.EFBIG, re.compile(r"\bfile too large\b|os error 27\b", re.I)),
+    (errno.EFBIG, re.compile(r"\bfile too large\b(?! (?:to|for)\b)|os error 27\b", re.I)),
 )
 # Words for a write that failed, whatever the reason: then the disk itself is asked.
 PERHAPS = re.compile(
@@ -63,9 +63,15 @@ class DiskFull(StageFailed):
         facts = [REASONS[number]]
         if free is not None:
             facts.append(f"{size_text(free)} free")
-        least = f"at least {size_text(needed_bytes)}" if needed_bytes else "more than that"
-        if needed_bytes or free is not None:
-            facts.append(f"{least} needed")
+        if number == errno.ENOSPC and no_more_files(folder):
+            facts[0] = "the disk can hold no more files, however small (its inodes are used up)"
+        elif needed_bytes:
+            facts.append(f"at least {size_text(needed_bytes)} needed")
+        elif number == errno.ENOSPC and free is not None:
+            # With much free now it was the space of another moment, or another folder's.
+            facts.append(
+                "more than that needed" if free < GIB else "needed at that moment: unknown"
+            )
         where = path if path is not None else f"somewhere below {folder}"
         message = f"{MARK}{where}: {', '.join(facts)}\n  do: {ADVICE[number]}"
         super().__init__(message, status=EXIT_DISK_FULL)
@@ -91,6 +97,14 @@ def free_bytes(folder: str | Path) -> int | None:
         return shutil.disk_usage(folder).free
     except OSError:
         return None
+
+
+def no_more_files(folder: str | Path) -> bool:
+    """Return whether the disk of ``folder`` has space but no inode left."""
+    with suppress(OSError):
+        found = os.statvfs(folder)
+        return found.f_files > 0 and found.f_favail == 0
+    return False
 
 
 def fullest() -> Path:

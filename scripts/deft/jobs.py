@@ -27,6 +27,7 @@ from deft.files import to_json_line, write_json_atomic
 from deft.place import foreign_place, place
 from deft.reading import (
     check_shape,
+    may_read,
     parse_json,
     read_bytes,
     read_json,
@@ -64,6 +65,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         if problem:
             raise HardStop("missing_input", problem, file=path)
     except HardStop as stop:
+        if path.exists() and not may_read(path):  # another user's, perhaps of a living process
+            raise
         if os.path.lexists(path):
             set_aside(path, stop.message)
         return None

@@ -67,7 +67,7 @@ def read_lines(path: str | Path) -> Lines:
 
 def _entry(line: bytes) -> dict[str, Any] | None:
     try:
-        entry = parse_json(line.decode("utf-8"))
+        entry = parse_json(line.decode("utf-8"), not_finite=False)
     except ValueError:
         return None
     return None if check_shape(entry, SHAPE) else entry

@@ -28,6 +28,7 @@ PAIR_COLUMNS = {
     "provenance": "str",
 }
 SHARES = {0.1: "a tenth", 0.5: "a half"}  # of the candidates that another cutoff would keep
+DECIMALS = 6  # of a cosine, where it is shown
 SPREAD = {
     "min": 0.0,
     "5%": 0.05,
@@ -203,6 +204,9 @@ def similarity_facts(pairs: pd.DataFrame, cutoff: float) -> dict[str, Any]:
     facts["quantiles"] = {k: round(float(np.quantile(best, q)), 6) for k, q in SPREAD.items()}
     for share in SHARES:
         value = float(best[max(1, round(share * len(best))) - 1])
+        # As it is shown and typed; rounded up it would reject the candidate that it is named for.
+        shown = round(value, DECIMALS)
+        value = shown if shown <= value else round(shown - 10**-DECIMALS, DECIMALS)
         keeps = int((best >= value).sum())
         facts["cutoffs"].append({"share": share, "min_similarity": value, "keeps": keeps})
     return facts

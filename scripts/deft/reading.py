@@ -10,12 +10,13 @@ from __future__ import annotations
 import codecs
 import errno
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from deft.errors import HardStop
 
@@ -149,14 +150,22 @@ def parse_json(text: str, *, not_finite: bool = True) -> Any:
     Not only for what ``json`` calls an error: nesting too deep, numbers with too many digits.
     """
     try:
-        return json.loads(text, parse_constant=None if not_finite else _no_number)
+        if not_finite:
+            return json.loads(text)
+        return json.loads(text, parse_constant=_no_number, parse_float=_number)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
 
-def _no_number(name: str) -> None:
+def _no_number(name: str) -> NoReturn:
     """Refuse what Python reads as a number and JSON does not have; nothing here writes it."""
     raise ValueError(f"{name} is no number")
+
+
+def _number(text: str) -> float:
+    """Return a number of JSON; 1e999 is one there, and infinity as soon as it is read."""
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
 
 
 def read_json(
@@ -267,6 +276,11 @@ def kind_of(data: Any) -> str:
 def shortened(error: BaseException) -> str:
     """Return another program's message on one line, or its kind where it has none."""
     return " ".join(str(error).split())[:WORDS] or type(error).__name__
+
+
+def may_read(path: str | Path) -> bool:
+    """Return whether this user may read what lies there; else it cannot be called damaged."""
+    return os.access(path, os.R_OK)
 
 
 def set_aside(path: Path, why: str, log: Any = None) -> Path | None:

@@ -65,11 +65,14 @@ def root_metadata(path: str | Path) -> dict[bytes, Any]:
 
 
 def recorded_root(path: str | Path) -> str | None:
-    """Return the root in a parquet file's metadata, or None."""
+    """Return the root in a parquet file's metadata, or None; HardStop for a damaged file."""
     import pyarrow.parquet as pq  # the light stages do without it
 
-    found = (pq.read_schema(path).metadata or {}).get(ROOT_KEY)
-    return found.decode() if found else None
+    from deft.parquet import reading_parquet
+
+    with reading_parquet(path):
+        found = (pq.read_schema(path).metadata or {}).get(ROOT_KEY)
+        return found.decode() if found else None
 
 
 def paths_here(
@@ -103,7 +106,7 @@ def paths_here(
     moved: dict[str, list[str]] = {}
     for column in columns:
         moved[column] = []
-        for line, path in enumerate(table[column].astype(str)):
+        for line, path in enumerate(map(str, table[column])):
             old = next((place for place in known if below(path, place)), None)
             if old is None:
                 raise HardStop(

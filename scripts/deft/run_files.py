@@ -281,7 +281,11 @@ class RunFiles:
         """Return a recorded path when it lies in the workspace (not so after a move), else None."""
         if not recorded:
             return None
-        path, root = (self.workspace / recorded).resolve(), self.workspace.resolve()
+        try:
+            path, root = (self.workspace / recorded).resolve(), self.workspace.resolve()
+            path.exists()
+        except (OSError, ValueError):  # a text that is no path: NUL in it, or too long
+            return None
         return self.workspace / recorded if root in path.parents else None
 
 

@@ -20,9 +20,10 @@ import pandas as pd
 
 from deft.errors import HardStop
 from deft.files import sha256_file
-from deft.reading import require_file
+from deft.reading import require_file, shortened
 
 TABLES = "tables"
+UNREADABLE = ("missing_input", "csv_invalid", "silent_drop")  # codes of a file nobody can use
 SHOWN = 12  # digits of a digest in a message
 
 _said: set[tuple[str, str]] = set()  # (record, table) of this process that were told as unsealed
@@ -70,8 +71,8 @@ def check(
     told: the seal, ``{sha256, rows}``; what it lacks (an earlier version's record) is not checked.
     record: the file that holds the seal.
     rule: the one that makes the file; ``target``: its path as it is typed for Snakemake.
-    explain: reads a file that is not the recorded one; a stop of its own (a score that is no
-        number, in row 5) says more than two digests.
+    explain: reads a file that is not the recorded one and has as many rows; a stop of its own (a
+        score that is no number, in row 5) says more than two digests.
 
     Raises
     ------
@@ -103,19 +104,36 @@ def check(
     if found == wanted:
         return path
     found_rows = count_rows(path) if table else None
-    if explain is not None:
-        explain(path)
-    if found_rows != rows:
+    if table and found_rows != rows:
         raise _other_rows(path, record, found_rows, rows, again)
+    told_by_reader = _explained(path, explain)
     raise HardStop(
         "csv_invalid" if table else "missing_input",
         f"{path.name} is not the file that {record.name} speaks of: its SHA-256 is "
         f"{found[:SHOWN]}…, recorded is {str(wanted)[:SHOWN]}…"
-        + (f" (rows: {rows}, as recorded)" if table else ""),
+        + (f" (rows: {rows}, as recorded)" if table else "")
+        + (f"; {told_by_reader}" if told_by_reader else ""),
         file=path,
         fix=again,
         evidence={"record": str(record), "sha256": found, "recorded_sha256": wanted, "rows": rows},
     )
+
+
+def _explained(path: Path, explain: Callable[[Path], object] | None) -> str:
+    """Raise the reader's own stop, or return its words where it only says that it cannot read.
+
+    For such a file the advice is the seal's: which rule makes it again.
+    """
+    try:
+        if explain is not None:
+            explain(path)
+    except HardStop as stop:
+        if stop.code not in UNREADABLE:
+            raise
+        return stop.message
+    except Exception as error:  # of whatever the file holds: that it is another one is known
+        return shortened(error)
+    return ""
 
 
 def _other_rows(path: Path, record: Path, found: int | None, rows: Any, again: str) -> HardStop:

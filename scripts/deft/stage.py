@@ -17,7 +17,7 @@ from deft.files import sweep, write_json_atomic
 from deft.interrupt import Interrupted
 from deft.jobs import AlreadyRunning, registered
 from deft.reading import read_json, set_aside, stop_of
-from deft.state import log_stage, record_hard_stop
+from deft.state import MARKER_DIR, log_stage, record_hard_stop
 
 EXIT_STOP, EXIT_UNEXPECTED, EXIT_MEMORY = 1, 2, 137
 GPU_MEMORY_ERROR = "OutOfMemoryError"  # torch's
@@ -25,7 +25,6 @@ GPU_MEMORY_ADVICE = (
     "lower dataset.classify.batch_size, or raise accumulate_steps; for embedding lower "
     "embed_batch_size"
 )
-MARKER_DIR = "hard_stops"
 
 
 def main(body: Callable[[], int | None]) -> None:

@@ -16,17 +16,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from deft.errors import HardStop, StageFailed
+from deft.errors import CODES, HardStop, StageFailed
 from deft.files import write_json_atomic
 from deft.log_lines import append, read_lines
-from deft.reading import check_shape, read_json, set_aside
-from deft.roots import state_here
+from deft.reading import check_shape, may_read, read_json, set_aside
+from deft.roots import MOVED_FROM, birthplace, state_here
 
 STATE_FILE = "deft_state.json"
 LOG_FILE = "loop_log.jsonl"
 LOCK_FILE = ".state.lock"
 LOCK_TIMEOUT_S = 120
 STATE_VERSION = 2
+MARKER_DIR = "hard_stops"  # of a run: the stop of each stage that has one
 STAGES = (
     "preflight",
     "train",
@@ -69,6 +70,8 @@ STATE_SHAPE = {
     "config": (dict, NOTHING),
     "hard_stop": (dict, NOTHING),
 }
+STOP_SHAPE = {"code": str, "message": str, "phase": str, "stage": str}
+CONFIG_PATHS = ("specs_file", "training_csv", "validation_csv", "kpi_test_csv", "images_dir")
 PHASE_TEXTS = ("status", "stage_completed", "best_ckpt_path")
 PHASE = re.compile(r"baseline|iter[1-9][0-9]*")
 SKIPPED = "skipped: "  # how the log tells that the baseline's weights were given
@@ -112,6 +115,8 @@ def _state_of(run_dir: Path) -> tuple[dict[str, Any], str]:
         state = read_json(path)
         problem = state_problem(state)
     except HardStop as stop:
+        if not may_read(path):  # it may be whole; nobody but its owner can tell
+            raise
         state, problem = {}, stop.message
     if not problem:
         for name in ("iterations", "config"):
@@ -136,6 +141,12 @@ def state_problem(state: Any) -> str:
         return problem
     wanted = {name: kinds for name, kinds in STATE_SHAPE.items() if name in state}
     problem = check_shape(state, wanted)
+    stop, config = state.get("hard_stop"), state.get("config") or {}
+    if not problem and stop is not None:
+        problem = check_shape(stop, STOP_SHAPE, "hard_stop")
+    if not problem:
+        held = {name: (str, NOTHING) for name in CONFIG_PATHS if name in config}
+        problem = check_shape(config, held, "config")
     for phase, entry in ((state.get("iterations") or {}) if not problem else {}).items():
         if entry is not None and not problem:
             where = f"iterations.{phase}"
@@ -147,7 +158,10 @@ def state_problem(state: Any) -> str:
 
 
 def rebuilt(run_dir: Path, entries: list[dict[str, Any]], why: str) -> dict[str, Any]:
-    """Return a state from the log's entries: what each phase had completed, and whose weights."""
+    """Return a state from the log's entries: what each phase had completed, and whose weights.
+
+    The run's own records say the rest: target, settings, figures, and where the workspace was.
+    """
     state: dict[str, Any] = {
         "version": STATE_VERSION,
         "started_at": entries[0].get("ts"),
@@ -155,13 +169,13 @@ def rebuilt(run_dir: Path, entries: list[dict[str, Any]], why: str) -> dict[str,
         "iterations": {},
         "current_iteration": 0,
         "rebuilt": {"at": utc_now(), "why": why, "log_entries": len(entries)},
+        **_of_checks(run_dir),
     }
     for entry in entries:
         phase, stage = entry["iter"], entry["stage"]
         if entry["status"] != "ok" or not PHASE.fullmatch(phase):
             continue
         if stage == "loop_stop":
-            state["status"] = "completed"
             continue
         kept = state["iterations"].setdefault(phase, dict.fromkeys(PHASE_KEYS))
         kept.update(status="running", stage_completed=stage)
@@ -171,7 +185,47 @@ def rebuilt(run_dir: Path, entries: list[dict[str, Any]], why: str) -> dict[str,
             state["baseline_trained_here"] = True
     for phase, kept in state["iterations"].items():
         kept.update(_of_files(run_dir, phase))
+    last = entries[-1]
+    if last["status"] == "error":
+        state["status"] = "failed"
+        stops = [e for e in entries if e["status"] == "error" and e["stage"] != "loop_stop"]
+        state["hard_stop"] = _stop_of(run_dir, (stops or [last])[-1])
+    elif last["stage"] == "loop_stop":
+        state["status"] = "completed"
     return state
+
+
+def _stop_of(run_dir: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a hard stop as its stage left it, or what its line in the log still says."""
+    phase, stage = entry["iter"], entry["stage"]
+    try:
+        stop = HardStop.from_dict(read_json(run_dir / MARKER_DIR / f"{phase}_{stage}.json"))
+    except (HardStop, ValueError):
+        code, _, message = entry["summary"].partition(": ")
+        known = code in CODES
+        stop = HardStop(code if known else "missing_input", message if known else entry["summary"])
+    return {"phase": phase, "stage": stage, **stop.as_dict()}
+
+
+def _of_checks(run_dir: Path) -> dict[str, Any]:
+    """Return what the approved pre-flight still says of the run as a whole."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(run_dir)))
+    found: dict[str, Any] = {"results_dir": os.path.abspath(run_dir)}
+    born = birthplace(run_dir)
+    if born is not None and born not in (root, os.path.realpath(root)):
+        found[MOVED_FROM] = [born]
+    try:
+        checks = read_json(
+            run_dir / "preflight/checks.json",
+            {"kpi_target": dict, "parameters": [{"name": str}]},
+        )
+    except HardStop:
+        return found
+    found["kpi_target"] = checks["kpi_target"]
+    for one in checks["parameters"]:
+        if one["name"] == "max_iterations" and isinstance(one.get("value"), int):
+            found["max_iterations"] = one["value"]
+    return found
 
 
 def _of_files(run_dir: Path, phase: str) -> dict[str, Any]:

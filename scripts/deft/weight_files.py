@@ -6,6 +6,7 @@ in a reader's riddle ("invalid load key"). Here each has its name, and what to d
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import struct
@@ -98,6 +99,7 @@ def foreign(head: bytes, size: int) -> Foreign | None:
         )
     if head.startswith((b"/annex/objects/", b"../.git/annex", b".git/annex")):
         return Foreign("a git-annex pointer", "run git annex get, then copy it again")
+    head = _narrow(head)
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:9].lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
         return Foreign(
@@ -111,7 +113,9 @@ def foreign(head: bytes, size: int) -> Foreign | None:
                 "the index of weights that are split over several files",
                 "join them into one: load all of them with safetensors and save one file",
             )
-        return Foreign(f"a JSON text, not weights: {_line(head)}", "name the weights beside it")
+        told = b'"error' in head or b'"message' in head
+        fix = AGAIN if told else "name the weights beside it"
+        return Foreign(f"a JSON text, not weights: {_line(head)}", fix)
     for mark, what, fix in KINDS:
         if head.startswith(mark):
             return Foreign(what, fix)
@@ -142,7 +146,21 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    return all(byte in b"\t\r\n\f" or 32 <= byte < 127 for byte in head)
+    try:  # the head may end in the middle of a character
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(letter in "\t\r\n\f" or letter.isprintable() for letter in text)
+
+
+def _narrow(head: bytes) -> bytes:
+    """Return the head of a UTF-16 text as UTF-8, as Windows saves pages and messages."""
+    if not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return head
+    try:
+        return codecs.getincrementaldecoder("utf-16")().decode(head).encode()
+    except UnicodeError:
+        return head
 
 
 def _line(head: bytes) -> str:

@@ -73,7 +73,9 @@ def same(name: str, path, state) -> None:
     assert all(torch.equal(value, wanted[k]) for k, value in backbone.net.state_dict().items())
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model", "state_dict_ema", "model_ema"])
+@pytest.mark.parametrize(
+    "wrapper", ["state_dict", "model", "state_dict_ema", "model_ema", "teacher"]
+)
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model.", "_orig_mod."])
 def test_wrappers_and_prefixes_of_trainers(tmp_path, wrapper, prefix):
     state = published("test_convnext")
@@ -146,6 +148,8 @@ def test_nothing_is_left_at_random(tmp_path, name):
     [
         (lambda s, k: s | {k: torch.full_like(s[k], float("nan"))}, "1 tensor.*not finite"),
         (lambda s, k: s | {k: torch.full_like(s[k], float("inf"))}, "1 tensor.*not finite"),
+        (lambda s, k: s | {k: s[k].double() + 1e300}, "1 tensor.*not finite"),
+        (lambda s, k: {"ema": s, "epoch": 3}, "no tensors where they are looked for.*ema, epoch"),
         (lambda s, k: s | {k: s[k].to(torch.int8)}, "torch.int8 instead of torch.float32"),
         (lambda s, k: s | {k: torch.zeros(3, 5)}, r"1 misshapen.*\(3, 5\) instead of"),
         (lambda s, k: s | {"blocks.9.fc1.weight": s[k]}, r"1 extra \(blocks.9.fc1.weight\)"),

@@ -127,6 +127,20 @@ def test_a_file_that_was_added_anywhere_is_named(tmp_path, shelf, place):
     assert install.faults(bundle) == [f"not of this bundle: {place}"]
 
 
+def test_what_file_managers_leave_is_no_fault_and_is_not_carried_on(tmp_path, shelf):
+    """A stick that was opened on another machine has them in every folder."""
+    bundle = make(tmp_path, shelf)
+    for name in (".DS_Store", "wheels/Thumbs.db", "envs/desktop.ini", "._install.py"):
+        (bundle / name).write_bytes(b"x")
+    assert install.faults(bundle) == []
+    (bundle / "._other.py").write_text("")
+    (bundle / "wheels/.DS_Store").symlink_to("/etc/passwd")
+    assert install.faults(bundle) == [
+        "not of this bundle: ._other.py",
+        "not of this bundle: wheels/.DS_Store",
+    ]
+
+
 def test_a_list_of_the_users_own_is_not_taken_for_the_projects(tmp_path, shelf):
     own = tmp_path / "mine" / "requirements.txt"
     own.parent.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -225,6 +226,16 @@ def test_a_file_where_a_folder_goes(tmp_path: Path, place: str) -> None:
 def test_a_folder_where_a_file_goes(tmp_path: Path, place: str) -> None:
     (tmp_path / place).mkdir(parents=True)
     assert taken(tmp_path) == [("config_invalid", place)]
+
+
+def test_a_workspace_whose_path_no_table_can_hold(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    root.mkdir()
+    ctx = SimpleNamespace(
+        workspace=root, run_dir=root / "results/run_a", config={"max_iterations": 2}
+    )
+    (found,) = checks_places.checks(ctx)
+    assert found.stop is not None and "is not UTF-8" in found.stop.message and found.stop.fix
 
 
 def test_links(tmp_path: Path) -> None:

@@ -197,6 +197,8 @@ SAFE = struct.pack("<Q", 2) + b"{}"
         ("a.safetensors", b"\x80\x02}q\x00.", "no safetensors file, whatever its name says"),
         ("a.pth", b"/annex/objects/SHA256E-s1--0.pth\n", "a git-annex pointer"),
         ("a.pth", b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page"),
+        ("a.pth", "<!DOCTYPE html><html>".encode("utf-16"), "a web page"),
+        ("a.pth", "Datei nicht gefunden – bitte prüfen".encode(), "a text of 38 bytes"),
         ("a.safetensors", SAFE, None),
         ("a.pth", SAFE, None),
         ("a.pth", b"\x80\x02}q\x00.", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fake_run
@@ -14,6 +15,7 @@ from fake_run import RUN, TS, FakeRun
 from deft import layout
 from deft.errors import HardStop
 from deft.report import render_report
+from deft.state import STATE_FILE, read_state
 from deft.steps.context import Context
 from deft.steps.finish import finish
 from deft.summaries import write_summary
@@ -133,7 +135,6 @@ CASES: list[tuple[str, Damage]] = [
     ("best_model/score_pair.py", cut),
     ("preflight/checks.json", cut),
     ("preflight/checks.json", change("kpi_target", "far_max_pct", to=50.0)),
-    ("deft_state.json", cut),
     ("synth_pool/manifest.json", cut),
     ("iter2/decide/kpi.json", cut),
     ("iter2/decide/kpi.json", change("best_phase", to="iter2")),
@@ -171,6 +172,35 @@ def test_damage_stops_the_hand_off(
     assert stop.value.file and Path(stop.value.file).is_relative_to(finished.dir)
     assert stop.value.fix
     assert written(finished) == before
+
+
+@pytest.mark.parametrize("damage", [cut, empty, other_type])
+def test_a_damaged_state_is_mended_and_changes_nothing_that_is_handed_off(
+    handed: FakeRun, tmp_path: Path, damage: Damage
+) -> None:
+    """No figure of the hand-off is the state's: it is made again from the log, and kept aside."""
+    run = FakeRun(shutil.copytree(handed.workspace, tmp_path / "w"))
+    hand_off(run)  # for the names of this place
+    before = written(run)
+    state = read_state(run.dir)
+    path = run.dir / STATE_FILE
+    damage(path)
+    spoiled = path.read_bytes()
+    hand_off(run)
+    after = written(run)
+    assert after.keys() == before.keys()
+    records = {k for k in before if before[k] != after[k]}
+    assert not {k for k in records if "/results/" in k}, "the hand-off, to the byte"
+    for name in records:  # a lab record says when it was written, and no more is new
+        old, new = ([*map(str.strip, side[name].decode().splitlines())] for side in (before, after))
+        assert len(old) == len(new)
+        new_lines = [line for line, was in zip(new, old, strict=True) if line != was]
+        assert all(str(datetime.now(UTC).year) in line for line in new_lines), new_lines
+    assert (run.dir / f"{STATE_FILE}.unreadable").read_bytes() == spoiled
+    made = read_state(run.dir)
+    checks = json.loads((run.dir / "preflight/checks.json").read_text())
+    assert made["kpi_target"] == checks["kpi_target"] and made["results_dir"] == str(run.dir)
+    assert (made["status"], made["stop_reason"]) == (state["status"], state["stop_reason"])
 
 
 def test_the_phase_is_the_decisions(finished: FakeRun) -> None:

@@ -31,6 +31,8 @@ FACTS_KEYS = {
     "files": list,
 }
 WEIGHT_KEYS = ("key", "path", "target")
+# What file managers leave in every folder that they show, beside no or any file ("._NAME").
+LITTER, BESIDE = {".DS_Store", "Thumbs.db", "desktop.ini"}, "._"
 SHOWN = 20  # faults
 BLOCK = 1 << 22
 
@@ -93,13 +95,20 @@ def faults(root: Path, say=print) -> list[str]:
             say(f"  {count} of {len(sums)} files compared")
     # Everywhere: what a line is missing for would be installed all the same.
     files = (p for p in root.rglob("*") if p.is_symlink() or not p.is_dir())
-    there = {p.relative_to(root).as_posix() for p in files}
+    listed = {inside(root, name) for name in sums}
+    there = {p.relative_to(root).as_posix() for p in files if not is_litter(p, listed)}
     found += [f"not of this bundle: {name}" for name in sorted(there - set(sums) - {SUMS})]
     # A line and its file may be gone together: the names stand in a second place.
     named = {FACTS, *read_facts(root)["files"]} if (root / FACTS).is_file() else {FACTS}
     found += [f"no digest in {SUMS}: {name}" for name in sorted(named - set(sums))]
     found += [f"in {SUMS} alone: {name}" for name in sorted(set(sums) - named)]
     return found
+
+
+def is_litter(path: Path, listed: set) -> bool:
+    """Return whether a file is a file manager's own; nothing is installed from such."""
+    beside = path.name.startswith(BESIDE) and path.with_name(path.name[len(BESIDE) :]) in listed
+    return not path.is_symlink() and (path.name in LITTER or beside) and path not in listed
 
 
 def leaves(root: Path, path: Path) -> bool:
@@ -157,7 +166,8 @@ def place_weights(root: Path, weights: list, workspace: Path) -> list[str]:
         source, target = inside(root, entry["path"]), inside(workspace, entry["target"])
         pairs = [(source, target)]
         if source.is_dir():
-            files = sorted(p for p in source.rglob("*") if p.is_file())
+            listed = {inside(root, name) for name in read_sums(root)}
+            files = sorted(p for p in source.rglob("*") if p.is_file() and p in listed)
             pairs = [(p, target / p.relative_to(source)) for p in files]
         for old, new in pairs:
             if new.exists() and sha256(new) != sha256(old):

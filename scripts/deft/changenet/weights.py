@@ -120,7 +120,16 @@ def read_tensors(
         if isinstance(data.get(name), Mapping):
             data = dict(data[name])
             break
-    return named_tensors(data, path)
+    tensors = named_tensors(data, path)
+    if not tensors:
+        shown = ", ".join(list(data)[:KEYS_NAMED]) or "nothing"
+        raise HardStop(
+            "spec_invalid",
+            f"the weights file holds no tensors where they are looked for; its entries: {shown}",
+            file=path,
+            fix="save the state_dict alone: torch.save(model.state_dict(), FILE)",
+        )
+    return tensors
 
 
 def named_tensors(data: Mapping[Any, Any], path: str | Path) -> dict[str, torch.Tensor]:
@@ -250,7 +259,7 @@ def check_fit(
         raise HardStop(code, f"{rule}: {problem}", file=path, fix=fix)
     if not finite:
         return
-    broken = [k for k, value in wanted.items() if not _finite(state[k]) and _should_be(value)]
+    broken = [k for k, value in wanted.items() if _broken(state[k], value)]
     if broken:
         more = f" and {len(broken) - KEYS_NAMED} more" if len(broken) > KEYS_NAMED else ""
         raise HardStop(
@@ -266,6 +275,11 @@ def check_fit(
 def _finite(value: torch.Tensor) -> bool:
     """Return whether a tensor's numbers are finite; one tensor's memory at a time."""
     return not value.is_floating_point() or bool(torch.isfinite(value).all())
+
+
+def _broken(value: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Return whether numbers are not finite, also once they are in the network's own type."""
+    return not _finite(value.to(wanted.dtype)) and _should_be(wanted)
 
 
 def _should_be(value: torch.Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from deft import places
@@ -18,7 +19,8 @@ def checks(ctx: Context) -> Iterator[Check]:
     run = Run(ctx.workspace, ctx.run_dir.name)
     folders, files = places.all_needed(run, int(ctx.config.get("max_iterations", 3)))
     files += [f"{places.KNOWLEDGE}/{name}" for name in TOPICS]
-    found = [*places.stops(ctx.workspace, folders, files), *_not_text(ctx)]
+    stops = places.stops(ctx.workspace, folders, files)
+    found = [*_no_utf8(ctx), *stops, *_not_text(ctx)]
     yield from (stopped(ID, stop) for stop in found)
     if found:
         return
@@ -28,6 +30,20 @@ def checks(ctx: Context) -> Iterator[Check]:
         yield warn(ID, f"{text}, outside the workspace", "right where another disk holds the runs")
         return
     yield ok(ID, f"{len(folders)} folders and {len(files)} files to write: nothing in the way")
+
+
+def _no_utf8(ctx: Context) -> Iterator[HardStop]:
+    """Parquet tables hold the workspace's path, and their texts are UTF-8."""
+    root = os.path.abspath(ctx.workspace)
+    try:
+        root.encode("utf-8")
+    except UnicodeEncodeError:
+        yield HardStop(
+            "config_invalid",
+            f"the workspace's path {root!r} is not UTF-8: no table could hold it",
+            file=root,
+            fix="rename the folder (convmv does that for whole trees), or move the workspace",
+        )
 
 
 def _not_text(ctx: Context) -> Iterator[HardStop]:

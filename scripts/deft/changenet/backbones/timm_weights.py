@@ -25,6 +25,15 @@ WRAPPERS = (
     "model_ema",
     "state_dict",
     "model",
+    # Not timm's: what other trainers write.
+    "model_state_dict",
+    "params_ema",
+    "params",
+    "teacher",
+    "student",
+    "net",
+    "network",
+    "weights",
 )  # as timm, the averaged ones first
 # What trainers and wrappers put in front of all names.
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.", "trunk.", "body.")

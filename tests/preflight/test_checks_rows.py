@@ -165,6 +165,15 @@ def test_a_pair_named_pass_stops_before_the_approval(workspace):
     assert check["file"].endswith("reconstructed_image/B000+pass_0.png")
 
 
+def test_pairs_whose_names_nearly_say_their_defect_are_named(workspace):
+    for side in (PREGEN_NG, PREGEN_OK):
+        picture = workspace / side / "B000+bridge_0.png"
+        picture.rename(picture.with_name("B000+bridge_0 (1).png"))
+    check = preflight(workspace)["pregen_names"]
+    assert check["status"] == "warn" and "'B000+bridge_0 (1)'" in check["evidence"]
+    assert "1 more" not in check["evidence"]
+
+
 def test_a_pair_linked_out_of_the_workspace(workspace, tmp_path):
     picture = workspace / PREGEN_NG / "B000+bridge_0.png"
     shutil.move(picture, tmp_path / "x.png")

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -120,6 +121,20 @@ def test_a_mean_of_levels_0_to_255(workspace):
     (workspace / SPEC).write_text(yaml.safe_dump(spec))
     check = preflight(workspace)["spec_rgb_input_mean"]
     assert check["status"] == "warn" and "above 1" in check["evidence"]
+
+
+def test_a_workspace_of_16_bits_passes_with_its_levels(workspace):
+    """Every check that opens a picture reads it by its levels."""
+    for path in workspace.rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        Image.fromarray(grey * 16 + 7).save(path)
+
+    def stopped(**config) -> set[str]:
+        found = preflight(workspace, **config)
+        return {id for id, check in found.items() if id and check["status"] == "stop"}
+
+    assert {"images_kpi", "images_base", "pregen_images"} <= stopped()
+    assert stopped(picture_levels=4095) == set()
 
 
 def test_words_for_good_parts_count_as_defects_and_that_is_said(workspace):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.assembly import assemble, check_arithmetic, check_growth
+from deft.assembly import assemble, check_arithmetic, check_growth, read_provenance
 from deft.decide import best_phase, decide_kpi, decide_pool
 from deft.errors import HardStop
 from deft.kpi import parse_kpi
-from deft.tables import COLUMNS, in_contract_order
+from deft.tables import COLUMNS, in_contract_order, write_table
 
 
 def rows(names, **extra):
@@ -50,6 +50,18 @@ def test_sources_name_where_each_row_came_from():
         "mining_pool",
     ]
     assert second.provenance["iteration"].tolist() == [0, 1, 2]
+
+
+def test_a_provenance_comes_back_and_a_damaged_one_is_named(tmp_path):
+    first = assemble(rows(["a"]), provenance(1), rows(["b"], provenance="sdg"), 1)
+    path = write_table(first.provenance, tmp_path / "p.csv")
+    assert read_provenance(path).equals(first.provenance)
+    text = path.read_text()
+    for damaged, line in ((text + '2,"mining', 4), (text.replace("1,m", "1.0,m"), 3)):
+        path.write_text(damaged)
+        with pytest.raises(HardStop) as stop:
+            read_provenance(path)
+        assert (stop.value.code, stop.value.rows) == ("csv_invalid", [line])
 
 
 def test_lost_and_changed_rows_are_a_silent_drop():

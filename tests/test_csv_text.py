@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,12 @@ def test_a_stray_quote_stops_at_its_line_and_swallows_no_row():
         ('"' + GOOD.strip().replace(",", '";"').replace("\n", '"\n"') + '"\n', 1, "by ';'"),
         ("sep=;\n" + GOOD.replace(",", ";"), 1, "hint"),
         (GOOD.replace("\n", ";;;;\n"), 1, "';'"),
+        (GOOD + "\0" * 4096, 3, "NUL"),
+        ("\0" * 4096, 1, "NUL"),
+        (b"PK\x03\x04" + bytes(range(256)), 1, "an Excel workbook"),
+        ("<!DOCTYPE html><html><body>404</body></html>", 1, "a web page"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", 1, "Git LFS"),
+        ("\n" + GOOD, 1, "no header line"),
         (GOOD.encode("utf-16"), 1, "UTF-16"),
         (GOOD.encode("utf-16-le"), 1, "UTF-16"),
         (GOOD.encode("utf-16-be"), 1, "UTF-16"),
@@ -116,6 +123,15 @@ def test_what_is_plain_is_read_cell_for_cell(tmp_path, content, last):
 
 def test_a_pandas_index_without_a_name_stays_a_column(tmp_path):
     assert cells(tmp_path, "," + HEAD + "0," + ROW)[0][0] == "0"
+
+
+def test_a_matrix_in_the_tables_place_is_refused_by_its_first_line(tmp_path):
+    """Not after rows of a million cells have been made."""
+    tracemalloc.start()
+    refusal(tmp_path, "1," * 1_000_000 + "\n" + ("2," * 1_000_000 + "\n") * 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120e6
 
 
 def test_a_folder_in_the_tables_place_is_said(tmp_path):

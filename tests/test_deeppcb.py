@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from deft import layout, pool
 from deft.changenet.spec import load_spec
@@ -25,7 +27,14 @@ from deft.errors import HardStop
 from deft.importers.deeppcb import import_deeppcb
 from deft.importers.deeppcb_pairs import draw_defect
 from deft.importers.deeppcb_settings import Settings
-from deft.importers.deeppcb_source import DEFECT_TYPES, DEFECTS, Box, find_groups, read_boxes
+from deft.importers.deeppcb_source import (
+    DEFECT_TYPES,
+    DEFECTS,
+    Box,
+    find_groups,
+    read_boxes,
+    read_pair,
+)
 from deft.importers.deeppcb_windows import (
     RARE_MIN,
     Window,
@@ -248,6 +257,31 @@ def test_a_picture_without_template_is_named(copy, tmp_path):
     (folder / "00001" / "00001000_test.jpg").write_bytes(b"")
     with pytest.raises(HardStop, match="has no template"):
         find_groups(tmp_path)
+
+
+def spoil_deep(path):
+    cv2.imwrite(str(path.with_suffix(".png")), np.full((SIDE, SIDE), 4000, np.uint16))
+    path.with_suffix(".png").replace(path)
+
+
+def spoil_turned(path):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # by half a turn: the size stays
+    with Image.open(path) as picture:
+        picture.save(path, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"), [(spoil_deep, "deeper than 8 bits"), (spoil_turned, "EXIF orientation 3")]
+)
+def test_a_board_picture_that_would_be_changed_in_reading_is_refused(copy, tmp_path, spoil, words):
+    root = shutil.copytree(copy, tmp_path / "copy")
+    picture = next(iter(find_groups(root).values()))[0]
+    spoil(picture.test)
+    with pytest.raises(HardStop) as caught:
+        read_pair(picture)
+    assert caught.value.code == "image_invalid" and words in caught.value.message
+    assert caught.value.file == str(picture.test)
 
 
 def test_a_second_import_has_nothing_to_do_and_another_is_refused(copy, imported):

@@ -67,6 +67,7 @@ def test_spellings_of_one_label_are_one_label(one, other):
         "\U0001d40f\U0001d400\U0001d412\U0001d412", "PA\u0301SS", "PA\u200bSS", "P\u00adASS",
         "PA\u00df", "\u24c5\u24b6\u24c8\u24c8", "\u13e2\u13aa\u13da\u13da",
         "\ua4d1\ua4ee\ua4e2\ua4e2",
+        "'PASS'", "\u201cPASS\u201d", "PASS.", "(pass)", "=PASS", "PASS?", "`PASS`",
         "\u1d18\u1d00\ua731\ua731", "PA\u054fS", "P ASS", "PASS\u00a0", "PA\u017fS",
     ],
 )  # fmt: skip
@@ -82,7 +83,8 @@ def test_hidden_characters_and_look_alikes_are_refused_with_their_row(tmp_path, 
 @pytest.mark.parametrize(
     "label",
     [
-        "bridge", "Solder Ball", "bypass", "compass", "passivation", "0402", "tomb-stone/2",
+        "bridge", "Solder Ball", "bypass", "no-pass", "NO_PASS", "pass-through",
+        "compass", "passivation", "0402", "tomb-stone/2",
         "L\u00f6tbr\u00fccke", "\u77ed\u8def", "\u03c0\u03b1\u03c2",
         "\u0644\u062d\u06cc\u0645\u200c\u06a9\u0627\u0631\u06cc",
         "\u043f\u0435\u0440\u0435\u043c\u044b\u0447\u043a\u0430",

@@ -184,6 +184,7 @@ BRIDGE = '{"defect_type": "bridge", "count": %s}\n'
         (BRIDGE % ("9" * 5000), 1, "not JSON"),
         (BRIDGE % ("9" * 400), 1, "not a whole number"),
         ('{"defect_type": "bridge", "count": 1, "n": 2}', 1, "disagree"),
+        ('{"defect_type": "bridge", "Count": 5}', 1, "'Count' is not read"),
         ("[" * 100_000, 1, "nested too deeply"),
         ('{"a":' * 100_000, 1, "nested too deeply"),
         ('[{"defect_type": "bridge"}]', 1, "an array stands"),
@@ -205,7 +206,7 @@ BRIDGE = '{"defect_type": "bridge", "count": %s}\n'
         ((BRIDGE % 1).encode("utf-16-le"), 1, "UTF-16"),
         ((BRIDGE % 1 + '{"defect_type": "L\u00f6t"}').encode("latin-1"), 2, "not UTF-8"),
     ],
-    ids=range(33),
+    ids=range(34),
 )
 def test_a_defect_spec_that_cannot_be_meant_is_one_clear_line(root, content, line, words):
     (root / DEFECT_SPEC).write_bytes(content.encode() if isinstance(content, str) else content)

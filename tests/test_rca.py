@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from deft.files import sha256_file
 from deft.layout import BASELINE, Run
 from deft.rca import Pictures, affected_labels, analyse
 from deft.state import read_state, update_state
@@ -70,8 +73,11 @@ def test_the_state_names_affected_labels_alone(tmp_path: Path) -> None:
 
     def targets(table: pd.DataFrame) -> list[str]:
         (folder / "metrics.json").parent.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text('{"chosen": "best_val"}')
+        (folder / "metrics.json").write_text(json.dumps(phase_metrics()))
         write_table(table, folder / "inference/best_val/inference.csv")
+        csv = folder / "inference/best_val/inference.csv"
+        kinds = {"best_val": {"csv_sha256": sha256_file(csv), "rows": len(table)}}
+        (folder / "inference/inference.json").write_text(json.dumps({"kinds": kinds}))
         context = Context(run)
         context.__dict__["spec"] = FakeSpec()
         rca(context, BASELINE, 1.0, 5)
@@ -80,6 +86,20 @@ def test_the_state_names_affected_labels_alone(tmp_path: Path) -> None:
     update_state(run.dir, lambda state: state.update(status="running"))
     assert targets(scored(pictures, scores)) == []
     assert targets(scored(pictures, {**scores, "PASS": (0.1, 0.85)})) == ["PASS"]
+
+
+def phase_metrics() -> dict[str, Any]:
+    """Return a phase's ``metrics.json``, of which the step reads which weights were chosen."""
+    counts = {"tp": 2, "fp": 0, "tn": 2, "fn": 0}
+    point = {"threshold": 0.5, **counts, "far_pct": 0.0, "recall_pct": 100.0}
+    return {
+        "phase": BASELINE,
+        "chosen": "best_val",
+        "weights": {"path": "model.pth", "sha256": "0" * 64},
+        "kinds": {kind: {"recall_point": point} for kind in ("best_val", "latest")},
+        "counts": {"rows": 4, "ng": 2, "pass": 2},
+        "labels": {},
+    }
 
 
 class FakeSpec:

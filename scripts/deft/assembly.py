@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from deft.csv_text import decode_text, read_bytes, read_rows
 from deft.errors import HardStop
 from deft.files import inside, sha256_file
 from deft.mining import part_keys
@@ -47,6 +48,25 @@ def first_combined(base: pd.DataFrame, workspace: str | Path) -> tuple[pd.DataFr
         }
     )
     return table, provenance
+
+
+def read_provenance(path: str | Path) -> pd.DataFrame:
+    """Read the provenance beside a combined table; raises ``csv_invalid`` for what is none."""
+    path = Path(path)
+    header, *rows = read_rows(path, decode_text(path, read_bytes(path)), PROVENANCE_COLUMNS)
+    table = pd.DataFrame(rows, columns=header, dtype=str)
+    if header != list(PROVENANCE_COLUMNS):
+        raise HardStop("csv_invalid", f"its columns are {header[:8]}", file=path, row=1)
+    for column in ("row", "iteration"):
+        wrong = table.index[~table[column].str.fullmatch(r"[0-9]{1,18}")]
+        if len(wrong):
+            cell = table[column][wrong[0]]
+            lines = [line_of(i) for i in wrong]
+            raise HardStop(
+                "csv_invalid", f"{column} {cell[:40]!r} is no number", file=path, row=lines
+            )
+        table[column] = table[column].astype("int64")
+    return table
 
 
 def assemble(

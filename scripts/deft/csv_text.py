@@ -33,6 +33,17 @@ UTF_BOMS = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
+NO_TABLES = (  # how the files begin that people rename to .csv, or get in a table's place
+    (b"PK\x03\x04", "an Excel workbook or another ZIP archive"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (.xls)"),
+    (b"\x1f\x8b", "packed with gzip"),
+    (b"%PDF-", "a PDF file"),
+    (b"<!DOCTYPE", "a web page"),
+    (b"<!doctype", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "an XML file"),
+    (b"version https://git-lfs", "a pointer of Git LFS (git lfs pull fetches the file)"),
+)
 SAVE_AS = "save it as CSV, UTF-8, separated by commas"
 
 
@@ -66,6 +77,9 @@ def decode_text(path: str | Path, data: bytes, what: str = "the table") -> str:
     HardStop ``csv_invalid`` for UTF-16, UTF-32, another encoding or a NUL, with the line.
     """
     path = Path(path)
+    kind = next((name for start, name in NO_TABLES if data.startswith(start)), None)
+    if kind:
+        raise _stop(path, f"{what} is {kind}", 1, "put plain text in UTF-8 in its place")
     for bom, name in UTF_BOMS:
         if data.startswith(bom):
             raise _stop(path, f"{what} is {name}, not UTF-8", 1, "save it as UTF-8")
@@ -83,7 +97,8 @@ def decode_text(path: str | Path, data: bytes, what: str = "the table") -> str:
         ) from None
     if "\0" in text:
         at = text.index("\0")
-        if text.count("\0", 0, 400) * 3 > len(text[:400]):  # every other byte of plain text
+        # Every other byte of plain text, from its first letter on; a crash leaves them at the end.
+        if "\0" in text[:2] and text.strip("\0"):
             raise _stop(path, f"{what} is UTF-16 or UTF-32, not UTF-8", 1, "save it as UTF-8")
         raise _stop(
             path,
@@ -132,24 +147,28 @@ def read_rows(path: str | Path, text: str, expected: tuple[str, ...] = ()) -> li
     path = Path(path)
     lines = split_lines(path, text)
     if not lines or not lines[0].strip(" \t\ufeff"):
-        raise _stop(path, "the table has no header line", None, "write the column names in line 1")
+        line = 1 if lines else None
+        raise _stop(path, "the table has no header line", line, "write the column names in line 1")
     _check_separator(path, lines[0], expected)
     if max(map(len, lines)) > CELL_CHARACTERS:
         _check_lengths(path, lines)
     try:
-        rows = list(csv.reader(lines, strict=True))
+        width = len(next(csv.reader(lines[:1], strict=True)))
     except csv.Error:
-        rows = []
-    if len(rows) != len(lines):  # a cell went over a line's end
-        raise _quote_stop(path, lines)
-    width = len(rows[0])
-    if width > COLUMNS_MOST:
+        raise _quote_stop(path, lines) from None
+    if width > COLUMNS_MOST:  # before rows of as many cells are made
         raise _stop(
             path,
             f"the header has {width} columns, more than {COLUMNS_MOST}",
             1,
             "remove the columns that are not needed: is a row or a matrix in its place?",
         )
+    try:
+        rows = list(csv.reader(lines, strict=True))
+    except csv.Error:
+        rows = []
+    if len(rows) != len(lines):  # a cell went over a line's end
+        raise _quote_stop(path, lines)
     if any(len(row) != width for row in rows):
         raise _ragged_stop(path, lines, rows)
     return rows

@@ -100,11 +100,15 @@ def looks_like_pass(label: str) -> bool:
 
 
 def _skeleton(text: str) -> str:
-    """Return the letters that a reader takes ``text`` for, as far as they can spell PASS."""
+    """Return the letters that a reader takes ``text`` for, as far as they can spell PASS.
+
+    Marks around or between them are left out: ``'PASS'`` and ``PASS.`` name no defect.
+    """
     seen = [
         char
         for char in unicodedata.normalize("NFKD", text)
-        if unicodedata.category(char) not in ("Mn", "Me", "Cf", "Cc", "Zs", "Zl", "Zp")
+        if unicodedata.category(char)[0] not in "MCZP"
+        and char not in "=+<>|~^`$"
         and char not in BLANK_LETTERS
     ]
     # Before folding too: the small letter of a capital may look like another.

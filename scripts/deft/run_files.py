@@ -267,6 +267,7 @@ class RunFiles:
     def kpi_labels(self) -> dict[str, int]:
         """Label, as it is shown, -> rows of the KPI table; ``{}`` without a table."""
         table = self.reader.table(self.table_path("kpi_test_csv", layout.KPI_TABLE))
+        table = table.rename(columns=str.strip)  # as the user's tables are read everywhere
         if "label" not in table:
             return {}
         spelling = first_spellings(table["label"])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from deft.errors import HardStop
-from deft.explore.found_inputs import collect, sample
+from deft.explore.found_inputs import collect, decodes, sample
 from deft.explore.known_answers import Known
 
 CONTRACT = {"inputs": [{"name": "x"}], "preprocess": {"x": {}}, "postprocess": {"kind": "unknown"}}
@@ -71,6 +71,30 @@ def test_arrays_that_are_cut_off_are_refused(tmp_path):
     with pytest.raises(HardStop) as stop:
         collect(tmp_path, CONTRACT, given=path, labels=None, workspace=tmp_path, count=1)
     assert stop.value.code == "missing_input"
+
+
+def test_pictures_that_reading_would_change_are_no_inputs(tmp_path, classes):
+    """Sixteen bits would be cut to eight, an orientation ignored, one of several taken."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, made, how in (
+        ("deep.png", Image.fromarray(np.full((2, 2), 900, np.uint16)), {}),
+        ("turned.jpg", Image.new("RGB", (2, 2)), {"exif": exif}),
+        ("two.tif", Image.new("L", (2, 2)), {"save_all": True, "append_images": [
+            Image.new("L", (2, 2), 9)]}),
+    ):  # fmt: skip
+        made.save(classes / name, **how)
+        with pytest.raises(HardStop) as stop:
+            collect(tmp_path, CONTRACT, given=classes, labels=None, workspace=tmp_path, count=9)
+        assert (stop.value.code, stop.value.file) == ("image_invalid", str(classes / name))
+        assert not decodes(classes / name)  # found ones are passed over
+        (classes / name).unlink()
+
+
+def test_litter_beside_given_pictures_is_no_picture(tmp_path, classes):
+    (classes / "._000.png").write_bytes(b"\0\5\x16\7")
+    found = collect(tmp_path, CONTRACT, given=classes, labels=None, workspace=tmp_path, count=9)
+    assert len(found["items"]) == 8
 
 
 @pytest.mark.parametrize(("found", "count"), [(0, 3), (2, 3), (7, 3), (8, 4), (100, 7)])

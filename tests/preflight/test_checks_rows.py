@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -122,6 +123,20 @@ def test_a_mean_of_levels_0_to_255(workspace):
     assert check["status"] == "warn" and "above 1" in check["evidence"]
 
 
+def test_a_workspace_of_16_bits_passes_with_its_levels(workspace):
+    """Every check that opens a picture reads it by its levels."""
+    for path in workspace.rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        Image.fromarray(grey * 16 + 7).save(path)
+
+    def stopped(**config) -> set[str]:
+        found = preflight(workspace, **config)
+        return {id for id, check in found.items() if id and check["status"] == "stop"}
+
+    assert {"images_kpi", "images_base", "pregen_images"} <= stopped()
+    assert stopped(picture_levels=4095) == set()
+
+
 def test_words_for_good_parts_count_as_defects_and_that_is_said(workspace):
     path = workspace / BASE_TABLE
     path.write_text(path.read_text().replace(",PASS,C0001", ",OK,C0001"))
@@ -163,6 +178,15 @@ def test_a_pair_named_pass_stops_before_the_approval(workspace):
     check = preflight(workspace)["defect_spec"]
     assert (check["status"], check["code"]) == ("stop", "csv_invalid")
     assert check["file"].endswith("reconstructed_image/B000+pass_0.png")
+
+
+def test_pairs_whose_names_nearly_say_their_defect_are_named(workspace):
+    for side in (PREGEN_NG, PREGEN_OK):
+        picture = workspace / side / "B000+bridge_0.png"
+        picture.rename(picture.with_name("B000+bridge_0 (1).png"))
+    check = preflight(workspace)["pregen_names"]
+    assert check["status"] == "warn" and "'B000+bridge_0 (1)'" in check["evidence"]
+    assert "1 more" not in check["evidence"]
 
 
 def test_a_pair_linked_out_of_the_workspace(workspace, tmp_path):

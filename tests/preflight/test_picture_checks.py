@@ -215,6 +215,14 @@ CAUSES: dict[str, tuple[Callable[[Path], object], str]] = {
     "blank behind a name": (
         lambda w: edit(w, "object_name", lambda v: f"{v} "), "object_name has a blank at an end",
     ),
+    "invisible character in a name": (
+        lambda w: edit(w, "object_name", lambda v: f"{v}\u200b"),
+        "the cell holds an invisible character (U+200B)",
+    ),
+    "invisible character in a folder": (
+        lambda w: edit(w, "input_path", lambda v: f"\ufeff{v}"),
+        "the cell holds an invisible character (U+FEFF)",
+    ),
     "blank behind a folder": (
         lambda w: edit(w, "input_path", lambda v: f"{v} "), "blanks at an end",
     ),

@@ -19,6 +19,8 @@ from deft.handoff import inference_spec, without_augmentation, write_handoff
 from deft.lab.record import git_state, without_credentials
 from deft.metric_definitions import METRICS
 from deft.report import build_results
+from deft.report.lenient import Lenient
+from deft.run_files import load_run
 from deft.schemas import validate
 from deft.summaries import MAX_WORDS, write_summary
 
@@ -29,6 +31,15 @@ def artifacts(run: FakeRun, command: str = "snakemake --cores 2") -> Path:
 
 def read(folder: Path, name: str) -> dict:
     return json.loads((folder / f"{name}.json").read_text())
+
+
+def test_the_kpi_set_is_shown_before_a_phase_was_measured(tmp_path: Path) -> None:
+    """As it was read for the run: blanks around a column's name do not hide the column."""
+    (tmp_path / "kpi").mkdir()
+    text = "input_path,golden_path, label ,object_name\na,g,Bridge,1\na,g,PASS,2\na,g,BRIDGE,3\n"
+    (tmp_path / "kpi/testing_set.csv").write_text(text, encoding="utf-8-sig")
+    files = load_run(tmp_path / "results/run_1", tmp_path, Lenient())
+    assert files.kpi_labels == {"Bridge": 2, "PASS": 1}
 
 
 # --- summaries -------------------------------------------------------------------------------

@@ -9,13 +9,14 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from deft import layout, tables
 from deft.errors import HardStop
 from deft.explore.known_answers import Known
 from deft.file_names import shortened, slugs
 from deft.files import inside
+from deft.fingerprint import decode
+from deft.pictures import PictureError, open_rgb
+from deft.pregen.listing import is_litter
 
 SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
             "augmentation/mining_pool/images")  # fmt: skip
@@ -120,11 +121,10 @@ def sample(found: list[Path], count: int) -> list[Path]:
 
 
 def decodes(path: Path) -> bool:
-    """Return whether a picture can be read to its end."""
+    """Return whether a picture can be read to its end, and as it is (:mod:`deft.pictures`)."""
     try:
-        with Image.open(path) as picture:
-            picture.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        open_rgb(path)
+    except PictureError:
         return False
     return True
 
@@ -138,6 +138,7 @@ def _given(
     count: int,
 ) -> dict[str, Any]:
     files = [given] if given.is_file() else sorted(p for p in given.rglob("*") if p.is_file())
+    files = [p for p in files if not is_litter(p.name)]
     arrays = [p for p in files if p.suffix.lower() in ARRAYS]
     pictures = [p for p in files if p.suffix.lower() in PICTURES]
     root = given.parent if given.is_file() else given
@@ -164,9 +165,8 @@ def _given(
                     "takes them"
                 ),
             )
-        bad = next((p for p in pictures if not decodes(p)), None)
-        if bad:
-            raise HardStop("image_invalid", "a given picture cannot be decoded", file=bad)
+        for picture in pictures:
+            decode(picture)  # what cannot be read, or not as it is, stops here
         known = Known(labels, root)
         chosen = sample(known.only(pictures), count)
         items = [_copy(folder, {names[0]: [p]}, i, known) for i, p in enumerate(chosen)]

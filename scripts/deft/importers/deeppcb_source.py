@@ -12,9 +12,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from deft.errors import HardStop
+from deft.fingerprint import decode
 from deft.reading import lines_of, read_text, require_file, shortened
 
 DEFECT_TYPES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
@@ -133,13 +133,13 @@ def read_pair(picture: BoardPicture) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _grey(path: Path) -> np.ndarray:
-    # The header first: OpenCV takes the size that a spoiled one names, up to minutes and gigabytes.
+    # What is refused everywhere first: OpenCV cuts 16 bits to the high byte and turns pictures that
+    # say so (boxes stay), and takes the size that a spoiled header names, up to gigabytes.
     require_file(path, code="image_invalid")
+    width, height = decode(path).size
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
         pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, cv2.error) as error:
+    except cv2.error as error:
         raise HardStop(
             "image_invalid", f"cannot be decoded ({shortened(error)})", file=path
         ) from None

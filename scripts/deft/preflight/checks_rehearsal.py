@@ -48,7 +48,15 @@ def _pictures(ctx: Context) -> None:
     good = (table["label"] == PASS).to_numpy()
     first = [int(np.flatnonzero(kind)[0]) for kind in (good, ~good) if kind.any()]
     root = ctx.workspace / image_prefix(ctx.workspace)
-    data = PairData(ctx.spec, table, root, csv_path=path, training=True)
+    data = PairData(
+        ctx.spec,
+        table,
+        root,
+        csv_path=path,
+        training=True,
+        levels=ctx.config.get("picture_levels"),
+        workspace=ctx.workspace,
+    )
     try:
         pixels = data.pixels([row for row in first for _ in range(PLACES)])
         finite = bool(np.isfinite(as_batch(ctx.spec, pixels).test.numpy()).all())

@@ -11,6 +11,7 @@ from deft.errors import HardStop
 from deft.fingerprint import Fingerprint
 from deft.labels import clean_label, is_ng
 from deft.preflight.check import TABLES, Check, Context, ok, stopped, warn
+from deft.pregen.parts import STEM, UNKNOWN_DEFECT
 from deft.strategies.named import Rules
 from deft.tables import image_name, line_of
 
@@ -36,6 +37,7 @@ def _doubts(ctx: Context) -> Iterator[Check]:
     yield from _words(ctx)
     yield from _normalisation(ctx)
     yield from _quotas(ctx)
+    yield from _pairs_without_defect(ctx)
     tests: dict[str, Prints] = {}
     for name in TABLES:
         if name not in ctx.sound:
@@ -119,6 +121,21 @@ def _quotas(ctx: Context) -> Iterator[Check]:
             f"mining_label_quota names {', '.join(map(repr, absent))}, which no row of the pool "
             "and no pre-generated pair has",
             "correct the spelling of the label",
+        )
+
+
+def _pairs_without_defect(ctx: Context) -> Iterator[Check]:
+    """Names that are nearly ``<board>+<defect>_<n>`` and say no defect for a blank or a copy."""
+    found = [p for p in ctx.parts or () if "+" in p.stem and p.label == UNKNOWN_DEFECT]
+    found = [part for part in found if not STEM.match(part.stem)]
+    if found:
+        names = ", ".join(repr(part.stem) for part in found[:ROWS_NAMED])
+        more = f" and {len(found) - ROWS_NAMED} more" if len(found) > ROWS_NAMED else ""
+        yield warn(
+            "pregen_names",
+            f"pre-generated pairs are labelled {UNKNOWN_DEFECT!r} because their names do not end "
+            f"in +<defect>_<number>: {names}{more}",
+            "rename both pictures of each pair: <board>+<defect>_<number>",
         )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deft.labels import hidden_character
 from deft.tables import image_name
 
 LOOKED_AT = 300  # of the missing pictures, evenly spread
@@ -93,7 +94,12 @@ class Folders:
 
 
 def plain(name: str) -> str:
-    """Return a name without what the eye does not see: case, Unicode form, blanks at the ends."""
+    """Return a name without what the eye does not see.
+
+    Case, Unicode form, blanks at the ends, characters that are drawn as nothing.
+    """
+    if not name.isascii():
+        name = "".join(c for c in name if unicodedata.category(c) != "Cf")
     stem, dot, ending = name.rpartition(".")
     parts = [stem.strip(), ending.strip()] if dot else [name.strip()]
     return unicodedata.normalize("NFC", ".".join(parts)).casefold()
@@ -259,6 +265,10 @@ def _spelling(file: str, near: str, stem: str, ext: str, light: str) -> str:
 def _difference(wanted: str, found: str) -> str:
     """Return what tells two names apart that look alike."""
     forms = [unicodedata.normalize("NFC", name) for name in (wanted, found)]
+    hidden = [hidden_character(name) for name in (wanted, found)]
+    for text, which in zip(hidden, ("the cell", "the file name"), strict=True):
+        if text and hidden[0] != hidden[1]:
+            return f"{which} holds {text}"
     parts = []
     if wanted != found and forms[0] == forms[1]:
         return "another Unicode form of the same letters (NFC and NFD)"

@@ -17,7 +17,18 @@ from deft.files import sha256_listing
 
 PICTURES = (".jpg", ".jpeg", ".png")
 OTHER_PICTURES = (".bmp", ".tif", ".tiff", ".gif", ".webp", ".jp2", ".jfif", ".heic")
-LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle")
+LITTER = (
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "icon\r",
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+)
 SIDES = (layout.PREGEN_NG, layout.PREGEN_OK)
 
 

@@ -115,6 +115,10 @@ def _entry(path: Path, number: int, value: dict[str, Any]) -> Stated:
     fault = label_fault(name)
     if fault:
         _refuse(path, number, f"defect_type: {fault}", "name the defect in plain letters")
+    for key in value:
+        meant = key.strip().lower()
+        if key not in COUNT_KEYS and meant in COUNT_KEYS:
+            _refuse(path, number, f"the key {key!r} is not read", f"write it as {meant!r}")
     counts = {
         key: _count(path, number, key, value[key])
         for key in COUNT_KEYS

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deft import layout, mining
-from deft.assembly import assemble, first_combined, validate_combined
+from deft.assembly import assemble, first_combined, read_provenance, validate_combined
 from deft.embedding import (
     check_same_encoder,
     encoder_facts,
@@ -242,7 +242,7 @@ def combined_tables(context: Context, phase: str) -> tuple[pd.DataFrame, pd.Data
         context.checked_by(record, f"{name}{part}.csv", rule="assemble", rows="rows")
         for part in ("", "_provenance")
     )
-    return read_table(table), pd.read_csv(provenance)
+    return read_table(table), read_provenance(provenance)
 
 
 def _previous_new_parts(context: Context, phase: str) -> int | None:

@@ -83,8 +83,8 @@ def stops(workspace: Path, folders: Iterable[str], files: Iterable[str]) -> Iter
         parent = name.rpartition("/")[0]
         yield from _folder(workspace, parent, seen)
         path = workspace / name
-        if f"{path.parent}/" in seen and not os.access(path.parent, os.X_OK):
-            continue  # told above
+        if not os.access(path.parent, os.X_OK):
+            continue  # the folder is not there yet, or was told of above
         if path.is_dir():
             yield _taken(path, "a folder stands where the loop writes a file")
         elif path.exists() and not os.access(path, os.W_OK):

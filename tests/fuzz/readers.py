@@ -821,7 +821,12 @@ def _handed_in() -> list[bytes]:
 
 @reader("report", _handed_in, "torch")
 def preflight(place: Path, data: bytes) -> None:
-    """All checks of what the user handed in, with one spoiled file of it."""
+    """All checks of what the user handed in, with one spoiled file of it.
+
+    Those of the machine build the network, which takes a second.
+    """
+    from unittest import mock
+
     from deft.config import resolve, sources
     from deft.preflight import run
 
@@ -836,7 +841,9 @@ def preflight(place: Path, data: bytes) -> None:
     told: list[str] = []
     known = sources(config, set())
     ctx = run.Context(copy, copy / "results" / RUN, config, known, told.append)
-    ends = [check.status for check in run._topics(ctx)]
+    cheap = [topic for topic in run.TOPICS if topic[0] != "machine"]
+    with mock.patch.object(run, "TOPICS", cheap):
+        ends = [check.status for check in run._topics(ctx)]
     assert ends and set(ends) <= {run.OK, run.WARN, run.STOP}
 
 

@@ -113,6 +113,8 @@ def runs_in_targets(workspace: Path, targets: Iterable[object]) -> list[str]:
     found = []
     for target in map(str, targets):
         path = target
+        if "\0" in target:
+            raise HardStop("config_invalid", f"the target {target[:60]!r} is no file name")
         if os.path.isabs(target):
             path = os.path.relpath(os.path.realpath(target), os.path.realpath(workspace))
         parts = Path(os.path.normpath(path)).parts

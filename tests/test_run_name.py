@@ -90,7 +90,10 @@ def test_a_folder_in_the_files_place_is_named(workspace):
     path.unlink()
     assert current_run(workspace) is None
     path.mkdir()
-    assert "directory" in refused(lambda: current_run(workspace)).message
+    assert "folder" in refused(lambda: current_run(workspace)).message
+    path.rmdir()
+    os.mkfifo(path)  # nobody waits for it
+    assert "pipe" in refused(lambda: current_run(workspace)).message
 
 
 def test_line_ends_of_any_editor_are_no_part_of_the_name(workspace):

@@ -18,6 +18,7 @@ import yaml
 
 from deft.config_values import QUOTE_IT, check_values, shown
 from deft.errors import HardStop
+from deft.reading import kind_of, parse_json, shortened
 from deft.run_name import check_run_name
 from deft.tao.settings import refuse_native_only
 
@@ -225,4 +226,12 @@ def epochs(config: dict[str, Any], spec_epochs: int | None) -> tuple[int, str]:
 
 def from_json(text: str) -> dict[str, Any]:
     """Return the configuration that a rule passed to its script as JSON."""
-    return resolve(json.loads(text))
+    try:
+        given = parse_json(text)
+    except ValueError as error:
+        told = f"not readable as JSON: {shortened(error)}"
+        raise HardStop("config_invalid", f"the configuration handed down is {told}") from None
+    if not isinstance(given, dict):
+        told = f"holds {kind_of(given)} and no keys"
+        raise HardStop("config_invalid", f"the configuration handed down {told}")
+    return resolve(given)

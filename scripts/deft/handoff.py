@@ -21,6 +21,7 @@ from deft.errors import HardStop
 from deft.files import read_json, target_of, write_json_atomic, write_text_atomic
 from deft.kpi_target import KpiTarget
 from deft.layout import Run
+from deft.reading import lines_of, read_text
 from deft.records import (
     decided_phases,
     read_decision,
@@ -254,9 +255,9 @@ def _float32(value: Any) -> Any:
 def _listed(path: Path) -> dict[str, str]:
     """Return name -> SHA-256 of a checksum file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = lines_of(read_text(path))
         return {name: digest for digest, name in (line.split(None, 1) for line in lines if line)}
-    except (OSError, ValueError) as error:
+    except ValueError as error:  # a line without a name
         refuse(path, str(error))
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from deft.errors import HardStop
 from deft.files import write_text_atomic
+from deft.places import KNOWLEDGE, KNOWLEDGE_PAGES
 from deft.reading import read_text, set_aside
 from deft.report.advice import phase_notes
 from deft.report.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
@@ -22,12 +23,6 @@ from deft.report.viewmodel import met_of
 from deft.run_files import PhaseFiles, RunFiles
 from deft.workspace_source import SOURCE_FILE
 
-TOPICS = {
-    "data/datasets.md": "Data sets: tables, digests, what each is for",
-    "decisions/decisions.md": "Decisions: what was chosen after each phase, and why",
-    "literature/methods.md": "Literature: the methods that the loop rests on",
-    "methodology_traces/evaluation.md": "Evaluation: protocol and counts of each phase",
-}
 METHODS = """\
 - Visual ChangeNet (NVIDIA TAO Toolkit): a siamese network scores a picture against its golden.
 - C-RADIOv2 (NVIDIA): the reference backbone. SigLIP (Zhai et al., ICCV 2023): the embedding of
@@ -64,10 +59,10 @@ def write_knowledge(
     files: RunFiles, results: Mapping[str, Any], data: list[dict[str, Any]]
 ) -> Path:
     """Write the run's sections of every topic; return the ``knowledge_base`` folder."""
-    root = files.workspace / "knowledge_base"
+    root = files.workspace / KNOWLEDGE
 
     def put(topic: str, key: str, body: str) -> None:
-        upsert_section(root / topic, key, body.replace("\u00a0", " "), TOPICS[topic])
+        upsert_section(root / topic, key, body.replace("\u00a0", " "), KNOWLEDGE_PAGES[topic])
 
     put("data/datasets.md", files.name, _data(files, results, data))
     put("literature/methods.md", "methods", METHODS)

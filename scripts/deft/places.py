@@ -14,7 +14,12 @@ from deft.errors import HardStop
 from deft.layout import CURRENT_RUN, Run, phase_name
 
 KNOWLEDGE = "knowledge_base"
-KNOWLEDGE_TOPICS = ("data", "decisions", "literature", "methodology_traces")
+KNOWLEDGE_PAGES = {  # page -> its title; each run adds its sections to them
+    "data/datasets.md": "Data sets: tables, digests, what each is for",
+    "decisions/decisions.md": "Decisions: what was chosen after each phase, and why",
+    "literature/methods.md": "Literature: the methods that the loop rests on",
+    "methodology_traces/evaluation.md": "Evaluation: protocol and counts of each phase",
+}
 RUN_FOLDERS = ("preflight", "logs", "benchmarks", "hard_stops", ".jobs", "best_model")
 POOL_FOLDERS = ("images/synth_ng", "images/synth_ok", "shards")
 PHASE_FOLDERS = (
@@ -53,9 +58,10 @@ def all_needed(run: Run, max_iterations: int) -> tuple[list[str], list[str]]:
     root, record = f"results/{run.name}", f"artifacts/runs/{run.name}"
     folders = [f"{root}/{name}" for name in RUN_FOLDERS]
     folders += [f"{root}/synth_pool/{name}" for name in POOL_FOLDERS]
-    folders += [record, *(f"{KNOWLEDGE}/{topic}" for topic in KNOWLEDGE_TOPICS)]
+    folders.append(record)
     files = [CURRENT_RUN, *(f"{root}/{name}" for name in RUN_FILES)]
     files += [f"{record}/{name}" for name in RECORD_FILES]
+    files += [f"{KNOWLEDGE}/{name}" for name in KNOWLEDGE_PAGES]
     for phase in map(phase_name, range(max_iterations + 1)):
         by_time = (f"rca_results/{run.ts}/rca_images", f"routing_results/{run.ts}")
         folders += [f"{root}/{phase}/{name}" for name in (*PHASE_FOLDERS, *by_time)]
@@ -77,6 +83,8 @@ def stops(workspace: Path, folders: Iterable[str], files: Iterable[str]) -> Iter
         parent = name.rpartition("/")[0]
         yield from _folder(workspace, parent, seen)
         path = workspace / name
+        if not os.access(path.parent, os.X_OK):
+            continue  # the folder is not there yet, or was told of above
         if path.is_dir():
             yield _taken(path, "a folder stands where the loop writes a file")
         elif path.exists() and not os.access(path, os.W_OK):
@@ -85,12 +93,12 @@ def stops(workspace: Path, folders: Iterable[str], files: Iterable[str]) -> Iter
 
 def _folder(workspace: Path, name: str, seen: set[str]) -> Iterator[HardStop]:
     """Look at each part of a folder's path from the top; a place is told of once."""
-    top, path, deepest = workspace.resolve(), workspace, workspace
+    top, path, deepest = _resolved(workspace), workspace, workspace
     for depth, part in enumerate(name.split("/")):
         path = path / part
         if not (path.is_symlink() or path.exists()):
             break
-        resolved = path.resolve()
+        resolved = _resolved(path)
         if depth == 0:
             top = resolved
         known = str(path) in seen
@@ -114,10 +122,17 @@ def _folder(workspace: Path, name: str, seen: set[str]) -> Iterator[HardStop]:
                 )
             return
         deepest = path
+        if not os.access(path, os.X_OK):  # then nothing can be said of what is in it
+            break
     key = f"{deepest}/"
     if key not in seen and not os.access(deepest, os.W_OK | os.X_OK):
         yield _taken(deepest, "the loop writes into this folder, and it cannot be written")
     seen.add(key)
+
+
+def _resolved(path: Path) -> Path:
+    """Return where a path leads; a link that leads back to itself stays (``resolve`` raises)."""
+    return Path(os.path.realpath(path))
 
 
 def _taken(path: Path, what: str) -> HardStop:
@@ -132,9 +147,7 @@ def require(workspace: Path, run: Run) -> None:
 
 def outside(workspace: Path) -> dict[str, Path]:
     """Return first-level output folder -> where it really lies, for links out of the workspace."""
-    root = workspace.resolve()
+    root = _resolved(workspace)
     names = ("results", "artifacts", KNOWLEDGE)
-    found = {
-        name: (workspace / name).resolve() for name in names if (workspace / name).is_symlink()
-    }
+    found = {name: _resolved(workspace / name) for name in names if (workspace / name).is_symlink()}
     return {name: path for name, path in found.items() if root not in path.parents}

@@ -10,13 +10,13 @@ knows (its ``results_dir``, and ``moved_from``).
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deft.errors import HardStop
+from deft.reading import read_json
 
 if TYPE_CHECKING:  # the Snakefile reads this module, and pandas takes a second
     import pandas as pd
@@ -65,7 +65,10 @@ def root_metadata(path: str | Path) -> dict[bytes, Any]:
 
 
 def recorded_root(path: str | Path) -> str | None:
-    """Return the root in a parquet file's metadata, or None; HardStop for a damaged file."""
+    """Return the root in a parquet file's metadata, or None.
+
+    Raises HardStop ``missing_input`` for a file that is damaged.
+    """
     import pyarrow.parquet as pq  # the light stages do without it
 
     from deft.parquet import reading_parquet
@@ -99,14 +102,20 @@ def paths_here(
     if recorded is not None:
         if recorded == here:
             return table
-        return table.assign(
-            **{c: [rerooted(str(p), recorded, here) for p in table[c]] for c in columns}
-        )
+        return table.assign(**{c: [_here(p, recorded, here) for p in table[c]] for c in columns})
     known = sorted({here, os.path.realpath(here), *earlier}, key=len, reverse=True)
     moved: dict[str, list[str]] = {}
     for column in columns:
         moved[column] = []
-        for line, path in enumerate(map(str, table[column])):
+        for line, path in enumerate(table[column].tolist()):
+            if not isinstance(path, str):
+                raise HardStop(
+                    "missing_input",
+                    f"{column} is {path!r} and no path: the file is damaged",
+                    file=file,
+                    row=line,
+                    fix="put the file back as it was, or delete it and run the same command again",
+                )
             old = next((place for place in known if below(path, place)), None)
             if old is None:
                 raise HardStop(
@@ -122,13 +131,17 @@ def paths_here(
     return table.assign(**moved)
 
 
+def _here(path: Any, old: str, new: str) -> Any:
+    return rerooted(path, old, new) if isinstance(path, str) else path
+
+
 def birthplace(run_dir: Path) -> str | None:
     """Return where the workspace lay when this run passed its checks, or None before that."""
     try:
-        checks = json.loads((run_dir / CHECKS_FILE).read_text(encoding="utf-8"))
+        checks = read_json(run_dir / CHECKS_FILE)
         given = next(p["value"] for p in checks["parameters"] if p["name"] == "workspace")
         return os.path.realpath(given)
-    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+    except (HardStop, OSError, ValueError, LookupError, TypeError, StopIteration):
         return None
 
 

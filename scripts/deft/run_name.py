@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deft.errors import HardStop
 from deft.layout import CURRENT_RUN, RUN_PREFIX
+from deft.reading import read_bytes
 
 MAX_CHARACTERS = 100  # file names are made of it
 RUN_NAME = re.compile(rf"{RUN_PREFIX}[A-Za-z0-9_.-]+")  # of ASCII: \w would let others in
@@ -59,17 +60,13 @@ def current_run(workspace: Path) -> str | None:
     Raises ``config_invalid``, with the file, for anything in it that is no run's name.
     """
     path = Path(workspace) / CURRENT_RUN
-    try:
-        raw = path.read_bytes()[: 10 * MAX_CHARACTERS]
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except OSError as error:  # a folder, no right to read, a file where results/ should be
-        raise HardStop(
-            "config_invalid",
-            f"the name of the current run cannot be read: {error.strerror}",
-            file=path,
-            fix=_ADVICE,
-        ) from None
+    try:
+        raw = read_bytes(path, code="config_invalid")[: 10 * MAX_CHARACTERS]
+    except HardStop as stop:  # a folder, a pipe, no right to read, a file where results/ should be
+        told = f"the name of the current run cannot be read: {stop.message}"
+        raise HardStop("config_invalid", told, file=path, fix=_ADVICE) from None
     try:
         name = raw.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
@@ -116,6 +113,8 @@ def runs_in_targets(workspace: Path, targets: Iterable[object]) -> list[str]:
     found = []
     for target in map(str, targets):
         path = target
+        if "\0" in target:
+            raise HardStop("config_invalid", f"the target {target[:60]!r} is no file name")
         if os.path.isabs(target):
             path = os.path.relpath(os.path.realpath(target), os.path.realpath(workspace))
         parts = Path(os.path.normpath(path)).parts

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from deft import layout, roots, sealed
 from deft.errors import HardStop
 from deft.files import made_again, read_json, target_of
+from deft.reading import read_text
 from deft.schemas import checked
 from deft.state import read_log, read_state
-from deft.yaml_files import load_yaml
+from deft.yaml_files import YamlProblem, load_yaml
 
 # Records whose shape others rely on, by their path in a phase or a run -> schema.
 SCHEMAS = {
@@ -81,9 +81,9 @@ class Strict:
         if not path.exists():
             return {}
         try:
-            content = load_yaml(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise damaged(path, str(error).splitlines()[0], code="spec_invalid") from None
+            content = load_yaml(read_text(path, code="spec_invalid"))
+        except YamlProblem as problem:
+            raise damaged(path, str(problem), code="spec_invalid") from None
         if not isinstance(content, dict):
             raise damaged(path, "it holds no mapping", code="spec_invalid")
         return content

@@ -171,7 +171,9 @@ def _spoiled(rng: random.Random, value: Any, path: tuple[Any, ...]) -> Any:
     elif kind == 4:
         copied[name] = str(copied[name])
     elif kind == 5 and isinstance(copied[name], int | float) and not isinstance(copied[name], bool):
-        copied[name] = rng.choice((-copied[name], copied[name] * 10**9, copied[name] + 0.5, -1, 0))
+        number = copied[name]
+        more = number + 0.5 if abs(number) < 1e300 else number // 3  # no float is as large
+        copied[name] = rng.choice((-number, number * 10**9, more, -1, 0))
     else:
         copied[name] = rng.choice(VALUES)
     return copied

@@ -102,9 +102,14 @@ def put(path: Path, data: bytes) -> Path:
 
 @reader("csv", lambda: seeds.of_workspace("kpi/testing_set.csv"), "arrow")
 def table(place: Path, data: bytes) -> None:
+    """No row is lost: a row for every line below the header."""
+    from deft.pool_rows import base_rows
     from deft.tables import read_table
 
-    read_table(put(place / "testing_set.csv", data))
+    read = read_table(put(place / "testing_set.csv", data))
+    lines = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
+    assert len(read) == len(lines) - 1
+    base_rows(read, place)
 
 
 @reader("csv", lambda: seeds.of_workspace("augmentation/mining_pool/mining_pool.csv"), "arrow")
@@ -137,11 +142,27 @@ def inference_table(place: Path, data: bytes) -> None:
     ],
 )
 def target_sentence(place: Path, data: bytes) -> None:
+    """What is shown of a target is read as the same target."""
     from deft.kpi_target import parse_kpi
 
-    target = parse_kpi(data.decode("utf-8", "replace"))
+    target = parse_kpi(os.fsdecode(data))
     again = parse_kpi(target.canonical())
-    assert again.canonical() == target.canonical()
+    assert (again.far_max_pct, again.min_recall, again.strict) == (
+        (target.far_max_pct, target.min_recall, target.strict)
+    ), target
+
+
+@reader("text", lambda: ["PASS Bridge solder-ball РАЅЅ \u200b İ ẞ".encode()])
+def labels(place: Path, data: bytes) -> None:
+    """A label without fault has one form, which is without fault too, and a spelling."""
+    from deft import labels
+
+    for label in os.fsdecode(data).split(" "):
+        assert labels.hidden_character(label) is None or label
+        if labels.label_fault(label) is None:
+            clean = labels.clean_label(label)
+            assert labels.clean_label(clean) == clean and labels.label_fault(clean) is None
+            assert labels.shown(clean, labels.first_spellings([label])) == label.strip()
 
 
 @reader(
@@ -196,12 +217,15 @@ def weights_that_a_spec_names(place: Path, data: bytes) -> None:
 
 @reader("jsonl", lambda: seeds.of_workspace("augmentation/anomalygen/defect_spec.jsonl"), "arrow")
 def defect_spec(place: Path, data: bytes) -> None:
-    from deft.pool import SynthPart, check_allocation, label_of, read_defect_spec
+    from deft.pregen.parts import SynthPart, check_allocation, label_of, spelled
+    from deft.pregen.spec import read_defect_spec
 
     put(place / "augmentation/anomalygen/defect_spec.jsonl", data)
-    stated = {str(e["defect_type"]).strip().lower() for e in read_defect_spec(place)}
+    stated = read_defect_spec(place)
     label_of("B001_bridge_3", stated)
-    check_allocation([SynthPart("a", "bridge", "", {}, {})], place)
+    parts = [SynthPart("a", "bridge", "", {}, {})]
+    spelled(parts, stated)
+    check_allocation(parts, place)
 
 
 @reader(
@@ -212,7 +236,8 @@ def defect_spec(place: Path, data: bytes) -> None:
 def pregenerated_names(place: Path, data: bytes) -> None:
     """The names of pictures, one a line, as the bytes that a file system takes."""
     from deft import layout
-    from deft.pool import pregen_digest, pregen_parts
+    from deft.pregen.listing import pregen_digest, unread_files
+    from deft.pregen.parts import pregen_parts
 
     for line in data.split(b"\n")[:40]:
         for side in (layout.PREGEN_NG, layout.PREGEN_OK):
@@ -223,24 +248,32 @@ def pregenerated_names(place: Path, data: bytes) -> None:
                 if os.path.dirname(target) == os.fsencode(folder) and line not in (b".", b".."):
                     with open(target, "wb") as handle:
                         handle.write(b"x")
-    parts = pregen_parts(place, ["SolderLight"])
     pregen_digest(place)
-    [part.label for part in parts]
+    unread_files(place)
+    for part in pregen_parts(place, ["SolderLight"]):
+        (part.stem + part.label + part.board).encode()
 
 
 @reader("text", lambda: [RUN.encode() + b"\n"])
 def current_run(place: Path, data: bytes) -> None:
     """What the Snakefile and ``make resume`` do with the name of the current run."""
-    from deft.layout import CURRENT_RUN
-    from deft.run_name import run_of_command
+    from deft import layout, run_name
 
-    put(place / CURRENT_RUN, data)
-    (place / "results" / RUN).mkdir(exist_ok=True)
-    assert run_of_command(place, None, ["all"]) == RUN  # whatever else it says is a stop
-    asked = data.decode("utf-8", "replace")
-    for target in (asked, f"results/{asked}/best_model.json"):
+    put(place / layout.CURRENT_RUN, data)
+    name = run_name.current_run(place)
+    assert name is None or run_name.RUN_NAME.fullmatch(name)
+    run_name.require_run(place, name)
+
+
+@reader("text", lambda: [f"results/{RUN}/iter1/metrics.json all".encode()])
+def runs_in_targets(place: Path, data: bytes) -> None:
+    from deft import run_name
+
+    targets = os.fsdecode(data).split(" ")
+    put(place / f"results/{RUN}/deft_state.json", b"{}")
+    for given in (None, RUN, targets[0]):
         with contextlib.suppress(HardStop):
-            assert run_of_command(place, None, [target]) == RUN
+            run_name.run_of_command(place, given, targets)
 
 
 @reader("text", lambda: [b"# keys\nexport HF_TOKEN='hf_x'\nNGC_API_KEY_ORG=abc\n"])
@@ -357,7 +390,7 @@ def job_note(place: Path, data: bytes) -> None:
 
     put(place / ".jobs/baseline_train.json", data)
     for _, note in orphans(place):  # a note that by chance names this machine's own process
-        assert note["pid"] == os.getpid() or note["host"] != "", note
+        assert note["pid"] == os.getpid() or note["host"] != socket.gethostname(), note
         return
     end_orphans(place)
     with registered(place, "baseline", "train"):
@@ -595,8 +628,14 @@ REPORTED = (
     "baseline/metrics.json", "baseline/train/weights.json", "iter1/mining_filter/mining.json",
     "iter1/dataset/assembly.json", "iter1/decide/kpi.json", "baseline/inference/inference.json",
     "baseline/train/experiment.yaml", "iter1/mining_filter/mining_pool.csv",
+    "iter2/decide/kpi.json", "iter2/metrics.json", "iter2/train/weights.json",
+    "iter2/train/experiment.yaml", "iter2/inference/inference.json", "best_model/export.json",
+    "best_model/preprocessing.json", "best_model/model.onnx.sha256",
     "synth_pool/source_pool.csv",
 )  # fmt: skip
+
+
+LAST_DECISION = "iter2/decide/kpi.json"
 
 
 def _reported() -> list[bytes]:
@@ -621,6 +660,193 @@ def report_of_a_run(place: Path, data: bytes) -> None:
     target.unlink()
     put(target, content)
     collect_results(load_run(copy / run_dir.relative_to(workspace), copy))
+
+
+SEALED = (
+    "synth_pool/manifest.json", "baseline/inference/inference.json",
+    "baseline/inference/latest/inference.csv", "iter1/dataset/validation.json",
+    "iter1/dataset/assembly.json", "iter1/dataset/train_combined_iter1.csv",
+    "iter1/mining_filter/mining.json", "iter1/mining_filter/mining_pool.csv",
+)  # fmt: skip
+
+
+def _sealed() -> list[bytes]:
+    """Records as the stages write them, with the seals of small tables beside them."""
+    return [f"{name}\n".encode() + data for name, data in _sealed_files().items()]
+
+
+def _sealed_files() -> dict[str, bytes]:
+    import hashlib
+
+    table = (
+        b"input_path,golden_path,label,object_name,siamese_score\na,b,PASS,C1,0.25\na,b,x,C2,1\n"
+    )
+    told = {"sha256": hashlib.sha256(table).hexdigest(), "rows": 2}
+    kind = {"csv_sha256": told["sha256"], "rows": 2}
+    names = ("train_combined_iter1.csv", "mining_pool.csv", "inference.csv")
+    record = json.dumps({"rows": 2, **told, "kinds": {"latest": kind}, "digests": {},
+                         "tables": dict.fromkeys(names, told)}).encode()  # fmt: skip
+    return {name: record if name.endswith("json") else table for name in SEALED}
+
+
+@reader("report", _sealed, "arrow")
+def sealed_tables(place: Path, data: bytes) -> None:
+    """One spoiled record, or table of which a record speaks."""
+    from deft.layout import Run
+    from deft.steps.context import Context
+
+    name, _, content = data.partition(b"\n")
+    if name.decode("latin-1") not in SEALED:
+        return
+    run = Run(place, RUN)
+    for file, inner in _sealed_files().items():
+        put(run.dir / file, content if file == name.decode() else inner)
+    context = Context(run)
+    mining = run.phase("iter1") / "mining_filter"
+    for ask in (
+        lambda: context.training_table("iter1"),
+        lambda: context.scored_table("baseline", "latest"),
+        lambda: context.checked_by(mining / "mining.json", "mining_pool.csv", rule="mine"),
+        lambda: context.checked_by(mining / "mining.json", "x.csv", rule="mine", rows="rows"),
+    ):
+        with contextlib.suppress(HardStop):
+            ask()
+
+
+@reader("report", _reported, "arrow")
+def written_down_of_a_run(place: Path, data: bytes) -> None:
+    """Hand-off, summaries and records read strictly: one spoiled file of a finished run."""
+    from deft.handoff import write_handoff
+    from deft.layout import Run
+    from deft.records import read_metrics, read_weights
+    from deft.report.results import collect_results
+    from deft.run_files import load_run
+    from deft.strict import Strict
+    from deft.summaries import write_summary
+
+    name, _, content = data.partition(b"\n")
+    if name.decode("latin-1") not in REPORTED:
+        return
+    workspace, run_dir = seeds.fake_run()
+    copy = place / "w"
+    shutil.copytree(workspace, copy, copy_function=os.link)
+    here = copy / run_dir.relative_to(workspace)
+    (here / name.decode()).unlink()
+    put(here / name.decode(), content)
+    for ask in (
+        lambda: read_metrics(Run(copy, RUN), "baseline"),
+        lambda: read_weights(Run(copy, RUN), "baseline"),
+        lambda: write_handoff(here, copy, here / LAST_DECISION),
+        lambda: write_summary(here, "baseline"),
+        lambda: collect_results(load_run(here, copy, Strict())),
+    ):
+        with contextlib.suppress(HardStop):
+            ask()
+
+
+def _moved() -> list[bytes]:
+    old = {
+        "results_dir": f"/was/results/{RUN}",
+        "config": {"images_dir": "/was/kpi"},
+        "moved_from": ["/before"],
+        "iterations": {"iter1": {"best_ckpt_path": "/was/a"}},
+    }
+    checks = {"parameters": [{"name": "workspace", "value": "/was"}]}
+    return seeds.as_json(old, checks)
+
+
+@reader("json", _moved)
+def places_of_a_state(place: Path, data: bytes) -> None:
+    """Where a workspace lay, from a spoiled state and a spoiled list of checks."""
+    from deft import roots
+    from deft.reading import read_json
+
+    run_dir = place / "results" / RUN
+    put(run_dir / roots.CHECKS_FILE, data)
+    roots.birthplace(run_dir)
+    state = read_json(put(run_dir / "deft_state.json", data))
+    roots.places_of(state if isinstance(state, dict) else {})
+    roots.state_here(state, run_dir)
+
+
+def _rooted() -> list[bytes]:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    table = pa.table({"filepath": ["/was/a.png", "/was/b"], "label": ["x", "PASS"]})
+    pq.write_table(table.replace_schema_metadata({b"deft_root": b"/was"}), out)
+    return [out.getvalue(), seeds.parquet(filepath=["/was/a", "b"], label=["x", "PASS"])]
+
+
+@reader("parquet", _rooted, "arrow")
+def rooted_table(place: Path, data: bytes) -> None:
+    """A table whose paths are brought below the present workspace."""
+    from deft.layout import Run
+    from deft.sealed import read_parquet
+    from deft.steps.context import Context
+
+    path = put(place / "gaps.parquet", data)
+    table = Context(Run(place, RUN)).paths_here(read_parquet(path), path)
+    if "filepath" in table:
+        assert not [p for p in table["filepath"] if str(p).startswith("/was/") and p is None]
+
+
+@reader("text", lambda: [b"# Data\n"])
+def places_in_the_way(place: Path, data: bytes) -> None:
+    """What stands where the run will write."""
+    from deft import places
+    from deft.layout import Run
+
+    run = Run(place, RUN)
+    folders, files = places.all_needed(run, 1)
+    for name in ("results", "artifacts", f"{places.KNOWLEDGE}/data"):
+        put(place / name, data)
+    list(places.stops(place, folders, files))
+    places.outside(place)
+    with contextlib.suppress(HardStop):
+        places.require(place, run)
+
+
+HANDED_IN = (
+    "specs/baseline_spec.yaml", "kpi/testing_set.csv", "train/base/training_set.csv",
+    "augmentation/mining_pool/mining_pool.csv", "augmentation/anomalygen/defect_spec.jsonl",
+)  # fmt: skip
+
+
+def _handed_in() -> list[bytes]:
+    there = [name for name in HANDED_IN if (seeds.workspace() / name).is_file()]
+    return [f"{name}\n".encode() + (seeds.workspace() / name).read_bytes() for name in there]
+
+
+@reader("report", _handed_in, "torch")
+def preflight(place: Path, data: bytes) -> None:
+    """All checks of what the user handed in, with one spoiled file of it.
+
+    Those of the machine build the network, which takes a second.
+    """
+    from unittest import mock
+
+    from deft.config import resolve, sources
+    from deft.preflight import run
+
+    name, _, content = data.partition(b"\n")
+    if name.decode("latin-1") not in HANDED_IN:
+        return
+    copy = place / "w"
+    shutil.copytree(seeds.workspace(), copy, copy_function=os.link)
+    (copy / name.decode()).unlink()
+    put(copy / name.decode(), content)
+    config = resolve({"workspace": str(copy), "kpi": "FAR < 1% at recall=100%"})
+    told: list[str] = []
+    known = sources(config, set())
+    ctx = run.Context(copy, copy / "results" / RUN, config, known, told.append)
+    cheap = [topic for topic in run.TOPICS if topic[0] != "machine"]
+    with mock.patch.object(run, "TOPICS", cheap):
+        ends = [check.status for check in run._topics(ctx)]
+    assert ends and set(ends) <= {run.OK, run.WARN, run.STOP}
 
 
 # --- parquet, vectors -----------------------------------------------------------------------------
@@ -711,6 +937,21 @@ def cache_encoder(place: Path, data: bytes) -> None:
 # --- model files and pictures ---------------------------------------------------------------------
 
 
+def _kinds_of_files() -> list[bytes]:
+    return [*_models(), *seeds.pictures()[:1], b"version https://git-lfs.github.com/spec/v1\n"]
+
+
+@reader("zip", _kinds_of_files, "torch")
+def what_a_weights_file_is(place: Path, data: bytes) -> None:
+    from deft.weight_files import looks_like_safetensors, refuse_foreign
+
+    for name in ("m.pth", "m.safetensors"):
+        path = put(place / name, data)
+        with contextlib.suppress(HardStop):
+            refuse_foreign(path)
+            looks_like_safetensors(path)
+
+
 @reader("zip", seeds.weights, "torch")
 def weights_file(place: Path, data: bytes) -> None:
     from deft.changenet.weights import read_state, read_tensors
@@ -781,17 +1022,32 @@ def model_file_of_any_kind(place: Path, data: bytes) -> None:
 def picture(place: Path, data: bytes) -> None:
     """``PictureError`` names the picture; its callers make a stop of it."""
     from deft.changenet.data.images import PictureError, read_picture
+    from deft.pictures import open_rgb
 
-    for name in ("p.png", "p.jpg"):
+    for name, levels in (("p.png", None), ("p.jpg", 65535), ("p.tif", 1)):
+        path = put(place / name, data)
         with contextlib.suppress(PictureError):
-            read_picture(put(place / name, data), (8, 8))
+            assert read_picture(path, (8, 8), levels=levels).shape == (8, 8, 3)
+        with contextlib.suppress(PictureError):
+            open_rgb(path, levels, draft_px=4)
+
+
+@reader("png", seeds.pictures, "torch")
+def fingerprint(place: Path, data: bytes) -> None:
+    from deft.fingerprint import decode
+
+    for levels in (None, 4095):
+        with contextlib.suppress(HardStop):
+            decode(put(place / "p.png", data), levels)
 
 
 @reader("png", seeds.pictures, "torch")
 def staged_picture(place: Path, data: bytes) -> None:
     from deft.pool import _stage
 
-    _stage(put(place / "p.png", data), place / "out/p.jpg")
+    for levels in (None, 65535):
+        with contextlib.suppress(HardStop):
+            _stage(put(place / "p.png", data), place / "out/p.jpg", levels)
 
 
 @reader("png", seeds.pictures, "torch")

@@ -43,6 +43,7 @@ SPECIAL_STUCK_S = 20.0
 STUCK_S = 60.0  # then the process is ended from outside
 SHRINK_S = 2.0
 SHOWN = 400  # characters of an input
+LEAST = 3  # inputs of a reader, however slow it and the machine are
 CURRENT = "current.bin"
 
 
@@ -163,7 +164,7 @@ def fuzz_here(
             gc.collect()
             out.write_text(json.dumps(report))
             written = time.monotonic()
-        if time.monotonic() >= end:
+        if time.monotonic() >= end and all(m["inputs"] >= LEAST for m in report.values()):
             break
     out.write_text(json.dumps(report))
 

@@ -30,7 +30,7 @@ def test_every_reader_stops_clearly(capsys):
         print("\n" + fuzz.told(report))
     assert not [name for name in report if report[name]["findings"]]
     assert set(report) == set(readers.READERS)
-    assert all(mine["inputs"] >= 3 for mine in report.values())
+    assert all(mine["inputs"] >= fuzz.LEAST for mine in report.values())
 
 
 def test_what_is_no_readable_file_is_said_at_once(capsys):

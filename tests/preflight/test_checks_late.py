@@ -250,8 +250,10 @@ def test_links(tmp_path: Path) -> None:
     (disk / "run_a").symlink_to(tmp_path)
     assert taken(workspace) == [("path_escape", "results/run_a")]
     (disk / "run_a").unlink()
-    (workspace / "artifacts").symlink_to(tmp_path / "gone")
-    assert taken(workspace) == [("config_invalid", "artifacts")]
+    for leads_to in (tmp_path / "gone", "artifacts"):  # nowhere, and back to itself
+        (workspace / "artifacts").symlink_to(leads_to)
+        assert taken(workspace) == [("config_invalid", "artifacts")]
+        (workspace / "artifacts").unlink()
 
 
 def test_a_page_that_is_not_text(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from deft.files import sha256_file
 from deft.handoff import inference_spec, without_augmentation, write_handoff
 from deft.lab.record import git_state, without_credentials
 from deft.metric_definitions import METRICS
+from deft.places import KNOWLEDGE_PAGES
 from deft.report import build_results
 from deft.report.lenient import Lenient
 from deft.run_files import load_run
@@ -224,7 +225,7 @@ def test_a_summary_that_breaks_its_schema_is_refused() -> None:
 def test_knowledge_base(finished: FakeRun) -> None:
     artifacts(finished)
     root = finished.workspace / "knowledge_base"
-    for topic in knowledge.TOPICS:
+    for topic in KNOWLEDGE_PAGES:
         assert (root / topic).is_file()
     decisions = (root / "decisions/decisions.md").read_text()
     assert decisions.count("<!-- begin") == 4  # the run and its three phases

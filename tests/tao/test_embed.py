@@ -19,6 +19,7 @@ from deft.encoders import opening
 from deft.encoders.base import embed_pictures
 from deft.encoders.torch_encoder import Options
 from deft.errors import HardStop
+from deft.sealed import seals
 from deft.steps.embed import embed_shard, join_shards, open_encoder, vectors_of
 from deft.steps.pool import stage_pool
 from deft.tao import embed
@@ -112,6 +113,9 @@ def test_a_shard_without_rows_needs_no_container(docker, context, staged):
     stage_pool(context, "clip")
     source = context.run.synth_pool / "source_pool.parquet"
     pq.write_table(pq.read_table(source).slice(0, 2), source)
+    record = context.run.synth_pool / "manifest.json"
+    told = {"tables": seals(source.parent, {source.name: 2})}
+    record.write_text(json.dumps({**json.loads(record.read_text()), **told}))
     names = [f"{i}-of-3" for i in (1, 2, 3)]
     for name in names:
         embed_shard(context, opened(context, shard=name, phase=None), name, None, 1)
@@ -139,4 +143,5 @@ def test_changenet_is_computed_here(docker, done):
 def arguments(name: str) -> Namespace:
     given = {"device": "auto", "batch_size": 4, "precision": "float32", "compile": False}
     given |= {"runtime": "torch", "threads": 1, "cache": "", "encoder_weights": ""}
+    given |= {"picture_levels": None}
     return Namespace(encoder=name, **given)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save
 from tao_docker import CONFIG
 
 from deft.config import resolve
@@ -92,8 +94,8 @@ def test_weights_of_taos_encoder(docker, context, monkeypatch, given):
     assert "google/siglip-base-patch16-224" in found["evidence"] + found["fix"]
     folder = context.workspace / "augmentation/siglip"
     folder.mkdir()
-    for name in ("config.json", "model.safetensors"):
-        (folder / name).write_text("{}")
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(save({"weight": torch.zeros(2)}))
     if given:
         error, checks, _ = preflight(context, encoder="siglip", **given)
         assert error is None and checks["encoder_weights"]["status"] == "ok"

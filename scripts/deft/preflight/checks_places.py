@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from deft import places
 from deft.errors import HardStop
-from deft.knowledge import TOPICS
 from deft.layout import Run
 from deft.preflight.check import Check, Context, ok, stopped, warn
 
@@ -18,9 +17,7 @@ def checks(ctx: Context) -> Iterator[Check]:
     """Yield the check of this topic: one row for each place that is taken."""
     run = Run(ctx.workspace, ctx.run_dir.name)
     folders, files = places.all_needed(run, int(ctx.config.get("max_iterations", 3)))
-    files += [f"{places.KNOWLEDGE}/{name}" for name in TOPICS]
-    stops = places.stops(ctx.workspace, folders, files)
-    found = [*_no_utf8(ctx), *stops, *_not_text(ctx)]
+    found = [*_no_utf8(ctx), *places.stops(ctx.workspace, folders, files), *_not_text(ctx)]
     yield from (stopped(ID, stop) for stop in found)
     if found:
         return
@@ -48,7 +45,7 @@ def _no_utf8(ctx: Context) -> Iterator[HardStop]:
 
 def _not_text(ctx: Context) -> Iterator[HardStop]:
     """Pages of the knowledge base are added to, so what is there must be readable as text."""
-    for name in TOPICS:
+    for name in places.KNOWLEDGE_PAGES:
         path = ctx.workspace / places.KNOWLEDGE / name
         if not path.is_file():
             continue

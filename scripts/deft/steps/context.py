@@ -18,6 +18,7 @@ from deft.errors import HardStop
 from deft.evaluate import read_scores
 from deft.files import made_again, read_json, sha256_file
 from deft.layout import Run
+from deft.reading import check_shape
 from deft.session import inherited
 from deft.state import read_state
 
@@ -108,7 +109,7 @@ class Context:
 
         ``rows``: the record's key that held the number of rows before there were seals.
         """
-        facts = read_json(record)
+        facts = _facts(record)
         told = sealed.seal_of(facts, name) or ({"rows": facts.get(rows)} if rows else {})
         return self.checked(record.parent / name, told, record, rule=rule, explain=explain)
 
@@ -125,13 +126,13 @@ class Context:
         record = self.run.phase(phase) / "dataset" / "validation.json"
         path = record.with_name(f"train_combined_{phase}.csv")
         # Always there in the workflow; a stage that is run by hand may have been given a table.
-        facts = read_json(record) if record.is_file() else {}
+        facts = _facts(record) if record.is_file() else {}
         return self.checked(path, facts, record, rule="assemble")
 
     def routed_gaps(self, phase: str) -> Path:
         """Return the gaps that were routed to a lap's mining."""
         record = self.run.routing(phase) / ROUTING_RECORD
-        facts = read_json(record) if record.is_file() else {}
+        facts = _facts(record) if record.is_file() else {}
         path = record.with_name("mining_gaps.parquet")
         told = sealed.seal_of(facts, path.name)
         return self.checked(path, told, record, rule="route")
@@ -140,7 +141,7 @@ class Context:
         """Return the inference table of a kind of weights, as the inference left it."""
         record = self.run.phase(phase) / "inference" / "inference.json"
         path = record.parent / kind / "inference.csv"
-        told = sealed.seal_of_kind(read_json(record), kind)
+        told = sealed.seal_of_kind(_facts(record), kind)
         return self.checked(path, told, record, rule="infer", explain=read_scores)
 
     def weights_table(self, phase: str) -> dict[str, Any]:
@@ -179,6 +180,22 @@ class Context:
             raise _damaged(path, f"it is that of {metrics['phase']}")
         weights = metrics["weights"]
         return self.weights_file(phase, Path(weights["path"]).name, weights["sha256"])
+
+
+def _facts(record: Path) -> dict[str, Any]:
+    """Return a record with seals; one whose seals have another shape is damaged, not unsealed."""
+    facts = read_json(record, {})
+    problem = check_shape({"sha256": "", **facts}, {"sha256": str})
+    for group, key in ((sealed.TABLES, "sha256"), ("kinds", "csv_sha256")):
+        told = facts.get(group, {})
+        problem = problem or check_shape(told, {}, group)
+        for name, seal in told.items() if not problem else ():
+            absent = {} if group == sealed.TABLES else {key: ""}  # an earlier version's kinds
+            problem = problem or check_shape(seal, {}, f"{group}.{name}")
+            problem = problem or check_shape({**absent, **seal}, {key: str}, f"{group}.{name}")
+    if problem:
+        raise _damaged(record, problem)
+    return facts
 
 
 # Not by its schema (deft.records): the environment of embedding has no jsonschema.

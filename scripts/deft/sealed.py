@@ -103,8 +103,8 @@ def check(
     if found == wanted:
         return path
     found_rows = count_rows(path) if table else None
-    if explain is not None:
-        explain(path)
+    if explain is not None and not (table and found_rows is None):
+        explain(path)  # one that is no table any more has nothing to tell
     if found_rows != rows:
         raise _other_rows(path, record, found_rows, rows, again)
     raise HardStop(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from deft import layout
 from deft.decide import best_phase, choice_of, decide_kpi, decide_pool, phase_far_pct
@@ -139,19 +140,26 @@ def route(context: Context, phase: str, mode: str, drawn: list[str], allowed: li
     record = context.run.rca(previous_phase(phase)) / "metrics.json"
     manifest = read_json(context.run.synth_pool / "manifest.json")
 
-    def routed_from(path: Path) -> Routes:
-        gaps = context.paths_here(read_parquet(path), path)
+    def routed(gaps: pd.DataFrame) -> Routes:
         if mode == "pregen":
             return route_pregen(gaps)
         return route_by_label(gaps, set(manifest["labels"]), drawn, allowed)
 
-    routes = routed_from(context.checked_by(record, GAPS, rule="rca", explain=routed_from))
+    def explain(path: Path) -> None:  # by its labels; damage and places are the seal's to tell
+        try:
+            gaps = read_parquet(path)
+        except HardStop:
+            return
+        routed(gaps)
+
+    path = context.checked_by(record, GAPS, rule="rca", explain=explain)
+    routes = routed(context.paths_here(read_parquet(path), path))
     out = context.run.routing(phase)
-    routed = {"mining_gaps.parquet": routes.mining, "anomalygen_gaps.parquet": routes.anomalygen}
-    for name, rows in routed.items():
+    routed_to = {"mining_gaps.parquet": routes.mining, "anomalygen_gaps.parquet": routes.anomalygen}
+    for name, rows in routed_to.items():
         write_gaps(out / name, rows, context.root)
     # No declared output: a run of an earlier version has none, and must not be routed again.
-    tables = seals(out, {name: len(rows) for name, rows in routed.items()})
+    tables = seals(out, {name: len(rows) for name, rows in routed_to.items()})
     write_json_atomic(out / ROUTING_RECORD, {"schema_version": 1, TABLES: tables})
     write_text_atomic(out / "routing_summary.txt", summary_text(routes, mode))
     drawn_path = out / "anomalygen_gaps.parquet"

@@ -29,6 +29,7 @@ def test_on_a_gpu_other_bytes_are_announced_at_once(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(step, "training_devices", lambda spec, name: [torch.device(name)])
     context = SimpleNamespace(
         weights_table=lambda phase: table,
+        training_table=lambda phase: None,
         run=SimpleNamespace(dir=tmp_path, phase=lambda phase: tmp_path / phase),
         workspace=tmp_path,
         relative=str,

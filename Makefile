@@ -85,7 +85,7 @@ bundle: $(VENV)/.installed
 ## make gpu-kit   pack what a bare machine with a CUDA PyTorch lacks for gpu_check.sh, into gpu_kit/
 ##                (PYTHON_VERSION=3.12 PRESENT=file with what `pip list` prints there, ARGS="--fresh NAME")
 gpu-kit: $(VENV)/.installed
-	PYTHONPATH=scripts:benchmarks $(BIN)/python benchmarks/gpu_check/kit.py --python-version="$$TYPED_PYTHON" $(if $(PRESENT),--present="$$TYPED_PRESENT") $(ARGS)
+	$(BIN)/python benchmarks/gpu_check/kit.py --python-version="$$TYPED_PYTHON" $(if $(PRESENT),--present="$$TYPED_PRESENT") $(ARGS)
 
 ## make resume    after a crash: end orphaned jobs, unlock, go on (WORKSPACE=dir ARGS="--cores 4")
 resume: $(VENV)/.installed

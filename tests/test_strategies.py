@@ -244,7 +244,9 @@ def tables(seed=0, n=40, lights=("A", "B")):
 def test_the_order_of_the_pool_changes_nothing(name, changed, monkeypatch):
     monkeypatch.setattr(
         "deft.strategies.rows.cells_of",
-        lambda parts: np.array([len(str(p[0][0])) + int(str(p[0][0])[-7]) for p in parts]),
+        lambda parts, levels=None: np.array(
+            [len(str(p[0][0])) + int(str(p[0][0])[-7]) for p in parts]
+        ),
     )
     pool, vectors, targets, target_vectors = tables()
     taken = frozenset(mining.part_keys(pool.iloc[:6]))

@@ -24,10 +24,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from deft.demo.workspace import Request, make_workspace
-from deft.environments import table
-from deft.files import sha256_file, write_json_atomic
-from gpu_check.table import ROWS_SCALE
+ROOT_FOLDER = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT_FOLDER / "scripts"), str(ROOT_FOLDER / "benchmarks")]
+
+from deft.demo.workspace import Request, make_workspace  # noqa: E402
+from deft.environments import table  # noqa: E402
+from deft.files import sha256_file, write_json_atomic  # noqa: E402
+from gpu_check.table import ROWS_SCALE  # noqa: E402
 
 HOME = Path(__file__).resolve().parents[2]
 MB = 1_000_000

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import socket
@@ -42,6 +43,7 @@ COMMANDS = ".snakemake/deft_commands.jsonl"  # not in the run: a refused one lea
 TERM_GRACE_S = 20.0
 NOTE = {"host": str, "pid": int, "started": float}
 COMMAND = {**NOTE, "run": str, "slurm_name": (str, type(None))}
+SLURM_JOB = re.compile(r"[0-9][0-9A-Za-z_.+-]{0,63}")
 KILL_WAIT_S = 60.0  # longer than that a process hangs in the kernel, on a disk that does not answer
 
 
@@ -61,9 +63,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     """
     try:
         note = read_json(path, NOTE)
-        problem = check_shape(note.get("slurm_job"), (str, type(None)), "slurm_job")
-        if problem:
-            raise HardStop("missing_input", problem, file=path)
+        if not _is_job(note.get("slurm_job")):
+            raise HardStop("missing_input", "slurm_job is no number of a SLURM job", file=path)
     except HardStop as stop:
         if path.exists() and not may_read(path):  # another user's, perhaps of a living process
             raise
@@ -180,7 +181,12 @@ def _command(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     job = note.get("slurm_job") if isinstance(note, dict) else None
-    return None if check_shape(note, COMMAND) or not isinstance(job, str | None) else note
+    return None if check_shape(note, COMMAND) or not _is_job(job) else note
+
+
+def _is_job(number: Any) -> bool:
+    """Return whether a note's number of a SLURM job is one, or None: it is handed to squeue."""
+    return number is None or isinstance(number, str) and bool(SLURM_JOB.fullmatch(number))
 
 
 def orphans(run_dir: str | Path) -> list[tuple[Path, dict[str, Any]]]:

@@ -23,7 +23,7 @@ SHAPE = {"seq": int, "iter": str, "stage": str, "status": str, "summary": str}
 SALVAGE = {
     name: re.compile(rb'"%s": "([a-z0-9_]{1,32})"' % name.encode()) for name in ("iter", "stage")
 }
-BROKEN = re.compile(b"|".join(c.encode() for c in BREAK_CHARACTERS))
+BROKEN = re.compile(b"|".join(c.encode() for c in ("\r", *BREAK_CHARACTERS)))
 TIME = re.compile(rb'"ts": "(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"')
 
 
@@ -130,6 +130,7 @@ def mend(path: Path, found: Lines) -> None:
 
 def _one_line(raw: bytes) -> bytes:
     """Return a line in which no reader sees a second one; other programs wrote it."""
+    raw = raw.replace(b"\r", b" ")  # between two values, where JSON allows it
     return BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", raw.decode()).encode()
 
 

@@ -47,6 +47,6 @@ def _directory_of(note: Mapping[str, Any]) -> str | None:
         process = psutil.Process(int(note["pid"]))
         if abs(process.create_time() - float(note["started"])) < 1.0:
             return process.cwd()
-    except (psutil.Error, OSError, KeyError, TypeError, ValueError):
+    except (psutil.Error, OSError, KeyError, TypeError, ValueError, OverflowError):
         pass
     return None

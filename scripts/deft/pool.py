@@ -65,7 +65,18 @@ def _stage(source: Path, target: Path, levels: int | None) -> None:
 
     rgb = decode(source, levels)
     options = {"quality": 95, "subsampling": 0} if target.suffix.lower() != ".png" else {}
-    replace_atomically(target, lambda path: rgb.save(path, **options))
+    try:
+        replace_atomically(target, lambda path: rgb.save(path, **options))
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise HardStop(  # longer than a JPEG's sides may be, say
+            "image_invalid",
+            f"a picture of {rgb.width} x {rgb.height} px cannot be written as {target.suffix} "
+            f"({error})",
+            file=source,
+            fix="give it in the spec's image_ext, or smaller",
+        ) from None
 
 
 def per_light(rows: pd.DataFrame, workspace: Path, lights: list[str], ext: str) -> pd.DataFrame:

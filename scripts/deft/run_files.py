@@ -85,12 +85,14 @@ class PhaseFiles:
     @property
     def kind(self) -> dict[str, Any]:
         """Metrics of the chosen kind."""
-        return dig(self.metrics, "kinds", self.chosen) or {}
+        found = dig(self.metrics, "kinds", self.chosen)
+        return found if isinstance(found, dict) else {}
 
     @property
     def point(self) -> dict[str, Any]:
         """Operating point of the chosen kind: the recall point."""
-        return self.kind.get("recall_point") or {}
+        found = self.kind.get("recall_point")
+        return found if isinstance(found, dict) else {}
 
     @property
     def far_pct(self) -> float | None:

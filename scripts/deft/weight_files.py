@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import codecs
 import os
+import pickletools
+import re
 import stat
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +22,13 @@ from deft.errors import HardStop
 HEAD_BYTES = 1024
 TEXT_BYTES = 1 << 20  # a longer file of letters alone is no message of a server
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+MOST_PICKLED, MOST_NAME = 1 << 26, 1000
+# What zipfile raises for a spoiled archive; RuntimeError for an encrypted member.
+DAMAGED = (
+    *(zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError),
+    *(zlib.error, EOFError, struct.error),
+)
+LONG_NAME = re.compile(rb"[ci][^\n]{1000}")  # where one may be; the pickle itself tells
 AGAIN = "download or copy the file again and compare its size or SHA-256"
 
 
@@ -189,11 +199,38 @@ def _zip(path: Path) -> Foreign | None:
             "save the state_dict: torch.save(torch.jit.load(FILE).state_dict(), NEW)",
         )
     if "data.pkl" in inner:
-        return None
+        length = endless_name(path)
+        return (
+            Foreign(f"a file of torch with a name of {length} letters", AGAIN) if length else None
+        )
     if any(name.endswith(".npy") for name in names):
         return Foreign("an archive of NumPy arrays", "give PyTorch's weights")
     shown = ", ".join(names[:3])
     return Foreign(f"a zip archive without weights of torch (it has {shown})", "unpack it")
+
+
+def endless_name(path: Path) -> int:
+    """Return the length of a class's name in torch's pickle that is longer than any, else 0.
+
+    torch refuses it too, after a search of its own message that takes minutes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if m.filename.partition("/")[2] == "data.pkl"]
+            if not members or members[0].file_size > MOST_PICKLED:
+                return 0
+            data = archive.read(members[0])
+    except DAMAGED:  # its reader tells
+        return 0
+    if not LONG_NAME.search(data):
+        return 0
+    try:
+        for operation, argument, _ in pickletools.genops(data):
+            if operation.name in ("GLOBAL", "INST") and len(argument) > MOST_NAME:
+                return len(argument)
+    except Exception:  # no pickle any more from there on: its reader tells
+        return 0
+    return 0
 
 
 def _foreign(path: Path, what: str, found: Foreign) -> HardStop:

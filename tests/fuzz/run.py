@@ -36,8 +36,10 @@ from readers import CLEAR, READERS, Reader  # noqa: E402
 
 from deft.reading import stop_of  # noqa: E402
 
-SLOW_S = 5.0  # of one input
-GROWTH_BYTES = 400 * 2**20  # of one input
+# Of one input. A picture of as many pixels as Pillow decodes (179 million) is no fault: half a
+# gigabyte in RGB, and again as much while it is made from another mode.
+SLOW_S = 10.0
+GROWTH_BYTES = 1500 * 2**20
 NOBODY = 65534
 SPECIAL_STUCK_S = 20.0
 STUCK_S = 60.0  # then the process is ended from outside
@@ -266,9 +268,9 @@ def _child(
     command += ["--special"] if special else []
     command += ["--seconds", f"{seconds:.1f}", "--seed", str(seed), "--first", str(first)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
-    process = subprocess.Popen(
-        [*command, "--only", *members], env=environment, stderr=subprocess.PIPE
-    )
+    # A file: image libraries write more than a pipe holds that nobody empties, and then they hang.
+    with (folder / "stderr.txt").open("wb") as errors:
+        process = subprocess.Popen([*command, "--only", *members], env=environment, stderr=errors)
     limit = time.monotonic() + seconds + STUCK_S + 240
     stuck = False
     while process.poll() is None:
@@ -284,7 +286,7 @@ def _child(
     found = json.loads(report.read_text()) if report.exists() else {}
     if process.returncode == 0:
         return found
-    words = process.stderr.read().decode("utf-8", "replace")[-2000:] if process.stderr else ""
+    words = (folder / "stderr.txt").read_text("utf-8", "replace")[-2000:]
     data = (folder / CURRENT).read_bytes() if (folder / CURRENT).exists() else b"?\n"
     name, _, content = data.partition(b"\n")
     kind = content.partition(b" ")[2].decode() + ": " if special else ""

@@ -53,6 +53,8 @@ def sha256(path: Path) -> str:
 def inside(root: Path, name: str) -> Path:
     """Return a path below ``root``; refuses one that leaves it."""
     parts = PurePosixPath(name)
+    if "\0" in name or any(0xD800 <= ord(letter) < 0xE000 for letter in name):
+        raise Refused(f"{name!r} in the bundle is no name of a file: do not use this bundle")
     if parts.is_absolute() or ".." in parts.parts or not parts.parts:
         raise Refused(f"{name!r} in the bundle leads out of its folder: do not use this bundle")
     return root / Path(*parts.parts)

@@ -19,6 +19,7 @@ from deft.errors import HardStop
 from deft.explore import pickles
 from deft.explore.exported import check_exported
 from deft.reading import read_json
+from deft.weight_files import endless_name
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".bin", ".ts", ".torchscript",
             ".engine", ".plan", ".jit")  # fmt: skip
@@ -146,6 +147,9 @@ def _archive(path: Path, allow_code: bool) -> ModelFile:
         # torch's C++ reader makes tensors and TorchScript objects only; it knows no Python.
         return ModelFile(path, "torchscript")
     if "data.pkl" in names:
+        length = endless_name(path)
+        if length:
+            raise _broken(path, f"a class in it has a name of {length} letters")
         return _weights(path, allow_code)
     raise _broken(path, f"a zip archive that is no model; known: {KNOWN}")
 
@@ -159,7 +163,10 @@ def _weights(path: Path, allow_code: bool) -> ModelFile:
     import torch
 
     try:
-        data = torch.load(path, map_location="meta", weights_only=True)
+        # Mapped, not on the device "meta": there a spoiled record divides by zero in torch and
+        # ends the process.
+        mapped = zipfile.is_zipfile(path)
+        data = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         with _readable(path):
             names = _lookups(path)

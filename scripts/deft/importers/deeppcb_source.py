@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from deft.errors import HardStop
 from deft.fingerprint import decode
@@ -137,6 +138,15 @@ def _grey(path: Path) -> np.ndarray:
     # say so (boxes stay), and takes the size that a spoiled header names, up to gigabytes.
     require_file(path, code="image_invalid")
     width, height = decode(path).size
+    with Image.open(path) as picture:
+        kind = picture.format
+    if kind != "JPEG":  # OpenCV believes a PNG's or TIFF's every length, up to gigabytes
+        raise HardStop(
+            "image_invalid",
+            f"a {kind} picture under a JPEG's name",
+            file=path,
+            fix="DeepPCB's pictures are JPEGs: take the file from its repository again",
+        )
     try:
         pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:

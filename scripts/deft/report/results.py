@@ -9,6 +9,7 @@ points, ``_seconds``.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,10 @@ class Numbers(dict[str, Any]):
         self.put_all(prefix, point, POINT_FIELDS)
         if not isinstance(point, dict):
             return
-        if "tp" in point and "fn" in point:
-            self.put(f"{prefix}.ng", point["tp"] + point["fn"])
-        if "fp" in point and "tn" in point:
-            self.put(f"{prefix}.pass", point["fp"] + point["tn"])
+        for key, parts in ((f"{prefix}.ng", ("tp", "fn")), (f"{prefix}.pass", ("fp", "tn"))):
+            counts = [point.get(part) for part in parts]
+            if all(isinstance(count, int | float) for count in counts):
+                self.put(key, sum(counts))
 
     def difference(self, key: str, left: str, right: str) -> None:
         """Set ``key`` to ``left - right`` when both are there."""
@@ -194,14 +195,15 @@ def _phase(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
         point = dig(phase.kind, "far_at_recall", level)
         out.put(f"{name}.far_at_recall_{level}_pct", dig(point, "far_pct"))
         out.put(f"{name}.far_at_recall_{level}_upper95_pct", dig(point, "far_upper95_pct"))
-    for i, point in enumerate(phase.kind.get("recall_table") or []):
+    table = phase.kind.get("recall_table")
+    for i, point in enumerate(table if isinstance(table, list) else []):
         out.put_point(f"{name}.recall_table.{i}", point)
         out.put(f"{name}.recall_table.{i}.min_recall_pct", dig(point, "min_recall_pct"))
         row = f"{name}.recall_table.{i}"
         out.difference(f"{row}.gap_pp", f"{row}.far_pct", "target.far_max_pct")
-    for kind, content in (phase.metrics.get("kinds") or {}).items():
+    for kind, content in _mapping(phase.metrics.get("kinds")).items():
         out.put_point(f"{name}.kinds.{kind}", dig(content, "recall_point"))
-    for label, content in (phase.metrics.get("labels") or {}).items():
+    for label, content in _mapping(phase.metrics.get("labels")).items():
         key = f"{name}.labels.{label}"
         out.put_all(key, content, LABEL_FIELDS)
         if is_ng(label) and f"{key}.count" in out:
@@ -227,6 +229,10 @@ def _phase(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
         out.put(f"{name}.stage_seconds.{stage}", value)
     if seconds:
         out.put(f"{name}.duration_seconds", round(sum(seconds.values()), 3))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _growth(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:

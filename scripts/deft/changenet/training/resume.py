@@ -20,6 +20,7 @@ from deft.changenet.data.pairs import PairData
 from deft.changenet.weights import write_torch
 from deft.errors import HardStop
 from deft.files import copy_atomically, sha256_file, sweep, temporary_name
+from deft.weight_files import endless_name
 
 STATE_FILE = "resume.pth"
 LAYOUT = 2  # of the state's entries
@@ -74,6 +75,8 @@ def load_resume(
     if not path.is_file():
         return None
     try:
+        if endless_name(path):
+            raise ValueError("a class in it has an endless name")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever is wrong with it, training anew is right
         log(f"resume state cannot be read ({type(error).__name__}): training starts anew")

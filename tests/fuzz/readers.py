@@ -644,22 +644,30 @@ def _reported() -> list[bytes]:
     return [f"{name}\n".encode() + (run_dir / name).read_bytes() for name in names]
 
 
+def _spoiled_run(place: Path, data: bytes) -> tuple[Path, Path] | None:
+    """Return workspace and run folder with one file spoiled; the first line says which, if any."""
+    name, _, content = data.partition(b"\n")
+    if name.decode("latin-1") not in REPORTED:
+        return None
+    workspace, run_dir = seeds.fake_run()
+    copy = place / "w"
+    shutil.copytree(workspace, copy, copy_function=os.link)
+    here = copy / run_dir.relative_to(workspace)
+    (here / name.decode()).unlink()
+    put(here / name.decode(), content)
+    return copy, here
+
+
 @reader("report", _reported, "arrow")
 def report_of_a_run(place: Path, data: bytes) -> None:
     """One spoiled file of a finished run; the first line says which."""
     from deft.report.reading import load_run
     from deft.report.results import collect_results
 
-    name, _, content = data.partition(b"\n")
-    if name.decode("latin-1") not in REPORTED:
-        return
-    workspace, run_dir = seeds.fake_run()
-    copy = place / "w"
-    shutil.copytree(workspace, copy, copy_function=os.link)
-    target = copy / run_dir.relative_to(workspace) / name.decode()
-    target.unlink()
-    put(target, content)
-    collect_results(load_run(copy / run_dir.relative_to(workspace), copy))
+    found = _spoiled_run(place, data)
+    if found:
+        copy, here = found
+        collect_results(load_run(here, copy))
 
 
 SEALED = (
@@ -724,15 +732,10 @@ def written_down_of_a_run(place: Path, data: bytes) -> None:
     from deft.strict import Strict
     from deft.summaries import write_summary
 
-    name, _, content = data.partition(b"\n")
-    if name.decode("latin-1") not in REPORTED:
+    found = _spoiled_run(place, data)
+    if not found:
         return
-    workspace, run_dir = seeds.fake_run()
-    copy = place / "w"
-    shutil.copytree(workspace, copy, copy_function=os.link)
-    here = copy / run_dir.relative_to(workspace)
-    (here / name.decode()).unlink()
-    put(here / name.decode(), content)
+    copy, here = found
     for ask in (
         lambda: read_metrics(Run(copy, RUN), "baseline"),
         lambda: read_weights(Run(copy, RUN), "baseline"),

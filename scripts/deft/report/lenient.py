@@ -23,7 +23,6 @@ class Lenient:
 
     def __init__(self) -> None:
         self.damaged: list[str] = []  # names of files, each once
-        self._places: dict[Path, list[str]] = {}
 
     def _left_out(self, path: Path, why: object) -> None:
         logger.warning("left out %s: %s", path, why)

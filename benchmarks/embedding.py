@@ -34,11 +34,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from deft.embedding_cache import EmbeddingCache
-from deft.embedding_files import EmbeddedFiles
-from deft.encoders.base import unit_rows
-from deft.layout import Run
-from deft.steps.embed import embed_shard, join_shards
+from deft.core.layout import Run
+from deft.embedding.cache import EmbeddingCache
+from deft.embedding.encoders.base import unit_rows
+from deft.embedding.vector_files import EmbeddedFiles
+from deft.stages.embed import embed_shard, join_shards
 
 SEED = 4
 # name in timm, side in pixels, pictures per forward pass, pictures of a round
@@ -91,8 +91,8 @@ def encoder_of(name: str, runtime: str = "torch"):
     import timm
     import torch
 
-    from deft.encoders.preprocessing import Preprocessing
-    from deft.encoders.torch_encoder import Options, TorchEncoder
+    from deft.embedding.encoders.preprocessing import Preprocessing
+    from deft.embedding.encoders.torch_encoder import Options, TorchEncoder
 
     architecture, side, batch, count = NETWORKS[name]
     torch.manual_seed(SEED)

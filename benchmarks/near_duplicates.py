@@ -19,9 +19,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from deft.fingerprint import Fingerprint
-from deft.leakage import NEAR_BITS, find_content_leaks, find_near_duplicates
-from deft.near import nearest_within
+from deft.tables.fingerprint import Fingerprint
+from deft.tables.leakage import NEAR_BITS, find_content_leaks, find_near_duplicates
+from deft.tables.near_duplicates import nearest_within
 
 SEED = 20
 PART = 2000  # pool hashes that are compared with all for the ratio

@@ -21,7 +21,6 @@ import torch
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME / "scripts"))
 
-from deft import kpi, layout  # noqa: E402
 from deft.changenet.data.pairs import PairData, open_pairs  # noqa: E402
 from deft.changenet.model import ChangeNet, build_model  # noqa: E402
 from deft.changenet.onnx.export import export_network  # noqa: E402
@@ -32,9 +31,11 @@ from deft.changenet.scoring import outputs  # noqa: E402
 from deft.changenet.spec import Spec, load_spec, render  # noqa: E402
 from deft.changenet.training.train import train  # noqa: E402
 from deft.changenet.weights import load_weights  # noqa: E402
+from deft.core import layout  # noqa: E402
 from deft.importers.deeppcb import import_deeppcb  # noqa: E402
 from deft.importers.deeppcb_settings import DEFECTS, Settings  # noqa: E402
 from deft.importers.deeppcb_source import find_groups  # noqa: E402
+from deft.kpi import operating_point  # noqa: E402
 
 ROOT = os.environ.get("DEEPPCB_ROOT", str(HOME.parent / "shared/data/deeppcb"))
 RECALLS = (1.0, 0.99, 0.95)
@@ -115,7 +116,7 @@ def main() -> int:
     with torch.inference_mode():
         out = outputs(model, data, size, torch.device("cpu"))
     scores = model.score(out).numpy()
-    swept, flips = kpi.sweep(scores, data.labels > 0), 0
+    swept, flips = operating_point.sweep(scores, data.labels > 0), 0
     print(
         f"{spec.model.backbone.type}, {given.epochs} epochs on {given.rows} rows; {len(data)} KPI "
         f"windows of DeepPCB, {int(data.labels.sum())} defective; opset {exported['opset']}\n"
@@ -123,7 +124,7 @@ def main() -> int:
     print("| recall | FAR | threshold | largest difference | smallest margin | flips | ", end="")
     print("hand-off threshold | smallest margin | flips |\n|" + "---|" * 9)
     for recall in RECALLS:
-        point = kpi.at_recall(swept, recall)
+        point = operating_point.at_recall(swept, recall)
         found = parity(model, path, data, point["threshold"], threads=given.threads)
         own, safe = found["at_kpi_threshold"], found["at_safe_threshold"]
         flips += safe["flips"]
@@ -141,7 +142,7 @@ def main() -> int:
     )
     if given.int8:
         training = open_pairs(spec, workspace / layout.BASE_TABLE, images)
-        cut = safe_threshold(scores, kpi.at_recall(swept, RECALLS[0])["threshold"])
+        cut = safe_threshold(scores, operating_point.at_recall(swept, RECALLS[0])["threshold"])
         int8 = given.out / "model.int8.onnx"
         record = try_int8(path, int8, data, training, scores, cut, threads=given.threads)
         print(json.dumps(record, indent=2))

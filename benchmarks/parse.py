@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from deft import kept_digests  # noqa: E402
+from deft.core import kept_digests  # noqa: E402
 
 LINE = "board_{0}/top,golden/board_{0},PASS,R{0}@1,board_{0},R{0}\n"
 

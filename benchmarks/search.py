@@ -25,10 +25,10 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from deft.embedding import normalise, write_embeddings
-from deft.search import top_k
-from deft.search_ann import Search
-from deft.vectors import ParquetVectors
+from deft.embedding.embed import normalise, write_embeddings
+from deft.embedding.vectors import ParquetVectors
+from deft.mining.approximate import Search
+from deft.mining.search import top_k
 
 SEED = 20
 

@@ -26,25 +26,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from paired import HEAD, compared  # noqa: E402
 
-from deft import kpi, layout, mining, tables  # noqa: E402
-from deft.assembly import assemble, first_combined  # noqa: E402
+from deft.assembly.assemble import assemble, first_combined  # noqa: E402
 from deft.changenet.infer import score_table  # noqa: E402
 from deft.changenet.spec import Spec, load_spec, render  # noqa: E402
 from deft.changenet.training.options import Options  # noqa: E402
 from deft.changenet.training.train import train  # noqa: E402
-from deft.encoders import changenet  # noqa: E402
-from deft.encoders.base import embed_pictures  # noqa: E402
-from deft.encoders.torch_encoder import Options as EncoderOptions  # noqa: E402
-from deft.gaps import weak_samples  # noqa: E402
+from deft.core import layout  # noqa: E402
+from deft.embedding.encoders import changenet  # noqa: E402
+from deft.embedding.encoders.base import embed_pictures  # noqa: E402
+from deft.embedding.encoders.torch_encoder import Options as EncoderOptions  # noqa: E402
+from deft.embedding.vectors import ArrayVectors  # noqa: E402
 from deft.importers.deeppcb import import_deeppcb  # noqa: E402
 from deft.importers.deeppcb_settings import Settings  # noqa: E402
 from deft.importers.deeppcb_source import find_groups  # noqa: E402
-from deft.pool import build_source_pool, pregen_parts, stage_parts  # noqa: E402
-from deft.pool_rows import read_pool  # noqa: E402
-from deft.rca import Pictures, gaps_table  # noqa: E402
-from deft.strategies import Lap, Rules, select  # noqa: E402
-from deft.strategies.rows import fresh_parts  # noqa: E402
-from deft.vectors import ArrayVectors  # noqa: E402
+from deft.kpi.operating_point import at_recall, sweep  # noqa: E402
+from deft.mining import neighbours  # noqa: E402
+from deft.mining.strategies import Lap, Rules, select  # noqa: E402
+from deft.mining.strategies.rows import fresh_parts  # noqa: E402
+from deft.pool.source_pool import build_source_pool, pregen_parts, stage_parts  # noqa: E402
+from deft.rca.analysis import Pictures, gaps_table  # noqa: E402
+from deft.rca.weakness import weak_samples  # noqa: E402
+from deft.tables import changenet_table  # noqa: E402
+from deft.tables.coordinates import read_pool  # noqa: E402
 
 LEVELS_PCT = (100, 99, 95)
 COMPARED = "99"  # the recall in percent at which arms are compared
@@ -94,7 +97,7 @@ class Bench:
         """Return the KPI table with scores."""
         images = layout.image_root(self.root)
         scores, table = score_table(self.spec, weights, self.root / layout.KPI_TABLE, images)
-        return table.assign(**{tables.SCORE_COLUMN: scores})
+        return table.assign(**{changenet_table.SCORE_COLUMN: scores})
 
     def pool(self) -> pd.DataFrame:
         """Return the pool, one row a part (there is one light)."""
@@ -123,8 +126,10 @@ def workspace(given: argparse.Namespace, seed: int) -> Path:
 
 def targets_of(bench: Bench, scored: pd.DataFrame) -> pd.DataFrame:
     """Return the weak samples as the routed gaps hold them."""
-    ng = scored["label"].map(tables.is_ng).to_numpy()
-    lowest = float(scored.loc[ng, tables.SCORE_COLUMN].min())  # the threshold at recall 100 %
+    ng = scored["label"].map(changenet_table.is_ng).to_numpy()
+    lowest = float(
+        scored.loc[ng, changenet_table.SCORE_COLUMN].min()
+    )  # the threshold at recall 100 %
     weak = weak_samples(scored, lowest, bench.given.top_k_per_label)
     spec = bench.spec
     pictures = Pictures(layout.image_root(bench.root), spec.lights, spec.dataset.classify.image_ext)
@@ -133,10 +138,11 @@ def targets_of(bench: Bench, scored: pd.DataFrame) -> pd.DataFrame:
 
 def figures(scored: pd.DataFrame) -> dict[str, float]:
     """Return FAR in percent at the recalls of ``LEVELS_PCT``."""
-    sweep = kpi.sweep(
-        scored[tables.SCORE_COLUMN].to_numpy(), scored["label"].map(tables.is_ng).to_numpy()
+    swept = sweep(
+        scored[changenet_table.SCORE_COLUMN].to_numpy(),
+        scored["label"].map(changenet_table.is_ng).to_numpy(),
     )
-    return {str(p): kpi.at_recall(sweep, p / 100)["far_pct"] for p in LEVELS_PCT}
+    return {str(p): at_recall(swept, p / 100)["far_pct"] for p in LEVELS_PCT}
 
 
 class Trial:
@@ -151,22 +157,26 @@ class Trial:
         ext = bench.spec.dataset.classify.image_ext
         self.pictures = [
             (
-                tables.image_file(bench.root, row.input_path, row.object_name, row.light, ext),
-                tables.image_file(bench.root, row.golden_path, row.object_name, row.light, ext),
+                changenet_table.image_file(
+                    bench.root, row.input_path, row.object_name, row.light, ext
+                ),
+                changenet_table.image_file(
+                    bench.root, row.golden_path, row.object_name, row.light, ext
+                ),
             )
             for row in self.pool.itertuples()
         ]
         paths = [Path(p) for p in self.pool["filepath"]]
         self.vectors = embed_pictures(self.encoder, paths)
         self.scored = bench.score(self.base)
-        taken = frozenset(mining.part_keys(self.first()[0]))
+        taken = frozenset(neighbours.part_keys(self.first()[0]))
         pairs = self.neighbours(targets_of(bench, self.scored), NEIGHBOURS[0], None)
-        near = mining.select_nearest(pairs, self.pool, MIN_SIMILARITY)
+        near = neighbours.select_nearest(pairs, self.pool, MIN_SIMILARITY)
         self.budget = fresh_parts(near.rows, taken)
 
     def first(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the base table and its provenance."""
-        base = tables.read_table(self.bench.root / layout.BASE_TABLE)
+        base = changenet_table.read_table(self.bench.root / layout.BASE_TABLE)
         return first_combined(base, self.bench.root)
 
     def neighbours(
@@ -175,12 +185,12 @@ class Trial:
         """Return each target's ``k`` nearest pool rows."""
         paths = [Path(p) for p in targets["filepath"]]
         found = embed_pictures(self.encoder, paths)
-        return mining.knn_pairs(targets, found, self.pool, self.vectors, k=k, left_out=left_out)
+        return neighbours.knn_pairs(targets, found, self.pool, self.vectors, k=k, left_out=left_out)
 
     def chosen(self, arm: str, lap: int, scored: pd.DataFrame, taken: frozenset) -> pd.DataFrame:
         """Return ``budget`` new rows by a strategy (nearest: ever more neighbours until enough)."""
         targets = targets_of(self.bench, scored)
-        known = np.array([key in taken for key in mining.part_keys(self.pool)], bool)
+        known = np.array([key in taken for key in neighbours.part_keys(self.pool)], bool)
         rules = Rules(
             good_share=self.bench.given.good_share,
             min_similarity=MIN_SIMILARITY if lap == 1 else -1.0,
@@ -200,13 +210,15 @@ class Trial:
         bench, weights, scored = self.bench, self.base, self.scored
         table, provenance = self.first()
         for lap in range(1, bench.given.laps + 1):
-            rows = self.chosen(arm, lap, scored, frozenset(mining.part_keys(table)))
-            mined = tables.in_contract_order(rows[[*tables.COLUMNS, "provenance"]])
+            rows = self.chosen(arm, lap, scored, frozenset(neighbours.part_keys(table)))
+            mined = changenet_table.in_contract_order(
+                rows[[*changenet_table.COLUMNS, "provenance"]]
+            )
             grown = assemble(table, provenance, mined, lap)
             table, provenance = grown.table, grown.provenance
             name = f"{arm}_{lap}"
             path = f"trials/{name}.csv"
-            tables.write_table(table, bench.root / path)
+            changenet_table.write_table(table, bench.root / path)
             weights = bench.train(name, path, ".", weights, bench.given.epochs)
             scored = bench.score(weights)
             labels = rows["label"].value_counts().sort_index()

@@ -48,8 +48,8 @@ def outside_the_loop():
 
 def claim_run(logs):
     """Say which run this is and note this command, before the first job; the doctor looks at none."""
-    from deft.disk import DiskFull
-    from deft.jobs import note_command
+    from deft.core.disk import DiskFull
+    from deft.run.jobs import note_command
 
     if DOCTOR or {job.rule.name for job in workflow.dag.jobs} == {"explore"}:
         return
@@ -83,7 +83,7 @@ def close_run():
     if not DOCTOR:
         shell(close_command())
         return
-    from deft.stage import take_last_stop
+    from deft.run.stage import take_last_stop
 
     print(f"\n{take_last_stop()}", file=sys.stderr)
 

@@ -17,19 +17,20 @@ import yaml
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from deft import config as deft_config
-from deft import layout, places, slurm
-from deft import roots as deft_roots
-from deft.errors import HardStop
-from deft.hardware import has_card
-from deft.kept_digests import KeptDigests
-from deft.kpi_target import parse_kpi
-from deft.reading import stop_of
-from deft.run_name import check_run_name, require_run, run_of_command
-from deft.session import check_container, hand_down, inherited
-from deft.shards import shard_count
+from deft.settings import config as deft_config
+from deft.core import layout, places
+from deft.run import slurm
+from deft.run import roots as deft_roots
+from deft.core.errors import HardStop
+from deft.core.hardware import has_card
+from deft.core.kept_digests import KeptDigests
+from deft.settings.kpi_target import parse_kpi
+from deft.core.reading import stop_of
+from deft.settings.run_name import check_run_name, require_run, run_of_command
+from deft.settings.session import check_container, hand_down, inherited
+from deft.embedding.shards import shard_count
 from deft.tao import settings as deft_tao
-from deft.yaml_files import load_yaml
+from deft.core.yaml_files import load_yaml
 
 
 def stop_parsing(error):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from deft.preflight.approval import approve
 from deft.preflight.cli import parse, recorded
-from deft.stage import main
+from deft.run.stage import main
 
 
 def body() -> int:

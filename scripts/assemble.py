@@ -1,9 +1,9 @@
 """Assemble the training table of a lap."""
 
-from deft.cli import launch, parser
-from deft.stage import hard_stop_recorded
-from deft.steps.context import Context
-from deft.steps.mine import assemble_lap
+from deft.run.cli import launch, parser
+from deft.run.stage import hard_stop_recorded
+from deft.stages.context import Context
+from deft.stages.mine import assemble_lap
 
 
 def body(args, run):

@@ -3,8 +3,8 @@
 import shlex
 import sys
 
-from deft.cli import launch, parser
 from deft.report.quotes import check_quotes
+from deft.run.cli import launch, parser
 
 
 def body(args, run):

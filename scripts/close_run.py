@@ -2,10 +2,10 @@
 
 import sys
 
-from deft.cli import launch, parser
-from deft.stage import take_last_stop
-from deft.steps.context import Context
-from deft.steps.finish import close_failed
+from deft.run.cli import launch, parser
+from deft.run.stage import take_last_stop
+from deft.stages.context import Context
+from deft.stages.finish import close_failed
 
 
 def body(args, run):

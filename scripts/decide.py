@@ -1,8 +1,8 @@
 """Decide whether the loop stops here."""
 
-from deft.cli import launch, parser
-from deft.steps.context import Context
-from deft.steps.evaluate import decide
+from deft.run.cli import launch, parser
+from deft.stages.context import Context
+from deft.stages.evaluate import decide
 
 
 def body(args, run):

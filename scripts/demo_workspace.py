@@ -6,10 +6,10 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from deft.cli import open_log
+from deft.core.workspace_source import read_group, told
 from deft.demo.workspace import Request, make_workspace
-from deft.stage import main
-from deft.workspace_source import read_group, told
+from deft.run.cli import open_log
+from deft.run.stage import main
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

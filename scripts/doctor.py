@@ -11,12 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-from deft.cli import open_log
+from deft.core.files import write_json_atomic
 from deft.doctor.finding import BROKEN, as_json, as_rows, as_table, worst
 from deft.doctor.probes import PROBES, Surroundings
 from deft.doctor.runner import examine
-from deft.files import write_json_atomic
-from deft.stage import keep_for_the_end, main
+from deft.run.cli import open_log
+from deft.run.stage import keep_for_the_end, main
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

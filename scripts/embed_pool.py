@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from deft.cli import launch, parser
-from deft.jobs import registered
-from deft.stage import hard_stop_recorded
-from deft.steps.context import Context
-from deft.steps.embed import join_shards
+from deft.run.cli import launch, parser
+from deft.run.jobs import registered
+from deft.run.stage import hard_stop_recorded
+from deft.stages.context import Context
+from deft.stages.embed import join_shards
 
 
 def body(args, run):

@@ -1,11 +1,11 @@
 """Embed one shard of the source pool with the configured encoder."""
 
-from deft.cli import launch, parser
-from deft.embedding_cache import cache_folder
-from deft.jobs import registered
-from deft.stage import hard_stop_recorded
-from deft.steps.context import Context
-from deft.steps.embed import add_encoder_options, embed_shard, open_encoder
+from deft.embedding.cache import cache_folder
+from deft.run.cli import launch, parser
+from deft.run.jobs import registered
+from deft.run.stage import hard_stop_recorded
+from deft.stages.context import Context
+from deft.stages.embed import add_encoder_options, embed_shard, open_encoder
 
 
 def body(args, run):

@@ -1,13 +1,13 @@
 """Compare the encoder with its record on five shipped pictures and measure its speed."""
 
-from deft.cli import launch, parser
-from deft.encoders.selftest import images_per_s, table, verify
-from deft.encoders.table import CHANGENET
-from deft.errors import HardStop
-from deft.layout import BASELINE
-from deft.steps.context import Context
-from deft.steps.embed import add_encoder_options, open_encoder
-from deft.tao.settings import embeds_in_container
+from deft.core.errors import HardStop
+from deft.core.layout import BASELINE
+from deft.embedding.encoders.selftest import images_per_s, table, verify
+from deft.embedding.encoders.table import CHANGENET
+from deft.run.cli import launch, parser
+from deft.settings.tao import embeds_in_container
+from deft.stages.context import Context
+from deft.stages.embed import add_encoder_options, open_encoder
 
 
 def body(args, run):

@@ -1,9 +1,9 @@
 """Evaluate the KPI of a phase."""
 
-from deft.cli import launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.steps.evaluate import evaluate
+from deft.run.cli import launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.evaluate import evaluate
 
 
 def body(args, run):

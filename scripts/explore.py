@@ -6,13 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-from deft.cli import open_log
-from deft.explore.driver import explore
-from deft.explore.request import Request
-from deft.interrupt import raise_on_signals
-from deft.session import inherited
-from deft.stage import main
-from deft.workspace_source import read_group
+from deft.core.interrupt import raise_on_signals
+from deft.core.workspace_source import read_group
+from deft.run.cli import open_log
+from deft.run.stage import main
+from deft.settings.session import inherited
+from model_explorer.driver import explore
+from model_explorer.request import Request
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from deft.cli import flag, launch, parser
-from deft.jobs import registered
-from deft.stage import hard_stop_recorded, status_line
-from deft.steps.context import Context
-from deft.steps.export import export_best
+from deft.run.cli import flag, launch, parser
+from deft.run.jobs import registered
+from deft.run.stage import hard_stop_recorded, status_line
+from deft.stages.context import Context
+from deft.stages.export import export_best
 
 
 def body(args, run):

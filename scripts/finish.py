@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from deft.cli import launch, parser
 from deft.report import render_report
-from deft.stage import hard_stop_recorded, status_line
-from deft.steps.context import Context
-from deft.steps.finish import finish
+from deft.run.cli import launch, parser
+from deft.run.stage import hard_stop_recorded, status_line
+from deft.stages.context import Context
+from deft.stages.finish import finish
 
 
 def body(args, run):

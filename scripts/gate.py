@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
+from deft.embedding.shards import record_shards
 from deft.preflight.approval import gate
 from deft.preflight.cli import PHASE, STAGE, parse, recorded
 from deft.preflight.start import record_start
-from deft.session import inherited
-from deft.shards import record_shards
-from deft.stage import main, status_line
-from deft.state import log_stage, read_log
+from deft.run.stage import main, status_line
+from deft.run.state import log_stage, read_log
+from deft.settings.session import inherited
 
 
 def body() -> int:

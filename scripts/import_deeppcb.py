@@ -6,13 +6,13 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
-from deft.cli import open_log
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.core.workspace_source import read_group, told
 from deft.importers.deeppcb import import_deeppcb
 from deft.importers.deeppcb_settings import Settings
 from deft.importers.deeppcb_source import LICENCE_NOTE
-from deft.stage import main
-from deft.workspace_source import read_group, told
+from deft.run.cli import open_log
+from deft.run.stage import main
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

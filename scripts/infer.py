@@ -1,10 +1,10 @@
 """Score the KPI set with both weight files of a phase."""
 
-from deft.cli import flag, launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.steps.infer import infer_phase
-from deft.steps.train import forget_state
+from deft.run.cli import flag, launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.infer import infer_phase
+from deft.stages.train import forget_state
 
 
 def body(args, run):

@@ -1,9 +1,9 @@
 """Record which pre-generated pairs a lap uses, and that they are unchanged."""
 
-from deft.cli import launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.steps.evaluate import ingest
+from deft.run.cli import launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.evaluate import ingest
 
 
 def body(args, run):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from deft.bundle.collect import Request, make_bundle
-from deft.config import resolve
-from deft.environments import ENVS_DIR
-from deft.stage import main
-from deft.yaml_files import read_mapping
+from deft.core.yaml_files import read_mapping
+from deft.run.stage import main
+from deft.settings.config import resolve
+from deft.settings.environments import ENVS_DIR
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

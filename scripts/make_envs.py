@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deft.environments import write
-from deft.stage import main
+from deft.run.stage import main
+from deft.settings.environments import write
 
 
 def body() -> None:

@@ -2,14 +2,14 @@
 
 import json
 
-from deft.cli import launch, parser
-from deft.embedding_cache import cache_folder
-from deft.search_ann import KINDS
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.steps.embed import add_encoder_options, open_encoder
-from deft.steps.mine import MineOptions, mine
-from deft.strategies import STRATEGIES, Rules
+from deft.embedding.cache import cache_folder
+from deft.mining.approximate import KINDS
+from deft.mining.strategies import STRATEGIES, Rules
+from deft.run.cli import launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.embed import add_encoder_options, open_encoder
+from deft.stages.mine import MineOptions, mine
 
 
 def body(args, run):
@@ -51,7 +51,9 @@ def body(args, run):
 if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("--strategy", choices=tuple(STRATEGIES), required=True)
-    options.add_argument("--rules", default="{}", help="JSON: budget and rules of deft.strategies")
+    options.add_argument(
+        "--rules", default="{}", help="JSON: budget and rules of deft.mining.strategies"
+    )
     options.add_argument("--top-k", type=int, required=True, help="neighbours per weak sample")
     options.add_argument("--min-similarity", type=float, required=True, help="cosine cutoff")
     add_encoder_options(options)

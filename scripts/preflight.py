@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deft.preflight.cli import parse, recorded
 from deft.preflight.run import run_preflight
-from deft.stage import main
+from deft.run.stage import main
 
 
 def body() -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from deft.cli import open_log
-from deft.embedding_cache import cache_folder
-from deft.embedding_prune import prune, table
-from deft.stage import main
+from deft.embedding.cache import cache_folder
+from deft.embedding.prune import prune, table
+from deft.run.cli import open_log
+from deft.run.stage import main
 
 
 def bound(text: str) -> float | None:

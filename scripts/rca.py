@@ -1,9 +1,9 @@
 """Find the weak samples of a phase and what they have in common."""
 
-from deft.cli import launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.steps.evaluate import rca
+from deft.run.cli import launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.evaluate import rca
 
 
 def body(args, run):

@@ -2,10 +2,10 @@
 
 import sys
 
-from deft.artifacts import record_knowledge
-from deft.cli import launch, parser
+from deft.record.artifacts import record_knowledge
+from deft.record.summaries import write_summary
 from deft.report import render_pages
-from deft.summaries import write_summary
+from deft.run.cli import launch, parser
 
 
 def body(args, run):

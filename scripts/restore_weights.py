@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from deft.cli import launch
-from deft.steps.context import Context
-from deft.steps.train import restore_file
+from deft.run.cli import launch
+from deft.stages.context import Context
+from deft.stages.train import restore_file
 from train import training_options, training_parser
 
 

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deft import slurm
-from deft.cli import launch, parser
-from deft.errors import HardStop
-from deft.jobs import commands, end_orphans, is_alive
-from deft.layout import Run
-from deft.place import foreign_place
+from deft.core.errors import HardStop
+from deft.core.layout import Run
+from deft.core.yaml_files import read_mapping
 from deft.preflight.start import CONFIG_FILE
-from deft.run_name import current_run, require_run
-from deft.yaml_files import read_mapping
+from deft.run import slurm
+from deft.run.cli import launch, parser
+from deft.run.jobs import commands, end_orphans, is_alive
+from deft.run.place import foreign_place
+from deft.settings.run_name import current_run, require_run
 
 SNAKEFILE = Path(__file__).resolve().parents[1] / "Snakefile"
 

@@ -2,10 +2,10 @@
 
 import json
 
-from deft.cli import launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.steps.evaluate import route
+from deft.run.cli import launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.evaluate import route
 
 
 def body(args, run):

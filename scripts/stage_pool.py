@@ -1,9 +1,9 @@
 """Stage the source pool: real rows and pre-generated pairs under one table."""
 
-from deft.cli import launch, parser
-from deft.stage import hard_stop_recorded
-from deft.steps.context import Context
-from deft.steps.pool import stage_pool
+from deft.run.cli import launch, parser
+from deft.run.stage import hard_stop_recorded
+from deft.stages.context import Context
+from deft.stages.pool import stage_pool
 
 
 def body(args, run):

@@ -1,10 +1,10 @@
 """Score the KPI set with both weight files of a phase in TAO's container."""
 
-from deft.cli import launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.tao.infer import infer_phase
-from deft.tao.train import forget_training
+from deft.run.cli import launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.tao_infer import infer_phase
+from deft.stages.tao_train import forget_training
 
 
 def body(args, run):

@@ -1,9 +1,9 @@
 """Find the weak samples of a phase with TAO's gap analysis."""
 
-from deft.cli import launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.tao.gaps import rca_phase
+from deft.run.cli import launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.tao_rca import rca_phase
 
 
 def body(args, run):

@@ -1,9 +1,9 @@
 """Train a phase in TAO's container, or take pre-seeded baseline weights."""
 
-from deft.cli import launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.tao.train import train_phase
+from deft.run.cli import launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.tao_train import train_phase
 
 
 def body(args, run):

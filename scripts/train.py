@@ -1,10 +1,10 @@
 """Train a phase natively, or take pre-seeded baseline weights."""
 
 from deft.changenet.training.options import Options
-from deft.cli import flag, launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.steps.train import train_phase
+from deft.run.cli import flag, launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.train import train_phase
 
 
 def body(args, run):

@@ -1,9 +1,9 @@
 """Validate the training table of a lap before the training is paid for."""
 
-from deft.cli import launch, parser
-from deft.stage import run_stage
-from deft.steps.context import Context
-from deft.steps.mine import validate_lap
+from deft.run.cli import launch, parser
+from deft.run.stage import run_stage
+from deft.stages.context import Context
+from deft.stages.mine import validate_lap
 
 
 def body(args, run):

@@ -29,7 +29,7 @@ from deft.changenet.backbones.radio_vit import RadioBackbone, RadioSize  # noqa:
 from deft.changenet.model import build_model  # noqa: E402
 from deft.changenet.spec import Spec, from_dict  # noqa: E402
 from deft.changenet.weights import save_weights  # noqa: E402
-from deft.encoders.selftest import picture_paths  # noqa: E402
+from deft.embedding.encoders.selftest import picture_paths  # noqa: E402
 
 PINNED = Path(__file__).parent / "encoders" / "pinned.json"
 DECIMALS = 6

@@ -21,7 +21,7 @@ from deft.demo import boards, defects  # noqa: E402
 from deft.demo.catalogue import design_parts  # noqa: E402
 from deft.demo.parts import Specimen  # noqa: E402
 from deft.demo.workspace import picture  # noqa: E402
-from deft.encoders.selftest import PICTURES  # noqa: E402
+from deft.embedding.encoders.selftest import PICTURES  # noqa: E402
 
 SEED = 20
 LIGHT = "SolderLight"

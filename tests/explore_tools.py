@@ -17,10 +17,10 @@ import torch
 import yaml
 from torch import nn
 
-from deft.explore import driver, layout
-from deft.explore.kit import steps
-from deft.explore.kit.folder import Folder, Refusal
-from deft.explore.request import Request
+from model_explorer import driver, layout
+from model_explorer.kit import steps
+from model_explorer.kit.folder import Folder, Refusal
+from model_explorer.request import Request
 
 SEED = 7
 SIDE = 32

@@ -8,7 +8,7 @@ from pathlib import Path
 from import_walk import SCRIPTS
 from workflow_tools import clean_environment
 
-from deft import airgap
+from deft.core import airgap
 
 GUARDS = Path(__file__).resolve().parent / "guards"
 

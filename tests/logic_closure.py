@@ -197,7 +197,7 @@ class Code:
         for name in unit.programs:
             if name in self.modules:
                 found |= self.whole(name)
-            for inner in self.modules:  # "deft.encoders." + name
+            for inner in self.modules:  # "deft.embedding.encoders." + name
                 if name.endswith(".") and inner.startswith(name):
                     found |= self.whole(inner)
         return found

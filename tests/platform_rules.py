@@ -6,7 +6,7 @@ import re
 
 from import_walk import SCRIPTS
 
-from deft.environments import FAMILIES
+from deft.settings.environments import FAMILIES
 
 RULES = SCRIPTS.parent / "rules"
 RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)

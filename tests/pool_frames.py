@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from deft.embedding import normalise
+from deft.embedding.embed import normalise
 
 
 def frames(seed=0, n=30, lights=("A", "B")):

@@ -10,7 +10,7 @@ from PIL import Image
 
 
 class SpyEncoder:
-    """Unit vectors by a fixed random projection of a picture's pixels; see deft.encoders.base."""
+    """Unit vectors by a fixed random projection of a picture's pixels (an encoder of deft)."""
 
     size_px = (6, 5)
 

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from tiny_workspace import make_tiny_workspace
 
-from deft.config import resolve
-from deft.files import write_json_atomic
-from deft.layout import Run
-from deft.steps.context import Context
-from deft.tao.settings import settings
+from deft.core.files import write_json_atomic
+from deft.core.layout import Run
+from deft.settings.config import resolve
+from deft.settings.tao import settings
+from deft.stages.context import Context
 
 STANDIN = Path(__file__).resolve().parent / "tao" / "standin.py"
 VECTORS = os.environ.get("TAO_VECTORS", "")

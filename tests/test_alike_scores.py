@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from deft.errors import HardStop
-from deft.evaluate import KINDS, evaluate_phase
+from deft.core.errors import HardStop
+from deft.kpi.evaluation import KINDS, evaluate_phase
 
 FILES = [{"path": f"{kind}.pth", "val_loss": 0.1, "epoch": i} for i, kind in enumerate(KINDS)]
 WEIGHTS = {"files": FILES, **{kind: f"{kind}.pth" for kind in KINDS}}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.assembly import assemble, check_arithmetic, check_growth, read_provenance
-from deft.decide import best_phase, decide_kpi, decide_pool
-from deft.errors import HardStop
-from deft.kpi import parse_kpi
-from deft.tables import COLUMNS, in_contract_order, write_table
+from deft.assembly.assemble import assemble, check_arithmetic, check_growth, read_provenance
+from deft.core.errors import HardStop
+from deft.kpi.decision import best_phase, decide_kpi, decide_pool
+from deft.kpi.operating_point import parse_kpi
+from deft.tables.changenet_table import COLUMNS, in_contract_order, write_table
 
 
 def rows(names, **extra):

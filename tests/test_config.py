@@ -9,12 +9,13 @@ import pytest
 import yaml
 from tiny_workspace import make_tiny_workspace
 
-from deft import config, layout
-from deft.errors import HardStop
-from deft.kpi import parse_kpi
-from deft.layout import Run
-from deft.steps.context import Context
-from deft.steps.train import phase_spec
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.layout import Run
+from deft.kpi.operating_point import parse_kpi
+from deft.settings import config
+from deft.stages.context import Context
+from deft.stages.train import phase_spec
 
 ROOT = Path(__file__).parents[1]
 

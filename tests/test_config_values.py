@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deft import config
 from deft.changenet.spec import load_spec
-from deft.errors import HardStop
-from deft.report.lenient import Lenient
-from deft.yaml_files import TooDeep, TooLarge, load_yaml, read_mapping
+from deft.core.errors import HardStop
+from deft.core.yaml_files import TooDeep, TooLarge, load_yaml, read_mapping
+from deft.record.lenient import Lenient
+from deft.settings import config
 
 ROOT = Path(__file__).parents[1]
 NASTY = [

@@ -10,18 +10,19 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from deft import files, jobs
-from deft import state as state_module
 from deft.changenet.training import resume
-from deft.errors import HardStop, StageFailed
-from deft.files import sweep, temporary_name, to_json, to_json_line
-from deft.jobs import COMMANDS, commands, note_command, orphans, registered
-from deft.log_lines import KEPT_FILE
+from deft.core import files
+from deft.core.errors import HardStop, StageFailed
+from deft.core.files import sweep, temporary_name, to_json, to_json_line
+from deft.core.reading import read_json, read_text
+from deft.embedding.shards import SHARDS_FILE, shard_count
 from deft.preflight import digest
-from deft.reading import read_json, read_text
-from deft.shards import SHARDS_FILE, shard_count
-from deft.stage import hard_stop_recorded, run_stage
-from deft.state import (
+from deft.run import jobs
+from deft.run import state as state_module
+from deft.run.jobs import COMMANDS, commands, note_command, orphans, registered
+from deft.run.log_lines import KEPT_FILE
+from deft.run.stage import hard_stop_recorded, run_stage
+from deft.run.state import (
     LOG_FILE,
     STATE_FILE,
     log_stage,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.csv_text import CELL_CHARACTERS, COLUMNS_MOST, read_rows
-from deft.errors import HardStop
-from deft.tables import read_table
+from deft.core.errors import HardStop
+from deft.tables.changenet_table import read_table
+from deft.tables.csv_text import CELL_CHARACTERS, COLUMNS_MOST, read_rows
 
 CASES = Path(__file__).parent / "cases"
 HEAD = "input_path,golden_path,label,object_name,description\n"

@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deft import layout, pool
 from deft.changenet.spec import load_spec
-from deft.errors import HardStop
+from deft.core import layout
+from deft.core.errors import HardStop
 from deft.importers.deeppcb import import_deeppcb
 from deft.importers.deeppcb_pairs import draw_defect
 from deft.importers.deeppcb_settings import Settings
@@ -42,9 +42,10 @@ from deft.importers.deeppcb_windows import (
     pass_windows,
     rare_share,
 )
-from deft.leakage import find_key_leaks
-from deft.pool_rows import base_rows, pool_rows, read_pool
-from deft.tables import PASS, image_file, read_table
+from deft.pool import source_pool
+from deft.tables.changenet_table import PASS, image_file, read_table
+from deft.tables.coordinates import base_rows, pool_rows, read_pool
+from deft.tables.leakage import find_key_leaks
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get("DEEPPCB_ROOT", REPOSITORY.parent / "shared" / "data" / "deeppcb"))
@@ -150,8 +151,8 @@ def check_whole(root: Path, out: Path) -> None:
         for b in names[i + 1 :]:
             assert not set(sides[a]["boardname"]) & set(sides[b]["boardname"])
             assert find_key_leaks(sides[a], sides[b]) == []
-    parts = pool.pregen_parts(out, spec.lights)
-    pool.check_allocation(parts, out)
+    parts = source_pool.pregen_parts(out, spec.lights)
+    source_pool.check_allocation(parts, out)
     assert parts
     assert not {p.board for p in parts} & {b for rows in sides.values() for b in rows["boardname"]}
 

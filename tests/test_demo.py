@@ -16,16 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deft import layout, pool
 from deft.changenet.spec import load_spec
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.workspace_source import SOURCE_FILE
 from deft.demo import boards, canvas, catalogue, defects, parts
 from deft.demo.plan import ROLES, SEEN, UNSEEN, plan_role
 from deft.demo.workspace import Request, make_workspace, picture, spec_text
-from deft.errors import HardStop
-from deft.leakage import find_key_leaks
-from deft.pool_rows import base_rows, pool_rows, read_pool
-from deft.tables import COLUMNS, PASS, image_file, read_table
-from deft.workspace_source import SOURCE_FILE
+from deft.pool import source_pool
+from deft.tables.changenet_table import COLUMNS, PASS, image_file, read_table
+from deft.tables.coordinates import base_rows, pool_rows, read_pool
+from deft.tables.leakage import find_key_leaks
 
 SMALL = Request(seed=5, rows_scale=0.1, size_px=32)
 
@@ -136,8 +137,8 @@ def test_base_lacks_what_pool_and_kpi_have(drawn):
 
 
 def test_pairs_are_accepted_by_the_staging(drawn):
-    found = pool.pregen_parts(drawn, ["SolderLight"])
-    pool.check_allocation(found, drawn)
+    found = source_pool.pregen_parts(drawn, ["SolderLight"])
+    source_pool.check_allocation(found, drawn)
     assert {part.label for part in found} == set(defects.DEFECTS)
     for part in found:
         ng, ok = (np.asarray(Image.open(side[""]), float) for side in (part.ng, part.ok))

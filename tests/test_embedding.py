@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deft.embedding import check_same_encoder, open_embeddings, write_embeddings
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.embedding.embed import check_same_encoder, open_embeddings, write_embeddings
 
 
 class Fake:

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spy_encoder import SpyEncoder, draw_pictures
 
-from deft import embedding_cache, embedding_files
-from deft.embedding_cache import (
+from deft.core.errors import HardStop
+from deft.embedding import vector_files
+from deft.embedding.cache import (
     EmbeddingCache,
     Lookup,
     cache_folder,
@@ -24,9 +25,8 @@ from deft.embedding_cache import (
     open_cache,
     segments_in,
 )
-from deft.embedding_files import EmbeddedFiles, file_digests
-from deft.embedding_segment import KEY_BYTES, write_segment
-from deft.errors import HardStop
+from deft.embedding.segment import KEY_BYTES, write_segment
+from deft.embedding.vector_files import EmbeddedFiles, file_digests
 
 
 @pytest.fixture
@@ -279,7 +279,8 @@ KILLED = """
 import os, sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {library!r}]
-from deft import embedding_segment, files
+from deft.core import files
+from deft.embedding import segment
 from spy_encoder import SpyEncoder
 from test_embedding_cache import embed
 
@@ -327,9 +328,9 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {library!r}]
-from deft import embedding_cache
+from deft.embedding import cache
 from test_embedding_cache import embed
-embedding_cache.SEGMENT_ROWS = 3
+cache.SEGMENT_ROWS = 3
 vectors, counts, _, said = embed({paths!r}, Path({folder!r}))
 assert not said, said
 sys.stdout.write(vectors.tobytes().hex())
@@ -363,14 +364,14 @@ def test_segments_that_vanish_while_they_are_read_are_made_again(pictures, tmp_p
 
 def test_work_is_on_disk_before_a_job_ends(pictures, tmp_path, monkeypatch):
     """A killed job loses a minute's work, not all of it."""
-    monkeypatch.setattr(embedding_cache, "FLUSH_S", 0.0)
+    monkeypatch.setattr("deft.embedding.cache.FLUSH_S", 0.0)
     encoder = SpyEncoder()
     cache = EmbeddingCache(tmp_path / "cache", encoder)
     keys = file_digests(pictures)
     cache.put(keys[:4], plain(pictures[:4]))
     assert len(cache.segments()) == 1
-    monkeypatch.setattr(embedding_cache, "FLUSH_S", 1e9)
-    monkeypatch.setattr(embedding_cache, "SEGMENT_ROWS", 6)
+    monkeypatch.setattr("deft.embedding.cache.FLUSH_S", 1e9)
+    monkeypatch.setattr("deft.embedding.cache.SEGMENT_ROWS", 6)
     cache.put(keys[4:8], plain(pictures[4:8]))
     assert len(cache.segments()) == 1
     cache.put(keys[8:12], plain(pictures[8:12]))
@@ -389,7 +390,7 @@ def test_a_cache_that_loses_everything_is_an_error_and_no_endless_loop(
 
     for path in cache.segments():
         path.unlink()
-    monkeypatch.setattr(embedding_cache, "write_segment", lose)
+    monkeypatch.setattr("deft.embedding.cache.write_segment", lose)
     with pytest.raises(RuntimeError, match="loses vectors"):
         found.array()
-    assert embedding_files.ATTEMPTS * 2 + 2 == len(encoder.prepared)
+    assert vector_files.ATTEMPTS * 2 + 2 == len(encoder.prepared)

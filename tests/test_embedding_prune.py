@@ -12,11 +12,10 @@ import pytest
 from spy_encoder import SpyEncoder, draw_pictures
 from test_embedding_cache import embed, plain
 
-from deft import embedding_prune
-from deft.embedding_cache import EmbeddingCache, segments_in
-from deft.embedding_files import EmbeddedFiles, file_digests
-from deft.embedding_prune import DAY_S, prune, table
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.embedding.cache import EmbeddingCache, segments_in
+from deft.embedding.prune import DAY_S, prune, table
+from deft.embedding.vector_files import EmbeddedFiles, file_digests
 
 NOW = 1_700_000_000.0  # in the past: a use just now is younger
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts/prune_embeddings.py"
@@ -147,7 +146,7 @@ def test_readers_survive_pruning_and_merging(cache, pictures):
 
 
 def test_large_segments_are_left_alone(cache, monkeypatch):
-    monkeypatch.setattr(embedding_prune, "MERGED_BYTES", 4 * 12 * 4 + 1)
+    monkeypatch.setattr("deft.embedding.prune.MERGED_BYTES", 4 * 12 * 4 + 1)
     before = segments_in(of(SpyEncoder(), cache))
     prune(cache, now=NOW)
     assert segments_in(of(SpyEncoder(), cache)) == before

@@ -14,17 +14,18 @@ import pytest
 from spy_encoder import SpyEncoder, draw_pictures
 from tiny_workspace import make_tiny_workspace
 
-from deft import embedding, mining, shards
-from deft.embedding import EmbeddingWriter, open_embeddings, write_embeddings
-from deft.errors import HardStop
-from deft.layout import POOL_TABLE, Run
-from deft.preflight.digest import INPUTS_FILE
-from deft.shards import count_lines, record_shards, shard_count, shard_rows
-from deft.steps.context import Context
-from deft.steps.embed import embed_shard, join_shards, read_slice
-from deft.steps.mine import MineOptions, mine
-from deft.steps.pool import stage_pool
-from deft.strategies import Rules
+from deft.core.errors import HardStop
+from deft.core.layout import POOL_TABLE, Run
+from deft.embedding import embed, shards
+from deft.embedding.embed import EmbeddingWriter, open_embeddings, write_embeddings
+from deft.embedding.shards import count_lines, record_shards, shard_count, shard_rows
+from deft.mining import neighbours
+from deft.mining.strategies import Rules
+from deft.pool.digest import INPUTS_FILE
+from deft.stages.context import Context
+from deft.stages.embed import embed_shard, join_shards, read_slice
+from deft.stages.mine import MineOptions, mine
+from deft.stages.pool import stage_pool
 
 POOL = 45
 PREGEN = 4
@@ -123,8 +124,8 @@ def assert_same_rows(context: Context, table: bytes, name: str) -> None:
 
 def test_the_table_of_embeddings_has_equal_bytes_for_any_shards(workspace, tmp_path, monkeypatch):
     """With row groups of seven rows, that no shard's end meets."""
-    monkeypatch.setattr(embedding, "GROUP_ROWS", 7)
-    monkeypatch.setattr("deft.steps.embed.BLOCK_ROWS", 5)
+    monkeypatch.setattr(embed, "GROUP_ROWS", 7)
+    monkeypatch.setattr("deft.stages.embed.BLOCK_ROWS", 5)
     context, encoder = staged(workspace, "run_bytes"), SpyEncoder()
     one = embedded(context, encoder, 1, None)
     assert pq.ParquetFile(pa.BufferReader(one)).num_row_groups == 7
@@ -140,8 +141,8 @@ def test_a_network_mines_the_same_rows_for_any_shards_and_threads(workspace, tmp
     import timm
     import torch
 
-    from deft.encoders.preprocessing import Preprocessing
-    from deft.encoders.torch_encoder import Options, TorchEncoder
+    from deft.embedding.encoders.preprocessing import Preprocessing
+    from deft.embedding.encoders.torch_encoder import Options, TorchEncoder
 
     def encoder() -> TorchEncoder:
         torch.manual_seed(0)
@@ -178,7 +179,7 @@ def test_a_lap_without_weak_samples_mines_nothing_and_says_so(workspace, search)
     assert facts["targets"] == facts["candidate_count"] == facts["new_rows"] == 0
     assert facts["warnings"][0].startswith("no weak sample was routed to mining")
     columns = pq.read_schema(folder / "knn_pairs.parquet").names
-    assert columns == list(mining.PAIR_COLUMNS)
+    assert columns == list(neighbours.PAIR_COLUMNS)
     assert pq.read_metadata(folder / "target_embeddings.parquet").num_rows == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.file_names import MAX_NAME_BYTES, MAX_SLUG_BYTES, shortened, slugs
+from deft.core.file_names import MAX_NAME_BYTES, MAX_SLUG_BYTES, shortened, slugs
 
 
 def test_ordinary_labels_stay_as_they_are() -> None:

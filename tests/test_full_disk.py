@@ -24,12 +24,12 @@ from tiny_workspace import make_tiny_workspace
 from workflow_tools import RUN
 
 import deft.changenet.training.train  # noqa: F401  imported once, for all forks
-from deft.disk import EXIT_DISK_FULL, DiskFull, explain
-from deft.errors import HardStop
-from deft.files import TEMPORARY, copy_atomically, replace_atomically, write_text_atomic
+from deft.core.disk import EXIT_DISK_FULL, DiskFull, explain
+from deft.core.errors import HardStop
+from deft.core.files import TEMPORARY, copy_atomically, replace_atomically, write_text_atomic
 from deft.preflight import checks_disk
 from deft.report.render import REPORT_FILE
-from deft.state import LOG_FILE, STATE_FILE, log_stage, read_log, read_state, update_state
+from deft.run.state import LOG_FILE, STATE_FILE, log_stage, read_log, read_state, update_state
 
 BIG = np.random.default_rng(0).random(300_000).astype(np.float32)  # 1.2 MB, and no packing helps
 
@@ -118,9 +118,9 @@ def test_every_library_on_a_full_disk(tiny_disk, name):
 def test_much_free_space_is_not_said_to_be_too_little(
     tmp_path, monkeypatch, error, files_left, words, never
 ):
-    monkeypatch.setattr("deft.disk.free_bytes", lambda folder: 9 * 2**30)
+    monkeypatch.setattr("deft.core.disk.free_bytes", lambda folder: 9 * 2**30)
     table = SimpleNamespace(f_files=10, f_favail=files_left)
-    monkeypatch.setattr("deft.disk.os.statvfs", lambda folder: table)
+    monkeypatch.setattr("deft.core.disk.os.statvfs", lambda folder: table)
     told = str(explain(error, tmp_path / "a.bin"))
     assert words in told and never not in told and "9.0 GiB free" in told
 
@@ -180,7 +180,7 @@ def test_nothing_else_is_taken_for_a_full_disk(tmp_path, error):
 
 
 def test_what_a_training_process_told_is_told_again():
-    died = "training process 0 of 2 died: deft.disk.DiskFull: disk full: /data/m.pth: no space"
+    died = "training process 0 of 2 died: deft.core.disk.DiskFull: disk full: /data/m.pth: no space"
     assert str(explain(RuntimeError(died))).startswith("disk full: /data/m.pth: no space")
 
 
@@ -194,10 +194,10 @@ def _main(body: str, folder: Path, log: Path) -> tuple[int, str]:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from deft.cli import open_log\n"
-        "from deft.stage import main, run_stage\n"
-        "from deft.errors import HardStop\n"
-        "from deft.files import write_text_atomic\n"
+        "from deft.run.cli import open_log\n"
+        "from deft.run.stage import main, run_stage\n"
+        "from deft.core.errors import HardStop\n"
+        "from deft.core.files import write_text_atomic\n"
         "folder = Path(sys.argv[2])\n"
         "open_log(Path(sys.argv[3]))\n"
         f"def body():\n    {body}\n"

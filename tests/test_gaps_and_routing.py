@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.errors import HardStop
-from deft.gaps import misclassified, weak_samples, weakness
-from deft.routing import route_by_label, route_pregen, summary_text
+from deft.core.errors import HardStop
+from deft.rca.routing import route_by_label, route_pregen, summary_text
+from deft.rca.weakness import misclassified, weak_samples, weakness
 
 
 @given(

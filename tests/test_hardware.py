@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from deft.hardware import advised_batch, cpus, free_disk_gib, gpus
+from deft.core.hardware import advised_batch, cpus, free_disk_gib, gpus
 
 
 def test_no_driver_library_is_no_gpu(monkeypatch):

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from deft import kept_digests
-from deft.files import sha256_file
-from deft.kept_digests import KeptDigests
+from deft.core import kept_digests
+from deft.core.files import sha256_file
+from deft.core.kept_digests import KeptDigests
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from deft import kpi
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.kpi import operating_point
 
 SCORES = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 0.9, 1.0]), st.booleans()),
@@ -29,7 +29,7 @@ def brute_force(scores, ng, threshold):
 @settings(max_examples=200, deadline=None)
 def test_sweep_counts_like_a_loop_over_samples(rows):
     scores, ng = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
-    table = kpi.sweep(scores, ng)
+    table = operating_point.sweep(scores, ng)
     for i, threshold in enumerate(table["threshold"]):
         tp, fp, fn, tn = brute_force(scores, ng, threshold)
         assert (table["tp"][i], table["fp"][i], table["fn"][i], table["tn"][i]) == (tp, fp, fn, tn)
@@ -39,8 +39,8 @@ def test_sweep_counts_like_a_loop_over_samples(rows):
 @settings(max_examples=200, deadline=None)
 def test_recall_point_is_the_best_of_those_that_reach_the_recall(rows, min_recall):
     scores, ng = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
-    table = kpi.sweep(scores, ng)
-    index = kpi.recall_point(table, min_recall)
+    table = operating_point.sweep(scores, ng)
+    index = operating_point.recall_point(table, min_recall)
     best = None
     for i, threshold in enumerate(table["threshold"]):
         tp, fp, fn, _ = brute_force(scores, ng, threshold)
@@ -55,24 +55,24 @@ def test_recall_point_is_the_best_of_those_that_reach_the_recall(rows, min_recal
 
 
 def test_every_recall_is_reachable_since_the_lowest_candidate_rejects_all():
-    table = kpi.sweep(np.array([0.5, 0.5, 0.5]), np.array([True, False, False]))
-    point = kpi.at_recall(table, 1.0)
+    table = operating_point.sweep(np.array([0.5, 0.5, 0.5]), np.array([True, False, False]))
+    point = operating_point.at_recall(table, 1.0)
     assert (point["tp"], point["fp"], point["fn"]) == (1, 2, 0)
     assert point["threshold"] < 0.5
     assert point["far"] == 1.0
 
 
 def test_recall_point_is_none_when_the_table_cannot_reach_it():
-    table = kpi.sweep(np.array([0.2, 0.8]), np.array([True, False]))
+    table = operating_point.sweep(np.array([0.2, 0.8]), np.array([True, False]))
     cut = {name: values[1:] for name, values in table.items()}  # without the reject-all candidate
-    assert kpi.recall_point(cut, 1.0) is None
-    assert kpi.best_recall(cut) == 0.0
+    assert operating_point.recall_point(cut, 1.0) is None
+    assert operating_point.best_recall(cut) == 0.0
 
 
 def test_best_f1_prefers_recall_then_the_higher_threshold():
     scores = np.array([0.1, 0.4, 0.6, 0.9])
-    table = kpi.sweep(scores, np.array([False, False, True, True]))
-    assert table["threshold"][kpi.best_f1_point(table)] == np.float32(0.4)
+    table = operating_point.sweep(scores, np.array([False, False, True, True]))
+    assert table["threshold"][operating_point.best_f1_point(table)] == np.float32(0.4)
 
 
 @given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -81,17 +81,17 @@ def test_bounds_are_scipys_exact_one_sided_intervals(case):
     k, n = case
     low = binomtest(k, n, alternative="greater").proportion_ci(0.95, "exact").low
     high = binomtest(k, n, alternative="less").proportion_ci(0.95, "exact").high
-    assert kpi.recall_lower_bound(k, n) == pytest.approx(low, abs=1e-9)
-    assert kpi.far_upper_bound(k, n) == pytest.approx(high, abs=1e-9)
+    assert operating_point.recall_lower_bound(k, n) == pytest.approx(low, abs=1e-9)
+    assert operating_point.far_upper_bound(k, n) == pytest.approx(high, abs=1e-9)
 
 
 def test_fifty_of_fifty_proves_only_94_percent():
-    assert 100 * kpi.recall_lower_bound(50, 50) == pytest.approx(94.18, abs=0.01)
+    assert 100 * operating_point.recall_lower_bound(50, 50) == pytest.approx(94.18, abs=0.01)
 
 
 def test_scores_that_are_not_finite_are_named_by_their_csv_row():
     with pytest.raises(HardStop) as stop:
-        kpi.check_scores(np.array([0.1, np.nan]), np.array([True, False]), file="x.csv")
+        operating_point.check_scores(np.array([0.1, np.nan]), np.array([True, False]), file="x.csv")
     assert stop.value.code == "score_invalid"
     assert stop.value.rows == [3]
 
@@ -99,7 +99,7 @@ def test_scores_that_are_not_finite_are_named_by_their_csv_row():
 @pytest.mark.parametrize("ng", [[True, True], [False, False]])
 def test_a_one_class_kpi_set_is_refused(ng):
     with pytest.raises(HardStop) as stop:
-        kpi.check_scores(np.array([0.1, 0.2]), np.array(ng))
+        operating_point.check_scores(np.array([0.1, 0.2]), np.array(ng))
     assert stop.value.code == "kpi_invalid"
 
 
@@ -113,7 +113,7 @@ def test_a_one_class_kpi_set_is_refused(ng):
     ],
 )
 def test_kpi_sentences(sentence, far, recall, strict):
-    target = kpi.parse_kpi(sentence)
+    target = operating_point.parse_kpi(sentence)
     assert (target.far_max_pct, target.strict) == (far, strict)
     assert target.min_recall == pytest.approx(recall)
 
@@ -130,13 +130,13 @@ def test_kpi_sentences(sentence, far, recall, strict):
 )
 def test_sentences_without_a_usable_target_are_refused(sentence):
     with pytest.raises(HardStop) as stop:
-        kpi.parse_kpi(sentence)
+        operating_point.parse_kpi(sentence)
     assert stop.value.code == "kpi_invalid"
 
 
 def test_strict_and_lenient_targets_differ_at_the_bound():
-    assert not kpi.parse_kpi("FAR < 1%").met(1.0)
-    assert kpi.parse_kpi("FAR <= 1%").met(1.0)
+    assert not operating_point.parse_kpi("FAR < 1%").met(1.0)
+    assert operating_point.parse_kpi("FAR <= 1%").met(1.0)
 
 
 @pytest.mark.parametrize(
@@ -154,4 +154,4 @@ def test_strict_and_lenient_targets_differ_at_the_bound():
     ],
 )
 def test_scores_that_tell_nothing(scores, alike):
-    assert kpi.all_alike(np.array(scores, np.float32)) is alike
+    assert operating_point.all_alike(np.array(scores, np.float32)) is alike

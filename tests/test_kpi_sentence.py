@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deft.errors import HardStop
-from deft.kpi_target import KpiTarget, parse_kpi
+from deft.core.errors import HardStop
+from deft.settings.kpi_target import KpiTarget, parse_kpi
 
 HERE = Path(__file__).parent
 
@@ -312,8 +312,8 @@ def test_a_kept_bound_beyond_floats_is_no_target():
 
 
 def test_the_terminal_line_shows_the_bound_and_no_rate_of_ppm_as_zero(tmp_path):
-    from deft.layout import Run
-    from deft.steps import evaluate
+    from deft.core.layout import Run
+    from deft.stages import evaluate
 
     run = Run(tmp_path, "run_a")
     assert evaluate._wanted(run) == "", "nothing is kept"

@@ -12,21 +12,21 @@ import pytest
 from spy_encoder import SpyEncoder
 from tiny_workspace import make_tiny_workspace
 
-from deft.errors import HardStop
-from deft.evaluate import evaluate_table, read_scores
-from deft.files import read_json, write_text_atomic
-from deft.gaps import weak_samples
-from deft.labels import clean_label, first_spellings, label_fault, label_key, shown
-from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE, Run
-from deft.rca import Pictures, analyse
-from deft.report.reading import load_run
-from deft.routing import route_by_label
-from deft.steps.context import Context
-from deft.steps.embed import embed_shard, join_shards
-from deft.steps.mine import MineOptions, mine
-from deft.steps.pool import stage_pool
-from deft.strategies import Rules
-from deft.tables import read_table
+from deft.core.errors import HardStop
+from deft.core.files import read_json, write_text_atomic
+from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE, Run
+from deft.kpi.evaluation import evaluate_table, read_scores
+from deft.mining.strategies import Rules
+from deft.rca.analysis import Pictures, analyse
+from deft.rca.routing import route_by_label
+from deft.rca.weakness import weak_samples
+from deft.record.lenient_run import load_run
+from deft.stages.context import Context
+from deft.stages.embed import embed_shard, join_shards
+from deft.stages.mine import MineOptions, mine
+from deft.stages.pool import stage_pool
+from deft.tables.changenet_table import read_table
+from deft.tables.labels import clean_label, first_spellings, label_fault, label_key, shown
 
 HEAD = "input_path,golden_path,label,object_name\n"
 

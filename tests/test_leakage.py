@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deft.errors import HardStop
-from deft.fingerprint import Fingerprint, fingerprint, fingerprints
-from deft.leakage import (
+from deft.core.errors import HardStop
+from deft.tables.fingerprint import Fingerprint, fingerprint, fingerprints
+from deft.tables.leakage import (
     NEAR_BITS,
     Side,
     check_leakage,
@@ -207,7 +207,7 @@ def test_content_leaks_are_the_common_digests(left, right):
 
 def test_a_side_looks_at_its_pictures_once(tmp_path, monkeypatch):
     """A pool of a million rows is compared with two held-out tables."""
-    from deft import leakage
+    from deft.tables import leakage
 
     rows = pd.DataFrame({"input_path": ["a"], "object_name": ["x"], "label": ["PASS"]})
     asked = []

@@ -14,15 +14,16 @@ import pytest
 from changenet_pairs import spec_data
 from waiting import until
 
-from deft import hardware, leases
-from deft.leases import FOLDER, LEASED, VISIBLE, Leases
+from deft.core import hardware
+from deft.run import leases
+from deft.run.leases import FOLDER, LEASED, VISIBLE, Leases
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 WAIT_S = 60
 # One job: takes cards, notes when it had which, holds them for a while.
 JOB = """
 import json, os, sys, time
-from deft import leases
+from deft.run import leases
 cards, count, chosen, seconds, notes = json.loads(sys.argv[1])
 leases.gpu_ids = lambda: [tuple(card) for card in cards]
 leases.POLL_S = 0.02

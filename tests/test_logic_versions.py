@@ -67,11 +67,11 @@ def test_changed_logic_is_a_decision(stage):
 
 
 def test_the_label_rule_stands_behind_every_stage_that_uses_it():
-    found = stages_that_reach("deft.labels", "is_ng")
+    found = stages_that_reach("deft.tables.labels", "is_ng")
     # Those that compare labels, and those that read a table, which refuses labels of another form.
     assert found >= {"evaluate", "rca", "tao_rca", "mine", "export_best", "finish", "train"}
     assert not found & {"decide", "ingest"}
-    assert "train" in stages_that_reach("deft.tables", "read_table")
+    assert "train" in stages_that_reach("deft.tables.changenet_table", "read_table")
 
 
 def test_what_builds_the_spec_stands_behind_every_stage_that_reads_it():
@@ -83,10 +83,10 @@ def test_what_builds_the_spec_stands_behind_every_stage_that_reads_it():
 @pytest.mark.parametrize(
     ("module", "stages"),
     [
-        ("deft.encoders.open_clip", {"embed_pool", "mine"}),  # imported inside a function
+        ("deft.embedding.encoders.open_clip", {"embed_pool", "mine"}),  # imported inside a function
         ("deft.changenet.training.worker", {"train"}),  # started by its name in a string
-        ("deft.strategies.named", {"mine"}),  # in a table of functions
-        ("deft.assembly", {"assemble", "mine", "validate"}),
+        ("deft.mining.strategies.named", {"mine"}),  # in a table of functions
+        ("deft.assembly.assemble", {"assemble", "mine", "validate"}),
         ("deft.changenet.backbones.radio_vit", {"train", "infer", "export_best"}),
     ],
 )
@@ -136,11 +136,11 @@ def test_an_import_inside_a_function_is_followed():
     changed = edited(
         "decide.py",
         "    newest, best = metrics[-1], best_phase(metrics)",
-        '    from deft.labels import is_ng as rule\n\n    rule("PASS")\n'
+        '    from deft.tables.labels import is_ng as rule\n\n    rule("PASS")\n'
         "    newest, best = metrics[-1], best_phase(metrics)",
     )
-    assert ("deft.labels", "is_ng") in behind("decide", changed)
-    assert ("deft.labels", "is_ng") not in reach("decide")
+    assert ("deft.tables.labels", "is_ng") in behind("decide", changed)
+    assert ("deft.tables.labels", "is_ng") not in reach("decide")
 
 
 # --- what is left out ---------------------------------------------------------------------------
@@ -172,6 +172,6 @@ def test_stages_take_nothing_from_the_page_but_its_rendering():
 
 
 def test_the_excluded_are_nothing_more():
-    assert excluded("deft.errors") and excluded("deft.report.charts")
-    assert not excluded("deft.report.results") and not excluded("train")
+    assert excluded("deft.core.errors") and excluded("deft.report.charts")
+    assert not excluded("deft.record.results") and not excluded("train")
     assert not excluded("deft.statement")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pool_frames import frames
 
-from deft import mining, search
-from deft.embedding import normalise
+from deft.embedding.embed import normalise
+from deft.mining import neighbours, search
 
 
 def brute_force(targets, sources, k):
@@ -63,24 +63,24 @@ def test_no_source_gives_no_neighbour():
 def test_pairs_stay_within_a_light_and_do_not_depend_on_row_order():
     pool, vectors = frames()
     targets = pool.iloc[[3, 40]].reset_index(drop=True).assign(filepath=["/t/a", "/t/b"])
-    pairs = mining.knn_pairs(targets, vectors[[3, 40]], pool, vectors, k=4)
+    pairs = neighbours.knn_pairs(targets, vectors[[3, 40]], pool, vectors, k=4)
     assert set(pairs.loc[pairs["target"] == "/t/a", "light"]) == {"A"}
     assert pairs["source"].str.contains("_A").sum() == 4
     order = np.random.default_rng(5).permutation(len(pool))
     shuffled = pool.iloc[order].reset_index(drop=True)
-    again = mining.knn_pairs(targets, vectors[[3, 40]], shuffled, vectors[order], k=4)
+    again = neighbours.knn_pairs(targets, vectors[[3, 40]], shuffled, vectors[order], k=4)
     pd.testing.assert_frame_equal(pairs, again)
 
 
 def test_counts_close_candidates_are_kept_or_rejected():
     pool, vectors = frames()
     targets = pool.iloc[:4].reset_index(drop=True)
-    pairs = mining.knn_pairs(targets, vectors[:4], pool, vectors, k=5)
-    chosen = mining.select_nearest(pairs, pool, 0.9)
+    pairs = neighbours.knn_pairs(targets, vectors[:4], pool, vectors, k=5)
+    chosen = neighbours.select_nearest(pairs, pool, 0.9)
     assert chosen.candidate_count == pairs["source"].nunique()
     assert chosen.kept_count + chosen.rejected_count == chosen.candidate_count
     assert set(targets["filepath"]) <= set(chosen.rows["filepath"])  # a row is nearest to itself
-    assert len(mining.select_nearest(pairs, pool, -1.0).rows) == chosen.candidate_count
+    assert len(neighbours.select_nearest(pairs, pool, -1.0).rows) == chosen.candidate_count
 
 
 def test_the_table_by_label_counts_targets_candidates_yield_and_similarities():
@@ -88,10 +88,10 @@ def test_the_table_by_label_counts_targets_candidates_yield_and_similarities():
     targets = pd.DataFrame(
         {"filepath": ["t0", "t1", "t2"], "label": ["bridge", "bridge", "gone"], "light": "L"}
     )
-    pairs = mining.knn_pairs(targets, normalise(vectors[[0, 3, 7]] + 0.2), pool, vectors, k=8)
+    pairs = neighbours.knn_pairs(targets, normalise(vectors[[0, 3, 7]] + 0.2), pool, vectors, k=8)
     cutoff = float(pairs["similarity"].median())
-    chosen = mining.select_nearest(pairs, pool, cutoff)
-    table = mining.label_table(pairs, chosen, cutoff).set_index("label")
+    chosen = neighbours.select_nearest(pairs, pool, cutoff)
+    table = neighbours.label_table(pairs, chosen, cutoff).set_index("label")
     assert list(table.index) == sorted({"bridge", "gone", *chosen.rows["label"]})
     mine = pairs[pairs["target_label"] == "bridge"]
     row = table.loc["bridge"]
@@ -107,11 +107,11 @@ def test_the_table_by_label_counts_targets_candidates_yield_and_similarities():
 
 
 def test_warnings_name_uncovered_labels_and_a_fallen_yield():
-    assert "'shift'" in mining.coverage_warnings({"shift", "PASS"}, {"PASS"})[0]
-    assert mining.yield_warning(4, 10) and not mining.yield_warning(5, 10)
-    assert not mining.yield_warning(0, None)
+    assert "'shift'" in neighbours.coverage_warnings({"shift", "PASS"}, {"PASS"})[0]
+    assert neighbours.yield_warning(4, 10) and not neighbours.yield_warning(5, 10)
+    assert not neighbours.yield_warning(0, None)
     # Neighbours that are in the training table already do not make up for missing new ones.
-    (text,) = mining.yield_warning(31, 411)
+    (text,) = neighbours.yield_warning(31, 411)
     assert "from 411 to 31" in text
 
 
@@ -126,37 +126,39 @@ def pairs_of(best: list[float]) -> pd.DataFrame:
 )
 def test_a_cutoff_that_makes_no_choice_is_said_with_what_would(cutoff, word):
     best = [0.99 + i * 0.0003 for i in range(20)]
-    facts = mining.similarity_facts(pairs_of(best), cutoff)
+    facts = neighbours.similarity_facts(pairs_of(best), cutoff)
     assert facts["quantiles"]["min"] == 0.99 and facts["quantiles"]["max"] == 0.9957
-    (text,) = mining.cutoff_warning(facts, cutoff)
+    (text,) = neighbours.cutoff_warning(facts, cutoff)
     assert word in text and "between 0.990000 and 0.995700, median 0.992850" in text
     assert "0.995400 would keep a tenth (2), one of 0.993000 would keep a half (10)" in text
     # What is advised does what it says.
     for one in facts["cutoffs"]:
-        again = mining.similarity_facts(pairs_of(best), float(f"{one['min_similarity']:.6f}"))
+        again = neighbours.similarity_facts(pairs_of(best), float(f"{one['min_similarity']:.6f}"))
         assert again["kept"] == one["keeps"] == round(one["share"] * 20)
 
 
 @pytest.mark.parametrize("high", [0.9934206, 0.9934204, 0.99342, 0.9999996])
 def test_the_cutoff_that_is_shown_keeps_what_it_is_shown_for(high):
     """Rounded up, the advised cutoff rejected the very candidate that it was taken from."""
-    facts = mining.similarity_facts(pairs_of([high] + [0.5] * 9), 0.0)
+    facts = neighbours.similarity_facts(pairs_of([high] + [0.5] * 9), 0.0)
     tenth = facts["cutoffs"][0]
-    (text,) = mining.cutoff_warning(facts, 0.0)
+    (text,) = neighbours.cutoff_warning(facts, 0.0)
     said = float(text.partition("A cutoff of ")[2].split()[0])
     assert said == tenth["min_similarity"] and high - said < 2e-6
     assert (
-        mining.similarity_facts(pairs_of([high] + [0.5] * 9), said)["kept"] == tenth["keeps"] == 1
+        neighbours.similarity_facts(pairs_of([high] + [0.5] * 9), said)["kept"]
+        == tenth["keeps"]
+        == 1
     )
 
 
 def test_a_cutoff_that_chooses_is_not_warned_of_and_ties_are_counted():
-    facts = mining.similarity_facts(pairs_of([0.5, 0.95, 0.95, 0.95]), 0.9)
+    facts = neighbours.similarity_facts(pairs_of([0.5, 0.95, 0.95, 0.95]), 0.9)
     assert (facts["candidates"], facts["kept"]) == (4, 3)
-    assert mining.cutoff_warning(facts, 0.9) == []
+    assert neighbours.cutoff_warning(facts, 0.9) == []
     assert [one["keeps"] for one in facts["cutoffs"]] == [3, 3]
-    empty = mining.similarity_facts(pairs_of([]), 0.9)
-    assert empty["candidates"] == 0 and mining.cutoff_warning(empty, 0.9) == []
+    empty = neighbours.similarity_facts(pairs_of([]), 0.9)
+    assert empty["candidates"] == 0 and neighbours.cutoff_warning(empty, 0.9) == []
 
 
 @pytest.mark.parametrize("bad", [np.zeros((1, 4)), np.full((1, 4), 1e-30)])

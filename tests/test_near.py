@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deft import near
-from deft.near import nearest_within
+from deft.tables import near_duplicates
+from deft.tables.near_duplicates import nearest_within
 
 
 def brute_force(a, b, bits):
@@ -66,8 +66,8 @@ def test_parts_and_crowds_do_not_matter(monkeypatch):
     whole = nearest_within(a, b)
     assert whole.tolist() == brute_force(a, b, 3)
     for pairs, crowd_ in ((7, 64), (2**21, 2), (7, 2), (2**21, 10**9)):
-        monkeypatch.setattr(near, "PAIRS_AT_ONCE", pairs)
-        monkeypatch.setattr(near, "CROWD", crowd_)
+        monkeypatch.setattr(near_duplicates, "PAIRS_AT_ONCE", pairs)
+        monkeypatch.setattr(near_duplicates, "CROWD", crowd_)
         assert np.array_equal(nearest_within(a, b), whole)
 
 

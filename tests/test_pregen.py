@@ -9,17 +9,17 @@ import pytest
 from PIL import Image
 from tiny_workspace import make_tiny_workspace
 
-from deft.errors import HardStop
-from deft.files import read_json
-from deft.layout import BACKBONE_DIR, DEFECT_SPEC, PREGEN_DIR, PREGEN_NG, PREGEN_OK, Run
-from deft.pool import check_pregen_unchanged
-from deft.preflight.digest import inputs_digest
-from deft.pregen.listing import pregen_digest, unread_files
-from deft.pregen.parts import check_allocation, label_of, pregen_parts
-from deft.pregen.spec import read_defect_spec
-from deft.steps.context import Context
-from deft.steps.pool import stage_pool
-from deft.tables import read_table
+from deft.core.errors import HardStop
+from deft.core.files import read_json
+from deft.core.layout import BACKBONE_DIR, DEFECT_SPEC, PREGEN_DIR, PREGEN_NG, PREGEN_OK, Run
+from deft.pool.digest import inputs_digest
+from deft.pool.pregen.listing import pregen_digest, unread_files
+from deft.pool.pregen.parts import check_allocation, label_of, pregen_parts
+from deft.pool.pregen.spec import read_defect_spec
+from deft.pool.source_pool import check_pregen_unchanged
+from deft.stages.context import Context
+from deft.stages.pool import stage_pool
+from deft.tables.changenet_table import read_table
 
 LITTER = (
     "Thumbs.db", ".DS_Store", "desktop.ini", "ehthumbs.db", ".directory", "._b+bridge_1.png",

@@ -15,9 +15,9 @@ import pytest
 from snakemake.cli import get_argument_parser, parse_config
 from snakemake.common.configfile import load_configfile
 
-from deft.jobs import AlreadyRunning, commands, end_orphans, note_command, orphans, registered
-from deft.layout import Run
-from deft.place import foreign_place
+from deft.core.layout import Run
+from deft.run.jobs import AlreadyRunning, commands, end_orphans, note_command, orphans, registered
+from deft.run.place import foreign_place
 
 ROOT = Path(__file__).parents[1]
 RUN = "run_a"
@@ -48,7 +48,7 @@ def original(tmp_path: Path) -> Path:
 WORK = """
 import sys, time
 sys.path.insert(0, {scripts!r})
-from deft.jobs import note_command, registered
+from deft.run.jobs import note_command, registered
 from pathlib import Path
 note_command(Path("."), "run_a", None)
 with registered("results/run_a", "baseline", "train"):

@@ -16,15 +16,16 @@ from PIL import Image
 from spy_encoder import SpyEncoder
 from test_sealed import RUN, made, scored  # noqa: F401  the fixture
 
-from deft import layout, roots
-from deft.errors import HardStop
-from deft.report.reading import load_run
-from deft.state import read_state, update_phase, update_state
-from deft.steps.context import Context
-from deft.steps.embed import embed_shard, join_shards
-from deft.steps.evaluate import rca, route
-from deft.steps.mine import MineOptions, mine
-from deft.steps.train import preseeded_weights
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.record.lenient_run import load_run
+from deft.run import roots
+from deft.run.state import read_state, update_phase, update_state
+from deft.stages.context import Context
+from deft.stages.embed import embed_shard, join_shards
+from deft.stages.evaluate import rca, route
+from deft.stages.mine import MineOptions, mine
+from deft.stages.train import preseeded_weights
 
 OPTIONS = MineOptions("nearest", 3, -1.0, 64, "warn", 0)
 
@@ -42,7 +43,7 @@ def old(made: Path, tmp_path: Path) -> Context:  # noqa: F811
         for phase in ("baseline", "iter1"):
             shutil.rmtree(context.run.phase(phase) / folder, ignore_errors=True)
     shutil.rmtree(context.run.synth_pool)
-    from deft.steps.pool import stage_pool
+    from deft.stages.pool import stage_pool
 
     stage_pool(context, "spy")
     rca(context, "baseline", 1.0, 3)

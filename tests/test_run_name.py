@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deft import config
-from deft.errors import HardStop
-from deft.run_name import check_run_name, current_run, run_of_command, runs_in_targets
+from deft.core.errors import HardStop
+from deft.settings import config
+from deft.settings.run_name import check_run_name, current_run, run_of_command, runs_in_targets
 
 ROOT = Path(__file__).parents[1]
 BAD = [

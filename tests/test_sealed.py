@@ -14,15 +14,16 @@ import pytest
 import yaml
 from tiny_workspace import make_tiny_workspace
 
-from deft import layout, sealed
-from deft.errors import HardStop
-from deft.evaluate import KINDS
-from deft.files import read_json, sha256_file, write_json_atomic
-from deft.steps.context import Context
-from deft.steps.evaluate import evaluate, rca, route
-from deft.steps.mine import assemble_lap, validate_lap
-from deft.steps.pool import stage_pool
-from deft.tables import read_table, write_table
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.files import read_json, sha256_file, write_json_atomic
+from deft.kpi.evaluation import KINDS
+from deft.stages.context import Context
+from deft.stages.evaluate import evaluate, rca, route
+from deft.stages.mine import assemble_lap, validate_lap
+from deft.stages.pool import stage_pool
+from deft.tables import sealed
+from deft.tables.changenet_table import read_table, write_table
 
 RUN = "run_sealed"
 
@@ -162,13 +163,13 @@ READERS: dict[str, Callable[[Context], object]] = {
 
 
 def mine_reads(context: Context) -> None:
-    from deft.steps.mine import MineOptions, mine
+    from deft.stages.mine import MineOptions, mine
 
     mine(context, "iter1", None, MineOptions("nearest", 2, 0.0, 64, "warn", 0))
 
 
 def embed_reads(context: Context) -> None:
-    from deft.steps.embed import embed_shard
+    from deft.stages.embed import embed_shard
 
     embed_shard(context, None, "1-of-1", None, 1)
 

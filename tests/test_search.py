@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deft import search
-from deft.cosine import exact_cosine
-from deft.embedding import normalise, open_embeddings, write_embeddings
-from deft.mining import knn_pairs
-from deft.search_ann import Search, recall
-from deft.vectors import ArrayVectors, ParquetVectors
+from deft.embedding.embed import normalise, open_embeddings, write_embeddings
+from deft.embedding.vectors import ArrayVectors, ParquetVectors
+from deft.mining import search
+from deft.mining.approximate import Search, recall
+from deft.mining.cosine import exact_cosine
+from deft.mining.neighbours import knn_pairs
 
 LIGHTS = ("A", "B")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from deft import config
+from deft.settings import config
 
 ROOT = Path(__file__).parents[1]
 RULES = sorted((ROOT / "rules").glob("*.smk"))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deft import slurm
-from deft.errors import HardStop
-from deft.jobs import (
+from deft.core.errors import HardStop
+from deft.run import slurm
+from deft.run.jobs import (
     AlreadyRunning,
     commands,
     end_orphans,

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from deft import jobs
-from deft.errors import HardStop
-from deft.stage import run_stage, short_duration, status_line
-from deft.state import LOG_FILE, STATE_FILE, log_stage, read_log, read_state, update_phase
+from deft.core.errors import HardStop
+from deft.run import jobs
+from deft.run.stage import run_stage, short_duration, status_line
+from deft.run.state import LOG_FILE, STATE_FILE, log_stage, read_log, read_state, update_phase
 
 
 def _append(arguments):
@@ -81,11 +81,11 @@ def test_a_hard_stop_is_logged_once_and_raised_again_on_a_second_attempt(tmp_pat
 
 
 def test_a_stage_does_not_start_beside_its_living_twin(tmp_path):
-    from deft.jobs import AlreadyRunning, end_orphans, orphans
+    from deft.run.jobs import AlreadyRunning, end_orphans, orphans
 
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
-        "from deft.jobs import registered\n"
+        "from deft.run.jobs import registered\n"
         "with registered(sys.argv[1], 'iter1', 'train'):\n"
         "    print('up', flush=True); time.sleep(60)\n"
     )
@@ -121,7 +121,7 @@ def test_what_a_stage_prints_appears_at_once():
     """In a pipe or a file too: `tail -f` of a log, Snakemake, SLURM's output."""
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[1])\n"
-        "from deft.stage import main\n"
+        "from deft.run.stage import main\n"
         "def body():\n    print('half way'); time.sleep(60)\n"
         "main(body)\n"
     )

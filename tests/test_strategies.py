@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from pool_frames import frames
 
-from deft import mining
-from deft.embedding import normalise
-from deft.errors import HardStop
-from deft.strategies import STRATEGIES, Lap, Problem, Rules, choose, select
-from deft.strategies.place import GRID, NOWHERE, cell, cells_of, difference
-from deft.strategies.quotas import balanced_shares, merged, within_quota
-from deft.strategies.rows import advice, copies_in, part_vectors
-from deft.strategies.spread import first_of_copies, keep_apart
-from deft.vectors import ArrayVectors
+from deft.core.errors import HardStop
+from deft.embedding.embed import normalise
+from deft.embedding.vectors import ArrayVectors
+from deft.mining import neighbours
+from deft.mining.strategies import STRATEGIES, Lap, Problem, Rules, choose, select
+from deft.mining.strategies.place import GRID, NOWHERE, cell, cells_of, difference
+from deft.mining.strategies.quotas import balanced_shares, merged, within_quota
+from deft.mining.strategies.rows import advice, copies_in, part_vectors
+from deft.mining.strategies.spread import first_of_copies, keep_apart
 
 
 def problem_of(labels, *, free=None, nearness=None, vectors=None, cells=None, budget=10, seed=0):
@@ -243,17 +243,17 @@ def tables(seed=0, n=40, lights=("A", "B")):
 @pytest.mark.parametrize("changed", [Rules(), Rules(min_distance=0.2, history=True)])
 def test_the_order_of_the_pool_changes_nothing(name, changed, monkeypatch):
     monkeypatch.setattr(
-        "deft.strategies.rows.cells_of",
+        "deft.mining.strategies.rows.cells_of",
         lambda parts, levels=None: np.array(
             [len(str(p[0][0])) + int(str(p[0][0])[-7]) for p in parts]
         ),
     )
     pool, vectors, targets, target_vectors = tables()
-    taken = frozenset(mining.part_keys(pool.iloc[:6]))
+    taken = frozenset(neighbours.part_keys(pool.iloc[:6]))
     found = []
     for order in (np.arange(len(pool)), np.random.default_rng(3).permutation(len(pool))):
         mixed = pool.iloc[order].reset_index(drop=True)
-        pairs = mining.knn_pairs(targets, normalise(target_vectors), mixed, vectors[order], k=9)
+        pairs = neighbours.knn_pairs(targets, normalise(target_vectors), mixed, vectors[order], k=9)
         table = ArrayVectors(vectors[order])
         pictures = [(p, p) for p in mixed["filepath"]]
         lap = Lap(taken, budget=7, seed=11)
@@ -270,7 +270,7 @@ def test_nearest_under_rules_keeps_no_more_than_it_looked_at():
     pool, vectors, targets, target_vectors = tables()
     one_light = targets["light"] == targets["light"].iloc[0]
     targets, target_vectors = targets[one_light], target_vectors[one_light]
-    pairs = mining.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=2)
+    pairs = neighbours.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=2)
     lap, rules = Lap(frozenset(), budget=99, seed=0), Rules(history=True)
     found = select("nearest", pool, ArrayVectors(vectors), pairs, rules, lap)
     assert len(found.rows) > found.candidate_count, "both lights of each part"
@@ -279,23 +279,23 @@ def test_nearest_under_rules_keeps_no_more_than_it_looked_at():
 
 def test_nearest_without_rules_is_the_contracts_choice():
     pool, vectors, targets, target_vectors = tables()
-    pairs = mining.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=9)
+    pairs = neighbours.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=9)
     lap = Lap(frozenset(), budget=1, seed=0)
     found = select("nearest", pool, ArrayVectors(vectors), pairs, Rules(min_similarity=0.1), lap)
-    want = mining.select_nearest(pairs, pool, 0.1)
+    want = neighbours.select_nearest(pairs, pool, 0.1)
     pd.testing.assert_frame_equal(found.rows, want.rows)
     assert found == want.__class__(found.rows, want.candidate_count, want.kept_count)
 
 
 def test_random_takes_that_many_new_parts_with_all_their_lights():
     pool, vectors, targets, target_vectors = tables()
-    pairs = mining.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=3)
-    taken = frozenset(mining.part_keys(pool)[:1])
+    pairs = neighbours.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=3)
+    taken = frozenset(neighbours.part_keys(pool)[:1])
     rows = {}
     for seed in (3, 4):
         lap = Lap(taken, budget=6, seed=seed)
         rows[seed] = select("random", pool, ArrayVectors(vectors), pairs, Rules(), lap).rows
-        keys = set(mining.part_keys(rows[seed]))
+        keys = set(neighbours.part_keys(rows[seed]))
         assert len(keys) == 6 and len(rows[seed]) == 12 and not taken & keys
     assert set(rows[3]["filepath"]) != set(rows[4]["filepath"])
 
@@ -303,7 +303,9 @@ def test_random_takes_that_many_new_parts_with_all_their_lights():
 def test_left_out_sources_are_nobodys_neighbours():
     pool, vectors, targets, target_vectors = tables()
     gone = np.arange(len(pool)) % 2 == 0
-    pairs = mining.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=50, left_out=gone)
+    pairs = neighbours.knn_pairs(
+        targets, normalise(target_vectors), pool, vectors, k=50, left_out=gone
+    )
     assert set(pairs["source"]) == set(pool.loc[~gone & (pool["light"] == "A"), "filepath"])
 
 

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.errors import HardStop
-from deft.files import inside, write_text_atomic
-from deft.pool_rows import join
-from deft.tables import (
+from deft.core.errors import HardStop
+from deft.core.files import inside, write_text_atomic
+from deft.tables.changenet_table import (
     COLUMNS,
     clean_label,
     image_file,
@@ -18,6 +17,7 @@ from deft.tables import (
     split_pool_cell,
     write_table,
 )
+from deft.tables.coordinates import join
 
 GOOD = "input_path,golden_path,label,object_name\na,g,PASS,1\nb,g,bridge,2\n"
 
@@ -107,7 +107,7 @@ def test_paths_that_leave_the_workspace_are_refused(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file_and_no_scrap(tmp_path):
     path = write_text_atomic(tmp_path / "f.json", "old")
-    from deft.files import replace_atomically
+    from deft.core.files import replace_atomically
 
     def broken(temporary):
         temporary.write_text("half")

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from deft.changenet.spec import Spec, from_dict, load_spec
+from deft.core.layout import BASE_TABLE, KPI_IMAGES, KPI_TABLE, SPEC
 from deft.demo.workspace import Request, make_workspace
-from deft.layout import BASE_TABLE, KPI_IMAGES, KPI_TABLE, SPEC
 from gpu_check.table import ROWS_SCALE
 
 T = TypeVar("T")

@@ -1,9 +1,10 @@
 """Decisions of a trained network on the KPI table: the device's and the CPU's must be the same.
 
-The project's threshold is the score of a row (:func:`deft.kpi.candidate_thresholds`). That row lies
-on it: with the other side's scores, a millionth away, it may fall to either side. So each side sets
-its threshold and decides by it, and the two must decide alike. By the other side's threshold, too,
-all rows must be decided alike but those that set it, which are counted.
+The project's threshold is the score of a row (see
+:func:`deft.kpi.operating_point.candidate_thresholds`). That row lies on it: with the
+other side's scores, a millionth away, it may fall to either side. So each side sets its threshold
+and decides by it, and the two must decide alike. By the other side's threshold, too, all rows must
+be decided alike but those that set it, which are counted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from deft.changenet.scoring import outputs
 from deft.changenet.training.options import Options
 from deft.changenet.training.train import train
 from deft.changenet.weights import load_weights
-from deft.kpi import recall_point, sweep
+from deft.kpi.operating_point import recall_point, sweep
 from gpu_check.bench import Bench
 from gpu_check.result import Result, judged
 

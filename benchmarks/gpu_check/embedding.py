@@ -15,13 +15,13 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from deft.embedding_cache import EmbeddingCache
-from deft.embedding_files import EmbeddedFiles
-from deft.encoders.base import embed_pictures
-from deft.encoders.preprocessing import Preprocessing
-from deft.encoders.torch_encoder import Options, TorchEncoder
-from deft.mining import knn_pairs, select_nearest
-from deft.search_ann import Search
+from deft.embedding.cache import EmbeddingCache
+from deft.embedding.encoders.base import embed_pictures
+from deft.embedding.encoders.preprocessing import Preprocessing
+from deft.embedding.encoders.torch_encoder import Options, TorchEncoder
+from deft.embedding.vector_files import EmbeddedFiles
+from deft.mining.approximate import Search
+from deft.mining.neighbours import knn_pairs, select_nearest
 from gpu_check.bench import Bench
 from gpu_check.result import Result, judged
 from gpu_check.timing import seconds_of

@@ -27,9 +27,9 @@ from packaging.version import InvalidVersion, Version
 ROOT_FOLDER = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT_FOLDER / "scripts"), str(ROOT_FOLDER / "benchmarks")]
 
+from deft.core.files import sha256_file, write_json_atomic  # noqa: E402
 from deft.demo.workspace import Request, make_workspace  # noqa: E402
-from deft.environments import table  # noqa: E402
-from deft.files import sha256_file, write_json_atomic  # noqa: E402
+from deft.settings.environments import table  # noqa: E402
 from gpu_check.table import ROWS_SCALE  # noqa: E402
 
 HOME = Path(__file__).resolve().parents[2]

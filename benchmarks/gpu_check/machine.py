@@ -16,16 +16,16 @@ from pathlib import Path
 import torch
 from changenet_speed import PEAKS
 
-from deft.environments import table
-from deft.hardware import cpus, gpus
-from deft.leases import visible
+from deft.core.hardware import cpus, gpus
+from deft.run.leases import visible
+from deft.settings.environments import table
 from gpu_check.bench import Bench
 from gpu_check.result import FAILED, OK, Result, failed, judged, not_checked
 from gpu_check.timing import seconds_of
 
 DOCTOR = Path(__file__).resolve().parents[2] / "scripts" / "doctor.py"
 HOLD = (
-    "import sys, time; from deft.leases import LEASES;"
+    "import sys, time; from deft.run.leases import LEASES;"
     "LEASES.begin(sys.argv[1]); LEASES.take(1); print('held', flush=True); time.sleep(60)"
 )
 LEAST_SHARE = 0.5  # of the maker's figure, below which the card is not what it should be

@@ -9,7 +9,7 @@ import torch
 
 from deft.changenet.onnx.export import export_network
 from deft.changenet.onnx.scorer import CPU, CUDA, Scorer, wanted_provider
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 from gpu_check.bench import SMALL, Bench, relative
 from gpu_check.networks import network, pictures, spec_of
 from gpu_check.result import Result, failed, judged, not_checked

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from deft.encoders.base import unit_rows
-from deft.search import top_k
+from deft.embedding.encoders.base import unit_rows
+from deft.mining.search import top_k
 from gpu_check.bench import Bench
 from gpu_check.result import Result, judged, not_checked
 

@@ -14,8 +14,8 @@ from changenet_speed import together
 
 from deft.changenet.precision import float32_scores
 from deft.changenet.speed import prepare
-from deft.errors import HardStop
-from deft.hardware import BATCH_BY_MEMORY
+from deft.core.errors import HardStop
+from deft.core.hardware import BATCH_BY_MEMORY
 from gpu_check.bench import SMALL, VIT_B, Bench, relative
 from gpu_check.machine import peaks_of
 from gpu_check.networks import network, pictures, spec_of

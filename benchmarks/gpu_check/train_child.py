@@ -11,7 +11,7 @@ import torch
 from deft.changenet.spec import from_dict
 from deft.changenet.training.options import Options
 from deft.changenet.training.train import train
-from deft.interrupt import Interrupted
+from deft.core.interrupt import Interrupted
 
 
 def run(job: dict) -> dict:

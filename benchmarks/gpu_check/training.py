@@ -12,7 +12,7 @@ import torch
 
 from deft.changenet.training.options import Options
 from deft.changenet.training.train import train
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 from gpu_check.bench import Bench
 from gpu_check.result import Result, failed, judged, not_checked
 

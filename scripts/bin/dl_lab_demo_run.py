@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deft.lab.demo import demo_record  # noqa: E402
-from deft.lab.learner import Settings  # noqa: E402
-from deft.lab.record import NAMES, RecordError  # noqa: E402
+from dl_lab.demo import demo_record  # noqa: E402
+from dl_lab.learner import Settings  # noqa: E402
+from dl_lab.record import NAMES, RecordError  # noqa: E402
 
 TAG = "demo"
 

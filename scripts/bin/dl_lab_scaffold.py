@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from deft.errors import HardStop  # noqa: E402
-from deft.scaffold import scaffold  # noqa: E402
+from deft.core.errors import HardStop  # noqa: E402
+from dl_lab.scaffold import scaffold  # noqa: E402
 
 
 def pinned(package: str) -> str:

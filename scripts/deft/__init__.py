@@ -1,6 +1,6 @@
 """The DEFT AOI loop as plain, typed functions: no Snakemake import, no global state."""
 
-from deft import airgap
+from deft.core import airgap
 
 __version__ = "0.1.0"
 

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from deft.changenet.backbones.radio_vit import RadioBackbone, RadioSize
 from deft.changenet.backbones.vit_adapter import AdapterSize, RadioAdapter
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 SIZE = RadioSize(width=16, depth=4, heads=2, max_input_px=128)
 ADAPTER = AdapterSize(prior_width=4, heads=2)

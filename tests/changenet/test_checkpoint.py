@@ -10,7 +10,7 @@ from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict, render
 from deft.changenet.training.schedule import learning_rate
 from deft.changenet.weights import load_weights, read_state, save_weights
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 TOP_KEYS = [
     *("epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops", "callbacks"),

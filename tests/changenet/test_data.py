@@ -18,7 +18,7 @@ from deft.changenet.data.sampling import (
 )
 from deft.changenet.spec import from_dict, render
 from deft.changenet.spec.schema import Augmentation
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 
 def opened(spec, workspace, **options):

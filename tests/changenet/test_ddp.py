@@ -26,7 +26,7 @@ from deft.changenet.training.options import Options
 from deft.changenet.training.parts import Parts
 from deft.changenet.training.sync_norm import CpuSyncBatchNorm, CpuSyncBatchNormAct, _synchronised
 from deft.changenet.weights import read_state
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 NOISE = 2e-5  # of weights after an epoch, from another order of additions
 

@@ -9,7 +9,7 @@ from deft.changenet import backbones
 from deft.changenet.backbones import dinov3
 from deft.changenet.model import ChangeNet, build_model
 from deft.changenet.spec import from_dict
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 NAME = "vit_small_dinov3"
 MAKE = dinov3.dino_vit  # which a fixture replaces

@@ -9,7 +9,7 @@ from deft.changenet.backbones.fan import Fan, FanSize
 from deft.changenet.backbones.fan_blocks import ChannelProcessing, SampleLayerNorm2d
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict, render
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 TINY = FanSize(width=16, depth=2, heads=2, stem_depths=(1, 1), third_level=0)
 NAME = "fan_tiny_8_p4_hybrid"

@@ -12,7 +12,7 @@ from deft.changenet.decoder import Decoder
 from deft.changenet.model import build_model, golden_major
 from deft.changenet.scoring import TableScorer, outputs
 from deft.changenet.spec import from_dict
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 SIZE = 56  # the smallest side at strides 4, 8, 8, 8 and windows of 7
 

@@ -10,7 +10,7 @@ from deft.changenet.infer import infer_table, shortest
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 
 @pytest.fixture(scope="module")

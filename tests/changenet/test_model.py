@@ -7,7 +7,7 @@ from deft.changenet.losses import ContrastiveLoss, WeightedCrossEntropy, distanc
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict, render
 from deft.changenet.weights import load_weights, read_state, read_tensors, save_weights
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 
 def pictures(count=3, size=32):

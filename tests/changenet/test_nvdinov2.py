@@ -12,7 +12,7 @@ from deft.changenet.backbones.nvdinov2 import (
 )
 from deft.changenet.backbones.vit_adapter import AdapterSize
 from deft.changenet.spec import from_dict
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 TINY = DinoSize(width=16, depth=4, heads=2, hidden=24, table_px=42)
 SMALL = AdapterSize(prior_width=4, heads=2, points=2, norm_eps=1e-6, drop_path=0.4)

@@ -13,13 +13,13 @@ import torch
 from changenet_pairs import COLUMNS, spec_data
 from PIL import Image
 
-from deft import pictures
 from deft.changenet.infer import score_table
 from deft.changenet.model import build_model
 from deft.changenet.onnx import bundle
 from deft.changenet.onnx.export import export_onnx
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
+from deft.tables import pictures
 
 
 def made_bundle(folder, threshold=0.5, margin=1e-3, flips=0, **classify):

@@ -20,7 +20,7 @@ from deft.changenet.onnx.export import check_export, export_network, export_onnx
 from deft.changenet.onnx.scorer import Scorer
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 SCRIPTS = Path(onnx_export.__file__).resolve().parents[3]
 

@@ -23,7 +23,7 @@ from deft.changenet.onnx.scorer import (
 )
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 
 @pytest.fixture(scope="module")

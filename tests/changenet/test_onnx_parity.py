@@ -14,9 +14,9 @@ from deft.changenet.onnx.int8 import form_for, quantize, try_int8
 from deft.changenet.onnx.parity import compare, gate, hardest_rows, parity, safe_threshold
 from deft.changenet.onnx.scorer import Scorer, score_pairs
 from deft.changenet.spec import from_dict
-from deft.errors import HardStop
-from deft.kpi import candidate_thresholds
-from deft.steps.export import _summary, refuse_other_decisions
+from deft.core.errors import HardStop
+from deft.kpi.operating_point import candidate_thresholds
+from deft.stages.export import _summary, refuse_other_decisions
 
 
 def test_compare_counts_differences_margins_and_flips():

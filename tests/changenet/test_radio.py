@@ -17,10 +17,10 @@ from deft.changenet.backbones.vit_adapter import AdapterSize, RadioAdapter
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
-from deft.encoders import changenet
-from deft.encoders.base import embed_pictures
-from deft.encoders.torch_encoder import Options
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.embedding.encoders import changenet
+from deft.embedding.encoders.base import embed_pictures
+from deft.embedding.encoders.torch_encoder import Options
 
 NAME = "c_radio_v2_vit_base_patch16_224"
 SIZE = RadioSize(width=16, depth=4, heads=2, max_input_px=256)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from deft.changenet.training.options import Options
-from deft.errors import HardStop
-from deft.steps import train as step
+from deft.core.errors import HardStop
+from deft.stages import train as step
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

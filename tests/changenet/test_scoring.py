@@ -15,7 +15,7 @@ from deft.changenet.model import build_model
 from deft.changenet.scoring import TableScorer, load, outputs
 from deft.changenet.spec import from_dict
 from deft.changenet.speed import prepare
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 CPU = torch.device("cpu")
 ROWS, GOLDENS = 14, 3

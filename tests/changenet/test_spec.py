@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from deft.changenet.spec import Spec, dump_spec, from_dict, load_spec, render
 from deft.changenet.spec.build import parse_yaml
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 GOOD = {
     "model": {

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from deft.changenet.backbones.timm_features import TimmBackbone
 from deft.changenet.backbones.timm_weights import load_backbone
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 STRIDES = [4, 8, 16, 32]
 # One small model of each way in which timm wraps and renames: lists with sequences laid flat,

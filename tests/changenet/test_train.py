@@ -12,8 +12,8 @@ from deft.changenet.training import epoch as train_epoch
 from deft.changenet.training import resume
 from deft.changenet.training.schedule import learning_rate
 from deft.changenet.weights import read_state, save_weights
-from deft.errors import HardStop
-from deft.files import sha256_file
+from deft.core.errors import HardStop
+from deft.core.files import sha256_file
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import torch
 from changenet_pairs import spec_data
 from training_runs import run
 
-from deft import stage
 from deft.changenet.losses import ContrastiveLoss, WeightedCrossEntropy, loss_shares
 from deft.changenet.precision import Precision, float32_scores
 from deft.changenet.spec import from_dict, render
 from deft.changenet.training import epoch
 from deft.changenet.weights import read_state
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.run import stage
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from tao_reference import UNIT_TOLERANCE, filled, has, load_json, unit, unit_nam
 
 from deft.changenet.backbones import pretrained
 from deft.changenet.backbones.radio_vit import RadioSize, RadioViT
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 RULES = load_json("io/backbone_file_rules.json") if has("io/backbone_file_rules.json") else {}
 SIZE = RadioSize(width=16, depth=2, heads=2, max_input_px=2048)

@@ -15,8 +15,8 @@ from deft.changenet.data.images import BICUBIC
 from deft.changenet.data.pairs import PairData, open_pairs
 from deft.changenet.infer import scored_csv
 from deft.changenet.spec import from_dict
-from deft.errors import HardStop
-from deft.tables import read_table
+from deft.core.errors import HardStop
+from deft.tables.changenet_table import read_table
 
 # Pillow 13 resizes some sizes to other values than the releases before it.
 NEW_PILLOW = int(PIL.__version__.split(".")[0]) >= 13

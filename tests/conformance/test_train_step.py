@@ -13,7 +13,7 @@ import torch
 from tao_reference import FOLDER, LOGITS_TOLERANCE, load_json
 from whole_models import built, inputs
 
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 STEPS = sorted(path.stem for path in (FOLDER / "train").glob("train_step_*.json"))
 TOLERANCE = 1e-5

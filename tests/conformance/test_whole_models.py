@@ -13,7 +13,7 @@ from whole_models import built, case_spec, run, stage_differences
 from deft.changenet.model import ChangeNet
 from deft.changenet.spec import from_dict
 from deft.changenet.spec.backbones import needs_of
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 CASES = model_cases()
 STAGE_TOLERANCE = 1e-5  # of the stage's largest value

@@ -4,9 +4,9 @@ import pytest
 from encoder_folders import RADIO, RADIO_MODEL, changenet_spec, stage
 
 from deft.changenet.backbones import radio
-from deft.encoders import c_radio
-from deft.encoders.opening import open_encoder
-from deft.encoders.torch_encoder import Options
+from deft.embedding.encoders import c_radio
+from deft.embedding.encoders.opening import open_encoder
+from deft.embedding.encoders.torch_encoder import Options
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ from deft.changenet.data.pairs import normalise
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
-from deft.encoders import changenet
-from deft.encoders.base import embed_pictures
-from deft.encoders.selftest import picture_paths
-from deft.encoders.torch_encoder import Options
+from deft.embedding.encoders import changenet
+from deft.embedding.encoders.base import embed_pictures
+from deft.embedding.encoders.selftest import picture_paths
+from deft.embedding.encoders.torch_encoder import Options
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from encoder_folders import DECIMALS, NAMES, PINNED, reference
 
-from deft.encoders.base import Encoder, embed_pictures
-from deft.encoders.selftest import picture_paths
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.embedding.encoders.base import Encoder, embed_pictures
+from deft.embedding.encoders.selftest import picture_paths
 
 FLOAT_NOISE = 2e-6
 PICTURES = picture_paths()

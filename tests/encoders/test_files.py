@@ -12,15 +12,15 @@ import torch
 from encoder_folders import NAMES
 from safetensors.torch import load_file, save_file
 
-from deft.config import resolve
-from deft.credentials import credential, state_of
-from deft.encoders import files as encoder_files
-from deft.encoders.files import files_of, hub_files_missing, missing_from
-from deft.encoders.opening import open_encoder
-from deft.encoders.table import FAMILIES, PUBLISHED
-from deft.encoders.table import NAMES as TABLE_NAMES
-from deft.encoders.torch_encoder import Options
-from deft.errors import HardStop
+from deft.core.credentials import credential, state_of
+from deft.core.errors import HardStop
+from deft.embedding.encoders import files as encoder_files
+from deft.embedding.encoders.files import files_of, hub_files_missing, missing_from
+from deft.embedding.encoders.opening import open_encoder
+from deft.embedding.encoders.table import FAMILIES, PUBLISHED
+from deft.embedding.encoders.table import NAMES as TABLE_NAMES
+from deft.embedding.encoders.torch_encoder import Options
+from deft.settings.config import resolve
 
 STAGED = [name for name in NAMES if name != "changenet"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deft.encoders.selftest import MIN_COSINE, picture_paths
-from deft.encoders.table import CHANGENET, PUBLISHED
+from deft.embedding.encoders.selftest import MIN_COSINE, picture_paths
+from deft.embedding.encoders.table import CHANGENET, PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")

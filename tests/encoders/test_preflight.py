@@ -8,13 +8,13 @@ import pytest
 from encoder_folders import NAMES
 from tiny_workspace import make_tiny_workspace
 
-from deft.config import resolve
-from deft.encoders.files import files_of
-from deft.encoders.table import FAMILIES, PUBLISHED
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.embedding.encoders.files import files_of
+from deft.embedding.encoders.table import FAMILIES, PUBLISHED
 from deft.preflight import checks_encoder
 from deft.preflight.check import Context
 from deft.preflight.run import run_preflight
+from deft.settings.config import resolve
 
 STAGED = [name for name in NAMES if name != "changenet"]
 

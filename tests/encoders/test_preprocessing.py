@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deft.encoders import c_radio
-from deft.encoders import open_clip as towers
-from deft.encoders import timm as transformers
-from deft.encoders.files import EncoderFiles
-from deft.encoders.preprocessing import FILTERS
-from deft.encoders.table import PUBLISHED
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.embedding.encoders import c_radio
+from deft.embedding.encoders import open_clip as towers
+from deft.embedding.encoders import timm as transformers
+from deft.embedding.encoders.files import EncoderFiles
+from deft.embedding.encoders.preprocessing import FILTERS
+from deft.embedding.encoders.table import PUBLISHED
 
 SIDES = st.integers(1, 70)
 TARGETS = st.tuples(st.integers(2, 40), st.integers(2, 40))

@@ -12,10 +12,10 @@ from encoder_folders import NAMES
 from encoder_pictures import drawn
 from PIL import Image
 
-from deft.encoders import selftest
-from deft.encoders.base import Encoder, embed_pictures
-from deft.encoders.selftest import MIN_COSINE, picture_paths, read_reference, verify
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.embedding.encoders import selftest
+from deft.embedding.encoders.base import Encoder, embed_pictures
+from deft.embedding.encoders.selftest import MIN_COSINE, picture_paths, read_reference, verify
 
 
 @pytest.fixture

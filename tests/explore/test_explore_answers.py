@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deft.errors import HardStop
-from deft.explore.found_inputs import collect, decodes, sample
-from deft.explore.known_answers import Known
+from deft.core.errors import HardStop
+from model_explorer.found_inputs import collect, decodes, sample
+from model_explorer.known_answers import Known
 
 CONTRACT = {"inputs": [{"name": "x"}], "preprocess": {"x": {}}, "postprocess": {"kind": "unknown"}}
 

@@ -17,7 +17,7 @@ from deft.changenet.onnx import bundle
 from deft.changenet.onnx.export import export_onnx
 from deft.changenet.spec import load_spec
 from deft.changenet.weights import save_weights
-from deft.files import sha256_file, write_json_atomic
+from deft.core.files import sha256_file, write_json_atomic
 
 THRESHOLD = 0.47
 

@@ -14,8 +14,8 @@ import onnx
 import pytest
 import torch
 
-from deft.errors import HardStop
-from deft.explore import exported, formats, pickles
+from deft.core.errors import HardStop
+from model_explorer import exported, formats, pickles
 
 
 class Runs:
@@ -294,8 +294,8 @@ def test_an_archive_that_two_readers_would_read_differently_is_refused(files, tm
 
 @pytest.mark.parametrize("made", [saved_pickle, hidden_behind_memory])
 def test_the_loader_unpickles_nothing_even_if_it_were_not_looked_at(files, tmp_path, made):
-    from deft.explore.kit.folder import Refusal
-    from deft.explore.kit.torch_runtime import _exported
+    from model_explorer.kit.folder import Refusal
+    from model_explorer.kit.torch_runtime import _exported
 
     witness = tmp_path / "ran"
     evil = made(witness)
@@ -359,7 +359,7 @@ def test_a_zip_bomb_is_refused_before_anything_is_unpacked(tmp_path):
 
 def test_a_file_that_is_a_link_keeps_its_name_and_neighbours(tmp_path):
     """As in the cache of a model hub: snapshots/ links to blobs/, whose names are digests."""
-    from deft.explore.request import located
+    from model_explorer.request import located
 
     (tmp_path / "blobs").mkdir(), (tmp_path / "snapshot").mkdir()
     (tmp_path / "blobs/0a1b").write_text("")

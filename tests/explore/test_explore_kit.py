@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from deft.explore.kit import arrays, bench, decode, judge, markdown, preprocess, settle
-from deft.explore.kit.contract import compatible
-from deft.explore.kit.folder import plain
+from model_explorer.kit import arrays, bench, decode, judge, markdown, preprocess, settle
+from model_explorer.kit.contract import compatible
+from model_explorer.kit.folder import plain
 
 
 def picture(width: int, height: int) -> Image.Image:

@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from deft.errors import HardStop
-from deft.explore import layout
-from deft.explore.kit import steps
-from deft.explore.kit.folder import Folder
+from deft.core.errors import HardStop
+from model_explorer import layout
+from model_explorer.kit import steps
+from model_explorer.kit.folder import Folder
 
 PARTS = {"README.md", "refs", "scripts", "inputs", "outputs", "logs", "reports"}
 REPORTS = ("experiment-report.md", "stakeholder-report.md")

@@ -11,12 +11,12 @@ from pathlib import Path
 import explore_tools as tools
 import pytest
 
-from deft.errors import HardStop
-from deft.explore import dependencies, environment, imports
-from deft.explore.dependencies import Need, fits
-from deft.explore.documented import documented
-from deft.explore.environment import Environment, detect
-from deft.explore.install import command_for, install
+from deft.core.errors import HardStop
+from model_explorer import dependencies, environment, imports
+from model_explorer.dependencies import Need, fits
+from model_explorer.documented import documented
+from model_explorer.environment import Environment, detect
+from model_explorer.install import command_for, install
 
 
 def fake_venv(root: Path) -> Path:
@@ -237,7 +237,7 @@ def test_pixi_is_told_to_add_from_pypi(tmp_path, monkeypatch, answer):
 def test_uv_takes_over_where_a_venv_has_no_pip(tmp_path, monkeypatch):
     bare = Environment("venv", [sys.executable], tmp_path, [])
     monkeypatch.setattr(
-        "deft.explore.install.ask", lambda command, modules: {"interpreter": {"pip": False}}
+        "model_explorer.install.ask", lambda command, modules: {"interpreter": {"pip": False}}
     )
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     assert command_for(bare, ["x"], ["--no-index"])[:5] == [
@@ -250,7 +250,7 @@ def test_uv_takes_over_where_a_venv_has_no_pip(tmp_path, monkeypatch):
 
 def test_an_air_gap_wants_to_know_where_packages_come_from(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "deft.explore.install.ask", lambda command, modules: {"interpreter": {"pip": True}}
+        "model_explorer.install.ask", lambda command, modules: {"interpreter": {"pip": True}}
     )
     monkeypatch.setenv("AIR_GAPPED", "1")
     here = Environment("venv", [sys.executable], tmp_path, [])

@@ -10,9 +10,9 @@ import onnx
 import pytest
 import torch
 
-from deft import config
-from deft.errors import HardStop
-from deft.explore import refs
+from deft.core.errors import HardStop
+from deft.settings import config
+from model_explorer import refs
 
 
 class Runs:

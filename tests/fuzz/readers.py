@@ -19,7 +19,7 @@ from typing import Any
 
 import seeds
 
-from deft.errors import HardStop, StageFailed
+from deft.core.errors import HardStop, StageFailed
 
 Call = Callable[[Path, bytes], Any]
 RUN = seeds.RUN
@@ -103,8 +103,8 @@ def put(path: Path, data: bytes) -> Path:
 @reader("csv", lambda: seeds.of_workspace("kpi/testing_set.csv"), "arrow")
 def table(place: Path, data: bytes) -> None:
     """No row is lost: a row for every line below the header."""
-    from deft.pool_rows import base_rows
-    from deft.tables import read_table
+    from deft.tables.changenet_table import read_table
+    from deft.tables.coordinates import base_rows
 
     read = read_table(put(place / "testing_set.csv", data))
     lines = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
@@ -114,7 +114,7 @@ def table(place: Path, data: bytes) -> None:
 
 @reader("csv", lambda: seeds.of_workspace("augmentation/mining_pool/mining_pool.csv"), "arrow")
 def pool_table(place: Path, data: bytes) -> None:
-    from deft.pool_rows import pool_rows, read_pool
+    from deft.tables.coordinates import pool_rows, read_pool
 
     put(place / "augmentation/mining_pool/mining_pool.csv", data)
     pool_rows(read_pool(place, random.Random(len(data)).choice((None, len(data) // 2))), place)
@@ -128,7 +128,7 @@ def pool_table(place: Path, data: bytes) -> None:
     "arrow",
 )
 def inference_table(place: Path, data: bytes) -> None:
-    from deft.evaluate import read_scores
+    from deft.kpi.evaluation import read_scores
 
     read_scores(put(place / "inference.csv", data))
 
@@ -143,7 +143,7 @@ def inference_table(place: Path, data: bytes) -> None:
 )
 def target_sentence(place: Path, data: bytes) -> None:
     """What is shown of a target is read as the same target."""
-    from deft.kpi_target import parse_kpi
+    from deft.settings.kpi_target import parse_kpi
 
     target = parse_kpi(os.fsdecode(data))
     again = parse_kpi(target.canonical())
@@ -155,7 +155,7 @@ def target_sentence(place: Path, data: bytes) -> None:
 @reader("text", lambda: ["PASS Bridge solder-ball РАЅЅ \u200b İ ẞ".encode()])
 def labels(place: Path, data: bytes) -> None:
     """A label without fault has one form, which is without fault too, and a spelling."""
-    from deft import labels
+    from deft.tables import labels
 
     for label in os.fsdecode(data).split(" "):
         assert labels.hidden_character(label) is None or label
@@ -173,8 +173,8 @@ def labels(place: Path, data: bytes) -> None:
     ],
 )
 def settings(place: Path, data: bytes) -> None:
-    from deft.config import resolve, sources
-    from deft.yaml_files import read_yaml
+    from deft.core.yaml_files import read_yaml
+    from deft.settings.config import resolve, sources
 
     given = read_yaml(put(place / "settings.yaml", data), code="config_invalid")
     if isinstance(given, dict):
@@ -183,7 +183,7 @@ def settings(place: Path, data: bytes) -> None:
 
 @reader("json", lambda: seeds.as_json({"workspace": "w", "seed": 1, "mining_budget": None}))
 def settings_from_json(place: Path, data: bytes) -> None:
-    from deft.config import from_json
+    from deft.settings.config import from_json
 
     from_json(data.decode("utf-8", "replace"))
 
@@ -208,7 +208,7 @@ def spec_for_containers(place: Path, data: bytes) -> None:
 
 @reader("yaml", lambda: seeds.of_workspace("specs/baseline_spec.yaml"))
 def weights_that_a_spec_names(place: Path, data: bytes) -> None:
-    from deft.staging import named_weights
+    from deft.run.staging import named_weights
 
     put(place / "specs/baseline_spec.yaml", data)
     named = named_weights(place, {"encoder": "siglip", "encoder_weights": "x", "mining": "nearest"})
@@ -217,8 +217,8 @@ def weights_that_a_spec_names(place: Path, data: bytes) -> None:
 
 @reader("jsonl", lambda: seeds.of_workspace("augmentation/anomalygen/defect_spec.jsonl"), "arrow")
 def defect_spec(place: Path, data: bytes) -> None:
-    from deft.pregen.parts import SynthPart, check_allocation, label_of, spelled
-    from deft.pregen.spec import read_defect_spec
+    from deft.pool.pregen.parts import SynthPart, check_allocation, label_of, spelled
+    from deft.pool.pregen.spec import read_defect_spec
 
     put(place / "augmentation/anomalygen/defect_spec.jsonl", data)
     stated = read_defect_spec(place)
@@ -235,9 +235,9 @@ def defect_spec(place: Path, data: bytes) -> None:
 )
 def pregenerated_names(place: Path, data: bytes) -> None:
     """The names of pictures, one a line, as the bytes that a file system takes."""
-    from deft import layout
-    from deft.pregen.listing import pregen_digest, unread_files
-    from deft.pregen.parts import pregen_parts
+    from deft.core import layout
+    from deft.pool.pregen.listing import pregen_digest, unread_files
+    from deft.pool.pregen.parts import pregen_parts
 
     for line in data.split(b"\n")[:40]:
         for side in (layout.PREGEN_NG, layout.PREGEN_OK):
@@ -257,7 +257,8 @@ def pregenerated_names(place: Path, data: bytes) -> None:
 @reader("text", lambda: [RUN.encode() + b"\n"])
 def current_run(place: Path, data: bytes) -> None:
     """What the Snakefile and ``make resume`` do with the name of the current run."""
-    from deft import layout, run_name
+    from deft.core import layout
+    from deft.settings import run_name
 
     put(place / layout.CURRENT_RUN, data)
     name = run_name.current_run(place)
@@ -267,7 +268,7 @@ def current_run(place: Path, data: bytes) -> None:
 
 @reader("text", lambda: [f"results/{RUN}/iter1/metrics.json all".encode()])
 def runs_in_targets(place: Path, data: bytes) -> None:
-    from deft import run_name
+    from deft.settings import run_name
 
     targets = os.fsdecode(data).split(" ")
     put(place / f"results/{RUN}/deft_state.json", b"{}")
@@ -278,7 +279,7 @@ def runs_in_targets(place: Path, data: bytes) -> None:
 
 @reader("text", lambda: [b"# keys\nexport HF_TOKEN='hf_x'\nNGC_API_KEY_ORG=abc\n"])
 def credentials(place: Path, data: bytes) -> None:
-    from deft.credentials import state_of
+    from deft.core.credentials import state_of
 
     put(place / ".env", data)
     for name in ("HF_TOKEN", "NGC_API_KEY"):
@@ -294,8 +295,8 @@ def boxes(place: Path, data: bytes) -> None:
 
 @reader("json", lambda: seeds.as_json({"checkpoint": "m.onnx", "name": "timm:x", "providers": []}))
 def explore_request(place: Path, data: bytes) -> None:
-    from deft.explore.request import Request
-    from deft.workspace_source import read_group
+    from deft.core.workspace_source import read_group
+    from model_explorer.request import Request
 
     read_group(str(put(place / "explore.json", data)), "explore", Request.names())
     read_group(data.decode("utf-8", "replace"), "explore", Request.names())
@@ -303,7 +304,7 @@ def explore_request(place: Path, data: bytes) -> None:
 
 @reader("csv", lambda: [b"file,label\na/x.png,PASS\nb/y.png,bridge\n"])
 def explore_labels(place: Path, data: bytes) -> None:
-    from deft.explore.known_answers import Known
+    from model_explorer.known_answers import Known
 
     known = Known(put(place / "labels.csv", data), place)
     known.label(place / "a/x.png")
@@ -321,9 +322,9 @@ def _sidecars() -> list[bytes]:
 @reader("json", _sidecars)
 def explore_sidecars(place: Path, data: bytes) -> None:
     """Configurations beside a model file, under each of the names that are looked for."""
-    from deft import layout
-    from deft.explore import sidecars
-    from deft.explore.request import Request
+    from deft.core import layout
+    from model_explorer import sidecars
+    from model_explorer.request import Request
 
     names = ("open_clip_config.json", "config.json", "preprocessing.json", layout.BEST_MODEL_FILE)
     model = put(place / "m.pth", b"x")
@@ -338,7 +339,7 @@ def explore_sidecars(place: Path, data: bytes) -> None:
 
 @reader("json", lambda: seeds.as_json({"model_cfg": {"embed_dim": 8}, "preprocess_cfg": {}}))
 def encoder_config(place: Path, data: bytes) -> None:
-    from deft.encoders.files import EncoderFiles
+    from deft.embedding.encoders.files import EncoderFiles
 
     path = put(place / "config.json", data)
     EncoderFiles(None, {"config.json": path}, path).config("config.json")  # type: ignore[arg-type]
@@ -349,7 +350,7 @@ def encoder_config(place: Path, data: bytes) -> None:
 
 @reader("json", seeds.state)
 def state(place: Path, data: bytes) -> None:
-    from deft.state import log_stage, read_state, update_phase
+    from deft.run.state import log_stage, read_state, update_phase
 
     put(place / "deft_state.json", data)
     with contextlib.suppress(HardStop):
@@ -363,8 +364,8 @@ def state(place: Path, data: bytes) -> None:
 @reader("jsonl", seeds.log)
 def log(place: Path, data: bytes) -> None:
     """The numbers of a spoiled log go on, and no line of it is lost."""
-    from deft.log_lines import KEPT_FILE, read_lines
-    from deft.state import LOG_FILE, log_stage, read_log
+    from deft.run.log_lines import KEPT_FILE, read_lines
+    from deft.run.state import LOG_FILE, log_stage, read_log
 
     path = put(place / LOG_FILE, data)
     before = read_lines(path)
@@ -386,7 +387,7 @@ def _note() -> list[bytes]:
 
 @reader("json", _note)
 def job_note(place: Path, data: bytes) -> None:
-    from deft.jobs import end_orphans, orphans, registered
+    from deft.run.jobs import end_orphans, orphans, registered
 
     put(place / ".jobs/baseline_train.json", data)
     for _, note in orphans(place):  # a note that by chance names this machine's own process
@@ -412,7 +413,7 @@ def container_note(place: Path, data: bytes) -> None:
 
 @reader("jsonl", seeds.commands)
 def commands(place: Path, data: bytes) -> None:
-    from deft.jobs import COMMANDS, commands, is_alive, note_command
+    from deft.run.jobs import COMMANDS, commands, is_alive, note_command
 
     put(place / COMMANDS, data)
     for note in commands(place, RUN):
@@ -437,9 +438,9 @@ def _approvals() -> list[bytes]:
 
 @reader("json", _approvals, "arrow")
 def approvals(place: Path, data: bytes) -> None:
-    from deft.config import resolve
     from deft.preflight import approval, digest
     from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, pool_prefix_to_use
+    from deft.settings.config import resolve
 
     for name in (
         digest.APPROVAL_FILE,
@@ -463,7 +464,7 @@ def approvals(place: Path, data: bytes) -> None:
 
 @reader("json", lambda: seeds.as_json({"embed": 3}))
 def shards(place: Path, data: bytes) -> None:
-    from deft.shards import SHARDS_FILE, shard_count
+    from deft.embedding.shards import SHARDS_FILE, shard_count
 
     put(place / "run" / SHARDS_FILE, data)
     assert shard_count(place, place / "run", 100) >= 1
@@ -473,7 +474,7 @@ def shards(place: Path, data: bytes) -> None:
     "json", lambda: seeds.as_json(HardStop("leakage", "m", file="f", row=[1], fix="x").as_dict())
 )
 def marker(place: Path, data: bytes) -> None:
-    from deft.stage import run_stage
+    from deft.run.stage import run_stage
 
     put(place / "hard_stops/iter1_rca.json", data)
     run_stage(place, "iter1", "rca", lambda: "done", attempt=2)
@@ -481,8 +482,8 @@ def marker(place: Path, data: bytes) -> None:
 
 @reader("json", lambda: [json.dumps({"/x": {"facts": {"size": 1}, "sha256": "a" * 64}}).encode()])
 def kept_digests(place: Path, data: bytes) -> None:
-    from deft.files import sha256_file
-    from deft.kept_digests import KeptDigests
+    from deft.core.files import sha256_file
+    from deft.core.kept_digests import KeptDigests
 
     table = put(place / "t.csv", b"a,b\n")
     store = put(place / "kept.json", data.replace(b"/x", str(table).encode()))
@@ -491,7 +492,7 @@ def kept_digests(place: Path, data: bytes) -> None:
 
 @reader("json", lambda: seeds.as_json({"pid": 5, "holder": "run_1 baseline train"}))
 def lease(place: Path, data: bytes) -> None:
-    from deft.leases import Card, _waiting
+    from deft.run.leases import Card, _waiting
 
     card = Card("0", "GPU-a")
     put(place / f"{card.key}.lock", data)
@@ -503,8 +504,8 @@ def lease(place: Path, data: bytes) -> None:
     "weights": {"path": "train/m.pth", "sha256": "a" * 64}}))  # fmt: skip
 def weights_tables(place: Path, data: bytes) -> None:
     """``weights.json`` and ``metrics.json`` of a phase, as the stages ask for its weights."""
-    from deft.layout import Run
-    from deft.steps.context import Context
+    from deft.core.layout import Run
+    from deft.stages.context import Context
 
     folder = place / "results" / RUN / "baseline"
     put(folder / "train/m.pth", b"x")
@@ -523,7 +524,7 @@ def weights_tables(place: Path, data: bytes) -> None:
     ),
 )
 def workspace_source(place: Path, data: bytes) -> None:
-    from deft.workspace_source import SOURCE_FILE, already_made
+    from deft.core.workspace_source import SOURCE_FILE, already_made
 
     put(place / SOURCE_FILE, data)
     already_made(place, "demo", {"seed": 2})
@@ -531,7 +532,7 @@ def workspace_source(place: Path, data: bytes) -> None:
 
 @reader("text", lambda: [b"# Data\n\n<!-- begin run_1 -->\nold\n<!-- end run_1 -->\n"], "arrow")
 def knowledge_page(place: Path, data: bytes) -> None:
-    from deft.knowledge import upsert_section
+    from deft.record.knowledge import upsert_section
 
     path = put(place / "data.md", data)
     upsert_section(path, "run_1", "new \\1 text", "Data")
@@ -544,7 +545,7 @@ def _analysis() -> list[bytes]:
 
 @reader("json", _analysis)
 def record_of_results(place: Path, data: bytes) -> None:
-    from deft.lab.quotes import check_files
+    from dl_lab.quotes import check_files
 
     analysis = put(place / "analysis.json", data)
     text = put(
@@ -562,7 +563,7 @@ def record_of_results(place: Path, data: bytes) -> None:
     ],
 )
 def quotes(place: Path, data: bytes) -> None:
-    from deft.lab.quotes import check_files
+    from dl_lab.quotes import check_files
 
     analysis = put(place / "analysis.json", _analysis()[0])
     check_files([put(place / "a.md", data), put(place / "b.tex", data)], analysis)
@@ -594,7 +595,7 @@ def training_status(place: Path, data: bytes) -> None:
 
 @reader("text", lambda: [b"0.1234\n"], "arrow")
 def containers_threshold(place: Path, data: bytes) -> None:
-    from deft.tao.gaps import read_threshold
+    from deft.stages.tao_rca import read_threshold
 
     put(place / "threshold.txt", data)
     read_threshold(place)
@@ -618,7 +619,7 @@ def words_of_a_training_process(place: Path, data: bytes) -> None:
 
 @reader("text", lambda: [b"host: vm\nSLURM run ID: deft_0a-1b\nBuilding DAG of jobs...\n"])
 def slurm_log(place: Path, data: bytes) -> None:
-    from deft.slurm import name_in_log
+    from deft.run.slurm import name_in_log
 
     name_in_log(put(place / "a.log", data))
 
@@ -661,8 +662,8 @@ def _spoiled_run(place: Path, data: bytes) -> tuple[Path, Path] | None:
 @reader("report", _reported, "arrow")
 def report_of_a_run(place: Path, data: bytes) -> None:
     """One spoiled file of a finished run; the first line says which."""
-    from deft.report.reading import load_run
-    from deft.report.results import collect_results
+    from deft.record.lenient_run import load_run
+    from deft.record.results import collect_results
 
     found = _spoiled_run(place, data)
     if found:
@@ -700,8 +701,8 @@ def _sealed_files() -> dict[str, bytes]:
 @reader("report", _sealed, "arrow")
 def sealed_tables(place: Path, data: bytes) -> None:
     """One spoiled record, or table of which a record speaks."""
-    from deft.layout import Run
-    from deft.steps.context import Context
+    from deft.core.layout import Run
+    from deft.stages.context import Context
 
     name, _, content = data.partition(b"\n")
     if name.decode("latin-1") not in SEALED:
@@ -724,13 +725,13 @@ def sealed_tables(place: Path, data: bytes) -> None:
 @reader("report", _reported, "arrow")
 def written_down_of_a_run(place: Path, data: bytes) -> None:
     """Hand-off, summaries and records read strictly: one spoiled file of a finished run."""
-    from deft.handoff import write_handoff
-    from deft.layout import Run
-    from deft.records import read_metrics, read_weights
-    from deft.report.results import collect_results
-    from deft.run_files import load_run
-    from deft.strict import Strict
-    from deft.summaries import write_summary
+    from deft.core.layout import Run
+    from deft.record.handoff import write_handoff
+    from deft.record.records import read_metrics, read_weights
+    from deft.record.results import collect_results
+    from deft.record.run_files import load_run
+    from deft.record.strict import Strict
+    from deft.record.summaries import write_summary
 
     found = _spoiled_run(place, data)
     if not found:
@@ -761,8 +762,8 @@ def _moved() -> list[bytes]:
 @reader("json", _moved)
 def places_of_a_state(place: Path, data: bytes) -> None:
     """Where a workspace lay, from a spoiled state and a spoiled list of checks."""
-    from deft import roots
-    from deft.reading import read_json
+    from deft.core.reading import read_json
+    from deft.run import roots
 
     run_dir = place / "results" / RUN
     put(run_dir / roots.CHECKS_FILE, data)
@@ -787,9 +788,9 @@ def _rooted() -> list[bytes]:
 @reader("parquet", _rooted, "arrow")
 def rooted_table(place: Path, data: bytes) -> None:
     """A table whose paths are brought below the present workspace."""
-    from deft.layout import Run
-    from deft.sealed import read_parquet
-    from deft.steps.context import Context
+    from deft.core.layout import Run
+    from deft.stages.context import Context
+    from deft.tables.sealed import read_parquet
 
     path = put(place / "gaps.parquet", data)
     table = Context(Run(place, RUN)).paths_here(read_parquet(path), path)
@@ -800,8 +801,8 @@ def rooted_table(place: Path, data: bytes) -> None:
 @reader("text", lambda: [b"# Data\n"])
 def places_in_the_way(place: Path, data: bytes) -> None:
     """What stands where the run will write."""
-    from deft import places
-    from deft.layout import Run
+    from deft.core import places
+    from deft.core.layout import Run
 
     run = Run(place, RUN)
     folders, files = places.all_needed(run, 1)
@@ -832,8 +833,8 @@ def preflight(place: Path, data: bytes) -> None:
     """
     from unittest import mock
 
-    from deft.config import resolve, sources
     from deft.preflight import run
+    from deft.settings.config import resolve, sources
 
     name, _, content = data.partition(b"\n")
     if name.decode("latin-1") not in HANDED_IN:
@@ -861,14 +862,14 @@ def preflight(place: Path, data: bytes) -> None:
     "arrow",
 )
 def gaps(place: Path, data: bytes) -> None:
-    from deft.parquet import read_frame
+    from deft.core.parquet import read_frame
 
     read_frame(put(place / "gaps.parquet", data), ("filepath", "label"))
 
 
 @reader("parquet", lambda: [seeds.embeddings()], "arrow")
 def embeddings(place: Path, data: bytes) -> None:
-    from deft.embedding import check_same_encoder, open_embeddings
+    from deft.embedding.embed import check_same_encoder, open_embeddings
 
     rows, vectors, meta = open_embeddings(put(place / "e.parquet", data))
     check_same_encoder(meta, {"name": "siglip", "digest": "ab" * 32}, place)
@@ -877,7 +878,7 @@ def embeddings(place: Path, data: bytes) -> None:
 
 
 def _shard() -> list[bytes]:
-    from deft.steps.embed import SHARD_KEY
+    from deft.stages.embed import SHARD_KEY
 
     counts = {"pictures": 6, "distinct": 6, "cached": 0, "embedded": 6}
     return [seeds.embeddings({SHARD_KEY: {"rows": [0, 6, 6], "pool": "x", "counts": counts}})]
@@ -885,9 +886,9 @@ def _shard() -> list[bytes]:
 
 @reader("parquet", _shard, "torch")
 def shard(place: Path, data: bytes) -> None:
-    from deft.layout import Run
-    from deft.steps.context import Context
-    from deft.steps.embed import join_shards, read_slice
+    from deft.core.layout import Run
+    from deft.stages.context import Context
+    from deft.stages.embed import join_shards, read_slice
 
     pool = place / "results" / RUN / "synth_pool"
     put(pool / "manifest.json", b'{"digests": {"source_pool": "x"}}')
@@ -913,8 +914,8 @@ def cache_segment(place: Path, data: bytes) -> None:
     """A spoiled segment is left out with a word; what it held is embedded again."""
     import numpy as np
 
-    from deft.embedding_cache import EmbeddingCache, Lookup
-    from deft.embedding_prune import prune
+    from deft.embedding.cache import EmbeddingCache, Lookup
+    from deft.embedding.prune import prune
 
     encoder = type("E", (), {"name": "siglip", "dim": 8, "digest": "ab" * 32})()
     said: list[str] = []
@@ -930,8 +931,8 @@ def cache_segment(place: Path, data: bytes) -> None:
 
 @reader("json", lambda: seeds.as_json({"name": "siglip", "dim": 8, "digest": "ab" * 32}), "arrow")
 def cache_encoder(place: Path, data: bytes) -> None:
-    from deft.embedding_cache import ENCODER_FILE, FOLDER_DIGITS
-    from deft.embedding_prune import prune
+    from deft.embedding.cache import ENCODER_FILE, FOLDER_DIGITS
+    from deft.embedding.prune import prune
 
     put(place / ("ab" * 32)[:FOLDER_DIGITS] / ENCODER_FILE, data)
     prune(place, log=lambda text: None)
@@ -946,7 +947,7 @@ def _kinds_of_files() -> list[bytes]:
 
 @reader("zip", _kinds_of_files, "torch")
 def what_a_weights_file_is(place: Path, data: bytes) -> None:
-    from deft.weight_files import looks_like_safetensors, refuse_foreign
+    from deft.core.weight_files import looks_like_safetensors, refuse_foreign
 
     for name in ("m.pth", "m.safetensors"):
         path = put(place / name, data)
@@ -1012,7 +1013,7 @@ def _models() -> list[bytes]:
 
 @reader("zip", _models, "torch")
 def model_file_of_any_kind(place: Path, data: bytes) -> None:
-    from deft.explore.formats import identify
+    from model_explorer.formats import identify
 
     for name in ("m.onnx", "m.pt", "m.pt2", "m.safetensors", "m.bin"):
         with contextlib.suppress(HardStop):
@@ -1025,7 +1026,7 @@ def model_file_of_any_kind(place: Path, data: bytes) -> None:
 def picture(place: Path, data: bytes) -> None:
     """``PictureError`` names the picture; its callers make a stop of it."""
     from deft.changenet.data.images import PictureError, read_picture
-    from deft.pictures import open_rgb
+    from deft.tables.pictures import open_rgb
 
     for name, levels in (("p.png", None), ("p.jpg", 65535), ("p.tif", 1)):
         path = put(place / name, data)
@@ -1037,7 +1038,7 @@ def picture(place: Path, data: bytes) -> None:
 
 @reader("png", seeds.pictures, "torch")
 def fingerprint(place: Path, data: bytes) -> None:
-    from deft.fingerprint import decode
+    from deft.tables.fingerprint import decode
 
     for levels in (None, 4095):
         with contextlib.suppress(HardStop):
@@ -1046,7 +1047,7 @@ def fingerprint(place: Path, data: bytes) -> None:
 
 @reader("png", seeds.pictures, "torch")
 def staged_picture(place: Path, data: bytes) -> None:
-    from deft.pool import _stage
+    from deft.pool.source_pool import _stage
 
     for levels in (None, 65535):
         with contextlib.suppress(HardStop):
@@ -1063,14 +1064,14 @@ def board_picture(place: Path, data: bytes) -> None:
 
 @reader("json", lambda: [_reference()], "torch")
 def encoder_selftest(place: Path, data: bytes) -> None:
-    from deft.encoders.selftest import read_reference
+    from deft.embedding.encoders.selftest import read_reference
 
     read_reference(put(place / "selftest.json", data))
 
 
 def _reference() -> bytes:
-    from deft.encoders.selftest import SCHEMA_VERSION, picture_paths
-    from deft.files import sha256_file
+    from deft.core.files import sha256_file
+    from deft.embedding.encoders.selftest import SCHEMA_VERSION, picture_paths
 
     names = picture_paths()
     return json.dumps(

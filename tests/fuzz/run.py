@@ -34,7 +34,7 @@ import readers  # noqa: E402
 import seeds  # noqa: E402
 from readers import CLEAR, READERS, Reader  # noqa: E402
 
-from deft.reading import stop_of  # noqa: E402
+from deft.core.reading import stop_of  # noqa: E402
 
 # Of one input. A picture of as many pixels as Pillow decodes (179 million) is no fault: half a
 # gigabyte in RGB, and again as much while it is made from another mode.

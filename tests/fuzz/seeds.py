@@ -49,8 +49,8 @@ def as_json(*values: Any) -> list[bytes]:
 
 def state() -> list[bytes]:
     """Return states: of a run under way, and one that a user pre-seeded."""
-    from deft.errors import HardStop
-    from deft.state import read_state, record_hard_stop, update_phase, update_state
+    from deft.core.errors import HardStop
+    from deft.run.state import read_state, record_hard_stop, update_phase, update_state
 
     folder = root() / "state"
     update_state(folder, lambda s: s.update(config={"images_dir": "/x"}, kpi_target={"far": 1}))
@@ -63,7 +63,7 @@ def state() -> list[bytes]:
 
 def log() -> list[bytes]:
     """Return a log of some stages."""
-    from deft.state import LOG_FILE, log_stage
+    from deft.run.state import LOG_FILE, log_stage
 
     folder = root() / "log"
     for number, stage in enumerate(("preflight", "train", "inference", "evaluate", "rca")):
@@ -84,8 +84,8 @@ def commands() -> list[bytes]:
 
 def matter() -> dict[str, Any]:
     """Return what an approval covers."""
-    from deft.config import resolve
-    from deft.preflight.digest import inputs_digest
+    from deft.pool.digest import inputs_digest
+    from deft.settings.config import resolve
 
     return inputs_digest(workspace(), resolve({"workspace": "w"}))
 
@@ -105,7 +105,7 @@ def embeddings(more: dict[bytes, Any] | None = None) -> bytes:
     import numpy as np
     import pyarrow as pa
 
-    from deft.embedding import EmbeddingWriter
+    from deft.embedding.embed import EmbeddingWriter
 
     path = root() / f"embeddings{len(more or {})}.parquet"
     names = ["filepath", "label", "light", "provenance"]
@@ -121,7 +121,7 @@ def segment() -> bytes:
     """Return a segment of the cache of embedded pictures."""
     import numpy as np
 
-    from deft.embedding_segment import write_segment
+    from deft.embedding.segment import write_segment
 
     rng = np.random.default_rng(0)
     keys = rng.integers(0, 255, (5, 20)).astype(np.uint8)

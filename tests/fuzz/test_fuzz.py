@@ -19,7 +19,7 @@ import mutators  # noqa: E402
 import readers  # noqa: E402
 import run as fuzz  # noqa: E402
 
-from deft.errors import HardStop  # noqa: E402
+from deft.core.errors import HardStop  # noqa: E402
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS = float(os.environ.get("DEFT_FUZZ_SECONDS", "60"))

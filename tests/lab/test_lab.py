@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deft.errors import HardStop
-from deft.lab.learner import Settings, draw_rows, train
-from deft.lab.record import NAMES, RecordError, checked_tag, sha256_of, write_json
-from deft.scaffold import scaffold
-from deft.schemas import validate
+from deft.core.errors import HardStop
+from deft.core.schemas import validate
+from dl_lab.learner import Settings, draw_rows, train
+from dl_lab.record import NAMES, RecordError, checked_tag, sha256_of, write_json
+from dl_lab.scaffold import scaffold
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "scripts" / "bin"
@@ -81,7 +81,7 @@ def test_the_numbers_are_those_of_the_written_weights(demo: Path) -> None:
 def test_gradient_is_the_slope_of_the_loss() -> None:
     import random
 
-    from deft.lab.learner import Network, judged
+    from dl_lab.learner import Network, judged
 
     rows = [row for row, _ in draw_rows(Settings(rows=12), 5)]
     network = Network(3, random.Random(1))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.lab.quotes import check_files, quotes_of, same_at_precision
+from dl_lab.quotes import check_files, quotes_of, same_at_precision
 
 RESULTS = {"iter1.far_pct": 12.3999, "rows": 12345, "a.labels.cold solder.n": 7, "x_y": -0.5}
 

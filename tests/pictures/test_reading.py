@@ -10,7 +10,7 @@ import pytest
 from made_pictures import grey_tiff, packed12, png, pnm, ramp, tiff, turned
 from PIL import Image
 
-from deft.pictures import PictureError, open_rgb
+from deft.tables.pictures import PictureError, open_rgb
 
 COLOUR = np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8)
 

@@ -20,14 +20,14 @@ from platform_rules import rules_by_family
 from tiny_workspace import make_tiny_workspace
 from workflow_tools import snakemake_command, working_folder
 
-from deft import airgap
-from deft.config import resolve
+from deft.core import airgap
+from deft.core.errors import HardStop
+from deft.core.layout import SPEC
 from deft.doctor import measure
-from deft.environments import FAMILIES, table
-from deft.errors import HardStop
-from deft.layout import SPEC
 from deft.preflight.run import run_preflight
-from deft.staging import named_weights
+from deft.run.staging import named_weights
+from deft.settings.config import resolve
+from deft.settings.environments import FAMILIES, table
 
 ASK_THE_HUB = (
     "import deft\nfrom huggingface_hub import hf_hub_download, get_session\n"

@@ -20,10 +20,10 @@ from workflow_tools import REPOSITORY
 
 from deft.bundle import install
 from deft.bundle.collect import Request, make_bundle, read_facts
-from deft.config import resolve
-from deft.environments import files, table
-from deft.errors import HardStop
-from deft.layout import SPEC
+from deft.core.errors import HardStop
+from deft.core.layout import SPEC
+from deft.settings.config import resolve
+from deft.settings.environments import files, table
 
 
 def wheel(folder: Path, name: str, version: str, needs: str = "") -> Path:

@@ -19,10 +19,10 @@ from workflow_tools import (
     working_folder,
 )
 
-from deft import airgap
-from deft.environments import files, table
-from deft.errors import HardStop
-from deft.session import check_container, container_environment
+from deft.core import airgap
+from deft.core.errors import HardStop
+from deft.settings.environments import files, table
+from deft.settings.session import check_container, container_environment
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 # One instruction a line, comments out.

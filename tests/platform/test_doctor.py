@@ -16,7 +16,7 @@ from deft.doctor import measure
 from deft.doctor.finding import BROKEN, OK, WARN
 from deft.doctor.probes import PROBES, Probe, Surroundings
 from deft.doctor.runner import examine
-from deft.jobs import registered
+from deft.run.jobs import registered
 
 CHEAP = ("configuration", "limits", "threads", "workspace_disk", "file_system", "locks")
 

@@ -6,6 +6,7 @@ from math import inf
 
 import pytest
 
+from deft.core.hardware import Gpu
 from deft.doctor import judge_devices as devices
 from deft.doctor import judge_machine as machine
 from deft.doctor import judge_software as software
@@ -13,8 +14,7 @@ from deft.doctor.finding import BROKEN, OK, WARN, as_json, as_table, worst
 from deft.doctor.judge_devices import CPU_PROVIDER, CUDA_PROVIDER, Cuda, Onnx
 from deft.doctor.judge_machine import GIB, MIB, Leftover
 from deft.doctor.judge_software import Ping, Tool
-from deft.environments import Package
-from deft.hardware import Gpu
+from deft.settings.environments import Package
 
 CARD = Gpu(0, "NVIDIA A40", 44.3, 44.0)
 BUSY = Gpu(1, "NVIDIA A40", 44.3, 3.0)

@@ -14,8 +14,8 @@ import yaml
 from import_walk import SCRIPTS, third_party
 from platform_rules import rules_by_family
 
-from deft import environments
-from deft.environments import ENVS_DIR, FAMILIES, TABLE, files, table, write
+from deft.settings import environments
+from deft.settings.environments import ENVS_DIR, FAMILIES, TABLE, files, table, write
 
 ROOT = SCRIPTS.parent
 # Imported from what another pinned package brings along.
@@ -45,7 +45,7 @@ def test_environment_holds_what_its_rules_import_and_no_more(family):
         script: third_party(SCRIPTS / f"{script}.py") for script in rules_by_family()[family]
     }
     # Steps of an exploration are files that are copied and run, not imported.
-    copied = (SCRIPTS / "deft/explore/kit").glob("*.py") if family == "explore" else ()
+    copied = (SCRIPTS / "model_explorer/kit").glob("*.py") if family == "explore" else ()
     reached.update({str(file): third_party(file) for file in copied})
     held = modules_of(family)
     lacking = {s: sorted(wanted - held) for s, wanted in sorted(reached.items()) if wanted - held}

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from tiny_workspace import make_tiny_workspace
 
-from deft.config import resolve
-from deft.errors import HardStop
-from deft.layout import POOL_TABLE
+from deft.core.errors import HardStop
+from deft.core.layout import POOL_TABLE
+from deft.pool.digest import pool_prefix
 from deft.preflight.approval import approve, gate
-from deft.preflight.digest import pool_prefix
 from deft.preflight.run import run_preflight
+from deft.settings.config import resolve
 
 CONFIG = {"encoder": "changenet", "device": "cpu"}
 SCRIPTS = Path(__file__).parents[2] / "scripts"

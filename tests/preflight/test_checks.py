@@ -12,12 +12,12 @@ import torch
 import yaml
 from tiny_workspace import make_tiny_workspace
 
-from deft.config import resolve
-from deft.errors import HardStop
-from deft.hardware import Gpu
-from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, PREGEN_NG, PREGEN_OK, SPEC
+from deft.core.errors import HardStop
+from deft.core.hardware import Gpu
+from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, PREGEN_NG, PREGEN_OK, SPEC
 from deft.preflight import checks_machine, checks_model
 from deft.preflight.run import run_preflight
+from deft.settings.config import resolve
 
 CONFIG = {"encoder": "changenet", "device": "cpu"}
 KPI_TEST = "kpi/images/kpi/kpi0/C2000@1_SolderLight.png"

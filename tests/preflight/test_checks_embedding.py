@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tiny_workspace import make_tiny_workspace
 
-from deft.config import resolve
 from deft.preflight.check import Context
 from deft.preflight.checks_embedding import checks
+from deft.settings.config import resolve
 
 
 @pytest.fixture

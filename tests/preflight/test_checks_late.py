@@ -11,12 +11,10 @@ import pytest
 import yaml
 from tiny_workspace import make_tiny_workspace
 
-from deft import places
 from deft.changenet.spec import load_spec
-from deft.config import resolve
-from deft.errors import HardStop
-from deft.layout import BASE_TABLE, KPI_TABLE, SPEC, Run
-from deft.pool_rows import base_rows, pool_rows
+from deft.core import places
+from deft.core.errors import HardStop
+from deft.core.layout import BASE_TABLE, KPI_TABLE, SPEC, Run
 from deft.preflight import (
     checks_places,
     checks_rehearsal,
@@ -24,7 +22,9 @@ from deft.preflight import (
     checks_training,
 )
 from deft.preflight.check import TABLES, Context
-from deft.tables import read_table
+from deft.settings.config import resolve
+from deft.tables.changenet_table import read_table
+from deft.tables.coordinates import base_rows, pool_rows
 
 SIZES = {"base": 6, "validation": 3, "kpi": 6, "pool": 6, "pregen": 2}
 

@@ -12,10 +12,10 @@ import yaml
 from PIL import Image
 from tiny_workspace import make_tiny_workspace
 
-from deft.config import resolve
-from deft.errors import HardStop
-from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, PREGEN_NG, PREGEN_OK, SPEC
+from deft.core.errors import HardStop
+from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, PREGEN_NG, PREGEN_OK, SPEC
 from deft.preflight.run import run_preflight
+from deft.settings.config import resolve
 
 KPI = "kpi/images/kpi/kpi{}/C{}@1_SolderLight.png"
 GOLDEN = "kpi/images/golden/kpi{}/C{}@1_SolderLight.png"

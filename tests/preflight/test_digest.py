@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from tiny_workspace import make_tiny_workspace
 
-from deft.config import resolve
-from deft.layout import BASE_TABLE, POOL_TABLE, PREGEN_NG
-from deft.preflight.digest import (
+from deft.core.layout import BASE_TABLE, POOL_TABLE, PREGEN_NG
+from deft.pool.digest import (
     INPUTS_FILE,
     current,
     digest_of,
@@ -20,6 +19,7 @@ from deft.preflight.digest import (
     inputs_digest,
     pool_prefix,
 )
+from deft.settings.config import resolve
 
 CONFIG = resolve({})
 
@@ -109,7 +109,7 @@ def test_appended_pool_rows_do_not_void_but_edits_do(workspace):
 
 def test_parsing_the_snakefile_stays_light():
     code = (
-        "import sys, deft.preflight.digest as d; d.inputs_digest('.', {});"
+        "import sys, deft.pool.digest as d; d.inputs_digest('.', {});"
         "heavy = {'pandas', 'numpy', 'torch', 'PIL'} & set(sys.modules); assert not heavy, heavy"
     )
     scripts = Path(__file__).parents[2] / "scripts"

@@ -8,10 +8,10 @@ import torch
 import yaml
 from tiny_workspace import make_tiny_workspace
 
-from deft.config import resolve
-from deft.errors import HardStop
-from deft.layout import SPEC
+from deft.core.errors import HardStop
+from deft.core.layout import SPEC
 from deft.preflight.run import run_preflight
+from deft.settings.config import resolve
 
 
 @pytest.fixture

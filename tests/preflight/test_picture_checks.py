@@ -19,11 +19,11 @@ from deft.changenet.infer import score_table
 from deft.changenet.model import build_model
 from deft.changenet.spec import load_spec
 from deft.changenet.weights import save_weights
-from deft.config import defaults, resolve
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.pool.digest import digest_of, inputs_digest
 from deft.preflight import checks_inputs, checks_pictures
 from deft.preflight.check import STOP, Context
-from deft.preflight.digest import digest_of, inputs_digest
+from deft.settings.config import defaults, resolve
 
 KPI = "kpi/testing_set.csv"
 GREY16 = Path(__file__).parents[1] / "pictures/grey16.png"

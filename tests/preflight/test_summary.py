@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_workspace import make_tiny_workspace
 
-from deft.config import resolve, sources
 from deft.preflight.approval import approve, gate
 from deft.preflight.run import run_preflight
 from deft.preflight.summary import aligned, labels_text
+from deft.settings.config import resolve, sources
 
 CELLS = st.text(st.characters(codec="ascii", exclude_categories=("Cc",)), max_size=12)
 

@@ -19,11 +19,11 @@ from tiny_workspace import make_tiny_workspace
 from deft.changenet.model import build_model
 from deft.changenet.spec import load_spec
 from deft.changenet.weights import read_state, save_weights
-from deft.config import defaults
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.core.weight_files import refuse_foreign
 from deft.preflight import checks_inputs, checks_machine, checks_model
 from deft.preflight.check import OK, STOP, WARN, Check, Context
-from deft.weight_files import refuse_foreign
+from deft.settings.config import defaults
 
 SPEC = "specs/baseline_spec.yaml"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 345678\n"

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
-from deft import kpi
-from deft.files import sha256_file
-from deft.roots import with_root
-from deft.tables import PASS, is_ng
+from deft.core.files import sha256_file
+from deft.kpi import operating_point
+from deft.run.roots import with_root
+from deft.tables.changenet_table import PASS, is_ng
 
 RUN = "run_20260131_120000"
 TS = RUN.removeprefix("run_")
@@ -157,16 +157,19 @@ class FakeRun:
             scores = (1 / (1 + np.exp(-1.5 * (raw - 2)))).astype(np.float32)
             scored = table.assign(siamese_score=scores)
             out = self.csv(f"{name}/inference/{kind}/inference.csv", scored)
-            sweep = kpi.sweep(scores, ng)
+            sweep = operating_point.sweep(scores, ng)
             self.csv(f"{name}/inference/{kind}/threshold_metrics.csv", pd.DataFrame(sweep))
-            best_f1 = kpi.point(sweep, kpi.best_f1_point(sweep), None)
+            best_f1 = operating_point.point(sweep, operating_point.best_f1_point(sweep), None)
             metrics[kind] = {
-                "recall_point": kpi.at_recall(sweep, 1.0),
+                "recall_point": operating_point.at_recall(sweep, 1.0),
                 "best_f1": best_f1,
                 "far_at_recall": {
-                    n: kpi.at_recall(sweep, int(n) / 100) for n in ("100", "99", "95")
+                    n: operating_point.at_recall(sweep, int(n) / 100) for n in ("100", "99", "95")
                 },
-                "recall_table": [kpi.at_recall(sweep, n / 100) for n in kpi.RECALL_LEVELS_PCT],
+                "recall_table": [
+                    operating_point.at_recall(sweep, n / 100)
+                    for n in operating_point.RECALL_LEVELS_PCT
+                ],
                 "degenerate": False,
                 "auroc": 0.981,
                 "average_precision": 0.93,
@@ -194,7 +197,9 @@ class FakeRun:
                 entry["rejected"] = above
             else:
                 entry["caught"] = above
-                entry["recall_lower95_pct"] = 100 * kpi.recall_lower_bound(above, len(group))
+                entry["recall_lower95_pct"] = 100 * operating_point.recall_lower_bound(
+                    above, len(group)
+                )
             labels[str(label)] = entry
         counts = {str(k): int(v) for k, v in table["label"].value_counts().items()}
         file = f"train/{trained[0]['path']}"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from fake_run import RUN, FakeRun
 
-from deft.artifacts import artifacts_dir, write_artifacts
-from deft.handoff import write_handoff
+from deft.record.artifacts import artifacts_dir, write_artifacts
+from deft.record.handoff import write_handoff
 from deft.report import render_report
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,13 +12,13 @@ import fake_run
 import pytest
 from fake_run import RUN, TS, FakeRun
 
-from deft import layout
-from deft.errors import HardStop
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.record.summaries import write_summary
 from deft.report import render_report
-from deft.state import STATE_FILE, read_state
-from deft.steps.context import Context
-from deft.steps.finish import finish
-from deft.summaries import write_summary
+from deft.run.state import STATE_FILE, read_state
+from deft.stages.context import Context
+from deft.stages.finish import finish
 
 BEST = "iter1"  # of the made-up run; iter2 is worse
 Damage = Callable[[Path], None]
@@ -246,5 +246,5 @@ def test_no_record_is_made_by_the_pages_reader() -> None:
     library = Path(fake_run.kpi.__file__).parent
     for name in ("handoff", "artifacts", "knowledge", "summaries", "records", "strict"):
         text = (library / f"{name}.py").read_text(encoding="utf-8")
-        assert "report.lenient" not in text.replace("`deft.report.lenient", "")
+        assert "report.lenient" not in text.replace("`deft.record.lenient", "")
         assert "report.reading" not in text

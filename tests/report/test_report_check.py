@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.lab.quotes import same_at_precision
 from deft.report.check import check_html
+from dl_lab.quotes import same_at_precision
 
 RESULTS = {"iter1.far_pct": 12.3999, "iter1.fp": 43, "tiny": 1.2345e-7, "iter1.delta_pp": -3.25}
 

@@ -11,19 +11,19 @@ import pytest
 import yaml
 from fake_run import RUN, FakeRun
 
-from deft import knowledge
-from deft.artifacts import write_artifacts
-from deft.errors import HardStop
-from deft.files import sha256_file
-from deft.handoff import inference_spec, without_augmentation, write_handoff
-from deft.lab.record import git_state, without_credentials
-from deft.metric_definitions import METRICS
-from deft.places import KNOWLEDGE_PAGES
+from deft.core.errors import HardStop
+from deft.core.files import sha256_file
+from deft.core.places import KNOWLEDGE_PAGES
+from deft.core.schemas import validate
+from deft.kpi.metric_definitions import METRICS
+from deft.record import knowledge
+from deft.record.artifacts import write_artifacts
+from deft.record.handoff import inference_spec, without_augmentation, write_handoff
+from deft.record.lenient import Lenient
+from deft.record.run_files import load_run
+from deft.record.summaries import MAX_WORDS, write_summary
 from deft.report import build_results
-from deft.report.lenient import Lenient
-from deft.run_files import load_run
-from deft.schemas import validate
-from deft.summaries import MAX_WORDS, write_summary
+from dl_lab.record import git_state, without_credentials
 
 
 def artifacts(run: FakeRun, command: str = "snakemake --cores 2") -> Path:
@@ -201,11 +201,11 @@ def test_history_has_one_entry_per_phase(finished: FakeRun) -> None:
 def test_writing_twice_writes_the_same_bytes(
     finished: FakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deft.artifacts.utc_now", lambda: "2026-01-31T12:00:00Z")
+    monkeypatch.setattr("deft.record.artifacts.utc_now", lambda: "2026-01-31T12:00:00Z")
     folder = artifacts(finished)
     files = [*folder.iterdir(), *(finished.workspace / "knowledge_base").rglob("*.md")]
     before = {path: path.read_bytes() for path in files}
-    monkeypatch.setattr("deft.artifacts.utc_now", lambda: "2027-01-31T12:00:00Z")
+    monkeypatch.setattr("deft.record.artifacts.utc_now", lambda: "2027-01-31T12:00:00Z")
     artifacts(finished)
     assert {path: path.read_bytes() for path in files} == before
     (finished.dir / "iter2/metrics.json").unlink()

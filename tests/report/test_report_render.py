@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from fake_run import TS, FakeRun
 
-from deft.layout import Run
+from deft.core.layout import Run
 from deft.report import build_results, render_phase_report, render_report
 from deft.report.check import check_html
 

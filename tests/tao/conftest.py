@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from tao_docker import Docker, new_context, prepare
 
-from deft.layout import Run
-from deft.steps.context import Context
+from deft.core.layout import Run
+from deft.stages.context import Context
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
     """A workspace whose baseline was trained, scored, evaluated and analysed; made once."""
-    from deft.steps.evaluate import evaluate
-    from deft.tao.gaps import rca_phase
-    from deft.tao.infer import infer_phase
-    from deft.tao.train import train_phase
+    from deft.stages.evaluate import evaluate
+    from deft.stages.tao_infer import infer_phase
+    from deft.stages.tao_rca import rca_phase
+    from deft.stages.tao_train import train_phase
 
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:

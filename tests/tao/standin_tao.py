@@ -194,20 +194,20 @@ def gap_analysis(data: dict, given: dict[str, str]) -> None:
     import pandas as pd
     import yaml
 
-    from deft import kpi
-    from deft.evaluate import read_scores
-    from deft.gaps import weak_samples
-    from deft.tables import SCORE_COLUMN, image_file, is_ng
+    from deft.kpi import operating_point
+    from deft.kpi.evaluation import read_scores
+    from deft.rca.weakness import weak_samples
+    from deft.tables.changenet_table import SCORE_COLUMN, image_file, is_ng
 
     expected = {"inference_results_dir", "train_config", "kpi_media_path", "results_dir"}
     if set(given) != expected or data["top_k_per_label"] < 1:
         raise ValueError(f"overrides {sorted(given)}, spec {data}")
     out = Path(given["results_dir"])
     table = read_scores(Path(given["inference_results_dir"]) / "inference.csv")
-    swept = kpi.sweep(
+    swept = operating_point.sweep(
         table[SCORE_COLUMN].to_numpy(dtype=np.float32), table["label"].map(is_ng).to_numpy()
     )
-    index = kpi.recall_point(swept, data["min_recall"])
+    index = operating_point.recall_point(swept, data["min_recall"])
     if index is None or fault("rca") == "unreachable":
         out.joinpath("unreachable_kpi.txt").write_text("the best recall is 0.5\n")
         raise SystemExit(1)
@@ -238,9 +238,9 @@ def embedding(data: dict, given: dict[str, str]) -> None:
     import numpy as np
     import pandas as pd
 
-    from deft.encoders.base import embed_pictures
-    from deft.encoders.opening import open_encoder
-    from deft.encoders.torch_encoder import Options
+    from deft.embedding.encoders.base import embed_pictures
+    from deft.embedding.encoders.opening import open_encoder
+    from deft.embedding.encoders.torch_encoder import Options
 
     if set(data) != {"model", "model_path", "batch_size"}:
         raise ValueError(f"spec {data}")

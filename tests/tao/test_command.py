@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.config import resolve
-from deft.errors import HardStop
+from deft.core.errors import HardStop
+from deft.run.containers.command import Container, Mount, command, hydra
+from deft.settings.config import resolve
+from deft.settings.tao import needed_images, settings
 from deft.tao import command as commands
-from deft.tao.command import Container, Mount, command, hydra
 from deft.tao.mounts import mounts_for
-from deft.tao.settings import needed_images, settings
 from deft.tao.stages import container_for, give_back
 
 SPEC = "/w/results/run_a/baseline/tao/train/spec.yaml"
-LABELS = (("deft.run", "run_a"), ("deft.workspace", "/w"), ("deft.stage", "baseline/train"))
+LABELS = (("deft.run", "run_a"), ("deft.workspace", "/w"), ("deft.run.stage", "baseline/train"))
 
 
 def container(**more) -> Container:
@@ -40,7 +40,7 @@ def test_the_whole_command():
     assert command(container(env_names=("HF_TOKEN",))) == [
         *("docker", "run", "--rm", "--init", "--pull", "never", "--name", "deft-1"),
         *("--label", "deft.run=run_a", "--label", "deft.workspace=/w"),
-        *("--label", "deft.stage=baseline/train"),
+        *("--label", "deft.run.stage=baseline/train"),
         *("--gpus", "all", "--shm-size", "8g"),
         *("--ulimit", "memlock=-1", "--ulimit", "stack=67108864", "--stop-timeout", "20"),
         *("--user", "1000:1000"),

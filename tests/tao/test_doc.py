@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from deft.settings.tao import NATIVE_ONLY, settings
 from deft.tao.doc import HEAD, commands
-from deft.tao.settings import NATIVE_ONLY, settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/engine_tao.md"
 BEGIN, END = "<!-- commands: made by tests/tao/test_doc.py --update-docs -->\n", "<!-- end -->\n"

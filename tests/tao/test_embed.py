@@ -14,14 +14,14 @@ import pytest
 from encoder_folders import stage
 from workflow_tools import REPOSITORY
 
-from deft.embedding import open_embeddings
-from deft.encoders import opening
-from deft.encoders.base import embed_pictures
-from deft.encoders.torch_encoder import Options
-from deft.errors import HardStop
-from deft.sealed import seals
-from deft.steps.embed import embed_shard, join_shards, open_encoder, vectors_of
-from deft.steps.pool import stage_pool
+from deft.core.errors import HardStop
+from deft.embedding.embed import open_embeddings
+from deft.embedding.encoders import opening
+from deft.embedding.encoders.base import embed_pictures
+from deft.embedding.encoders.torch_encoder import Options
+from deft.stages.embed import embed_shard, join_shards, open_encoder, vectors_of
+from deft.stages.pool import stage_pool
+from deft.tables.sealed import seals
 from deft.tao import embed
 
 

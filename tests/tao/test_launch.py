@@ -13,10 +13,10 @@ import pytest
 from tao_docker import CLEARED
 from waiting import WAIT_S, until
 
-from deft.errors import StageFailed
-from deft.jobs import AlreadyRunning, end_orphans, registered
+from deft.core.errors import StageFailed
+from deft.run.jobs import AlreadyRunning, end_orphans, registered
+from deft.stages.tao_train import train_phase
 from deft.tao import running
-from deft.tao.train import train_phase
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "tao_train.py"
 PHASE = "baseline"

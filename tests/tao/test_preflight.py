@@ -10,12 +10,12 @@ import yaml
 from safetensors.torch import save
 from tao_docker import CONFIG
 
-from deft.config import resolve
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 from deft.preflight import checks_tao
 from deft.preflight.run import run_preflight
 from deft.preflight.start import start_facts
-from deft.tao.settings import settings
+from deft.settings.config import resolve
+from deft.settings.tao import settings
 
 SECRET = "nvapi-not-to-be-seen"
 

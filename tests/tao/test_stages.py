@@ -12,26 +12,26 @@ import torch
 import yaml
 from tao_docker import Docker
 
-from deft import leases
 from deft.changenet.training.options import Options
-from deft.errors import HardStop, StageFailed
-from deft.files import read_json, write_json_atomic
-from deft.layout import Run
-from deft.state import read_state
-from deft.steps.context import Context
-from deft.steps.evaluate import evaluate
-from deft.steps.evaluate import rca as native_rca
-from deft.steps.infer import infer_phase as native_infer
-from deft.steps.train import train_phase as native_train
-from deft.tao.gaps import rca_phase
-from deft.tao.infer import infer_phase
-from deft.tao.train import (
+from deft.core.errors import HardStop, StageFailed
+from deft.core.files import read_json, write_json_atomic
+from deft.core.layout import Run
+from deft.run import leases
+from deft.run.state import read_state
+from deft.stages.context import Context
+from deft.stages.evaluate import evaluate
+from deft.stages.evaluate import rca as native_rca
+from deft.stages.infer import infer_phase as native_infer
+from deft.stages.tao_infer import infer_phase
+from deft.stages.tao_rca import rca_phase
+from deft.stages.tao_train import (
     IDENTITY,
     foreign_keys,
     forget_training,
     go_on_from,
     train_phase,
 )
+from deft.stages.train import train_phase as native_train
 from deft.tao.work import Work
 
 PHASE = "baseline"

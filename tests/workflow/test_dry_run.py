@@ -30,7 +30,7 @@ from workflow_tools import (
     working_folder,
 )
 
-from deft import layout
+from deft.core import layout
 
 pytestmark = pytest.mark.workflow
 

@@ -27,7 +27,7 @@ from workflow_tools import (
     tree,
 )
 
-from deft.errors import CODES
+from deft.core.errors import CODES
 
 pytestmark = pytest.mark.workflow
 

@@ -290,7 +290,7 @@ def test_while_the_last_epoch_is_saved(undisturbed, workspace: Path) -> None:
 
 def test_after_the_training_before_the_job_is_done(undisturbed, workspace: Path) -> None:
     """The job fails and loses its outputs, so the state must still be there."""
-    from deft.steps import train as step
+    from deft.stages import train as step
 
     status, _ = train(workspace, call_in(step, "update_phase", 1, told(TERM)))
     assert status == 143

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from deft.bundle import install
-from deft.disk import writing
-from deft.environments import ENVS_DIR
-from deft.errors import HardStop
-from deft.files import sha256_file, write_json_atomic, write_text_atomic
-from deft.layout import BACKBONE_DIR
-from deft.staging import Named, named_weights
+from deft.core.disk import writing
+from deft.core.errors import HardStop
+from deft.core.files import sha256_file, write_json_atomic, write_text_atomic
+from deft.core.layout import BACKBONE_DIR
+from deft.run.staging import Named, named_weights
+from deft.settings.environments import ENVS_DIR
 
 ROOT = ENVS_DIR.parent
 ENCODER_DIR = "augmentation/encoder"

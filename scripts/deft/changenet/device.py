@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 
 from deft.changenet.spec import Spec
-from deft.errors import HardStop
-from deft.leases import LEASES
+from deft.core.errors import HardStop
+from deft.run.leases import LEASES
 
 
 def pick_device(device: str) -> torch.device:

@@ -19,9 +19,9 @@ from deft.changenet.scoring import outputs
 from deft.changenet.spec import Spec
 from deft.changenet.speed import prepare
 from deft.changenet.weights import load_weights
-from deft.errors import HardStop
-from deft.files import write_text_atomic
-from deft.tables import SCORE_COLUMN, line_of
+from deft.core.errors import HardStop
+from deft.core.files import write_text_atomic
+from deft.tables.changenet_table import SCORE_COLUMN, line_of
 
 VERSION = 2  # of the scoring's logic
 
@@ -47,7 +47,8 @@ def infer_table(
     They do not depend on the batch size beyond float noise (about 1e-6). With ``onnx``, the
     loaded export of these weights, ONNX Runtime scores instead of torch (on its own device).
     ``compile``: see :func:`deft.changenet.speed.prepare`; ``levels``:
-    :func:`deft.pictures.open_rgb`; ``workspace``: :class:`deft.changenet.data.pairs.PairData`.
+    :func:`deft.tables.pictures.open_rgb`; ``workspace``: see
+    :class:`deft.changenet.data.pairs.PairData`.
 
     Raises
     ------

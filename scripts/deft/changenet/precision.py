@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from deft.changenet.spec import Spec
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 Cast = Callable[[], AbstractContextManager]
 DTYPES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from deft.changenet.model import ChangeNet
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 
 def prepare(model: ChangeNet, device: torch.device, *, compile: bool = False) -> ChangeNet:

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deft import layout
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.files import write_text_atomic
+from deft.core.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 from deft.demo import boards, defects
 from deft.demo.canvas import LIGHTS, Canvas
 from deft.demo.catalogue import design_parts
 from deft.demo.drawing import draw
 from deft.demo.parts import Part, Specimen, pads_of
 from deft.demo.plan import DESIGNS, ROLES, UNSEEN, Sample, plan_role
-from deft.errors import HardStop
-from deft.files import write_text_atomic
-from deft.tables import COLUMNS, PASS, image_name, write_table
-from deft.workspace_source import already_made, batch_that_fits, begin, finish, with_values
+from deft.tables.changenet_table import COLUMNS, PASS, image_name, write_table
 
 KIND = "demo"
 DRAWING_VERSION = 1  # raise it when the same request would draw other bytes

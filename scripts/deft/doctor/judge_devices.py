@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from deft.core.hardware import Gpu, advised_batch
 from deft.doctor.finding import Finding, broken, ok, warn
-from deft.hardware import Gpu, advised_batch
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 GPU_LIST = "pip install -r envs/requirements-gpu.txt in a fresh environment"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from deft.doctor.finding import Finding, broken, ok, warn
-from deft.environments import Package
+from deft.settings.environments import Package
 
 NAMED = 6
 

@@ -19,8 +19,8 @@ from typing import Any
 from deft.doctor.judge_devices import CPU_PROVIDER, CUDA_PROVIDER, Cuda, Onnx
 from deft.doctor.judge_machine import Leftover
 from deft.doctor.judge_software import Ping, Tool
-from deft.environments import Package, table
-from deft.jobs import orphans
+from deft.run.jobs import orphans
+from deft.settings.environments import Package, table
 
 SHM = Path("/dev/shm")
 SHM_TRIAL_BYTES = 1 << 20

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deft.core.hardware import cpus, gpus
 from deft.doctor import judge_devices, judge_machine, judge_software, measure
 from deft.doctor.finding import BROKEN, WARN, Finding
-from deft.hardware import cpus, gpus
 
 MARK = "DEFT-FINDINGS "  # before the JSON: libraries print what they like
 

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from deft import layout
-from deft.errors import HardStop
-from deft.files import write_text_atomic
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.files import write_text_atomic
+from deft.core.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 from deft.importers.deeppcb_pairs import draw_defect
 from deft.importers.deeppcb_settings import Settings, choose, stream
 from deft.importers.deeppcb_source import (
@@ -36,8 +37,7 @@ from deft.importers.deeppcb_windows import (
     pass_windows,
     rare_share,
 )
-from deft.tables import COLUMNS, PASS, image_name, write_table
-from deft.workspace_source import already_made, batch_that_fits, begin, finish, with_values
+from deft.tables.changenet_table import COLUMNS, PASS, image_name, write_table
 
 KIND = "deeppcb"
 IMPORTER_VERSION = 1  # raise it when the same settings would make other bytes

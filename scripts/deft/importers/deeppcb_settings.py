@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 from deft.importers.deeppcb_source import DEFECTS, BoardPicture
 
 

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from deft.errors import HardStop
-from deft.fingerprint import decode
-from deft.reading import lines_of, read_text, require_file, shortened
+from deft.core.errors import HardStop
+from deft.core.reading import lines_of, read_text, require_file, shortened
+from deft.tables.fingerprint import decode
 
 DEFECT_TYPES = {1: "open", 2: "short", 3: "mousebite", 4: "spur", 5: "copper", 6: "pin-hole"}
 DEFECTS = tuple(DEFECT_TYPES.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deft.importers.deeppcb_source import Box
-from deft.tables import PASS
+from deft.tables.changenet_table import PASS
 
 RARE_MIN = 0.05  # a window whose rarer class covers less is (nearly) blank and teaches nothing
 INK_BELOW = 128

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deft.errors import HardStop
-from deft.files import write_json_atomic
-from deft.kpi_target import parse_kpi
-from deft.layout import DEFECT_SPEC, PREGEN_DIR
-from deft.pool import check_pregen_unchanged
+from deft.core.errors import HardStop
+from deft.core.files import write_json_atomic
+from deft.core.layout import DEFECT_SPEC, PREGEN_DIR
+from deft.core.reading import read_json, read_text
+from deft.pool.digest import APPROVAL_FILE, GATE_FILE
+from deft.pool.source_pool import check_pregen_unchanged
 from deft.preflight import digest
-from deft.preflight.digest import APPROVAL_FILE, GATE_FILE
 from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, run_preflight
-from deft.reading import read_json, read_text
-from deft.state import STATE_FILE, read_state, update_state, utc_now
+from deft.run.state import STATE_FILE, read_state, update_state, utc_now
+from deft.settings.kpi_target import parse_kpi
 
 Log = Callable[[str], None]
 

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from deft.changenet.spec import Spec
-from deft.errors import HardStop
-from deft.fingerprint import Fingerprint
-from deft.kpi import KpiTarget
-from deft.labels import first_spellings, shown
-from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE
-from deft.leakage import Side
-from deft.pregen.parts import SynthPart
+from deft.core.errors import HardStop
+from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE
+from deft.kpi.operating_point import KpiTarget
+from deft.pool.pregen.parts import SynthPart
+from deft.tables.fingerprint import Fingerprint
+from deft.tables.labels import first_spellings, shown
+from deft.tables.leakage import Side
 
 OK, WARN, STOP = "ok", "warn", "stop"
 

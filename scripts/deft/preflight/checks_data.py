@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from deft.layout import PREGEN_NG
-from deft.leakage import Side, compare, stop_of
+from deft.core.layout import PREGEN_NG
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
-from deft.tables import PASS, clean_label
+from deft.tables.changenet_table import PASS, clean_label
+from deft.tables.leakage import Side, compare, stop_of
 
 NAMES = {"base": "training", "validation": "validation", "kpi": "KPI", "pool": "mining pool"}
 # Training and pool rows must not be in a held-out set; validation × KPI only makes the choice of

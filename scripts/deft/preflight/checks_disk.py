@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deft.disk import size_text
-from deft.errors import HardStop
-from deft.hardware import free_disk_gib
-from deft.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE
+from deft.core.disk import size_text
+from deft.core.errors import HardStop
+from deft.core.hardware import free_disk_gib
+from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE
 from deft.preflight.check import Check, Context, ok, stopped, warn
 
 GIB = 2**30

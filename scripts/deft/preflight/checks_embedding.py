@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from deft.embedding_cache import cache_folder
-from deft.errors import HardStop
-from deft.hardware import has_card
+from deft.core.errors import HardStop
+from deft.core.hardware import has_card
+from deft.embedding.cache import cache_folder
 from deft.preflight.check import Check, Context, ok, stopped
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from deft.airgap import offline
-from deft.credentials import state_of
-from deft.encoders.files import files_of, hub_files_missing
-from deft.encoders.table import PUBLISHED, Published
-from deft.errors import HardStop
+from deft.core.airgap import offline
+from deft.core.credentials import state_of
+from deft.core.errors import HardStop
+from deft.embedding.encoders.files import files_of, hub_files_missing
+from deft.embedding.encoders.table import PUBLISHED, Published
 from deft.preflight import checks_tao
 from deft.preflight.check import Check, Context, ok, stopped, warn
-from deft.tao.settings import embeds_in_container
+from deft.settings.tao import embeds_in_container
 
 ID = "encoder_weights"
 
@@ -52,7 +52,7 @@ def _published(ctx: Context, encoder: Published, weights: str | None) -> Check:
         return warn(ID, text + gated, f"without a connection, {encoder.advice()}")
     try:
         files = files_of(encoder.name, folder)
-        from deft.encoders.opening import check, size_px  # imports torch
+        from deft.embedding.encoders.opening import check, size_px  # imports torch
 
         height, width = size_px(files)
         check(files)

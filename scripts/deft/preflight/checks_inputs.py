@@ -10,13 +10,20 @@ from pathlib import Path
 import pandas as pd
 
 from deft.changenet.spec import load_spec
-from deft.config import epochs
-from deft.errors import HardStop
-from deft.kpi import parse_kpi
-from deft.layout import PREGEN_DIR, SPEC, image_root
-from deft.pool_rows import base_rows, inside_cell, pool_rows, read_pool
+from deft.core.errors import HardStop
+from deft.core.layout import PREGEN_DIR, SPEC, image_root
+from deft.kpi.operating_point import parse_kpi
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
-from deft.tables import PASS, clean_label, is_ng, line_of, read_table, split_pool_cell
+from deft.settings.config import epochs
+from deft.tables.changenet_table import (
+    PASS,
+    clean_label,
+    is_ng,
+    line_of,
+    read_table,
+    split_pool_cell,
+)
+from deft.tables.coordinates import base_rows, inside_cell, pool_rows, read_pool
 
 WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -135,7 +142,7 @@ def _table(ctx: Context, name: str) -> Iterator[Check]:
 
 
 def _spell(ctx: Context) -> None:
-    """Show labels as the user writes them: the KPI table's spelling first, see deft.labels."""
+    """Show labels as the user writes them: the KPI table's spelling first (deft.tables.labels)."""
     order = ("kpi", "base", "validation", "pool")
     ctx.add_spellings(*(ctx.tables[name]["label"] for name in order if name in ctx.tables))
     for facts in ctx.facts.get("dataset", {}).values():

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from deft.airgap import offline
-from deft.credentials import state_of
-from deft.errors import HardStop
-from deft.hardware import advised_batch, cpus, gpus
-from deft.layout import BACKBONE_DIR, SPEC
+from deft.core.airgap import offline
+from deft.core.credentials import state_of
+from deft.core.errors import HardStop
+from deft.core.hardware import advised_batch, cpus, gpus
+from deft.core.layout import BACKBONE_DIR, SPEC
+from deft.core.weight_files import refuse_foreign
 from deft.preflight import (
     checks_disk,
     checks_embedding,
@@ -18,7 +19,6 @@ from deft.preflight import (
     checks_weights,
 )
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
-from deft.weight_files import refuse_foreign
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
 CREDENTIALS = ("HF_TOKEN", "NGC_API_KEY")

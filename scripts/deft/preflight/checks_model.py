@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 from deft.preflight import checks_weights
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deft.errors import HardStop
-from deft.files import read_json
-from deft.fingerprint import fingerprint
-from deft.layout import DEFECT_SPEC, POOL_DIR, PREGEN_DIR, PREGEN_NG, PREGEN_OK
-from deft.pool import check_pregen_unchanged
+from deft.core.errors import HardStop
+from deft.core.files import read_json
+from deft.core.layout import DEFECT_SPEC, POOL_DIR, PREGEN_DIR, PREGEN_NG, PREGEN_OK
+from deft.pool.pregen.listing import paired_pregen, unread_files
+from deft.pool.pregen.parts import check_allocation, pregen_parts, spelled
+from deft.pool.pregen.spec import read_defect_spec
+from deft.pool.source_pool import check_pregen_unchanged
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import allowed_roots
 from deft.preflight.missing_cause import Wanted, likely_cause
-from deft.pregen.listing import paired_pregen, unread_files
-from deft.pregen.parts import check_allocation, pregen_parts, spelled
-from deft.pregen.spec import read_defect_spec
-from deft.state import read_state
-from deft.tables import image_name, line_of
+from deft.run.state import read_state
+from deft.tables.changenet_table import image_name, line_of
+from deft.tables.fingerprint import fingerprint
 
 PROGRESS_EVERY = 2000  # pictures
 KINDS = {"input_path": "test", "golden_path": "golden"}

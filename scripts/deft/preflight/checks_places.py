@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from deft import places
-from deft.errors import HardStop
-from deft.layout import Run
+from deft.core import places
+from deft.core.errors import HardStop
+from deft.core.layout import Run
 from deft.preflight.check import Check, Context, ok, stopped, warn
 
 ID = "places"

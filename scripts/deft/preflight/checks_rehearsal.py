@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from deft.errors import HardStop
-from deft.pool_rows import image_prefix
+from deft.core.errors import HardStop
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
-from deft.tables import PASS, read_table
+from deft.tables.changenet_table import PASS, read_table
+from deft.tables.coordinates import image_prefix
 
 SMALL_BYTES = 200e6  # of a network that is tried for real
 PLACES = 8  # draws of the augmentation that are tried for each kind of part

@@ -7,13 +7,13 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import pandas as pd
 
-from deft.errors import HardStop
-from deft.fingerprint import Fingerprint
-from deft.labels import clean_label, is_ng
+from deft.core.errors import HardStop
+from deft.mining.strategies.named import Rules
+from deft.pool.pregen.parts import STEM, UNKNOWN_DEFECT
 from deft.preflight.check import TABLES, Check, Context, ok, stopped, warn
-from deft.pregen.parts import STEM, UNKNOWN_DEFECT
-from deft.strategies.named import Rules
-from deft.tables import image_name, line_of
+from deft.tables.changenet_table import image_name, line_of
+from deft.tables.fingerprint import Fingerprint
+from deft.tables.labels import clean_label, is_ng
 
 ROWS_NAMED = 5
 # Words that people write for a good part or for "not looked at"; as a label each is a defect.

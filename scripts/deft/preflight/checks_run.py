@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deft.errors import HardStop
-from deft.layout import BASELINE
+from deft.core.errors import HardStop
+from deft.core.layout import BASELINE
 from deft.preflight.check import Check, Context, ok, stopped, warn
-from deft.state import read_log, read_state
+from deft.run.state import read_log, read_state
 
 LAST_ENTRIES = 5
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 
-from deft.airgap import HUB, OWN
+from deft.core.airgap import HUB, OWN
+from deft.core.errors import HardStop
 from deft.doctor import judge_software, measure
 from deft.doctor.finding import BROKEN, OK
-from deft.errors import HardStop
 from deft.preflight.check import STOP, Check, Context, ok, stopped, warn
-from deft.staging import ENCODER_KEY, named_weights
+from deft.run.staging import ENCODER_KEY, named_weights
 
 ID = "air_gap"
 # Checks whose subject must have been carried here.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from deft.errors import HardStop
-from deft.file_names import MAX_NAME_BYTES
-from deft.layout import PREGEN_NG
+from deft.core.errors import HardStop
+from deft.core.file_names import MAX_NAME_BYTES
+from deft.core.layout import PREGEN_NG
 from deft.preflight.check import Check, Context, ok, skipped, stopped
-from deft.tables import image_name
+from deft.tables.changenet_table import image_name
 
 ID = "staged_names"
 

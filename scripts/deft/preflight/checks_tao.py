@@ -6,16 +6,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from deft.airgap import offline
-from deft.credentials import state_of
-from deft.errors import HardStop, StageFailed
-from deft.hardware import gpus
-from deft.layout import SPEC
+from deft.core.airgap import offline
+from deft.core.credentials import state_of
+from deft.core.errors import HardStop, StageFailed
+from deft.core.hardware import gpus
+from deft.core.layout import SPEC
+from deft.core.weight_files import refuse_foreign
 from deft.preflight.check import Check, Context, ok, stopped, warn
+from deft.run.containers.launch import require_image
+from deft.settings.tao import needed_images, settings
 from deft.tao.embed import MODELS, cached, folder_of, missing, weight_files
-from deft.tao.launch import require_image
-from deft.tao.settings import needed_images, settings
-from deft.weight_files import refuse_foreign
 
 
 def checks(ctx: Context) -> Iterator[Check]:

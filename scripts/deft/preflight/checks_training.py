@@ -15,11 +15,18 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_run import preseeded_weights
-from deft.routing import route_by_label
-from deft.tables import PASS, SCORE_COLUMN, clean_label, image_name, line_of, read_table
+from deft.rca.routing import route_by_label
+from deft.tables.changenet_table import (
+    PASS,
+    SCORE_COLUMN,
+    clean_label,
+    image_name,
+    line_of,
+    read_table,
+)
 
 # Columns that TAO uses, and whether it has them read as text.
 TAO_READS = {"input_path": False, "golden_path": False, "label": False, "object_name": True}

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deft.errors import HardStop
-from deft.layout import BACKBONE_DIR
+from deft.core.errors import HardStop
+from deft.core.layout import BACKBONE_DIR
+from deft.core.weight_files import SUFFIXES, refuse_foreign
 from deft.preflight.check import Check, Context, ok, stopped, warn
-from deft.staging import seeded_weights
-from deft.weight_files import SUFFIXES, refuse_foreign
+from deft.run.staging import seeded_weights
 
 BACKBONE_KEY = "model.backbone.pretrained_backbone_path"
 START_KEY = "train.pretrained_model_path"

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deft import places
-from deft.cli import open_log
-from deft.config import from_json, sources
-from deft.errors import HardStop
-from deft.files import write_text_atomic
-from deft.layout import CURRENT_RUN, Run
-from deft.run_name import run_argument
-from deft.stage import write_down
+from deft.core import places
+from deft.core.errors import HardStop
+from deft.core.files import write_text_atomic
+from deft.core.layout import CURRENT_RUN, Run
+from deft.run.cli import open_log
+from deft.run.stage import write_down
+from deft.settings.config import from_json, sources
+from deft.settings.run_name import run_argument
 
 PHASE = STAGE = "preflight"
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deft.labels import hidden_character
-from deft.tables import image_name
+from deft.tables.changenet_table import image_name
+from deft.tables.labels import hidden_character
 
 LOOKED_AT = 300  # of the missing pictures, evenly spread
 MOST_SHARE = 0.5  # of them that one cause must explain

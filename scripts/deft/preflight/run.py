@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deft.airgap import offline
-from deft.errors import HardStop
-from deft.files import write_json_atomic, write_text_atomic
-from deft.layout import POOL_TABLE
+from deft.core.airgap import offline
+from deft.core.errors import HardStop
+from deft.core.files import write_json_atomic, write_text_atomic
+from deft.core.layout import POOL_TABLE
+from deft.core.reading import stop_of
 from deft.preflight import (
     checks_data,
     checks_inputs,
@@ -29,7 +30,6 @@ from deft.preflight import (
 from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped, stopped
 from deft.preflight.summary import render
 from deft.preflight.tables import parameters, summary_tables
-from deft.reading import stop_of
 
 CHECKS_FILE = "preflight/checks.json"
 SUMMARY_FILE = "preflight/summary.md"

@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-from deft import layout
 from deft.changenet.spec import load_spec
-from deft.config import epochs
-from deft.files import write_text_atomic
-from deft.hardware import gpus
-from deft.kpi_target import parse_kpi
-from deft.state import update_state
-from deft.tao.settings import settings
+from deft.core import layout
+from deft.core.files import write_text_atomic
+from deft.core.hardware import gpus
+from deft.run.state import update_state
+from deft.settings.config import epochs
+from deft.settings.kpi_target import parse_kpi
+from deft.settings.tao import settings
 
 CONFIG_FILE = "preflight/config.yaml"
 

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from deft.kpi_target import KpiTarget
 from deft.preflight.check import STOP, WARN
+from deft.settings.kpi_target import KpiTarget
 
 WIDTH = 98  # columns of a terminal line
 LABELS_SHOWN = 6

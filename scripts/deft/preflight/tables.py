@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from deft.encoders.table import PUBLISHED
-from deft.layout import PREGEN_DIR, SPEC
+from deft.core.layout import PREGEN_DIR, SPEC
+from deft.embedding.encoders.table import PUBLISHED
+from deft.pool.digest import NOT_COVERED
 from deft.preflight.check import Context
-from deft.preflight.digest import NOT_COVERED
 from deft.preflight.summary import PARAMETERS_FIRST, labels_text
-from deft.tao.settings import embeds_in_container, needed_images
+from deft.settings.tao import embeds_in_container, needed_images
 
 ALWAYS_SHOWN = ("workspace", "run", "approve")
 

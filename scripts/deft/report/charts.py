@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from deft.tables import is_ng  # noqa: E402
+from deft.tables.changenet_table import is_ng  # noqa: E402
 
 # Stand-ins that the page's stylesheet replaces; chosen so that no chart uses them by chance.
 INK, FAINT, GOOD, BAD, TARGET, EXTRA = (

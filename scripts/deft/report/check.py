@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from deft.lab.quotes import same_at_precision
-from deft.reading import read_text
+from deft.core.reading import read_text
+from dl_lab.quotes import same_at_precision
 
 VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
 UNSEEN = frozenset({"script", "style", "template"})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deft.report.rows import shown_neighbours, shown_weak_parts, wrong_side
+from deft.record.rows import shown_neighbours, shown_weak_parts, wrong_side
+from deft.record.run_files import PhaseFiles, RunFiles
 from deft.report.thumbs import Thumbnails
-from deft.run_files import PhaseFiles, RunFiles
 
 
 def rca_view(files: RunFiles, phase: PhaseFiles, thumbs: Thumbnails) -> dict[str, Any]:

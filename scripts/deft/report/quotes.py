@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deft.artifacts import artifacts_dir
-from deft.errors import HardStop
-from deft.lab.quotes import check_files, read_results
-from deft.layout import Run
+from deft.core.errors import HardStop
+from deft.core.layout import Run
+from deft.record.artifacts import artifacts_dir
 from deft.report.check import check_html
 from deft.report.render import REPORT_FILE
+from dl_lab.quotes import check_files, read_results
 
 TEXTS = (".md", ".tex")
 

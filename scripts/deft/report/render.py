@@ -9,9 +9,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from deft.files import write_text_atomic
-from deft.report.check import check_text
-from deft.report.phrases import (
+from deft.core.files import write_text_atomic
+from deft.record.lenient_run import load_run
+from deft.record.phrases import (
     COUNT,
     MISSING,
     PERCENT,
@@ -23,8 +23,8 @@ from deft.report.phrases import (
     Sentence,
     shown,
 )
-from deft.report.reading import load_run
-from deft.report.results import collect_results
+from deft.record.results import collect_results
+from deft.report.check import check_text
 from deft.report.viewmodel import build_phase_view, build_view
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from deft.pictures import PictureError, open_rgb
+from deft.tables.pictures import PictureError, open_rgb
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ BUDGET_BYTES = 1_200_000  # keeps the whole report below 2 MB
 class Thumbnails:
     """Make thumbnails until the report's share of bytes is used up.
 
-    ``levels``: full scale of pictures deeper than 8 bits, see :func:`deft.pictures.open_rgb`.
+    ``levels``: full scale of pictures deeper than 8 bits (:func:`deft.tables.pictures.open_rgb`).
     """
 
     def __init__(

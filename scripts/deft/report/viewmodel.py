@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deft import layout
-from deft.kpi_target import KpiTarget
+from deft.core import layout
+from deft.record.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
+from deft.record.phrases import PERCENT, SCORE, shown
+from deft.record.results import MIN_NG_TO_CERTIFY
+from deft.record.rows import whatif_rows
+from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
-from deft.report.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
-from deft.report.phrases import PERCENT, SCORE, shown
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
-from deft.report.results import MIN_NG_TO_CERTIFY
-from deft.report.rows import whatif_rows
 from deft.report.thumbs import Thumbnails
-from deft.run_files import PhaseFiles, RunFiles, dig
-from deft.tables import PASS, is_ng
+from deft.settings.kpi_target import KpiTarget
+from deft.tables.changenet_table import PASS, is_ng
 
 REFRESH_S = 60
 REASONS = {

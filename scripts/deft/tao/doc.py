@@ -6,8 +6,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from deft.tao.command import Container, command, container_name
-from deft.tao.settings import settings
+from deft.run.containers.command import Container, command, container_name
+from deft.settings.tao import settings
 from deft.tao.stages import (
     container_for,
     embed_arguments,

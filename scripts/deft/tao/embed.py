@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from deft.airgap import offline
-from deft.credentials import credential
-from deft.embedding_files import Counts
-from deft.encoders.base import unit_rows
-from deft.errors import HardStop
-from deft.files import sha256_file, sha256_text, write_text_atomic
-from deft.parquet import read_frame
-from deft.reading import shortened
-from deft.tao.command import Mount
+from deft.core.airgap import offline
+from deft.core.credentials import credential
+from deft.core.errors import HardStop
+from deft.core.files import sha256_file, sha256_text, write_text_atomic
+from deft.core.parquet import read_frame
+from deft.core.reading import shortened
+from deft.embedding.encoders.base import unit_rows
+from deft.embedding.vector_files import Counts
+from deft.embedding.vectors import EMBEDDING, ArrayVectors
+from deft.run.containers.command import Mount
 from deft.tao.stages import embed_arguments
 from deft.tao.work import Work
-from deft.vectors import EMBEDDING, ArrayVectors
 
 STAGE = "embed"
 CODE_VERSION = 1  # raise when the same weights, image and pictures would give other vectors

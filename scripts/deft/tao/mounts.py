@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from deft import layout
-from deft.errors import HardStop
-from deft.files import write_text_atomic
-from deft.tao.command import Mount
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.files import write_text_atomic
+from deft.run.containers.command import Mount
 
 # Folders and files of a workspace that are often links to elsewhere.
 OFTEN_LINKED = (

@@ -18,9 +18,9 @@ from deft.changenet.spec import Spec, from_dict, without_automl
 from deft.changenet.spec.backbones import needs_of
 from deft.changenet.spec.build import SpecProblem, parse_yaml, resolve_references
 from deft.changenet.spec.schema import MISSING
-from deft.errors import HardStop
-from deft.files import write_text_atomic
-from deft.reading import read_text
+from deft.core.errors import HardStop
+from deft.core.files import write_text_atomic
+from deft.core.reading import read_text
 
 # Keys that name a file or folder; relative ones start at the workspace.
 PATHS = (

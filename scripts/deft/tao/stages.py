@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from deft.tao.command import (
+from deft.run.containers.command import (
     RUN_LABEL,
     STAGE_LABEL,
     WORKSPACE_LABEL,
@@ -16,8 +16,8 @@ from deft.tao.command import (
     gpus_of_job,
     hydra,
 )
+from deft.settings.tao import Settings, air_gapped
 from deft.tao.mounts import environment, identity_file, mounts_for, prepare_scratch
-from deft.tao.settings import Settings, air_gapped
 
 OFFLINE = (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deft.reading import lines_of, parse_json, read_bytes
+from deft.core.reading import lines_of, parse_json, read_bytes
 
 VALIDATED = "Eval metrics generated."
 FAILURE = "FAILURE"

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from deft.leases import LEASES
-from deft.tao.command import Mount
-from deft.tao.launch import Image, require_image, run_container
-from deft.tao.settings import Settings, settings
+from deft.run.containers.command import Mount
+from deft.run.containers.launch import Image, require_image, run_container
+from deft.run.leases import LEASES
+from deft.settings.tao import Settings, settings
 from deft.tao.stages import container_for, give_back
 
 SCRATCH = "tao"  # undeclared, inside the phase: declared outputs are wiped when a job fails
@@ -21,7 +21,7 @@ class Work:
 
     Parameters
     ----------
-    context: the run (:class:`deft.steps.context.Context`).
+    context: the run (:class:`deft.stages.context.Context`).
     phase, stage: what is worked on; ``stage`` is a key of ``config/images.yaml``'s stages.
     part: names the scratch folder where a stage needs several.
     job: the stage of the loop that the container works for, where that has another name.
@@ -62,7 +62,7 @@ class Work:
     ) -> None:
         """Run one container to its end, on a GPU that is this process's alone.
 
-        Raises :class:`deft.errors.StageFailed`, or HardStop without the image.
+        Raises :class:`deft.core.errors.StageFailed`, or HardStop without the image.
         """
         LEASES.take()  # nothing where a training has its own already
         container = container_for(

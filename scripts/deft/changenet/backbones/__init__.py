@@ -20,7 +20,7 @@ from deft.changenet.backbones.timm_features import TimmBackbone
 from deft.changenet.backbones.timm_weights import load_backbone
 from deft.changenet.spec import Spec
 from deft.changenet.spec.native import TIMM_PREFIX
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 __all__ = ["NATIVE", "Builder", "TimmBackbone", "build_backbone", "load_backbone"]
 

@@ -23,7 +23,7 @@ from torch import nn
 from deft.changenet.backbones.pretrained import KEY, fill_part, read_backbone_file
 from deft.changenet.backbones.vit_adapter import AdapterPyramid, AdapterSize
 from deft.changenet.layout import padded
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec

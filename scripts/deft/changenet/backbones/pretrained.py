@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from deft.changenet.weights import fill, named_tensors, read_state, read_tensors
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 KEY = "model.backbone.pretrained_backbone_path"
 TAO_TASK = "classification"

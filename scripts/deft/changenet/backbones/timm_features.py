@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 LEVELS = 4
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deft.errors import HardStop
-from deft.tables import image_file, line_of
+from deft.core.errors import HardStop
+from deft.tables.changenet_table import image_file, line_of
 
 DRAW_STREAM = 1  # keeps these draws apart from the augmentations' of the same place
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deft.pictures import PictureError as PictureError
-from deft.pictures import open_rgb
+from deft.tables.pictures import PictureError as PictureError
+from deft.tables.pictures import open_rgb
 
 BILINEAR = Image.Resampling.BILINEAR
 BICUBIC = Image.Resampling.BICUBIC
@@ -24,7 +24,7 @@ def read_picture(
 ) -> np.ndarray:
     """Return the picture as uint8 (height, width, 3), RGB, resized as PIL does.
 
-    ``levels`` and what is raised: see :func:`deft.pictures.open_rgb`.
+    ``levels`` and what is raised: see :func:`deft.tables.pictures.open_rgb`.
     """
     # resize() of an equal size is a copy, so this is the same rule for every size.
     return np.asarray(open_rgb(path, levels).resize((size[1], size[0]), resample))

@@ -22,9 +22,9 @@ from deft.changenet.data import augment
 from deft.changenet.data.goldens import GoldenFolders
 from deft.changenet.data.images import BICUBIC, BILINEAR, PictureCache, PictureError
 from deft.changenet.spec import Spec
-from deft.errors import HardStop
-from deft.pool_rows import rooted_folder
-from deft.tables import PASS, image_name, line_of, read_table
+from deft.core.errors import HardStop
+from deft.tables.changenet_table import PASS, image_name, line_of, read_table
+from deft.tables.coordinates import rooted_folder
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,12 +56,12 @@ class PairData:
     Parameters
     ----------
     spec: gives lights, size, joins, normalisation and augmentation.
-    table: ChangeNet table as text (see :mod:`deft.tables`).
+    table: ChangeNet table as text (see :mod:`deft.tables.changenet_table`).
     images_dir: root of the table's picture paths.
     csv_path: the table's file, for messages.
     training: augment (when the spec's ``augment`` is on).
     seed: of the augmentations.
-    levels: full scale of pictures deeper than 8 bits, see :func:`deft.pictures.open_rgb`.
+    levels: full scale of pictures deeper than 8 bits, see :func:`deft.tables.pictures.open_rgb`.
     workspace: inside which absolute paths of the table must lie; None takes them as they are.
     """
 

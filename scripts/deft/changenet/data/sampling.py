@@ -9,7 +9,7 @@ import torch
 
 from deft.changenet.data.pairs import PairData
 from deft.changenet.spec import Spec
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 
 def sampling_weights(labels: np.ndarray, fpratio: float) -> torch.Tensor:

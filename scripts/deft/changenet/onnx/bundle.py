@@ -8,9 +8,9 @@ from typing import Any
 
 import PIL
 
-from deft import pictures
 from deft.changenet.spec import Spec
-from deft.files import sha256_file, write_json_atomic, write_text_atomic
+from deft.core.files import sha256_file, write_json_atomic, write_text_atomic
+from deft.tables import pictures
 
 MODEL = "model.onnx"
 INT8 = "model.int8.onnx"

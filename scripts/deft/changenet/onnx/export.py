@@ -25,8 +25,8 @@ from deft.changenet.model import ChangeNet, build_model, golden_major
 from deft.changenet.spec import Spec
 from deft.changenet.spec.schema import Export
 from deft.changenet.weights import load_weights
-from deft.errors import HardStop
-from deft.files import sha256_file
+from deft.core.errors import HardStop
+from deft.core.files import sha256_file
 
 INPUTS = ("input_1", "input_2")
 OUTPUT = "output"

@@ -15,7 +15,7 @@ from deft.changenet.data.pairs import PairData, batches
 from deft.changenet.onnx.export import INPUTS, require
 from deft.changenet.onnx.parity import compare, pairs_per_s
 from deft.changenet.onnx.scorer import Scorer, score_pairs
-from deft.files import sha256_file
+from deft.core.files import sha256_file
 
 CALIBRATION_ROWS = 64
 TIMED_PAIRS, TIMED_ROUNDS = 64, 3

@@ -16,8 +16,8 @@ from deft.changenet.data.pairs import PairData, batches
 from deft.changenet.model import ChangeNet
 from deft.changenet.onnx.scorer import Scorer, score_pairs
 from deft.changenet.scoring import outputs
-from deft.errors import HardStop
-from deft.tables import line_of
+from deft.core.errors import HardStop
+from deft.tables.changenet_table import line_of
 
 ROWS_KEPT = 20  # flipped rows that a record names
 FLOAT_NOISE = 1e-6  # of a score, between batch sizes, thread counts and machines

@@ -11,7 +11,7 @@ import torch
 
 from deft.changenet.data.pairs import PairData, batches
 from deft.changenet.onnx.export import INPUTS, OUTPUT, require
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 GPU_ADVICE = (

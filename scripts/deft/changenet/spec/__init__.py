@@ -20,9 +20,9 @@ import yaml
 from deft.changenet.spec.build import SpecProblem, build, parse_yaml, resolve_references
 from deft.changenet.spec.native import check_native
 from deft.changenet.spec.schema import SpecFields
-from deft.errors import HardStop
-from deft.files import write_text_atomic
-from deft.reading import read_text
+from deft.core.errors import HardStop
+from deft.core.files import write_text_atomic
+from deft.core.reading import read_text
 
 ENGINES = ("native", "tao")
 

@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from deft.changenet.spec.schema import Rule
-from deft.errors import HardStop
-from deft.yaml_files import DEEPEST, YamlProblem, load_yaml, shown
+from deft.core.errors import HardStop
+from deft.core.yaml_files import DEEPEST, YamlProblem, load_yaml, shown
 
 REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 MERGE_TAG = "tag:yaml.org,2002:merge"

@@ -18,7 +18,7 @@ from deft.changenet.precision import Precision
 from deft.changenet.training.distributed import without_sync
 from deft.changenet.training.parts import Parts
 from deft.changenet.training.validate import cut_of, rates
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 AfterStep = Callable[[dict[str, int]], None]
 OUTCOMES = ("losses", "scores", "labels")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from deft.changenet.spec import Spec
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 FOLDER = "tensorboard"
 

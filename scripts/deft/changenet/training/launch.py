@@ -15,11 +15,11 @@ from typing import Any
 
 import psutil
 
-from deft import disk
 from deft.changenet.spec import Spec
-from deft.errors import HardStop
-from deft.files import read_json, write_json_atomic
-from deft.interrupt import Interrupted, Requests
+from deft.core import disk
+from deft.core.errors import HardStop
+from deft.core.files import read_json, write_json_atomic
+from deft.core.interrupt import Interrupted, Requests
 
 JOB_FILE = "job.json"
 PR_SET_PDEATHSIG = 1  # of prctl(2)

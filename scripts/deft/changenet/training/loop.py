@@ -23,8 +23,8 @@ from deft.changenet.training.schedule import Schedule
 from deft.changenet.training.selection import EarlyStop
 from deft.changenet.training.state import Keeper
 from deft.changenet.training.validate import validate
-from deft.errors import HardStop
-from deft.interrupt import Requests
+from deft.core.errors import HardStop
+from deft.core.interrupt import Requests
 
 Log = Callable[[str], None]
 PROCESS_SEED = 1_000_003  # keeps the processes' random streams apart

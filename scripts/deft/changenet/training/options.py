@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deft.changenet.training.selection import JUDGES
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 OPTIMIZER_STATE = ("none", "last", "all")
 

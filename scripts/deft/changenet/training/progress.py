@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from deft.files import write_text_atomic
+from deft.core.files import write_text_atomic
 
 TRAIN_COLUMNS = ("epoch", "step", "train_loss", "lr")
 VALIDATION_COLUMNS = (

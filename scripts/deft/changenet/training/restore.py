@@ -12,7 +12,7 @@ from torch import nn
 
 from deft.changenet.training.checkpoint import SHAPE, Progress
 from deft.changenet.weights import fill_strictly, read_state
-from deft.errors import HardStop
+from deft.core.errors import HardStop
 
 # Settings of an optimizer that are the spec's or fixed by the engine: told when a file has others.
 SETTINGS = ("weight_decay", "betas", "momentum", "eps")

@@ -18,9 +18,9 @@ import torch
 
 from deft.changenet.data.pairs import PairData
 from deft.changenet.weights import write_torch
-from deft.errors import HardStop
-from deft.files import copy_atomically, sha256_file, sweep, temporary_name
-from deft.weight_files import endless_name
+from deft.core.errors import HardStop
+from deft.core.files import copy_atomically, sha256_file, sweep, temporary_name
+from deft.core.weight_files import endless_name
 
 STATE_FILE = "resume.pth"
 LAYOUT = 2  # of the state's entries

@@ -19,7 +19,7 @@ from deft.changenet.training.parts import Parts
 from deft.changenet.training.schedule import Schedule
 from deft.changenet.training.selection import TopK
 from deft.changenet.weights import save_weights, weights_name
-from deft.files import sha256_file
+from deft.core.files import sha256_file
 
 NUMBER = r"[-+ ]*[0-9][0-9.,_eE%+-]*"  # as a format of epoch, step or val_loss writes it
 FIGURES = ("val_loss", "val_far_pct", "val_far_at_recall_pct")

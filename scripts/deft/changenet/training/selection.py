@@ -14,8 +14,8 @@ import numpy as np
 
 from deft.changenet.spec import Spec
 from deft.changenet.spec.native import MONITORS
-from deft.errors import HardStop
-from deft.kpi import at_recall, sweep
+from deft.core.errors import HardStop
+from deft.kpi.operating_point import at_recall, sweep
 
 JUDGES = {"val_loss": ("val_loss",), "val_far": ("val_far_at_recall_pct", "val_loss")}
 

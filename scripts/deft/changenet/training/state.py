@@ -20,7 +20,7 @@ from deft.changenet.training.epoch import Done, EpochRunner
 from deft.changenet.training.parts import Parts
 from deft.changenet.training.progress import History
 from deft.changenet.training.saving import Saver
-from deft.interrupt import Interrupted, Requests
+from deft.core.interrupt import Interrupted, Requests
 
 SAVE_EVERY_S = 900.0  # in the middle of a long epoch: what a lost node costs at most
 SAVE = 1  # below every signal's number: a process that is to stop says which signal told it

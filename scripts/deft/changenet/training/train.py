@@ -32,10 +32,10 @@ from deft.changenet.training.restore import Restored, restore_training
 from deft.changenet.training.schedule import Schedule, make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
 from deft.changenet.weights import load_weights
-from deft.config import logic_version
-from deft.errors import HardStop
-from deft.files import sha256_file, write_json_atomic
-from deft.interrupt import Requests
+from deft.core.errors import HardStop
+from deft.core.files import sha256_file, write_json_atomic
+from deft.core.interrupt import Requests
+from deft.settings.config import logic_version
 
 Log = Callable[[str], None]
 

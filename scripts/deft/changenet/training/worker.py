@@ -18,9 +18,9 @@ from deft.changenet.training.launch import (
 )
 from deft.changenet.training.options import Options
 from deft.changenet.training.train import train
-from deft.errors import HardStop
-from deft.files import read_json, write_json_atomic
-from deft.interrupt import Interrupted, Requests
+from deft.core.errors import HardStop
+from deft.core.files import read_json, write_json_atomic
+from deft.core.interrupt import Interrupted, Requests
 
 
 def main(path: str) -> int:

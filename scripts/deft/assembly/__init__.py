@@ -1,0 +1,1 @@
+"""The combined training table, and its validation."""

@@ -1,0 +1,1 @@
+"""Vectors of pictures: encoders, cache, shards."""

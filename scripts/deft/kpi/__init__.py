@@ -1,0 +1,1 @@
+"""The operating point, the evaluation of a phase, the loop's decision."""

@@ -1,0 +1,251 @@
+"""From inference tables to the KPI files of a phase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deft.core.errors import HardStop
+from deft.core.files import write_json_atomic, write_text_atomic
+from deft.kpi.operating_point import (
+    RECALL_LEVELS_PCT,
+    all_alike,
+    at_recall,
+    best_f1_point,
+    check_scores,
+    far_upper_bound,
+    point,
+    recall_lower_bound,
+    sweep,
+)
+from deft.kpi.plots import plot_confusion, plot_scores
+from deft.tables.changenet_table import SCORE_COLUMN, is_ng, read_table, write_table
+from deft.tables.labels import first_spellings, shown
+from deft.tables.sealed import TABLES, seals
+
+KINDS = ("best_val", "latest")
+FAR_LEVELS_PCT = (100, 99, 95)
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """Read an inference table; ``siamese_score`` becomes float64 of the float32 in the file.
+
+    Spellings of one label (``Bridge``, ``BRIDGE``) become its first one in the table.
+
+    Raises ``csv_invalid`` without the column, ``score_invalid`` for what is not a finite number.
+    """
+    table = read_table(path, check_labels=False)
+    if SCORE_COLUMN not in table:
+        raise HardStop("csv_invalid", f"column {SCORE_COLUMN} is missing", file=path, row=1)
+    scores = pd.to_numeric(table[SCORE_COLUMN], errors="coerce").to_numpy(dtype=np.float32)
+    ng = table["label"].map(is_ng).to_numpy()
+    check_scores(scores, ng, file=str(path))
+    spellings = first_spellings(table["label"])
+    labels = table["label"].map({raw: shown(raw, spellings) for raw in table["label"].unique()})
+    return table.assign(**{SCORE_COLUMN: scores.astype(np.float64), "label": labels})
+
+
+def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
+    """Evaluate one inference table, write the files beside it and return the JSON-ready result.
+
+    Keys: recall_point, best_f1, far_at_recall, recall_table, degenerate, auroc,
+    average_precision, and (for the phase's metrics) labels, all_alike and tables (seals of the
+    files).
+    """
+    path = Path(path)
+    table = read_scores(path)
+    scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
+    ng = table["label"].map(is_ng).to_numpy()
+    swept = sweep(scores, ng)
+    operating = at_recall(swept, min_recall)
+    f1 = point(swept, best_f1_point(swept), None)
+    result = {
+        "recall_point": operating,
+        "best_f1": f1,
+        "far_at_recall": {str(p): at_recall(swept, p / 100) for p in FAR_LEVELS_PCT},
+        "recall_table": [at_recall(swept, p / 100) for p in RECALL_LEVELS_PCT],
+        "degenerate": operating["far"] >= 1.0,
+        "auroc": auroc(scores, ng),
+        "average_precision": average_precision(swept),
+        "labels": label_table(table, operating["threshold"]),
+        "all_alike": all_alike(scores),
+    }
+    result[TABLES] = _write_files(path.parent, table, swept, result, min_recall)
+    return result
+
+
+def refuse_alike(phase_dir: Path, kinds: dict[str, dict[str, Any]]) -> None:
+    """Stop with ``score_invalid`` when no weight file of a phase tells any part from another.
+
+    One that does is enough: a training may collapse after its best epoch.
+    """
+    if not all(result["all_alike"] for result in kinds.values()):
+        return
+    table = phase_dir / "inference" / KINDS[0] / "inference.csv"
+    scores = read_scores(table)[SCORE_COLUMN]
+    raise HardStop(
+        "score_invalid",
+        f"all {len(scores)} KPI scores are alike ({scores.min():.9g} to {scores.max():.9g}): the "
+        "network tells no part from another",
+        file=table,
+        fix="look at the KPI pictures (are they all black, white or one picture?), at train.log (a "
+        "loss that stays where it began, or a learning rate that is too high), and at the weights "
+        "that the training started from",
+    )
+
+
+def auroc(scores: np.ndarray, ng: np.ndarray) -> float:
+    """Return the probability that a defect scores above a good part (ties count half)."""
+    ok = np.sort(scores[~ng])
+    below = np.searchsorted(ok, scores[ng], side="left")
+    upto = np.searchsorted(ok, scores[ng], side="right")
+    return float((below + upto).sum() / 2 / (ok.size * ng.sum()))
+
+
+def average_precision(swept: dict[str, np.ndarray]) -> float:
+    """Return the sum over thresholds of (recall step) x precision, from high thresholds down."""
+    recall, precision = swept["recall"][::-1], swept["precision"][::-1]
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def label_table(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, Any]]:
+    """Return per label: count, score range, and how many are caught (PASS: rejected) with bound."""
+    out = {}
+    for label, group in table.groupby("label", sort=True):
+        scores = group[SCORE_COLUMN].to_numpy(dtype=np.float32)
+        above = int((scores > np.float32(threshold)).sum())
+        entry: dict[str, Any] = {
+            "count": len(group),
+            "min_score": float(scores.min()),
+            "mean_score": float(scores.mean(dtype=np.float64)),
+            "max_score": float(scores.max()),
+        }
+        if is_ng(str(label)):
+            entry["caught"] = above
+            entry["recall_lower95_pct"] = 100 * recall_lower_bound(above, len(group))
+        else:
+            entry["rejected"] = above
+            entry["far_upper95_pct"] = 100 * far_upper_bound(above, len(group))
+        out[str(label)] = entry
+    return out
+
+
+def _write_files(
+    folder: Path,
+    table: pd.DataFrame,
+    swept: dict[str, np.ndarray],
+    result: dict[str, Any],
+    min_recall: float,
+) -> dict[str, Any]:
+    frame = pd.DataFrame({**swept, "threshold": swept["threshold"].astype(np.float32)})
+    frame["recall_lower95"] = [
+        recall_lower_bound(int(tp), int(tp + fn))
+        for tp, fn in zip(frame["tp"], frame["fn"], strict=True)
+    ]
+    frame["far_upper95"] = [
+        far_upper_bound(int(fp), int(fp + tn))
+        for fp, tn in zip(frame["fp"], frame["tn"], strict=True)
+    ]
+    write_table(frame, folder / "threshold_metrics.csv")
+    write_text_atomic(folder / "summary.txt", summary_text(result, min_recall))
+    scores = table[SCORE_COLUMN].to_numpy()
+    ng = table["label"].map(is_ng).to_numpy()
+    missed = ng & (scores.astype(np.float32) <= np.float32(result["best_f1"]["threshold"]))
+    write_table(table[missed], folder / "best_f1_missed_no_pass_samples.csv")
+    plot_scores(folder / "score_distribution.png", scores, ng, result["recall_point"])
+    plot_confusion(folder / "confusion_recall_point.png", result["recall_point"], "recall point")
+    plot_confusion(folder / "confusion_best_f1.png", result["best_f1"], "best F1")
+    written = {
+        "threshold_metrics.csv": len(frame),
+        "best_f1_missed_no_pass_samples.csv": int(missed.sum()),
+    }
+    return seals(folder, written)
+
+
+def point_line(point: dict[str, Any]) -> str:
+    """Return an operating point as one line with counts and exact one-sided 95 % bounds."""
+    ng, ok = point["tp"] + point["fn"], point["fp"] + point["tn"]
+    return (
+        f"threshold {point['threshold']:.6g}: recall {point['recall_pct']:.2f} % "
+        f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f} %), "
+        f"FAR {point['far_pct']:.2f} % ({point['fp']}/{ok}, "
+        f"at most {point['far_upper95_pct']:.1f} %), "
+        f"precision {point['precision']:.4f}, F1 {point['f1']:.4f}"
+    )
+
+
+def summary_text(result: dict[str, Any], min_recall: float) -> str:
+    """Return ``summary.txt``."""
+    lines = [
+        "A part is rejected when its score is above the threshold; high scores are bad.",
+        "Bounds are exact, one-sided, 95 % (Clopper-Pearson).",
+        "",
+        f"at recall >= {100 * min_recall:g} %: {point_line(result['recall_point'])}",
+        f"at best F1: {point_line(result['best_f1'])}",
+        "",
+    ]
+    lines += [f"FAR at recall {k} %: {point_line(p)}" for k, p in result["far_at_recall"].items()]
+    lines.append(
+        f"AUROC {result['auroc']:.4f}, average precision {result['average_precision']:.4f}"
+    )
+    if result["degenerate"]:
+        lines.append("warning: degenerate operating point, every good part is rejected")
+    return "\n".join(lines) + "\n"
+
+
+def evaluate_phase(
+    phase_dir: str | Path, phase: str, min_recall: float, weights: dict[str, Any]
+) -> dict[str, Any]:
+    """Evaluate both weight files of a phase, choose one, write and return ``metrics.json``.
+
+    Chosen: lower FAR at the required recall, then lower validation loss, then the later epoch.
+    ``weights`` is the phase's ``weights.json``.
+    """
+    phase_dir = Path(phase_dir)
+    files = {entry["path"]: entry for entry in weights["files"]}
+    kinds, per_kind_labels, tables = {}, {}, {}
+    for kind in KINDS:
+        result = evaluate_table(phase_dir / "inference" / kind / "inference.csv", min_recall)
+        per_kind_labels[kind] = result.pop("labels")
+        tables |= {f"inference/{kind}/{n}": seal for n, seal in result.pop(TABLES).items()}
+        kinds[kind] = result
+
+    refuse_alike(phase_dir, kinds)
+    for result in kinds.values():
+        del result["all_alike"]
+
+    def rank(kind: str) -> tuple[float, float, int]:
+        entry = files[weights[kind]]
+        loss = entry["val_loss"]
+        return (
+            kinds[kind]["recall_point"]["far"],
+            float("inf") if loss is None else loss,
+            -entry["epoch"],
+        )
+
+    chosen = min(KINDS, key=rank)
+    entry = files[weights[chosen]]
+    labels = per_kind_labels[chosen]
+    ng_rows = sum(v["count"] for k, v in labels.items() if is_ng(k))
+    rows = sum(v["count"] for v in labels.values())
+    metrics = {
+        "schema_version": 1,
+        "phase": phase,
+        "min_recall": min_recall,
+        "chosen": chosen,
+        "weights": {**entry, "path": f"train/{entry['path']}"},
+        "counts": {
+            "rows": rows,
+            "ng": ng_rows,
+            "pass": rows - ng_rows,
+            "labels": {k: v["count"] for k, v in labels.items()},
+        },
+        "kinds": kinds,
+        "labels": labels,
+        TABLES: tables,
+    }
+    write_json_atomic(phase_dir / "metrics.json", metrics)
+    return metrics

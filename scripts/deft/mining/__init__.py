@@ -1,0 +1,1 @@
+"""Neighbours: exact and approximate search, strategies."""

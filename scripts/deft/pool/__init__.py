@@ -1,0 +1,1 @@
+"""The source pool and the pre-generated pairs."""

@@ -1,0 +1,1 @@
+"""Root-cause analysis: weak samples and where they are routed."""

@@ -1,0 +1,1 @@
+"""What a run knows of itself: strict reading, lab record, hand-off, summaries."""

@@ -1,0 +1,313 @@
+"""The flat numbers of a run: ``analysis.json:results``, the only numbers a text may show.
+
+Every value is read from a file that a stage wrote; the only arithmetic here is a difference, a
+share or a count of such values. Keys are dotted: ``baseline.far_pct``,
+``iter1.labels.bridge.count``. Units stand in the name: ``_pct`` percent, ``_pp`` percentage
+points, ``_seconds``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deft.core import layout
+from deft.record.lenient_run import load_run
+from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows, wrong_side
+from deft.record.run_files import PhaseFiles, RunFiles, dig
+from deft.settings.kpi_target import KpiTarget
+from deft.tables.changenet_table import PASS, is_ng
+
+CONFIDENCE_PCT = 95.0
+ALPHA = 1 - CONFIDENCE_PCT / 100
+# All n defects caught prove recall >= 95 % (at 95 % confidence) from n = ln 0.05 / ln 0.95 on.
+CERTIFY_RECALL = 0.95
+MIN_NG_TO_CERTIFY = math.ceil(math.log(ALPHA) / math.log(CERTIFY_RECALL))
+RECALL_LEVELS = ("99", "95")  # FAR there is comparable between KPI sets, unlike FAR at 100 %
+PROVENANCES = ("real", "sdg")
+POINT_FIELDS = (
+    "threshold",
+    "tp",
+    "fp",
+    "tn",
+    "fn",
+    "precision",
+    "recall_pct",
+    "f1",
+    "accuracy",
+    "far_pct",
+    "recall_lower95_pct",
+    "far_upper95_pct",
+)
+LABEL_FIELDS = (
+    "count",
+    "caught",
+    "rejected",
+    "min_score",
+    "max_score",
+    "mean_score",
+    "recall_lower95_pct",
+)
+MINING_FIELDS = (
+    "targets",
+    "candidate_count",
+    "kept_count",
+    "rejected_count",
+    "new_rows",
+    "new_real",
+    "new_sdg",
+    "similarity_threshold",
+)
+ASSEMBLY_FIELDS = ("previous_rows", "mined_rows", "duplicates", "rows", "real_rows", "sdg_rows")
+
+
+class Numbers(dict[str, Any]):
+    """A flat dict that keeps finite numbers and drops everything else."""
+
+    def put(self, key: str, value: Any) -> None:
+        """Set ``key`` when ``value`` is a finite number (a bool counts as 0 or 1)."""
+        if hasattr(value, "item"):
+            value = value.item()
+        if isinstance(value, bool):
+            value = int(value)
+        if isinstance(value, int | float) and math.isfinite(value):
+            self[key] = value
+
+    def put_all(self, prefix: str, source: Any, fields: tuple[str, ...]) -> None:
+        """Set ``prefix.field`` for each field that ``source`` has."""
+        for name in fields:
+            self.put(f"{prefix}.{name}", dig(source, name))
+
+    def put_point(self, prefix: str, point: Any) -> None:
+        """Set the numbers of one operating point, with the counts behind its rates."""
+        self.put_all(prefix, point, POINT_FIELDS)
+        if not isinstance(point, dict):
+            return
+        for key, parts in ((f"{prefix}.ng", ("tp", "fn")), (f"{prefix}.pass", ("fp", "tn"))):
+            counts = [point.get(part) for part in parts]
+            if all(isinstance(count, int | float) for count in counts):
+                self.put(key, sum(counts))
+
+    def difference(self, key: str, left: str, right: str) -> None:
+        """Set ``key`` to ``left - right`` when both are there."""
+        if left in self and right in self:
+            self.put(key, self[left] - self[right])
+
+
+def build_results(run_dir: str | Path, workspace: str | Path) -> dict[str, float]:
+    """Return the flat numbers of a run, sorted by key."""
+    return collect_results(load_run(run_dir, workspace))
+
+
+def collect_results(files: RunFiles) -> dict[str, float]:
+    """Return the flat numbers of a run that is already read, sorted by key."""
+    out = Numbers()
+    _target(out, files)
+    _kpi_set(out, files)
+    _pool(out, files)
+    scored: set[str] = set()
+    for phase in files.phases:
+        _phase(out, files, phase)
+        scored |= _scored(phase)
+        if phase.metrics:
+            out.put(f"{phase.name}.models_scored_so_far", len(scored))
+    _run(out, files, len(scored))
+    _best(out, files)
+    _export(out, files)
+    return dict(sorted(out.items()))
+
+
+def _scored(phase: PhaseFiles) -> set[str]:
+    """Return one entry per weight file whose KPI scores were looked at."""
+    kinds = phase.inference.get("kinds") or {}
+    found = {
+        str(k.get("weights_sha256") or f"{phase.name}/{name}")
+        for name, k in kinds.items()
+        if isinstance(k, dict)
+    }
+    return found or {f"{phase.name}/{kind}" for kind in phase.metrics.get("kinds") or {}}
+
+
+def _target(out: Numbers, files: RunFiles) -> None:
+    out.put("target.far_max_pct", files.target.get("far_max_pct"))
+    recall = files.target.get("min_recall")
+    target = KpiTarget.from_dict(files.target)
+    if target and recall is not None:
+        out.put("target.min_recall_pct", target.recall_pct)
+    out.put("confidence.one_sided_pct", CONFIDENCE_PCT)
+    out.put("certify.recall_pct", 100 * CERTIFY_RECALL)
+    out.put("recall_levels.high_pct", float(RECALL_LEVELS[0]))
+    out.put("recall_levels.low_pct", float(RECALL_LEVELS[1]))
+    out.put("certify.min_ng", MIN_NG_TO_CERTIFY)
+    far_max = files.target.get("far_max_pct")
+    if isinstance(far_max, int | float) and 0 < far_max < 100:
+        # log1p: 1 - x is 1 for the smallest targets, and its logarithm none to divide by.
+        needed = math.ceil(math.log(ALPHA) / math.log1p(-far_max / 100))
+        out.put("certify.min_pass", needed)
+    for name in files.parameters:
+        out.put(f"param.{name.get('name')}", name.get("value"))
+
+
+def _kpi_set(out: Numbers, files: RunFiles) -> None:
+    counts = next((p.metrics["counts"] for p in files.phases if p.metrics.get("counts")), None)
+    if counts is None:  # before the first evaluation: count the table itself
+        labels = files.kpi_labels
+        if not labels:
+            return
+        good, rows = labels.get(PASS, 0), sum(labels.values())
+        counts = {"rows": rows, "pass": good, "ng": rows - good, "labels": labels}
+    out.put_all("kpi", counts, ("rows", "ng", "pass"))
+    for label, n in (counts.get("labels") or {}).items():
+        out.put(f"kpi.labels.{label}.count", n)
+    classify = dig(files.spec, "dataset", "classify") or {}
+    lights = list(classify.get("input_map") or {})
+    out.put("kpi.lights.count", len(lights) or None)
+    for light in lights:
+        out.put(f"kpi.lights.{light}.pictures", counts.get("rows"))
+    out.put_all("model", classify, ("image_width", "image_height", "num_golden"))
+
+
+def _pool(out: Numbers, files: RunFiles) -> None:
+    counts = files.pool.get("counts") or files.pool
+    out.put_all("pool", counts, ("real_rows", "sdg_rows", "total_rows"))
+    rows = files.pool_rows
+    if {"label", "provenance"} <= set(rows.columns):
+        _by_provenance(out, "pool.labels", rows)
+
+
+def _by_provenance(out: Numbers, prefix: str, rows: Any) -> None:
+    """Count rows per label and provenance, the zeros too."""
+    for label, group in rows.groupby("label"):
+        for provenance in PROVENANCES:
+            out.put(
+                f"{prefix}.{label}.{provenance}", int((group["provenance"] == provenance).sum())
+            )
+
+
+def _phase(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
+    name = phase.name
+    out.put_point(name, phase.point)
+    out.put_point(f"{name}.best_f1", phase.kind.get("best_f1"))
+    out.put_all(name, phase.kind, ("auroc", "average_precision"))
+    for level in RECALL_LEVELS:
+        point = dig(phase.kind, "far_at_recall", level)
+        out.put(f"{name}.far_at_recall_{level}_pct", dig(point, "far_pct"))
+        out.put(f"{name}.far_at_recall_{level}_upper95_pct", dig(point, "far_upper95_pct"))
+    table = phase.kind.get("recall_table")
+    for i, point in enumerate(table if isinstance(table, list) else []):
+        out.put_point(f"{name}.recall_table.{i}", point)
+        out.put(f"{name}.recall_table.{i}.min_recall_pct", dig(point, "min_recall_pct"))
+        row = f"{name}.recall_table.{i}"
+        out.difference(f"{row}.gap_pp", f"{row}.far_pct", "target.far_max_pct")
+    for kind, content in _mapping(phase.metrics.get("kinds")).items():
+        out.put_point(f"{name}.kinds.{kind}", dig(content, "recall_point"))
+    for label, content in _mapping(phase.metrics.get("labels")).items():
+        key = f"{name}.labels.{label}"
+        out.put_all(key, content, LABEL_FIELDS)
+        if is_ng(label) and f"{key}.count" in out:
+            out.put(f"{key}.more_to_certify", max(0, MIN_NG_TO_CERTIFY - out[f"{key}.count"]))
+    out.difference(f"{name}.far_delta_pp", f"{name}.far_pct", "baseline.far_pct")
+    out.difference(f"{name}.gap_pp", f"{name}.far_pct", "target.far_max_pct")
+    out.put_all(f"{name}.weights", phase.metrics.get("weights"), ("epoch", "val_loss"))
+    training = ("rows", "validation_rows", "epochs", "steps", "seed")
+    out.put_all(f"{name}.train", phase.weights, training)
+    _growth(out, files, phase)
+    out.put_all(f"{name}.mining", phase.mining, MINING_FIELDS)
+    if {"label", "provenance"} <= set(phase.mined.columns):
+        _by_provenance(out, f"{name}.mining.labels", phase.mined)
+    _rca(out, phase)
+    _neighbours(out, phase)
+    seconds: dict[str, float] = {}
+    for entry in files.log:
+        timed = isinstance(entry.get("duration_sec"), int | float)
+        if entry.get("iter") == name and entry.get("stage") != "loop_stop" and timed:
+            stage = str(entry.get("stage"))
+            seconds[stage] = seconds.get(stage, 0.0) + entry["duration_sec"]
+    for stage, value in seconds.items():
+        out.put(f"{name}.stage_seconds.{stage}", value)
+    if seconds:
+        out.put(f"{name}.duration_seconds", round(sum(seconds.values()), 3))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _growth(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
+    """Rows that the phase was trained on: all real for the baseline."""
+    key = f"{phase.name}.dataset"
+    if phase.name == layout.BASELINE:
+        rows = phase.weights.get("rows")
+        if rows is None:
+            table = files.reader.table(files.table_path("training_csv", layout.BASE_TABLE))
+            rows = len(table) or None
+        if rows is not None:
+            out.put(f"{key}.rows", rows)
+            out.put(f"{key}.real_rows", rows)
+            out.put(f"{key}.sdg_rows", 0)
+    out.put_all(key, phase.assembly, ASSEMBLY_FIELDS)
+    rows, synthetic = out.get(f"{key}.rows"), out.get(f"{key}.sdg_rows")
+    if rows and synthetic is not None:
+        out.put(f"{key}.sdg_share_pct", 100 * synthetic / rows)
+
+
+def _rca(out: Numbers, phase: PhaseFiles) -> None:
+    gaps = phase.gaps
+    if "weakness" not in gaps:
+        return
+    key = f"{phase.name}.rca"
+    parts = weak_parts(phase)
+    out.put(f"{key}.weak_parts", len(parts))
+    out.put(f"{key}.misclassified", sum(wrong_side(row) for _, row in parts.iterrows()))
+    for i, (_, row) in enumerate(shown_weak_parts(phase).iterrows()):
+        out.put(f"{key}.shown.{i}.score", row["siamese_score"])
+        out.put(f"{key}.shown.{i}.weakness", row["weakness"])
+
+
+def _neighbours(out: Numbers, phase: PhaseFiles) -> None:
+    """Similarities that the report shows; a last lap has them without a root-cause analysis."""
+    for i, (_, group) in enumerate(shown_neighbours(phase)):
+        for j, similarity in enumerate(group["similarity"]):
+            out.put(f"{phase.name}.neighbours.{i}.{j}.similarity", similarity)
+
+
+def _run(out: Numbers, files: RunFiles, scored: int) -> None:
+    out.put("run.max_iterations", files.state.get("max_iterations"))
+    out.put("run.iterations_done", sum(p.name != layout.BASELINE for p in files.evaluated))
+    out.put("run.phases_evaluated", len(files.evaluated))
+    out.put("run.models_scored", scored)
+    out.put("run.stages_logged", len(files.log))
+    out.put("run.stages_failed", sum(e.get("status") == "error" for e in files.log))
+    seconds = [e.get("duration_sec") for e in files.log]
+    total = sum(s for s in seconds if isinstance(s, int | float))
+    out.put("run.duration_seconds", round(total, 3))
+    out.put("run.duration_minutes", round(total / 60, 3))
+
+
+def _best(out: Numbers, files: RunFiles) -> None:
+    best = files.best
+    if best is None:
+        return
+    for key in ("threshold", "tp", "fp", "ng", "pass", *POINT_FIELDS, "gap_pp"):
+        out.put(f"best.{key}", out.get(f"{best.name}.{key}"))
+    out.put_all("best", best.metrics.get("weights"), ("epoch", "val_loss"))
+    out.difference("best.improvement_pp", "baseline.far_pct", f"{best.name}.far_pct")
+    for step, (_, row) in enumerate(whatif_rows(best).iterrows()):
+        key = f"whatif.{step:02d}"
+        out.put(f"{key}.threshold", row["threshold"])
+        out.put(f"{key}.far_pct", 100 * row["far"])
+        out.put(f"{key}.recall_pct", 100 * row["recall"])
+        for name in ("fp", "fn"):
+            out.put(f"{key}.{name}", int(row[name]) if name in row and row[name] >= 0 else None)
+
+
+def _export(out: Numbers, files: RunFiles) -> None:
+    """How the ONNX agrees with the KPI's scores; absent before the hand-off."""
+    found = dig(files.export, "parity", "at_safe_threshold")
+    fields = ("pairs", "largest_difference", "smallest_margin", "flips", "threshold")
+    out.put_all("export", found, fields)
+    out.put_all("export", files.export, ("opset", "kpi_rows"))
+    int8 = ("flips", "largest_difference", "speed_ratio", "kept")
+    out.put_all("export.int8", dig(files.export, "int8"), int8)

@@ -1,0 +1,1 @@
+"""Container commands: made, run, ended, found again."""

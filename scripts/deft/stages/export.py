@@ -1,0 +1,193 @@
+"""The best model as ONNX: export, checks on the KPI set, the folder ``best_model/``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deft.changenet.data.pairs import open_pairs
+from deft.changenet.infer import score_table
+from deft.changenet.onnx import bundle
+from deft.changenet.onnx.export import export_onnx
+from deft.changenet.onnx.int8 import try_int8
+from deft.changenet.onnx.parity import (
+    ROWS_KEPT,
+    compare,
+    gate,
+    hardest_rows,
+    safe_threshold,
+)
+from deft.changenet.onnx.scorer import CUDA, Scorer, runtime_facts, score_pairs
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.files import read_json, sha256_file
+from deft.kpi.evaluation import read_scores
+from deft.record.records import read_decision, read_metrics
+from deft.stages.context import Context
+from deft.tables.changenet_table import SCORE_COLUMN, line_of
+
+COMPARED_ROWS = 4000  # of a larger KPI set: the rows nearest to the threshold, and a spread
+
+
+def export_best(
+    context: Context, decision_path: Path, *, device: str, threads: int, int8: bool
+) -> str:
+    """Write ``best_model/`` of the decided best phase; returns the status line's summary.
+
+    Raises HardStop ``score_invalid`` when ONNX Runtime decides a KPI part otherwise than the
+    pipeline did, beyond float noise, and whatever
+    :func:`deft.changenet.onnx.export.export_network` raises.
+    """
+    phase = read_decision(context.workspace / decision_path)["best_phase"]
+    metrics = read_metrics(context.run, phase)
+    kpi_threshold = metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"]
+    inference = context.run.phase(phase) / "inference"
+    weights = context.chosen_weights(phase)
+    recorded = read_scores(context.scored_table(phase, metrics["chosen"]))
+    folder = context.run.best_model
+    shutil.rmtree(folder, ignore_errors=True)  # only after all that is read was whole
+    exported = export_onnx(context.spec, weights, folder / bundle.MODEL)
+
+    table = context.workspace / layout.KPI_TABLE
+    levels = context.picture_levels
+    kpi = open_pairs(context.spec, table, context.image_root, levels=levels, workspace=context.root)
+    scores = recorded[SCORE_COLUMN].to_numpy(dtype=np.float32)
+    if len(scores) != len(kpi):
+        raise HardStop(
+            "csv_invalid",
+            f"the KPI table has {len(kpi)} rows, but {len(scores)} were scored",
+            file=table,
+            fix="start another run: snakemake preflight --config run=new",
+        )
+    safe = safe_threshold(scores, kpi_threshold)
+    refuse_other_decisions(scores, safe, kpi_threshold, table)
+    rows = hardest_rows(scores, safe, COMPARED_ROWS)
+    by_onnx = read_json(inference / "inference.json").get("runtime", {}).get("name") == "onnx"
+    scorer = Scorer(
+        folder / bundle.MODEL, device=_device(device, asserted=by_onnx), threads=threads
+    )
+    size = context.spec.dataset.classify.batch_size
+    found = score_pairs(scorer, kpi, size, rows)
+    parity = {
+        "at_safe_threshold": compare(scores[rows], found, safe),
+        "at_kpi_threshold": compare(scores[rows], found, kpi_threshold),
+    }
+    gate(parity["at_safe_threshold"], table, "the exported ONNX")
+    if by_onnx:  # the recorded scores are ONNX Runtime's own, so torch is asked as well
+        parity["torch"] = compare(_by_torch(context, weights, device, threads), scores, safe)
+        gate(parity["torch"], table, "torch", "report it: both ran in float32")
+
+    record: dict[str, Any] = {
+        "schema_version": 1,
+        "phase": phase,
+        "weights": context.relative(weights),
+        "weights_sha256": sha256_file(weights),
+        **exported,
+        "runtime": runtime_facts(scorer),
+        "kpi_rows": len(kpi),
+        "parity": {name: _without_rows(p) for name, p in parity.items()},
+        "int8": None,
+    }
+    if int8:
+        training = open_pairs(
+            context.spec,
+            context.workspace / layout.BASE_TABLE,
+            context.image_root,
+            levels=levels,
+            workspace=context.root,
+        )
+        record["int8"] = try_int8(
+            folder / bundle.MODEL,
+            folder / bundle.INT8,
+            kpi,
+            training,
+            scores[rows],
+            safe,
+            device="cuda" if scorer.provider == CUDA else "cpu",
+            threads=threads,
+            rows=rows,
+        )
+    facts = bundle.preprocessing(
+        context.spec,
+        exported,
+        threshold=safe,
+        kpi_threshold=float(np.float32(kpi_threshold)),
+        levels=levels,
+    )
+    bundle.write_bundle(folder, facts, record, run=context.run.name, phase=phase)
+    return _summary(phase, record)
+
+
+def refuse_other_decisions(
+    scores: np.ndarray, safe: float, kpi_threshold: float, table: str | Path
+) -> None:
+    """Stop with ``score_invalid`` where the handed-off threshold decides otherwise than the KPI's.
+
+    ``scores``: float32 (n,) of all rows of ``table``. Thresholds are compared in float32.
+    """
+    other = (scores > np.float32(safe)) != (scores > np.float32(kpi_threshold))
+    if other.any():
+        raise HardStop(
+            "score_invalid",
+            f"the threshold to hand off, {safe:.9g}, decides {int(other.sum())} of {len(scores)} "
+            f"KPI parts otherwise than the KPI's {kpi_threshold:.9g}",
+            file=table,
+            row=[line_of(int(i)) for i in np.flatnonzero(other)[:ROWS_KEPT]],
+            fix="report it with the run's inference.csv: both must decide alike",
+        )
+
+
+def _device(device: str, *, asserted: bool) -> str:
+    """Return where ONNX Runtime checks the export.
+
+    Where it is no runtime of the loop, a CPU build of onnxruntime on a machine with a card is no
+    mistake: the check then runs on the CPU, and the record says so.
+    """
+    import onnxruntime
+
+    if asserted or device == "cpu":
+        return device
+    cuda = torch.cuda.is_available() and CUDA in onnxruntime.get_available_providers()
+    return "cuda" if cuda else "cpu"
+
+
+def _by_torch(context: Context, weights: Path, device: str, threads: int) -> np.ndarray:
+    table = context.workspace / layout.KPI_TABLE
+    scores, _ = score_table(
+        context.spec,
+        weights,
+        table,
+        context.image_root,
+        device=device,
+        threads=threads,
+        levels=context.picture_levels,
+        workspace=context.root,
+    )
+    return scores
+
+
+def _without_rows(found: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in found.items() if k != "flipped"}
+
+
+def _summary(phase: str, record: dict[str, Any]) -> str:
+    found = record["parity"]["at_safe_threshold"]
+    flips = found["flips"]
+    text = (
+        f"{phase} as ONNX: {found['pairs']} KPI parts, scores differ by at most "
+        f"{found['largest_difference']:.2g}, margin {found['smallest_margin']:.2g}, "
+        f"{f'{flips} decided otherwise' if flips else 'no flip'}"
+    )
+    torch_flips = record["parity"].get("torch", {}).get("flips", 0)
+    if torch_flips:
+        text += f" (warning: torch decides {torch_flips} otherwise, within float noise)"
+    if not found["above_noise"]:
+        text += " (warning: margin within float noise)"
+    if record["int8"]:
+        text += f"; int8 {'kept' if record['int8']['kept'] else 'not kept'}"
+        text += f": {record['int8']['reason']}"
+    return text

@@ -1,0 +1,361 @@
+"""Mine the pool for a lap, assemble the next training table, validate it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deft.assembly.assemble import assemble, first_combined, read_provenance, validate_combined
+from deft.core import layout
+from deft.core.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
+from deft.core.layout import phase_number, previous_phase
+from deft.embedding.embed import (
+    check_same_encoder,
+    encoder_facts,
+    open_embeddings,
+    write_embeddings,
+)
+from deft.embedding.encoders.base import Encoder
+from deft.mining import neighbours
+from deft.mining.approximate import Search
+from deft.mining.strategies import Lap, Rules, select
+from deft.mining.strategies.problem import Key
+from deft.mining.strategies.rows import advice, copies_in, fresh_parts
+from deft.run.roots import ROOT_KEY, absolute, with_root
+from deft.run.state import update_phase
+from deft.stages.context import Context
+from deft.stages.embed import staged_pool, vectors_of
+from deft.tables.changenet_table import (
+    COLUMNS,
+    image_file,
+    in_contract_order,
+    read_table,
+    write_table,
+)
+from deft.tables.coordinates import base_rows
+from deft.tables.fingerprint import fingerprints
+from deft.tables.labels import clean_label, shown
+from deft.tables.leakage import Side, check_leakage
+from deft.tables.sealed import TABLES, read_parquet, seals
+
+SEED_STEP = 1_000_003  # iterations of one seed draw independently
+
+
+@dataclass(frozen=True)
+class MineOptions:
+    """Settings of a lap's mining."""
+
+    strategy: str
+    top_k: int
+    min_similarity: float
+    memory_mb: int
+    content_leakage: str
+    seed: int
+    search: str = "exact"
+    device: str = "cpu"
+    budget: int | None = None  # new parts a lap; None = as many as the neighbours would add
+    rules: Rules = field(default_factory=Rules)
+    cache: Path | None = None  # folder of embedded pictures; None = keep none
+    threads: int = 1
+
+
+def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -> str:
+    """Write ``mining_filter/`` of a lap."""
+    out = context.run.phase(phase) / "mining_filter"
+    routed = context.routed_gaps(phase)
+    gaps = context.paths_here(read_parquet(routed), routed)
+    targets = gaps.drop_duplicates("filepath").reset_index(drop=True)
+    # From here on labels have their one form; what is shown is spelled as the user does.
+    targets = targets.assign(label=targets["label"].map(clean_label))
+    spelling = read_json(context.run.synth_pool / "manifest.json").get("label_spelling", {})
+    staged = staged_pool(context)
+    pool = context.paths_here(read_parquet(staged), staged)
+    record = context.run.synth_pool / "source_embeddings.json"
+
+    def of_this_encoder(path: Path) -> None:
+        own = {"name": encoder.name, "digest": encoder.digest}
+        check_same_encoder(encoder_facts(path), own, path)
+
+    source = context.checked_by(
+        record, "source_embeddings.parquet", rule="embed_pool", rows="rows", explain=of_this_encoder
+    )
+    of_this_encoder(source)
+    embedded, vectors, source_meta = open_embeddings(source)
+    embedded = context.paths_here(embedded, source)
+    warnings = neighbours.coverage_warnings(set(targets["label"]), set(pool["label"]), spelling)
+    warnings += [
+        f"mining_label_quota names {shown(label, spelling)!r}, which no pool sample has"
+        for label in sorted(set(options.rules.label_quota) - set(pool["label"]))
+    ]
+    if targets.empty:
+        warnings += ["no weak sample was routed to mining: nothing has neighbours"]
+    for warning in warnings:
+        print(f"warning: {warning}", flush=True)
+    target_vectors = (
+        np.zeros((0, vectors.dim), np.float32)
+        if targets.empty
+        else embed_targets(encoder, list(targets["filepath"]), options)
+    )
+    root = {ROOT_KEY: absolute(context.root).encode()}
+    write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder, root)
+    search = Search(options.search, options.memory_mb, options.device)
+    previous, _ = previous_table(context, phase)
+    taken = frozenset(neighbours.part_keys(previous))
+    # Vectors are in the order of their own table.
+    pool = pool.set_index("filepath", drop=False).loc[embedded["filepath"]].reset_index(drop=True)
+    rules = replace(options.rules, min_similarity=options.min_similarity)
+    gone = left_out(context, pool, rules, taken)
+    pairs = neighbours.knn_pairs(
+        targets,
+        target_vectors,
+        embedded,
+        vectors,
+        k=options.top_k,
+        search=search,
+        left_out=gone,
+    )
+    if search.facts:
+        print(search.sentence(), flush=True)
+    nearest = neighbours.select_nearest(pairs, pool, options.min_similarity)
+    would_be_new = fresh_parts(nearest.rows, taken)
+    budget = would_be_new if options.budget is None else options.budget
+    seed = options.seed * SEED_STEP + phase_number(phase)
+    selection = select(
+        options.strategy,
+        pool,
+        vectors,
+        pairs,
+        rules,
+        Lap(taken, budget, seed, gone),
+        pictures_of(context, pool) if options.strategy == "places" else None,
+        context.picture_levels,
+    )
+    survivors = selection.rows.drop_duplicates(["input_path", "object_name"]).reset_index(drop=True)
+    survivors = survivors[[*COLUMNS, "provenance"]]
+    warnings += _leakage(context, survivors, out, options)
+    fresh = np.array([key not in taken for key in neighbours.part_keys(survivors)], dtype=bool)
+    similarity = neighbours.similarity_facts(pairs, options.min_similarity)
+    later = neighbours.yield_warning(int(np.sum(fresh)), _previous_new_parts(context, phase))
+    if options.strategy == "nearest":  # the others do not look at the cutoff
+        later += neighbours.cutoff_warning(similarity, options.min_similarity)
+    for warning in later:
+        print(f"warning: {warning}", flush=True)
+    warnings += later
+    facts = {
+        **{k: v for k, v in asdict(options).items() if k in ("strategy", "top_k", "seed")},
+        "encoder": source_meta,
+        "targets": len(targets),
+        "candidate_count": selection.candidate_count,
+        "kept_count": selection.kept_count,
+        "rejected_count": selection.rejected_count,
+        "similarity_threshold": options.min_similarity,
+        "similarity": similarity,
+        "parts": len(survivors),
+        "new_rows": int(np.sum(fresh)),
+        "new_real": int((survivors["provenance"][fresh] == "real").sum()),
+        "new_sdg": int((survivors["provenance"][fresh] == "sdg").sum()),
+        "new_rows_of_nearest": would_be_new,
+        "labels": {k: int(v) for k, v in survivors["label"].value_counts().sort_index().items()},
+        "warnings": warnings,
+        **({"search": search.facts} if search.facts else {}),
+        **rule_facts(options, budget),
+    }
+    if options.strategy != "none":
+        free = len(set(neighbours.part_keys(pool)) - taken)
+        wanted = budget if options.strategy != "nearest" else 0
+        facts["warnings"] += advice(options.strategy, facts["new_rows"], wanted, free)
+    labels = neighbours.label_table(pairs, selection, options.min_similarity)
+    labels = labels.assign(label=[shown(label, spelling) for label in labels.get("label", [])])
+    _write(context, out, selection, survivors, pairs, facts, labels)
+    update_phase(
+        context.run.dir,
+        phase,
+        stage_completed="data_mining",
+        mining_mined_parquet=str(context.root / context.relative(out / "mined.parquet")),
+        mining_mined_count=facts["parts"],
+    )
+    return (
+        f"{options.strategy}: kept {facts['kept_count']} of {facts['candidate_count']} candidates, "
+        f"{facts['new_rows']} new parts ({facts['new_real']} real, {facts['new_sdg']} synthetic)"
+    )
+
+
+def embed_targets(encoder: Encoder, paths: list[str], options: MineOptions) -> np.ndarray:
+    """Return the vectors (n, d) of weak samples; those of earlier laps are in the cache."""
+    what = "embed weak samples"
+    with vectors_of(encoder, paths, options.cache, options.threads, what) as found:
+        print(f"weak samples: {found.counts.text()}", flush=True)
+        return found.array()
+
+
+def left_out(
+    context: Context, pool: pd.DataFrame, rules: Rules, taken: frozenset[Key]
+) -> np.ndarray | None:
+    """Return which rows of the pool (n,) bool the rules keep from being anybody's neighbours."""
+    gone = np.zeros(len(pool), bool)
+    if rules.copies_bits is not None:
+        tests = [test for test, _ in pictures_of(context, pool)]
+        prints = fingerprints(tests, log=print, levels=context.picture_levels)
+        hashes = np.array([p.dhash for p in prints if p is not None], np.uint64)
+        gone |= copies_in(pool, hashes, rules.copies_bits)
+        print(f"near-copies left out of the pool: {int(gone.sum())} of {len(pool)}", flush=True)
+    if rules.history:
+        gone |= np.array([key in taken for key in neighbours.part_keys(pool)], bool)
+    return gone if gone.any() else None
+
+
+def pictures_of(context: Context, pool: pd.DataFrame) -> list[tuple[Path, Path]]:
+    """Return the test and the golden picture of each row of the pool, below this workspace."""
+    test, golden = (
+        [
+            image_file(context.root, folder, name, light, context.ext)
+            for folder, name, light in zip(
+                pool[column], pool["object_name"], pool["light"], strict=True
+            )
+        ]
+        for column in ("input_path", "golden_path")
+    )
+    return list(zip(test, golden, strict=True))
+
+
+def rule_facts(options: MineOptions, budget: int) -> dict[str, Any]:
+    """Return what ``neighbours.json`` says beyond the contract: rules that are not the defaults."""
+    changed = {k: v for k, v in asdict(options.rules).items() if v != getattr(Rules(), k)}
+    changed.pop("min_similarity", None)  # the file has it already
+    plain = options.strategy in ("nearest", "random", "none")
+    return {} if plain and not changed else {"budget": budget, "rules": asdict(options.rules)}
+
+
+def previous_table(context: Context, phase: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the training table before a lap, relative to the workspace, and its provenance."""
+    before = previous_phase(phase)
+    if before == layout.BASELINE:
+        base = read_table(context.workspace / layout.BASE_TABLE)
+        return first_combined(base, context.workspace)
+    return combined_tables(context, before)
+
+
+def combined_tables(context: Context, phase: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the training table of a lap and its provenance, as they were assembled."""
+    record = context.run.phase(phase) / "dataset" / "assembly.json"
+    name = f"train_combined_{phase}"
+    table, provenance = (
+        context.checked_by(record, f"{name}{part}.csv", rule="assemble", rows="rows")
+        for part in ("", "_provenance")
+    )
+    return read_table(table), read_provenance(provenance)
+
+
+def _previous_new_parts(context: Context, phase: str) -> int | None:
+    path = context.run.phase(previous_phase(phase)) / "mining_filter" / "mining.json"
+    return read_json(path, {"new_rows": int})["new_rows"] if path.exists() else None
+
+
+def _leakage(context: Context, rows: pd.DataFrame, out: Any, options: MineOptions) -> list[str]:
+    if rows.empty:
+        return []
+    side = Side("mined rows", out / "mining_pool.csv", rows)
+    return leak_check(context, side, options.content_leakage)
+
+
+def leak_check(context: Context, side: Side, content_leakage: str) -> list[str]:
+    """Compare rows with the validation and the KPI set; return warnings or stop."""
+    held_out = [
+        Side(
+            name,
+            context.workspace / table,
+            base_rows(read_table(context.workspace / table), context.workspace),
+        )
+        for name, table in (("validation", layout.VALIDATION_TABLE), ("KPI", layout.KPI_TABLE))
+    ]
+    return check_leakage(
+        [side],
+        held_out,
+        workspace=context.workspace,
+        lights=context.lights,
+        ext=context.ext,
+        content_leakage=content_leakage,
+        levels=context.picture_levels,
+    )
+
+
+def _write(
+    context: Context,
+    out: Path,
+    selection: neighbours.Selection,
+    survivors: pd.DataFrame,
+    pairs: pd.DataFrame,
+    facts: dict[str, Any],
+    labels: pd.DataFrame,
+) -> None:
+    mined = pa.table({"filepath": pa.array(selection.rows["filepath"], pa.string())})
+    mined = with_root(mined, context.root)
+    replace_atomically(out / "mined.parquet", lambda p: pq.write_table(mined, p))
+    arrow = with_root(pa.Table.from_pandas(pairs, preserve_index=False), context.root)
+    replace_atomically(out / "knn_pairs.parquet", lambda p: pq.write_table(arrow, p))
+    write_table(survivors, out / "mining_pool.csv")
+    names = ("strategy", "targets", "candidate_count", "kept_count", "rejected_count")
+    summary = {n: facts[n] for n in (*names, "similarity_threshold", "new_rows")}
+    write_table(pd.DataFrame([summary]), out / "knn_summary.csv")
+    write_text_atomic(out / "mining_summary.txt", neighbours.summary_text(facts, labels))
+    written = {
+        "target_embeddings.parquet": facts["targets"],
+        "mined.parquet": len(mined),
+        "knn_pairs.parquet": len(pairs),
+        "mining_pool.csv": len(survivors),
+        "knn_summary.csv": 1,
+    }
+    facts[TABLES] = seals(out, written)
+    facts["per_label"] = labels.astype(object).where(labels.notna(), None).to_dict("records")
+    write_json_atomic(out / "mining.json", facts)
+
+
+def assemble_lap(context: Context, phase: str) -> str:
+    """Write ``dataset/train_combined_iterN.csv``, its provenance and ``assembly.json``."""
+    folder = context.run.phase(phase)
+    record = folder / "mining_filter" / "mining.json"
+    facts = read_json(record)
+    mined = read_table(context.checked_by(record, "mining_pool.csv", rule="mine", rows="parts"))
+    previous, provenance = previous_table(context, phase)
+    result = assemble(previous, provenance, in_contract_order(mined), phase_number(phase))
+    if facts["strategy"] == "none":
+        result.facts["draws_per_epoch"] = len(previous) + facts["new_rows_of_nearest"]
+    out = folder / "dataset"
+    write_table(result.table, out / f"train_combined_{phase}.csv")
+    write_table(result.provenance, out / f"train_combined_{phase}_provenance.csv")
+    names = (f"train_combined_{phase}.csv", f"train_combined_{phase}_provenance.csv")
+    result.facts[TABLES] = seals(out, dict.fromkeys(names, len(result.table)))
+    write_json_atomic(out / "assembly.json", result.facts)
+    return f"{result.facts['previous_rows']} + {result.facts['new_rows']} rows"
+
+
+def validate_lap(context: Context, phase: str, content_leakage: str) -> str:
+    """Write ``dataset/validation.json``, or stop before the training is paid for."""
+    out = context.run.phase(phase) / "dataset"
+    combined_tables(context, phase)  # as they were assembled
+    path = out / f"train_combined_{phase}.csv"
+    facts = validate_combined(path, context.workspace, context.lights, context.ext)
+    table = read_table(path)
+    facts["warnings"] = leak_check(context, Side("training table", path, table), content_leakage)
+    facts["assembly"] = read_json(out / "assembly.json")
+    write_json_atomic(out / "validation.json", facts)
+    update_phase(
+        context.run.dir,
+        phase,
+        stage_completed="data_merge",
+        combined_training_csv=str(context.root / context.relative(path)),
+        provenance_csv=str(
+            context.root / context.relative(out / f"train_combined_{phase}_provenance.csv")
+        ),
+    )
+    grown = facts["assembly"]
+    return (
+        f"{grown['previous_rows']} + {grown['new_rows']} = {grown['rows']} training rows "
+        f"({grown['duplicates']} already there), valid"
+    )

@@ -1,0 +1,155 @@
+"""Inference of both weight files in TAO's container; its tables as the contract's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deft.changenet.infer import scored_csv
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.files import copy_atomically, sha256_file, write_json_atomic, write_text_atomic
+from deft.kpi.evaluation import KINDS
+from deft.run.state import update_phase
+from deft.stages.context import Context
+from deft.stages.train import phase_changes
+from deft.tables.changenet_table import MANDATORY, SCORE_COLUMN, line_of, read_table
+from deft.tao.spec import container_spec, write_spec
+from deft.tao.stages import inference_arguments
+from deft.tao.work import Work
+
+STAGE = "inference"
+TABLE = "inference.csv"
+
+
+def infer_phase(context: Context, phase: str) -> str:
+    """Write both inference tables and ``inference.json``; equal weights are scored once.
+
+    Raises
+    ------
+    HardStop ``missing_input``, ``spec_invalid``, ``kpi_invalid`` (no row), ``score_invalid`` (other
+    rows than the KPI table's, or a score that is not finite); StageFailed.
+    """
+    weights = context.weights_table(phase)
+    digests = {entry["path"]: entry["sha256"] for entry in weights["files"]}
+    folder = context.run.phase(phase) / "inference"
+    facts: dict[str, Any] = {}
+    image = Work(context, phase, STAGE).image()
+    for kind in KINDS:
+        name = weights[kind]
+        out = folder / kind / TABLE
+        twin = next((k for k, f in facts.items() if f["weights_sha256"] == digests[name]), None)
+        if twin:
+            copy_atomically(folder / twin / TABLE, out)
+            facts[kind] = {**facts[twin], "weights": name, "csv": f"{kind}/{TABLE}"}
+            continue
+        file = context.weights_file(phase, name, digests[name])
+        rows = _scored(context, phase, kind, file, out)
+        facts[kind] = {
+            "weights": name,
+            "weights_sha256": digests[name],
+            "csv": f"{kind}/{TABLE}",
+            "csv_sha256": sha256_file(out),
+            "rows": rows,
+        }
+    ran = {"name": "tao", "image": image.name, "image_id": image.id}
+    write_json_atomic(folder / "inference.json", {"kinds": facts, "runtime": ran})
+    update_phase(context.run.dir, phase, stage_completed="inference")
+    files = len({digests[weights[kind]] for kind in KINDS})
+    rows = facts["best_val"]["rows"]
+    return f"{rows} KPI rows scored with {files} weight file(s) in TAO's container"
+
+
+def _scored(context: Context, phase: str, kind: str, weights: Path, out: Path) -> int:
+    work = Work(context, phase, STAGE, kind)
+    work.clear()
+    changes = phase_changes(context, phase, 0)
+    # The tables and folders of the phase; how it was trained is nothing to an inference.
+    changes = {k: v for k, v in changes.items() if not k.startswith("train.")}
+    changes |= {
+        "results_dir": str(work.out),
+        "inference.results_dir": str(work.out),
+        "inference.checkpoint": str(context.root / context.relative(weights)),
+        # One process: the rows stay in the table's order.
+        "inference.num_gpus": 1,
+        "inference.gpu_ids": [0],
+        "dataset.classify.augmentation_config.augment": False,
+        # The file holds every weight; a backbone's own would be read to be replaced.
+        "model.backbone.pretrained_backbone_path": "",
+        "train.pretrained_model_path": "",
+        "train.resume_training_checkpoint_path": "",
+    }
+    data, named = container_spec(context.workspace / layout.SPEC, changes, context.root)
+    work.scratch.mkdir(parents=True, exist_ok=True)
+    write_spec(data, work.scratch / "spec.yaml")
+    work.run(inference_arguments(work.scratch / "spec.yaml"), read=named)
+    table = read_table(context.workspace / layout.KPI_TABLE)
+    if table.empty:
+        raise HardStop(
+            "kpi_invalid", "the KPI table has no row", file=context.workspace / layout.KPI_TABLE
+        )
+    scores = scores_of(found_table(work.out), table)
+    write_text_atomic(out, scored_csv(table, scores))
+    shutil.rmtree(work.out, ignore_errors=True)
+    return len(table)
+
+
+def found_table(folder: Path) -> Path:
+    """Return TAO's inference table; releases differ in whether they add a folder of the name."""
+    found = sorted(folder.rglob(TABLE))
+    if len(found) != 1:
+        raise HardStop(
+            "score_invalid",
+            f"TAO's inference ended in good order, but left {len(found)} {TABLE}",
+            file=folder,
+            fix="see the stage's log",
+        )
+    return found[0]
+
+
+def scores_of(path: Path, table: pd.DataFrame) -> np.ndarray:
+    """Return TAO's scores (rows,) float32 in the order of ``table``.
+
+    Rows are known by the four mandatory columns; equal ones are taken in turn.
+
+    Raises HardStop ``score_invalid`` naming the first row that is missing, too many or not finite.
+    """
+    theirs = read_table(path, check_labels=False)
+    if SCORE_COLUMN not in theirs:
+        raise HardStop("score_invalid", f"column {SCORE_COLUMN} is missing", file=path, row=1)
+    ours, found = _keys(table), _keys(theirs)
+    place = {key: i for i, key in enumerate(found)}
+    absent = [i for i, key in enumerate(ours) if key not in place]
+    if absent or len(found) != len(ours):
+        raise HardStop(
+            "score_invalid",
+            f"TAO scored {len(found)} rows, the KPI table has {len(ours)}; "
+            f"{len(absent)} of them have no score",
+            file=path,
+            row=[line_of(i) for i in absent],
+            fix="see the stage's log; a picture that TAO could not read may be the cause",
+        )
+    raw = pd.to_numeric(theirs[SCORE_COLUMN], errors="coerce").to_numpy(dtype=np.float32)
+    scores = raw[[place[key] for key in ours]]
+    broken = np.flatnonzero(~np.isfinite(scores))
+    if len(broken):
+        raise HardStop(
+            "score_invalid",
+            f"{len(broken)} row(s) have a score that is not finite (first: {scores[broken[0]]})",
+            file=path,
+            row=[line_of(i) for i in broken],
+            fix="check the training's loss in train.log",
+        )
+    return scores
+
+
+def _keys(table: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return a key of every row: its mandatory cells, and how many equal rows came before."""
+    cells = table[list(MANDATORY)].apply(lambda column: column.str.strip())
+    rows = list(cells.itertuples(index=False, name=None))
+    turns = cells.groupby(list(MANDATORY), sort=False).cumcount()
+    return [(*row, str(turn)) for row, turn in zip(rows, turns, strict=True)]

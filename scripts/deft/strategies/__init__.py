@@ -1,7 +1,0 @@
-"""Which parts of the pool to add: strategies by name, and rules that combine with each of them."""
-
-from deft.strategies.named import STRATEGIES, Rules, choose
-from deft.strategies.problem import Problem
-from deft.strategies.rows import Lap, select
-
-__all__ = ["STRATEGIES", "Lap", "Problem", "Rules", "choose", "select"]

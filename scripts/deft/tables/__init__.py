@@ -1,0 +1,1 @@
+"""The ChangeNet table and what its rows say: coordinates, pictures, leakage, seals."""

@@ -1,0 +1,203 @@
+"""The ChangeNet table: its columns, how it is read and written, its label rule.
+
+One row is one part; the picture of a light is
+``{images_dir}/{input_path}/{object_name}_{light}{image_ext}``, the golden one likewise with
+``golden_path``. ``input_path`` is a directory.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from deft.core.errors import HardStop
+from deft.core.files import write_text_atomic
+from deft.tables.csv_text import decode_text, read_bytes, read_rows
+from deft.tables.labels import PASS as PASS
+from deft.tables.labels import clean_label as clean_label  # a table is where users look for it
+from deft.tables.labels import hidden_character, is_ng, label_fault
+
+MANDATORY = ("input_path", "golden_path", "label", "object_name")
+OPTIONAL = (
+    "project",
+    "boardname",
+    "comp_type_2",
+    "mpass_mfail",
+    "is_valid",
+    "comp_name",
+    "part_type",
+    "number_of_pins",
+    "description",
+    "comp_type_1",
+)
+COLUMNS = MANDATORY + OPTIONAL
+SCORE_COLUMN = "siamese_score"
+NAMES_SHOWN = 20  # of a header, in a message
+FIRST_ROW_LINE = 2  # the header is line 1
+
+
+def read_table(
+    path: str | Path, *, check_labels: bool = True, first_bytes: int | None = None
+) -> pd.DataFrame:
+    """Read a ChangeNet table as text, or only its first ``first_bytes`` bytes (whole rows).
+
+    Returns a frame of strings (empty cells are ``""``) with the columns as found; its index is
+    0, 1, 2, … so that ``line_of(i)`` names the line in the file. How strictly the text is read
+    says :mod:`deft.tables.csv_text`.
+
+    Raises
+    ------
+    HardStop ``missing_input`` (no such file) or ``csv_invalid``: not UTF-8, another separator,
+    quotation marks or line breaks out of place, ragged rows, missing or doubled columns, an empty
+    mandatory cell or one with a control character, a label that cannot be told from another
+    (:func:`deft.tables.labels.label_fault`; without ``check_labels`` a label may be PASS by case or
+    spaces only).
+    """
+    path = Path(path)
+    text = decode_text(path, read_bytes(path, first_bytes))
+    rows = read_rows(path, text, MANDATORY)
+    header = [name.strip() for name in rows[0]]
+    _check_header(path, header)
+    table = pd.DataFrame(rows[1:], columns=header, dtype=str)
+    again = table.index[(table["label"] == "label") & (table["object_name"] == "object_name")]
+    if len(again):
+        raise HardStop(
+            "csv_invalid",
+            "a row repeats the header: were several tables joined?",
+            file=path,
+            row=[line_of(i) for i in again],
+            fix="remove the repeated header",
+        )
+    check_rows(path, table, check_labels=check_labels)
+    return table
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    for place, name in enumerate(header, start=1):
+        hidden = hidden_character(name)
+        if hidden or ";" in name:
+            what = hidden or "a ';' (was the table saved with another separator?)"
+            raise HardStop(
+                "csv_invalid",
+                f"the name of column {place}, {name[:60]!a}, holds {what}",
+                file=path,
+                row=1,
+                fix="save the table as CSV, UTF-8, separated by commas only",
+            )
+    doubled = sorted(name or "(no name)" for name, n in Counter(header).items() if n > 1)
+    if doubled:
+        raise HardStop("csv_invalid", f"column(s) {doubled} stand twice", file=path, row=1)
+    missing = [name for name in MANDATORY if name not in header]
+    if missing:
+        small = {name.lower() for name in header}
+        also = " (in small letters)" if small.issuperset(missing) else ""
+        raise HardStop(
+            "csv_invalid",
+            f"mandatory column(s) {missing} are missing; found {header[:NAMES_SHOWN]}",
+            file=path,
+            row=1,
+            fix=f"every ChangeNet table has the columns {', '.join(MANDATORY)}{also}",
+        )
+
+
+def check_rows(path: str | Path, table: pd.DataFrame, *, check_labels: bool = True) -> None:
+    """Raise ``csv_invalid`` for a mandatory cell that no later stage could use, or a wrong label.
+
+    What every table must satisfy, also one that the product makes (rows of pre-generated pairs).
+    """
+    for column in MANDATORY:
+        cells = table[column].tolist()
+        joined = "".join(cells)  # one look at all of them; nearly every table passes it
+        plain = joined.isascii() and joined.isprintable() and '"' not in joined
+        if plain and all(map(str.strip, cells)):
+            continue
+        faults = {cell: cell_fault(column, cell) for cell in dict.fromkeys(cells)}
+        faults = {cell: fault for cell, fault in faults.items() if fault}
+        if faults:
+            wrong = table.index[table[column].isin(list(faults))]
+            first = faults[table[column][wrong[0]]]
+            raise HardStop(
+                "csv_invalid",
+                f"{len(wrong)} row(s) have {first}",
+                file=path,
+                row=[line_of(i) for i in wrong],
+                fix="fill the cell, correct it or remove the row",
+            )
+    check_label_cells(path, table, lenient=not check_labels)
+
+
+def cell_fault(column: str, cell: str) -> str | None:
+    """Return what is wrong with a mandatory cell, or None."""
+    if not cell or cell.isspace():
+        return f"an empty {column}"
+    if cell.isascii() and cell.isprintable() and '"' not in cell:
+        return None
+    if '"' in cell:
+        return f"a quotation mark in {column}: {cell[:60]!a}"
+    if column == "label":
+        return None  # its own rule says more
+    broken = next((c for c in cell if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")), None)
+    return f"a control character (U+{ord(broken):04X}) in {column}" if broken else None
+
+
+def check_label_cells(path: str | Path, table: pd.DataFrame, *, lenient: bool = False) -> None:
+    """Refuse labels that training would take for something else, see :mod:`deft.tables.labels`.
+
+    ``lenient``: let a label be PASS by case or spaces only, as foreign tables have it.
+    """
+    for label in table["label"].unique():
+        if lenient and not is_ng(label) and label.strip(" \t").isascii():
+            continue
+        fault = label_fault(label)
+        if fault:
+            raise HardStop(
+                "csv_invalid",
+                fault,
+                file=path,
+                row=[line_of(i) for i in table.index[table["label"] == label]],
+                fix="write PASS exactly, or name the defect in plain letters",
+            )
+
+
+def line_of(index: int) -> int:
+    """Return the CSV line of 0-based row ``index`` (tables with one line a row)."""
+    return int(index) + FIRST_ROW_LINE
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> Path:
+    """Write a table as CSV (UTF-8, ``\\n``), whole or not at all."""
+    return write_text_atomic(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def in_contract_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the fourteen columns in order (absent ones empty), then the further ones."""
+    further = [name for name in table.columns if name not in COLUMNS]
+    return table.reindex(columns=[*COLUMNS, *further], fill_value="")
+
+
+def image_name(object_name: str, light: str, ext: str) -> str:
+    """Return the file name of one light's picture; an empty light adds no suffix."""
+    return f"{object_name}_{light}{ext}" if light else f"{object_name}{ext}"
+
+
+def image_file(images_dir: str | Path, folder: str, object_name: str, light: str, ext: str) -> Path:
+    """Return where TAO looks for a picture."""
+    return Path(images_dir) / folder / image_name(object_name, light, ext)
+
+
+def split_pool_cell(input_path: str) -> tuple[str, str | None]:
+    """Split a pool ``input_path`` that may name a file into directory and file name.
+
+    >>> split_pool_cell("images/R821@1_SolderLight.jpg")
+    ('images', 'R821@1_SolderLight.jpg')
+    >>> split_pool_cell("images/board7")
+    ('images/board7', None)
+    """
+    if re.search(r"\.(png|jpe?g|bmp|tiff?)$", input_path, flags=re.IGNORECASE):
+        folder, _, name = input_path.replace("\\", "/").rpartition("/")
+        return folder or ".", name
+    return input_path, None

@@ -1,0 +1,266 @@
+"""Real inputs: given by the user, or found in the workspace once the contract is known."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.file_names import shortened, slugs
+from deft.core.files import inside
+from deft.pool.pregen.listing import is_litter
+from deft.tables import changenet_table
+from deft.tables.fingerprint import decode
+from deft.tables.pictures import PictureError, open_rgb
+from model_explorer.known_answers import Known
+
+SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
+            "augmentation/mining_pool/images")  # fmt: skip
+EXAMPLES = ("examples", "example", "assets", "demo", "samples", "images")  # of a source
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+ARRAYS = (".npy", ".npz")
+LOOKED_AT = 20_000  # entries of a folder that are looked at
+PLACE = "inputs/found"
+
+
+def collect(
+    folder: Path,
+    contract: dict[str, Any],
+    *,
+    given: Path | None,
+    labels: Path | None,
+    workspace: Path,
+    count: int,
+    upstream: list[str] | None = None,
+) -> dict[str, Any]:
+    """Copy fitting inputs to ``inputs/found`` and return ``outputs/found_inputs.json``.
+
+    Given inputs must be usable: HardStop ``missing_input`` or ``image_invalid`` otherwise. Found
+    ones are taken only where the contract says how they become inputs.
+    """
+    changenet = contract["postprocess"]["kind"] == "changenet"
+    names = [i["name"] for i in contract["inputs"]]
+    rules = contract["preprocess"]
+    if changenet and (given is None or given.suffix == ".csv"):
+        return _pairs(folder, contract, given, workspace, count)
+    if given is not None:
+        return _given(folder, names, rules, given, labels, count)
+    blank = {"items": [], "searched": []}
+    unknown = [n for n in names if n not in rules]
+    if unknown:
+        why = f"how real data becomes {', '.join(unknown)} is unknown, so none was searched for"
+        return {**blank, "why_none": why}
+    if len(names) > 1:
+        return {
+            **blank,
+            "why_none": f"{len(names)} inputs belong together; give them as explore.inputs",
+        }
+    searched: list[str] = []
+    chosen: list[Path] = []
+    # The author's own example comes first: what is known to be good.
+    for root, names_of, most in (
+        (folder, [f"{ref}/{name}" for ref in upstream or [] for name in EXAMPLES], 1),
+        (workspace, list(SEARCHED), count),
+    ):
+        found: list[Path] = []
+        for name in names_of:
+            if (root / name).is_dir():
+                searched.append(name)
+                found += pictures_below(root / name)
+        chosen += spread(found, min(most, count - len(chosen)))
+    items = [
+        _copy(
+            folder, {names[0]: [p]}, i, Known(labels, folder if folder in p.parents else workspace)
+        )
+        for i, p in enumerate(chosen)
+    ]
+    why = "no picture was found" if searched else "the workspace has none of the folders searched"
+    return {"items": items, "searched": searched or list(SEARCHED), "why_none": why}
+
+
+def pictures_below(place: Path) -> list[Path]:
+    """Return the pictures below a folder that decode, sorted by path."""
+    out: list[Path] = []
+    seen = 0
+    for base, folders, names in os.walk(place):
+        folders.sort()
+        for name in sorted(names):
+            seen += 1
+            if seen > LOOKED_AT:
+                return sorted(out)
+            path = Path(base, name)
+            if path.suffix.lower() in PICTURES:
+                out.append(path)
+    return sorted(out)
+
+
+def spread(found: list[Path], count: int) -> list[Path]:
+    """Return ``count`` decodable pictures, evenly spread over the list."""
+    good: list[Path] = []
+    evenly = dict.fromkeys(sample(found, count))
+    for path in [*evenly, *(p for p in found if p not in evenly)]:
+        if len(good) == count:
+            break
+        if decodes(path):
+            good.append(path)
+    return sorted(good)
+
+
+def sample(found: list[Path], count: int) -> list[Path]:
+    """Return at most ``count`` of the files, evenly spread over the list, in its order.
+
+    >>> sample([1, 2, 3, 4, 5], 2)
+    [1, 3]
+    """
+    most = min(count, len(found))
+    return [found[i * len(found) // most] for i in range(most)]
+
+
+def decodes(path: Path) -> bool:
+    """Return whether a picture can be read to its end, and as it is (see deft.tables.pictures)."""
+    try:
+        open_rgb(path)
+    except PictureError:
+        return False
+    return True
+
+
+def _given(
+    folder: Path,
+    names: list[str],
+    rules: dict[str, Any],
+    given: Path,
+    labels: Path | None,
+    count: int,
+) -> dict[str, Any]:
+    files = [given] if given.is_file() else sorted(p for p in given.rglob("*") if p.is_file())
+    files = [p for p in files if not is_litter(p.name)]
+    arrays = [p for p in files if p.suffix.lower() in ARRAYS]
+    pictures = [p for p in files if p.suffix.lower() in PICTURES]
+    root = given.parent if given.is_file() else given
+    if arrays:
+        if len(names) > 1 and any(p.suffix == ".npy" for p in arrays):
+            raise HardStop(
+                "missing_input",
+                f"the model takes {len(names)} inputs ({', '.join(names)}); a .npy file holds one",
+                file=given,
+                fix="give .npz files whose arrays have these names",
+            )
+        known = Known(labels, root)
+        chosen = sample(known.only(arrays), count)
+        items = [_arrays(folder, names, p, i, known) for i, p in enumerate(chosen)]
+    elif pictures:
+        if len(names) > 1 or names[0] not in rules:
+            raise HardStop(
+                "missing_input",
+                "pictures were given, but how a picture becomes "
+                f"{', '.join(n for n in names if n not in rules) or 'several inputs'} is unknown",
+                file=given,
+                fix=(
+                    "set explore.contract.preprocess, or give .npy / .npz arrays as the model "
+                    "takes them"
+                ),
+            )
+        for picture in pictures:
+            decode(picture)  # what cannot be read, or not as it is, stops here
+        known = Known(labels, root)
+        chosen = sample(known.only(pictures), count)
+        items = [_copy(folder, {names[0]: [p]}, i, known) for i, p in enumerate(chosen)]
+    else:
+        raise HardStop(
+            "missing_input",
+            "explore.inputs holds neither pictures nor .npy / .npz arrays",
+            file=given,
+            fix=f"pictures: {', '.join(PICTURES)}; for a ChangeNet also its CSV table",
+        )
+    return {"items": items, "searched": [str(given)], "why_none": ""}
+
+
+def _copy(folder: Path, files: dict[str, list[Path]], index: int, known: Known) -> dict[str, Any]:
+    out: dict[str, list[str]] = {}
+    target = folder / PLACE
+    target.mkdir(parents=True, exist_ok=True)
+    first = next(iter(files.values()))[0]
+    for name, paths in files.items():
+        out[name] = []
+        for number, path in enumerate(paths):
+            tail = f"_{name}_{number}" if len(files) > 1 or len(paths) > 1 else ""
+            copied = f"{PLACE}/{shortened(f'{index:03d}{tail}_{path.name}')}"
+            shutil.copyfile(path, folder / copied)
+            out[name].append(copied)
+    return {"files": out, "origin": known.place(first), "label": known.label(first)}
+
+
+def _arrays(folder: Path, names: list[str], path: Path, index: int, known: Known) -> dict[str, Any]:
+    import numpy as np
+
+    try:
+        data = np.load(path, allow_pickle=False)
+        parts = {names[0]: data} if path.suffix == ".npy" else {n: data[n] for n in names}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise HardStop("missing_input", f"no array that can be read ({error})", file=path) from None
+    except KeyError:
+        raise HardStop(
+            "missing_input", f"the arrays must be named {', '.join(names)}", file=path
+        ) from None
+    target = folder / PLACE
+    target.mkdir(parents=True, exist_ok=True)
+    files, forms = {}, slugs(parts)
+    for name, values in parts.items():
+        copied = f"{PLACE}/{shortened(f'{index:03d}_{path.stem}_{forms[name]}.npy')}"
+        np.save(folder / copied, values)
+        files[name] = [copied]
+    return {"files": files, "origin": known.place(path), "label": known.label(path)}
+
+
+def _pairs(
+    folder: Path, contract: dict[str, Any], table: Path | None, workspace: Path, count: int
+) -> dict[str, Any]:
+    """Take test and golden pictures from a ChangeNet table, defective and good ones in turn."""
+    path = table or workspace / layout.KPI_TABLE
+    searched = [layout.KPI_TABLE if table is None else str(path)]
+    blank = {"items": [], "searched": searched}
+    if not path.is_file():
+        return {**blank, "why_none": f"there is no {layout.KPI_TABLE} in the workspace"}
+    rules = list(contract["preprocess"].values())
+    lights = rules[0]["lights"]
+    if any(int(r.get("pictures", 1)) > 1 for r in rules):
+        return {**blank, "why_none": "several goldens a pair are made up, not taken from the table"}
+    rows = changenet_table.read_table(path)
+    root = layout.image_root(workspace)
+    bad = rows.index[rows["label"] != changenet_table.PASS].tolist()
+    good = rows.index[rows["label"] == changenet_table.PASS].tolist()
+    order = [row for pair in zip(bad, good, strict=False) for row in pair]
+    order += [row for row in [*bad, *good] if row not in set(order)]
+    items = []
+    for row in order:
+        entry = rows.loc[row]
+        sides = [
+            _light_files(root, str(entry[column]), str(entry["object_name"]), lights)
+            for column in ("input_path", "golden_path")
+        ]
+        if all(sides):
+            names = [i["name"] for i in contract["inputs"]]
+            pair = dict(zip(names, sides, strict=True))
+            item = _copy(folder, pair, len(items), Known(None, workspace))
+            items.append({**item, "label": str(entry["label"])})
+        if len(items) == count:
+            break
+    return {"items": items, "searched": searched, "why_none": "no row's pictures could be read"}
+
+
+def _light_files(root: Path, where: str, name: str, lights: list[str]) -> list[Path]:
+    out = []
+    for light in lights:
+        stem = f"{where}/{name}_{light}" if light else f"{where}/{name}"
+        tried = [inside(root, stem + ending, what="picture") for ending in PICTURES]
+        found = next((p for p in tried if p.is_file() and decodes(p)), None)
+        if found is None:
+            return []
+        out.append(found)
+    return out

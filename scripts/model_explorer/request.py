@@ -1,0 +1,158 @@
+"""What was asked for: the ``explore:`` group, checked before anything is read or written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from deft.core.errors import HardStop
+from dl_lab.record import without_credentials
+
+URL = re.compile(r"^([a-z][a-z0-9+.-]*:/{1,3}|www\.|hf-hub:|git@)", re.IGNORECASE)
+SLUG_LENGTH = 40
+CPU_PROVIDERS = frozenset(
+    {"CPUExecutionProvider", "OpenVINOExecutionProvider", "DnnlExecutionProvider",
+     "XnnpackExecutionProvider", "AzureExecutionProvider"}
+)  # fmt: skip
+CHANGENET_NAMES = ("changenet", "visual_changenet", "visual_changenet_classify", "tao:changenet",
+                   "tao:visual_changenet", "tao:visual_changenet_classify")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """The ``explore:`` group with the top-level ``device`` and ``seed``; see config/config.yaml."""
+
+    checkpoint: str | None = None
+    name: str | None = None
+    source: str | None = None
+    repository: str | None = None
+    repository_ref: str | None = None
+    class_path: str | None = None
+    class_arguments: dict[str, Any] = field(default_factory=dict)
+    spec: str | None = None
+    directory: str | None = None
+    environment: str = "auto"
+    install: str | None = None
+    pip_arguments: list[str] = field(default_factory=list)
+    allow_code: bool = False
+    providers: list[str] = field(default_factory=list)
+    inputs: str | None = None
+    labels: str | None = None
+    samples: int = 4
+    contract: dict[str, Any] = field(default_factory=dict)
+    targets: dict[str, float] = field(default_factory=dict)
+    warm_runs: int = 20
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
+    train_steps: int = 0
+    train_batch_size: int = 4
+    learning_rate: float = 1e-3
+    copy_model_mb: int = 512
+    origin_url: str | None = None
+    origin_version: str | None = None
+    device: str = "auto"
+    seed: int = 0
+    threads: int = 1
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the keys of the ``explore:`` group."""
+        own = {"device", "seed", "threads"}
+        return [f.name for f in fields(cls) if f.name not in own]
+
+    @property
+    def title(self) -> str:
+        """What reports call the model."""
+        return self.name or Path(self.checkpoint or "model").stem
+
+    @property
+    def slug(self) -> str:
+        """Name of the experiment folder before the time."""
+        text = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")[:SLUG_LENGTH].strip("-")
+        return text or "model"
+
+
+def check(request: Request) -> None:
+    """Raise ``config_invalid`` or ``missing_input`` for what the request itself shows to be
+    wrong.
+    """
+    if not request.checkpoint:
+        raise HardStop(
+            "missing_input",
+            "explore.checkpoint is not set: which model file is to be explored?",
+            fix="explore: {checkpoint: PATH, name: NAME} in a file, given with --configfile",
+        )
+    if URL.match(str(request.checkpoint)):
+        raise HardStop(
+            "config_invalid",
+            f"explore.checkpoint is an address ({shown_url(request.checkpoint)}); weights are "
+            "never "
+            "downloaded",
+            fix="download the file yourself (for instance to checkpoints/) and give its path",
+        )
+    if not (request.name or request.source or request.repository):
+        raise HardStop(
+            "missing_input",
+            "none of explore.name, explore.source and explore.repository is set, so nothing says "
+            "what the file is",
+            fix="give one: a name (timm:NAME, open_clip:NAME, changenet, or your own), a local "
+            "source folder, or the upstream repository's address",
+        )
+    if request.device == "cpu":
+        cards = [p for p in request.providers if p not in CPU_PROVIDERS]
+        if cards:
+            raise HardStop(
+                "config_invalid",
+                "device: cpu was asked for, but explore.providers needs a card: "
+                f"{', '.join(cards)}",
+                fix="leave explore.providers empty (or CPUExecutionProvider), or set device: auto",
+            )
+    if request.class_path and ":" not in request.class_path:
+        raise HardStop(
+            "config_invalid",
+            f"explore.class_path {request.class_path!r} is not of the form package.module:Class",
+            fix="for instance models.net:TinyNet, as importable from the source folder",
+        )
+
+
+def shown_url(text: str) -> str:
+    """Return an address without the user, password and tokens in it."""
+    return without_credentials(str(text))
+
+
+def located(given: str, roots: list[Path], what: str) -> Path:
+    """Return a path of the user: absolute, or below the first root that has it.
+
+    Raises HardStop ``missing_input`` when it is nowhere.
+    """
+    path = Path(given).expanduser()
+    tried = [path] if path.is_absolute() else [root / path for root in roots]
+    for candidate in tried:
+        if candidate.is_dir():
+            return candidate.resolve()
+        if candidate.exists():
+            # A file that is a link keeps its own name and neighbours (as in a hub's cache).
+            return candidate.parent.resolve() / candidate.name
+    raise HardStop(
+        "missing_input",
+        f"{what} does not exist",
+        file=tried[0],
+        fix="give a local path, absolute or relative to the workspace or to where you typed the "
+        "command",
+    )
+
+
+def family_of(name: str | None) -> tuple[str | None, str | None]:
+    """Return (family, architecture) that a prefixed or well-known name states, else (None,
+    name).
+    """
+    if not name:
+        return None, None
+    lowered = name.lower()
+    if lowered in CHANGENET_NAMES:
+        return "changenet", "visual_changenet_classify"
+    for family in ("timm", "open_clip"):
+        if lowered.startswith(f"{family}:"):
+            return family, name.split(":", 1)[1]
+    return None, name

@@ -1,0 +1,190 @@
+"""Configurations that lie beside a model file and say what it is or how it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deft.changenet.onnx.bundle import PREPROCESSING
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.files import sha256_file
+from deft.core.reading import read_json
+from model_explorer.request import Request, family_of, located
+
+TIMM_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
+TRAINING_SPEC = "experiment.yaml"
+RUN_LEVELS = 4  # a weights file lies at most so deep below its run
+BUNDLE_KEYS = {
+    "lights",
+    "height_px",
+    "width_px",
+    "join_x",
+    "join_y",
+    "mean",
+    "std",
+    "output",
+    "threshold",
+}
+
+
+@dataclass
+class Identity:
+    """Which network a file belongs to. ``files`` are copied beside the model."""
+
+    family: str | None
+    architecture: str | None
+    files: list[Path] = field(default_factory=list)
+    model: dict[str, Any] = field(default_factory=dict)  # further entries of parameters.model
+
+
+def identity(request: Request, kind: str, file: Path, roots: list[Path]) -> Identity:
+    """Return what the name and the files beside the model say.
+
+    Raises HardStop ``config_invalid`` for a state_dict that nothing says the network of.
+    """
+    family, architecture = family_of(request.name)
+    found = Identity(family, architecture)
+    if kind == "onnx":
+        _bundle(found, file)
+        return found
+    if kind in ("torchscript", "torch_export"):
+        return found
+    if family == "changenet":
+        _changenet(found, request, file, roots)
+        return found
+    if request.class_path:
+        found.family, found.architecture = "source", None
+        return found
+    _configs(found, file)
+    if found.family is None:
+        _known_name(found, request)
+    elif found.family == "timm" and not found.model.get("config"):
+        _check_timm(str(found.architecture))
+    if found.family is None and not request.allow_code:
+        raise HardStop(
+            "config_invalid",
+            "a state_dict holds numbers only, and nothing says which network they fill",
+            file=file,
+            fix="set explore.name to timm:NAME, open_clip:NAME or changenet; or explore.source (or "
+            "repository) and explore.class_path: package.module:Class",
+        )
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = read_json(path, not_finite=True)
+    except (OSError, HardStop):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _bundle(found: Identity, file: Path) -> None:
+    """Take the preprocessing of this project's own hand-off, if it speaks of this file."""
+    path = file.with_name(PREPROCESSING)
+    facts = _json(path)
+    if facts.keys() >= BUNDLE_KEYS:
+        found.files.append(path)
+        found.model.update(bundle=facts, bundle_source=f"{path.name} beside the model")
+
+
+def _configs(found: Identity, file: Path) -> None:
+    clip = _json(file.with_name(OPEN_CLIP_CONFIG))
+    if clip.get("model_cfg") and found.family in (None, "open_clip"):
+        found.family, found.architecture = (
+            "open_clip",
+            found.architecture or "open_clip_config.json",
+        )
+        found.files.append(file.with_name(OPEN_CLIP_CONFIG))
+        found.model["config"] = {k: clip.get(k) or {} for k in ("model_cfg", "preprocess_cfg")}
+        return
+    timm = _json(file.with_name(TIMM_CONFIG))
+    if isinstance(timm.get("architecture"), str) and found.family in (None, "timm"):
+        stated = found.architecture if found.family == "timm" else None
+        if stated and stated.split(".")[0] != timm["architecture"]:
+            raise HardStop(
+                "config_invalid",
+                f"explore.name says timm:{stated}, {TIMM_CONFIG} beside the weights says "
+                f"{timm['architecture']}",
+                file=file.with_name(TIMM_CONFIG),
+                fix="correct the name",
+            )
+        found.family, found.architecture = "timm", stated or timm["architecture"]
+        found.files.append(file.with_name(TIMM_CONFIG))
+        found.model["config"] = {
+            name: timm.get(name) or {} for name in ("model_args", "pretrained_cfg")
+        }
+
+
+def _known_name(found: Identity, request: Request) -> None:
+    """Look an unprefixed name up in timm and open_clip, where these are installed."""
+    name = request.name or ""
+    try:
+        import timm
+
+        if timm.is_model(name.split(".")[0]):
+            found.family = "timm"
+            return
+    except ImportError:
+        pass
+    try:
+        import open_clip
+
+        if name in open_clip.list_models():
+            found.family = "open_clip"
+    except ImportError:
+        pass
+
+
+def _check_timm(name: str) -> None:
+    try:
+        import difflib
+
+        import timm
+    except ImportError:
+        return
+    plain = name.split(".")[0]
+    if not timm.is_model(plain):
+        near = difflib.get_close_matches(plain, timm.list_models(), 3)
+        raise HardStop(
+            "config_invalid",
+            f"timm {timm.__version__} has no model {plain!r}",
+            fix=f"did you mean {', '.join(near)}?" if near else "see timm.list_models()",
+        )
+
+
+def _changenet(found: Identity, request: Request, file: Path, roots: list[Path]) -> None:
+    """Find the experiment spec: given, beside the weights, in their run, or the workspace's."""
+    if request.spec:
+        spec = located(request.spec, roots, "explore.spec")
+    else:
+        beside = sorted(file.parent.glob("*inference_spec.yaml"))
+        tried = [file.with_name(TRAINING_SPEC), *beside, *(root / layout.SPEC for root in roots)]
+        spec = next((p for p in tried if p.is_file()), None)
+        if spec is None:
+            raise HardStop(
+                "missing_input",
+                f"a ChangeNet needs its experiment spec; {TRAINING_SPEC} is not beside the weights "
+                f"and the workspace has no {layout.SPEC}",
+                file=file,
+                fix="set explore.spec to the spec that the file was trained with",
+            )
+    found.files.append(spec)
+    found.model["spec"] = spec.name
+    threshold = _threshold(file)
+    if threshold:
+        found.model.update(threshold)
+
+
+def _threshold(file: Path) -> dict[str, Any]:
+    """Return the loop's own threshold for these weights, from the run's ``best_model.json``."""
+    for folder in list(file.parents)[:RUN_LEVELS]:
+        best = _json(folder / layout.BEST_MODEL_FILE)
+        if best.get("threshold") is not None and best.get("checkpoint_sha256") == sha256_file(file):
+            return {
+                "threshold": float(best["threshold"]),
+                "threshold_source": f"{layout.BEST_MODEL_FILE} of run {best.get('run')}",
+            }
+    return {}

@@ -1,6 +1,6 @@
 """What surrounds the jobs of a command: its gate, its note in the run, its last words."""
 
-from deft.preflight import digest as approval_digest
+from deft.pool import digest as approval_digest
 
 # Rules that are no part of a run: when one fails, the run is left as it is.
 OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore"}

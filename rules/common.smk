@@ -29,7 +29,7 @@ from deft.core.reading import stop_of
 from deft.settings.run_name import check_run_name, require_run, run_of_command
 from deft.settings.session import check_container, hand_down, inherited
 from deft.embedding.shards import shard_count
-from deft.tao import settings as deft_tao
+from deft.settings import tao as deft_tao
 from deft.core.yaml_files import load_yaml
 
 

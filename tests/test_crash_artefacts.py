@@ -16,7 +16,7 @@ from deft.core.errors import HardStop, StageFailed
 from deft.core.files import sweep, temporary_name, to_json, to_json_line
 from deft.core.reading import read_json, read_text
 from deft.embedding.shards import SHARDS_FILE, shard_count
-from deft.preflight import digest
+from deft.pool import digest
 from deft.run import jobs
 from deft.run import state as state_module
 from deft.run.jobs import COMMANDS, commands, note_command, orphans, registered

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from deft.core.durations import short_duration
 from deft.core.errors import HardStop
 from deft.run import jobs
-from deft.run.stage import run_stage, short_duration, status_line
+from deft.run.stage import run_stage, status_line
 from deft.run.state import LOG_FILE, STATE_FILE, log_stage, read_log, read_state, update_phase
 
 

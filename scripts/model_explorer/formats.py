@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deft.core import pickles
 from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.weight_files import endless_name
-from model_explorer import pickles
 from model_explorer.exported import check_exported
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".bin", ".ts", ".torchscript",

@@ -14,8 +14,9 @@ import onnx
 import pytest
 import torch
 
+from deft.core import pickles
 from deft.core.errors import HardStop
-from model_explorer import exported, formats, pickles
+from model_explorer import exported, formats
 
 
 class Runs:

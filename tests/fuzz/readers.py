@@ -405,7 +405,7 @@ def job_note(place: Path, data: bytes) -> None:
     ),
 )
 def container_note(place: Path, data: bytes) -> None:
-    from deft.tao import running
+    from deft.run.containers import running
 
     put(place / ".jobs/containers/c1.json", data)
     running.living(place, "a", "b")
@@ -438,7 +438,8 @@ def _approvals() -> list[bytes]:
 
 @reader("json", _approvals, "arrow")
 def approvals(place: Path, data: bytes) -> None:
-    from deft.preflight import approval, digest
+    from deft.pool import digest
+    from deft.preflight import approval
     from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, pool_prefix_to_use
     from deft.settings.config import resolve
 

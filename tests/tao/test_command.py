@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deft.core.errors import HardStop
+from deft.run.containers import command as commands
 from deft.run.containers.command import Container, Mount, command, hydra
 from deft.settings.config import resolve
 from deft.settings.tao import needed_images, settings
-from deft.tao import command as commands
 from deft.tao.mounts import mounts_for
 from deft.tao.stages import container_for, give_back
 

@@ -14,9 +14,9 @@ from tao_docker import CLEARED
 from waiting import WAIT_S, until
 
 from deft.core.errors import StageFailed
+from deft.run.containers import running
 from deft.run.jobs import AlreadyRunning, end_orphans, registered
 from deft.stages.tao_train import train_phase
-from deft.tao import running
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "tao_train.py"
 PHASE = "baseline"

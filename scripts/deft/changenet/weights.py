@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from deft.core import pickles
 from deft.core.errors import HardStop
 from deft.core.files import replace_atomically
 from deft.core.weight_files import AGAIN, looks_like_safetensors, refuse_foreign
-from model_explorer import pickles
 
 TAO_MODEL = "visual_changenet_classify"
 LIGHTNING_VERSION = "2.5.0.post0"  # the layout that TAO's loader expects

@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from deft.run.stage import short_duration
+from deft.core.durations import short_duration
 
 PROGRESS_EVERY_S = 5.0
 

@@ -10,9 +10,9 @@ from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
 from deft.core.layout import DEFECT_SPEC, PREGEN_DIR
 from deft.core.reading import read_json, read_text
+from deft.pool import digest
 from deft.pool.digest import APPROVAL_FILE, GATE_FILE
 from deft.pool.source_pool import check_pregen_unchanged
-from deft.preflight import digest
 from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, run_preflight
 from deft.run.state import STATE_FILE, read_state, update_state, utc_now
 from deft.settings.kpi_target import parse_kpi

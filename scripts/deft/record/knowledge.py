@@ -20,8 +20,8 @@ from deft.core.reading import read_text, set_aside
 from deft.core.workspace_source import SOURCE_FILE
 from deft.record.advice import phase_notes
 from deft.record.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
+from deft.record.results import met_of
 from deft.record.run_files import PhaseFiles, RunFiles
-from deft.report.viewmodel import met_of
 
 METHODS = """\
 - Visual ChangeNet (NVIDIA TAO Toolkit): a siamese network scores a picture against its golden.

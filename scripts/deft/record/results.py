@@ -311,3 +311,9 @@ def _export(out: Numbers, files: RunFiles) -> None:
     out.put_all("export", files.export, ("opset", "kpi_rows"))
     int8 = ("flips", "largest_difference", "speed_ratio", "kept")
     out.put_all("export.int8", dig(files.export, "int8"), int8)
+
+
+def met_of(files: RunFiles, far_pct: float | None) -> bool | None:
+    """Return whether a FAR meets the target; None when either is unknown."""
+    target = KpiTarget.from_dict(files.target)
+    return target.met(far_pct) if target and far_pct is not None else None

@@ -9,10 +9,9 @@ from typing import Any
 from deft.core.files import write_text_atomic
 from deft.record.advice import phase_notes, recommendations
 from deft.record.phrases import PERCENT, PLAIN_PERCENT, SCORE, plain, shown
-from deft.record.results import collect_results
+from deft.record.results import collect_results, met_of
 from deft.record.run_files import PhaseFiles, RunFiles, load_run
 from deft.record.strict import Strict
-from deft.report.viewmodel import met_of
 from deft.tables.changenet_table import is_ng
 
 MAX_WORDS = 300

@@ -12,7 +12,7 @@ from typing import Any
 from deft.core import layout
 from deft.record.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
 from deft.record.phrases import PERCENT, SCORE, shown
-from deft.record.results import MIN_NG_TO_CERTIFY
+from deft.record.results import MIN_NG_TO_CERTIFY, met_of
 from deft.record.rows import whatif_rows
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
@@ -29,12 +29,6 @@ REASONS = {
     "failed": "The run failed before its end.",
 }
 SOURCES = {"user": "you", "spec": "spec", "default": "default"}
-
-
-def met_of(files: RunFiles, far_pct: float | None) -> bool | None:
-    """Return whether a FAR meets the target; None when either is unknown."""
-    target = KpiTarget.from_dict(files.target)
-    return target.met(far_pct) if target and far_pct is not None else None
 
 
 def status(met: bool | None, gap_key: str, *, running: bool) -> dict[str, Any]:

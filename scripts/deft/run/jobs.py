@@ -35,8 +35,8 @@ from deft.core.reading import (
     warn,
 )
 from deft.run import slurm
+from deft.run.containers import running
 from deft.run.place import foreign_place, place
-from deft.tao import running
 
 JOBS_DIR = ".jobs"
 COMMANDS = ".snakemake/deft_commands.jsonl"  # not in the run: a refused one leaves no run folder

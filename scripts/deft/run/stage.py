@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deft.core import disk
 from deft.core.disk import DiskFull
+from deft.core.durations import short_duration
 from deft.core.errors import HardStop, StageFailed
 from deft.core.files import sweep, write_json_atomic
 from deft.core.interrupt import Interrupted
@@ -246,11 +247,3 @@ def status_line(
         where = f"iter {phase[4:]}" + (f"/{max_iterations}" if max_iterations else "")
     tail = f" · next: {next_stage}" if next_stage else ""
     return f"[{where} · {stage}] {summary} · {short_duration(duration_s)}{tail}"
-
-
-def short_duration(seconds: float) -> str:
-    """Return ``42s``, ``2m`` or ``1h05m``."""
-    if seconds < 60:
-        return f"{seconds:.0f}s"
-    minutes = int(seconds // 60)
-    return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from deft.core.errors import HardStop, StageFailed
 from deft.core.interrupt import SIGNALS, raise_on_signals, restore
+from deft.run.containers import running
 from deft.run.containers.command import Container, command
-from deft.tao import running
 
 TAIL_LINES = 30
 FAILED = "Execution status: FAIL"  # TAO's last line; its exit status may be 0 all the same

@@ -72,7 +72,7 @@ format: $(VENV)/.installed-dev
 
 ## make logic     record that the logic versions fit the code (see CONTRIBUTING)
 logic: $(VENV)/.installed-dev
-	$(BIN)/python tests/logic_fingerprints.py
+	$(BIN)/python tests/logic/logic_fingerprints.py
 
 ## make envs      write the pip lists and conda files from envs/packages.yaml
 envs: $(VENV)/.installed

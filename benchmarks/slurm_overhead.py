@@ -25,7 +25,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/slurm")]
+sys.path[:0] = [str(ROOT / "tests/support"), str(ROOT / "tests/slurm")]
 
 from cluster import Cluster  # noqa: E402
 from guard import Refused  # noqa: E402

@@ -94,7 +94,7 @@ def test_killed_processes_leave_no_orphans_and_go_on(two, workspace, tmp_path):
     (result, _), _ = two
     data = small(3, num_gpus=2, sync_batchnorm=True)
     tests = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(tests.parent / "scripts"), str(tests)])
+    paths = os.pathsep.join([str(tests.parent / "scripts"), str(tests / "support")])
     parent = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(workspace), str(tmp_path), json.dumps(data)],
         env=os.environ | {"PYTHONPATH": paths},

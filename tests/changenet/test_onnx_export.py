@@ -121,7 +121,7 @@ def test_same_weights_same_bytes_in_another_process_and_folder(tmp_path):
         "export_onnx(from_dict(spec_data()), sys.argv[1], sys.argv[2])\n"
     )
     there = tmp_path / "elsewhere" / "other.onnx"
-    paths = [str(SCRIPTS), str(Path(__file__).resolve().parents[1])]
+    paths = [str(SCRIPTS), str(Path(__file__).resolve().parents[1] / "support")]
     subprocess.run(
         [sys.executable, "-c", code, str(weights), str(there), *paths], check=True, timeout=300
     )

@@ -26,7 +26,7 @@ import traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent, HERE.parents[1] / "scripts"):
+for folder in (HERE, HERE.parent, HERE.parent / "support", HERE.parents[1] / "scripts"):
     sys.path.insert(0, str(folder))
 
 import mutators  # noqa: E402

@@ -12,12 +12,12 @@ from pathlib import Path
 LIBRARY = Path(__file__).resolve().parents[2] / "scripts/deft"
 # Not behind the gate: the pre-flight, the configuration, other commands, and what is read by them.
 ELSEWHERE = (
-    "explore/", "preflight/", "importers/", "demo/", "doctor/", "bundle/", "lab/", "scaffold/",
-    "report/", "errors.py", "places.py", "config.py", "config_values.py", "run_name.py",
-    "slurm.py", "session.py", "state.py",
-    "workspace_source.py", "embedding_prune.py", "kpi_target.py",
+    "preflight/", "importers/", "demo/", "doctor/", "bundle/",
+    "report/", "core/errors.py", "core/places.py", "settings/config.py",
+    "settings/config_values.py", "settings/run_name.py", "run/slurm.py", "settings/session.py",
+    "run/state.py", "core/workspace_source.py", "embedding/prune.py", "settings/kpi_target.py",
     # The network and the encoder are built, the spec is read by the pre-flight itself.
-    "changenet/spec/", "changenet/backbones/", "encoders/",
+    "changenet/spec/", "changenet/backbones/", "embedding/encoders/",
 )  # fmt: skip
 
 # What a stage finds that nobody could know before: made or changed after the approval.
@@ -28,8 +28,9 @@ BUG = "a guard of this project's own arithmetic"
 TAO = "what TAO's container did"
 # Otherwise the id of the check that asks before.
 ASKED = {
-    "assembly.py": {"check_arithmetic": BUG, "check_growth": CHANGED, "read_provenance": CHANGED,
-                    "validate_combined": BUG, "check_pictures_exist": "goldens"},
+    "assembly/assemble.py": {"check_arithmetic": BUG, "check_growth": CHANGED,
+                             "read_provenance": CHANGED, "validate_combined": BUG,
+                             "check_pictures_exist": "goldens"},
     "changenet/data/goldens.py": {"__init__": "goldens", "_found": "goldens"},
     "changenet/data/pairs.py": {"open_pairs": "table_base", "picture": CHANGED},
     "changenet/data/sampling.py": {"check_trainable": "trainable"},
@@ -57,64 +58,64 @@ ASKED = {
                              "named_tensors": "backbone_weights", "_unreadable": "start_weights",
                              "check_fit": "start_weights",
                              "fill_strictly": "backbone_weights"},
-    "csv_text.py": {"_stop": "table_kpi", "read_bytes": "table_kpi"},
-    "embedding.py": {"check_same_encoder": CHANGED},
-    "embedding_cache.py": {"__init__": "embedding_cache"},
-    "embedding_files.py": {"file_digest": CHANGED, "_prepare": CHANGED, "_check": LEARNT},
+    "tables/csv_text.py": {"_stop": "table_kpi", "read_bytes": "table_kpi"},
+    "embedding/embed.py": {"check_same_encoder": CHANGED},
+    "embedding/cache.py": {"__init__": "embedding_cache"},
+    "embedding/vector_files.py": {"file_digest": CHANGED, "_prepare": CHANGED, "_check": LEARNT},
     # Equal pictures have a check; what a network makes of others is not known.
-    "evaluate.py": {"read_scores": CHANGED, "refuse_alike": LEARNT},
-    "files.py": {"inside": "table_kpi"},
-    "fingerprint.py": {"decode": "images_kpi"},
-    "handoff.py": {"_training_spec": CHANGED},
-    "jobs.py": {"_read": CHANGED},
-    "kpi.py": {"check_scores": "kpi_classes", "at_recall": BUG},
-    "leakage.py": {"stop_of": "leakage_pool_kpi"},
-    "parquet.py": {"check_columns": CHANGED, "reading_parquet": CHANGED},
-    "pool.py": {"check_pregen_unchanged": CHANGED},
-    "pool_rows.py": {"read_pool": "table_pool", "rooted_folder": "table_kpi"},
-    "pregen/listing.py": dict.fromkeys(
+    "kpi/evaluation.py": {"read_scores": CHANGED, "refuse_alike": LEARNT},
+    "core/files.py": {"inside": "table_kpi"},
+    "tables/fingerprint.py": {"decode": "images_kpi"},
+    "record/handoff.py": {"_training_spec": CHANGED},
+    "run/jobs.py": {"_read": CHANGED},
+    "kpi/operating_point.py": {"check_scores": "kpi_classes", "at_recall": BUG},
+    "tables/leakage.py": {"stop_of": "leakage_pool_kpi"},
+    "core/parquet.py": {"check_columns": CHANGED, "reading_parquet": CHANGED},
+    "pool/source_pool.py": {"check_pregen_unchanged": CHANGED},
+    "tables/coordinates.py": {"read_pool": "table_pool", "rooted_folder": "table_kpi"},
+    "pool/pregen/listing.py": dict.fromkeys(
         ("list_pictures", "paired_pregen", "_check_file"), "pregen_pairs"
     ),
-    "pregen/parts.py": dict.fromkeys(
+    "pool/pregen/parts.py": dict.fromkeys(
         ("_check_lights", "_check_name", "label_of", "check_allocation"), "defect_spec"
     ),
-    "pregen/spec.py": {"_refuse": "defect_spec", "read_defect_spec": "defect_spec"},
+    "pool/pregen/spec.py": {"_refuse": "defect_spec", "read_defect_spec": "defect_spec"},
     # Files of the run; those that the user hands in have a check each, named at their readers.
-    "reading.py": dict.fromkeys(
+    "core/reading.py": dict.fromkeys(
         ("_guarded", "as_text", "read_bytes", "read_json", "require_file", "stop_of"), CHANGED
     ),
-    "records.py": {"refuse": CHANGED},
-    "roots.py": {"paths_here": CHANGED},
-    "routing.py": {"route_by_label": "routing"},
-    "schemas/__init__.py": {"checked": CHANGED},
-    "sealed.py": {"check": CHANGED, "_other_rows": CHANGED},
-    "shards.py": {"shard_count": CHANGED},
-    "steps/context.py": {"weights_file": CHANGED, "_damaged": CHANGED},
-    "steps/embed.py": {"join_shards": CHANGED, "_facts_of": CHANGED},
-    "steps/evaluate.py": {"rca": BUG},
-    "steps/export.py": {"export_best": CHANGED, "refuse_other_decisions": BUG},
-    "steps/infer.py": {"infer_phase": "kpi_classes"},
-    "steps/pool.py": {"stage_pool": BUG},
-    "steps/train.py": {"restore_file": CHANGED},
-    "strategies/named.py": {"__post_init__": "mining_label_quota"},
-    "strict.py": {"damaged": CHANGED},
-    "tables.py": {"read_table": "table_kpi", "_check_header": "table_kpi",
+    "record/records.py": {"refuse": CHANGED},
+    "run/roots.py": {"paths_here": CHANGED},
+    "rca/routing.py": {"route_by_label": "routing"},
+    "core/schemas/__init__.py": {"checked": CHANGED},
+    "tables/sealed.py": {"check": CHANGED, "_other_rows": CHANGED},
+    "embedding/shards.py": {"shard_count": CHANGED},
+    "stages/context.py": {"weights_file": CHANGED, "_damaged": CHANGED},
+    "stages/embed.py": {"join_shards": CHANGED, "_facts_of": CHANGED},
+    "stages/evaluate.py": {"rca": BUG},
+    "stages/export.py": {"export_best": CHANGED, "refuse_other_decisions": BUG},
+    "stages/infer.py": {"infer_phase": "kpi_classes"},
+    "stages/pool.py": {"stage_pool": BUG},
+    "stages/train.py": {"restore_file": CHANGED},
+    "mining/strategies/named.py": {"__post_init__": "mining_label_quota"},
+    "record/strict.py": {"damaged": CHANGED},
+    "tables/changenet_table.py": {"read_table": "table_kpi", "_check_header": "table_kpi",
                   "check_rows": "table_kpi", "check_label_cells": "table_kpi"},
-    "tao/command.py": {"hydra": "containers"},
+    "run/containers/command.py": {"hydra": "containers"},
     "tao/embed.py": {"missing": CHANGED, "read_vectors": TAO},
-    "tao/gaps.py": dict.fromkeys(
+    "stages/tao_rca.py": dict.fromkeys(
         ("rca_phase", "read_threshold", "check_threshold", "weak_files", "rows_of"), TAO
     ),
-    "tao/infer.py": {"_scored": "kpi_classes", "found_table": TAO, "scores_of": "tao_cells"},
-    "tao/launch.py": {"require_image": "containers"},
+    "stages/tao_infer.py": {"_scored": "kpi_classes", "found_table": TAO, "scores_of": "tao_cells"},
+    "run/containers/launch.py": {"require_image": "containers"},
     "tao/mounts.py": {"mounts_for": "containers"},
-    "tao/settings.py": {"refuse_native_only": "the configuration's schema"},
+    "settings/tao.py": {"refuse_native_only": "the configuration's schema"},
     "tao/spec.py": {"check_tao": "spec", "container_spec": "spec"},
-    "tao/train.py": {"_trained": CHANGED, "_collect": TAO, "_facts": "tao_intervals"},
-    "weight_files.py": dict.fromkeys(
+    "stages/tao_train.py": {"_trained": CHANGED, "_collect": TAO, "_facts": "tao_intervals"},
+    "core/weight_files.py": dict.fromkeys(
         ("refuse_foreign", "_foreign", "_unreadable"), "backbone_file"
     ),
-    "yaml_files.py": {"read_yaml": "spec", "read_mapping": "containers"},
+    "core/yaml_files.py": {"read_yaml": "spec", "read_mapping": "containers"},
 }  # fmt: skip
 
 

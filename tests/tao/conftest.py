@@ -1,4 +1,4 @@
-"""A run of `engine: tao` whose `docker` is a stand-in (tests/tao_docker.py)."""
+"""A run of `engine: tao` whose `docker` is a stand-in (tests/support/tao_docker.py)."""
 
 from __future__ import annotations
 

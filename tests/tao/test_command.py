@@ -40,7 +40,7 @@ def test_the_whole_command():
     assert command(container(env_names=("HF_TOKEN",))) == [
         *("docker", "run", "--rm", "--init", "--pull", "never", "--name", "deft-1"),
         *("--label", "deft.run=run_a", "--label", "deft.workspace=/w"),
-        *("--label", "deft.run.stage=baseline/train"),
+        *("--label", "deft.stage=baseline/train"),
         *("--gpus", "all", "--shm-size", "8g"),
         *("--ulimit", "memlock=-1", "--ulimit", "stack=67108864", "--stop-timeout", "20"),
         *("--user", "1000:1000"),

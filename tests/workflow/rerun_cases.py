@@ -90,7 +90,12 @@ def script_logic(workspace: Path, code: Path) -> None:
 
 
 def library_logic(workspace: Path, code: Path) -> None:
-    for name in ("changenet/training/epoch", "changenet/scoring", "mining", "kpi"):
+    for name in (
+        "changenet/training/epoch",
+        "changenet/scoring",
+        "mining/neighbours",
+        "kpi/operating_point",
+    ):
         path = code / f"scripts/deft/{name}.py"
         path.write_text(path.read_text(encoding="utf-8") + "\n\nSEEN = []\n", encoding="utf-8")
 

@@ -12,6 +12,7 @@ from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic, write_text_atomic
 from deft.core.layout import POOL_TABLE
 from deft.core.reading import stop_of
+from deft.pool import digest
 from deft.preflight import (
     checks_data,
     checks_inputs,
@@ -25,7 +26,6 @@ from deft.preflight import (
     checks_staging,
     checks_staging_names,
     checks_training,
-    digest,
 )
 from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped, stopped
 from deft.preflight.summary import render

@@ -13,7 +13,7 @@ from deft.core.errors import HardStop
 from deft.core.files import sha256_text
 
 STOP_GRACE_S = 20  # between the request to end and the kill; a cluster gives a job 30
-RUN_LABEL, WORKSPACE_LABEL, STAGE_LABEL = "deft.run", "deft.workspace", "deft.run.stage"
+RUN_LABEL, WORKSPACE_LABEL, STAGE_LABEL = "deft.run", "deft.workspace", "deft.stage"
 # Where some of TAO's tools write by default: kept in memory, so that it goes nowhere, and writable.
 DEFAULT_RESULTS = "/results"
 # Names of variables whose values never stand on a command line.

@@ -81,6 +81,7 @@ ASKED = {
     ),
     "pool/pregen/spec.py": {"_refuse": "defect_spec", "read_defect_spec": "defect_spec"},
     # Files of the run; those that the user hands in have a check each, named at their readers.
+    "core/pickles.py": {"refuse": "backbone_file"},
     "core/reading.py": dict.fromkeys(
         ("_guarded", "as_text", "read_bytes", "read_json", "require_file", "stop_of"), CHANGED
     ),

@@ -26,7 +26,7 @@ from deft.preflight.check import STOP, Context
 from deft.settings.config import defaults, resolve
 
 KPI = "kpi/testing_set.csv"
-GREY16 = Path(__file__).parents[1] / "pictures/grey16.png"
+GREY16 = Path(__file__).parents[1] / "tables/pictures/grey16.png"
 
 
 @pytest.fixture(scope="module")

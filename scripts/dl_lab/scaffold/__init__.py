@@ -10,8 +10,8 @@ from deft.core.errors import HardStop
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = HERE / "template"
-LAB = HERE.parent / "lab"
-SCHEMAS = HERE.parent / "schemas"
+LAB = HERE.parent
+SCHEMAS = HERE.parents[1] / "deft" / "core" / "schemas"
 RECORD_SCHEMAS = ("manifest", "summary", "analysis")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]*")
 # What a template may not be called: it would act on this repository.

@@ -16,7 +16,8 @@ from deft.changenet.backbones.radio_vit import RadioBackbone, RadioSize
 from deft.changenet.backbones.vit_adapter import AdapterSize, RadioAdapter
 from deft.changenet.model import build_model
 from deft.changenet.onnx import export as onnx_export
-from deft.changenet.onnx.export import check_export, export_network, export_onnx, require
+from deft.changenet.onnx.export import check_export, export_network, export_onnx
+from deft.changenet.onnx.runtime import require
 from deft.changenet.onnx.scorer import Scorer
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights

@@ -12,7 +12,8 @@ from deft.changenet.data.pairs import open_pairs
 from deft.changenet.infer import infer_table
 from deft.changenet.model import build_model
 from deft.changenet.onnx import scorer as onnx_infer
-from deft.changenet.onnx.export import INPUTS, export_onnx
+from deft.changenet.onnx.export import export_onnx
+from deft.changenet.onnx.runtime import INPUTS
 from deft.changenet.onnx.scorer import (
     CPU,
     CUDA,

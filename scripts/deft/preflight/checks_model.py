@@ -12,7 +12,8 @@ from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 
 def _onnx(ctx: Context) -> Check:
     """Return whether the hand-off (and, with ``runtime: onnx``, inference) can work here."""
-    from deft.changenet.onnx.export import check_export, require
+    from deft.changenet.onnx.export import check_export
+    from deft.changenet.onnx.runtime import require
     from deft.changenet.onnx.scorer import require_cuda_build
 
     uses_it = ctx.config.get("runtime", "torch") == "onnx"

@@ -8,7 +8,6 @@ name have the state_dict name without ``model.``.
 from __future__ import annotations
 
 import copy
-import importlib
 import tempfile
 import warnings
 from functools import partial
@@ -22,14 +21,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deft.changenet.model import ChangeNet, build_model, golden_major
+from deft.changenet.onnx.runtime import INPUTS, OUTPUT, require
 from deft.changenet.spec import Spec
 from deft.changenet.spec.schema import Export
 from deft.changenet.weights import load_weights
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file
 
-INPUTS = ("input_1", "input_2")
-OUTPUT = "output"
 BATCH = "batch"
 LOWEST_OPSET, HIGHEST_OPSET = 17, 20  # LayerNormalization comes with 17; the exporter ends at 20
 EXAMPLE_PAIRS = 2  # a batch of one would be taken for a constant
@@ -37,18 +35,6 @@ TRIED_PAIRS = (1, 3, 5)  # sizes that the trace did not see
 TOLERANCE = 1e-4  # of an output, relative where outputs exceed 1
 ONE_FILE_BYTES = 1_900_000_000  # protobuf ends at 2 GB; larger models keep their numbers beside
 PACKAGES = ("onnx", "onnxruntime")
-
-
-def require(name: str) -> ModuleType:
-    """Import ``onnx`` or ``onnxruntime``; raises HardStop ``config_invalid`` without it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise HardStop(
-            "config_invalid",
-            f"the package {name} cannot be imported ({error}); export and hand-off need it",
-            fix="pip install -r envs/requirements.txt (with a GPU: envs/requirements-gpu.txt)",
-        ) from None
 
 
 class FixedNorm(nn.Module):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from deft.changenet.data.pairs import PairData, batches
-from deft.changenet.onnx.export import INPUTS, require
 from deft.changenet.onnx.parity import compare, pairs_per_s
+from deft.changenet.onnx.runtime import INPUTS, require
 from deft.changenet.onnx.scorer import Scorer, score_pairs
 from deft.core.files import sha256_file
 

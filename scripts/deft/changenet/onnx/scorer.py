@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from deft.changenet.data.pairs import PairData, batches
-from deft.changenet.onnx.export import INPUTS, OUTPUT, require
+from deft.changenet.onnx.runtime import INPUTS, OUTPUT, require
 from deft.core.errors import HardStop
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"

@@ -56,12 +56,13 @@ test-slurm: $(VENV)/.installed-dev
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)
 
-## make lint      ruff, import-linter, snakefmt, hadolint, snakemake --lint
+## make lint      ruff, import-linter, snakefmt, mypy, hadolint, snakemake --lint
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PYTHONPATH=scripts $(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
 	$(SNAKEMAKE) --lint --config workspace=.
 

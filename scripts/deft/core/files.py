@@ -21,7 +21,9 @@ from deft.core import disk
 from deft.core.errors import HardStop
 
 # Most callers want both sides from here.
-from deft.core.reading import made_again, read_json, target_of  # noqa: F401
+from deft.core.reading import made_again as made_again
+from deft.core.reading import read_json as read_json
+from deft.core.reading import target_of as target_of
 
 BLOCK_BYTES = 1 << 20
 TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp(\.[^.]*)?")
@@ -32,7 +34,7 @@ BREAKS = re.compile(f"[{BREAK_CHARACTERS}]")
 
 
 def replace_atomically(
-    path: str | Path, write: Callable[[Path], None], *, needed_bytes: int | None = None
+    path: str | Path, write: Callable[[Path], object], *, needed_bytes: int | None = None
 ) -> Path:
     """Call ``write`` on a temporary neighbour of ``path``, then move it into place.
 
@@ -93,14 +95,12 @@ def copy_atomically(source: str | Path, target: str | Path) -> Path:
     if target.exists() and os.path.samefile(source, target):
         return target
     size = source.stat().st_size
-    return replace_atomically(
-        target, lambda p: shutil.copyfile(source, p) and None, needed_bytes=size
-    )
+    return replace_atomically(target, lambda p: shutil.copyfile(source, p), needed_bytes=size)
 
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> Path:
     """Write ``data`` whole or not at all."""
-    return replace_atomically(path, lambda p: p.write_bytes(data) and None, needed_bytes=len(data))
+    return replace_atomically(path, lambda p: p.write_bytes(data), needed_bytes=len(data))
 
 
 def write_text_atomic(path: str | Path, text: str) -> Path:

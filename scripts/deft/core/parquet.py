@@ -65,7 +65,8 @@ def read_frame(
         odd = [f.name for f in table.schema if pa.types.is_binary(f.type)]
         if odd:
             raise ValueError(f"column(s) {odd} hold bytes, not text")
-        return table.to_pandas()
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
 
 
 def check_columns(

@@ -6,6 +6,7 @@ import io
 import pickletools
 import re
 import zipfile
+from pathlib import Path
 
 from deft.core.errors import HardStop
 
@@ -65,7 +66,7 @@ def in_archive(path: str) -> list[str]:
         return list(dict.fromkeys(x for n in pickled for x in unsafe(archive.read(n))))
 
 
-def refuse(names: list[str], path: object) -> HardStop:
+def refuse(names: list[str], path: str | Path) -> HardStop:
     """Return the stop for a file that would run code."""
     shown = ", ".join(names[:NAMED]) + (
         f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -73,7 +74,7 @@ def refuse(names: list[str], path: object) -> HardStop:
     return HardStop(
         "spec_invalid",
         f"loading this file would run code that came with it ({shown}); it was not loaded",
-        file=path,  # type: ignore[arg-type]
+        file=path,
         fix="get a state_dict or .safetensors of it; or, if you trust its author, set "
         "explore.allow_code: true",
     )

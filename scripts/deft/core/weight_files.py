@@ -226,7 +226,7 @@ def endless_name(path: Path) -> int:
         return 0
     try:
         for operation, argument, _ in pickletools.genops(data):
-            if operation.name in ("GLOBAL", "INST") and len(argument) > MOST_NAME:
+            if operation.name in ("GLOBAL", "INST") and argument and len(argument) > MOST_NAME:
                 return len(argument)
     except Exception:  # no pickle any more from there on: its reader tells
         return 0

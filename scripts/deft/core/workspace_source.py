@@ -81,8 +81,12 @@ def with_values(template: str, values: Mapping[str, str]) -> str:
     exactly once with a value on its own line.
     """
     for key, value in values.items():
+
+        def replaced(found: re.Match[str], value: str = value) -> str:
+            return found[1] + value + found[3]
+
         pattern = re.compile(rf"^(\s*{re.escape(key)}:[ ]+)([^\s#][^#\n]*?)([ ]*(?:#.*)?)$", re.M)
-        template, found = pattern.subn(lambda m, v=value: m[1] + v + m[3], template)
+        template, found = pattern.subn(replaced, template)
         if found != 1:
             raise ValueError(f"the template has {found} lines {key!r} with a value, expected 1")
     return template

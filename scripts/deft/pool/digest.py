@@ -153,9 +153,10 @@ def recorded(run_dir: str | Path) -> dict[str, Any] | None:
 def read_or_none(path: Path, shape: Any) -> dict[str, Any] | None:
     """Return a file of this folder, None when there is none or it is not what was written."""
     try:
-        return read_json(path, shape)
+        content: dict[str, Any] = read_json(path, shape)
     except HardStop:
         return None
+    return content
 
 
 def pool_prefix(run_dir: str | Path) -> int | None:
@@ -169,7 +170,7 @@ def pool_prefix(run_dir: str | Path) -> int | None:
         return None
     if check_shape(pool, {"prefix_bytes": int}) or pool["prefix_bytes"] < 0:
         return None
-    return pool["prefix_bytes"]
+    return int(pool["prefix_bytes"])
 
 
 def current(workspace: str | Path, run_dir: str | Path, config: dict[str, Any]) -> dict[str, Any]:

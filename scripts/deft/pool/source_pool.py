@@ -66,11 +66,12 @@ def stage_parts(
 def _stage(source: Path, target: Path, levels: int | None) -> None:
     same_kind = {source.suffix.lower(), target.suffix.lower()} <= {".jpg", ".jpeg"}
     if same_kind or source.suffix.lower() == target.suffix.lower():
-        replace_atomically(target, lambda p: shutil.copyfile(source, p) and None)
+        replace_atomically(target, lambda p: shutil.copyfile(source, p))
         return
 
     rgb = decode(source, levels)
-    options = {"quality": 95, "subsampling": 0} if target.suffix.lower() != ".png" else {}
+    as_jpeg: dict[str, Any] = {"quality": 95, "subsampling": 0}
+    options = as_jpeg if target.suffix.lower() != ".png" else {}
     try:
         replace_atomically(target, lambda path: rgb.save(path, **options))
     except OSError as error:

@@ -62,7 +62,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     (a machine that lost power, say) ended its process too.
     """
     try:
-        note = read_json(path, NOTE)
+        note: dict[str, Any] = read_json(path, NOTE)
         if not _is_job(note.get("slurm_job")):
             raise HardStop("missing_input", "slurm_job is no number of a SLURM job", file=path)
     except HardStop as stop:
@@ -99,7 +99,7 @@ def is_alive(note: dict[str, Any]) -> bool:
         # A stopped process that nobody has collected yet does not write any more.
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return abs(process.create_time() - note["started"]) < 1.0
+        return bool(abs(process.create_time() - note["started"]) < 1.0)
     except (psutil.NoSuchProcess, ValueError, OverflowError):  # also of a number that is no id
         return False
     except psutil.AccessDenied:

@@ -140,7 +140,7 @@ def birthplace(run_dir: Path) -> str | None:
     try:
         checks = read_json(run_dir / CHECKS_FILE)
         given = next(p["value"] for p in checks["parameters"] if p["name"] == "workspace")
-        return os.path.realpath(given)
+        return str(os.path.realpath(given))
     except (HardStop, OSError, ValueError, LookupError, TypeError, StopIteration):
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -38,7 +39,7 @@ def main(body: Callable[[], int | None]) -> None:
     a full disk none of it may succeed.
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # a test's stand-in
+        if isinstance(stream, io.TextIOWrapper):  # no test's stand-in
             # A name that is no UTF-8 must not end the message that speaks of it.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     sys.exit(_status_of(body))
@@ -70,13 +71,13 @@ def _status_of(body: Callable[[], int | None]) -> int:
         if _is_gpu_memory(error):
             _tell(f"out of GPU memory: {GPU_MEMORY_ADVICE}\n({error})")
             return EXIT_MEMORY  # as when the machine's own memory runs out: it may be tried again
-        full = disk.explain(error)
-        if full is not None:
-            return _told_full(full)
+        cause = disk.explain(error)
+        if cause is not None:
+            return _told_full(cause)
         _keep_traceback()
-        stop = stop_of(error) if isinstance(error, OSError) else None
-        if stop is not None:
-            return _told_stop(stop)
+        told = stop_of(error) if isinstance(error, OSError) else None
+        if told is not None:
+            return _told_stop(told)
         _tell(f"unexpected {type(error).__name__}: {error}")
         return EXIT_UNEXPECTED
 

@@ -56,7 +56,8 @@ class KpiTarget:
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> KpiTarget | None:
         """Return the target of :meth:`as_dict`, or None when its numbers are not there."""
-        far, recall = kept.get("far_max_pct"), kept.get("min_recall", 1.0)
+        far: Any = kept.get("far_max_pct")
+        recall: Any = kept.get("min_recall", 1.0)
         for value, highest in ((far, 100), (recall, 1)):
             if not isinstance(value, int | float) or not 0 <= value <= highest:
                 return None

@@ -19,7 +19,8 @@ from deft.core.files import write_text_atomic
 from deft.tables.csv_text import decode_text, read_bytes, read_rows
 from deft.tables.labels import PASS as PASS
 from deft.tables.labels import clean_label as clean_label  # a table is where users look for it
-from deft.tables.labels import hidden_character, is_ng, label_fault
+from deft.tables.labels import hidden_character, label_fault
+from deft.tables.labels import is_ng as is_ng
 
 MANDATORY = ("input_path", "golden_path", "label", "object_name")
 OPTIONAL = (

@@ -213,7 +213,7 @@ def compare(
     result.content = [
         leak for leak in find_content_leaks(*entries) if (leak.a, leak.b) not in known
     ]
-    result.near = find_near_duplicates(*entries)
+    result.near = find_near_duplicates(entries[0], entries[1])
     return result
 
 

@@ -118,7 +118,7 @@ def _check_file(path: Path) -> None:
         raise PictureError(path, "the picture is empty, a zero-byte file")
 
 
-def _deep_mode(path: Path, picture: Image.Image) -> str | None:
+def _deep_mode(path: Path, picture: ImageFile.ImageFile) -> str | None:
     """Return what a picture deeper than 8 bits is called, None for the others.
 
     Raises PictureError for samples that neither Pillow nor levels can give a meaning.
@@ -235,10 +235,10 @@ def _values(path: Path, picture: Image.Image, rows: Any) -> np.ndarray:
             fix="pip install opencv-python-headless, or save the pictures as 8 bits",
         ) from None
     flags = cv2.IMREAD_UNCHANGED  # every bit, and not turned
-    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
-    if values is None or values.dtype.itemsize < 2:
+    decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
+    if decoded is None or decoded.dtype.itemsize < 2:
         raise PictureError(path, f"its {picture.mode} of more than 8 bits is not read", fix=RESAVE)
-    return values if values.ndim == 2 else values[..., 2::-1]  # BGR and alpha
+    return decoded if decoded.ndim == 2 else decoded[..., 2::-1]  # BGR and alpha
 
 
 def _scaled(path: Path, values: np.ndarray, levels: int | None, mode: str) -> Image.Image:

@@ -44,4 +44,5 @@ def checked(name: str, content: Any, file: str | Path, fix: str) -> dict[str, An
             file=file,
             fix=fix,
         )
-    return content
+    record: dict[str, Any] = content
+    return record

@@ -81,7 +81,7 @@ def living(run_dir: str | Path, phase: str, stage: str) -> str | None:
     for _, facts in notes(run_dir):
         if (facts.get("phase"), facts.get("stage")) == (phase, stage):
             if runs(facts["runtime"], facts["name"]):
-                return facts["name"]
+                return str(facts["name"])
     return None
 
 

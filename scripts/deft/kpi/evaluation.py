@@ -45,7 +45,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     check_scores(scores, ng, file=str(path))
     spellings = first_spellings(table["label"])
     labels = table["label"].map({raw: shown(raw, spellings) for raw in table["label"].unique()})
-    return table.assign(**{SCORE_COLUMN: scores.astype(np.float64), "label": labels})
+    return table.assign(label=labels, **{SCORE_COLUMN: scores.astype(np.float64)})
 
 
 def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
@@ -206,7 +206,8 @@ def evaluate_phase(
     """
     phase_dir = Path(phase_dir)
     files = {entry["path"]: entry for entry in weights["files"]}
-    kinds, per_kind_labels, tables = {}, {}, {}
+    kinds, per_kind_labels = {}, {}
+    tables: dict[str, Any] = {}
     for kind in KINDS:
         result = evaluate_table(phase_dir / "inference" / kind / "inference.csv", min_recall)
         per_kind_labels[kind] = result.pop("labels")

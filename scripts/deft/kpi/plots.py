@@ -13,7 +13,7 @@ GOOD, BAD, INK = "#2b7a78", "#d9822b", "#333333"
 BINS = 40
 
 
-def _figure(width_in: float, height_in: float):  # noqa: ANN202 - matplotlib loads slowly
+def _figure(width_in: float, height_in: float) -> Any:  # a Figure; matplotlib loads slowly
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

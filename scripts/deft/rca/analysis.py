@@ -233,7 +233,7 @@ def save_pictures(weak: pd.DataFrame, pictures: Pictures, folder: Path) -> list[
             pair.paste(test, (0, 0))
             pair.paste(golden, (test.width + 4, 0))
             name = f"{named[str(label)]}_{rank:02d}.png"
-            replace_atomically(folder / name, lambda p, pair=pair: pair.save(p))
+            replace_atomically(folder / name, pair.save)
             shown.append(
                 {
                     "picture": f"rca_images/{name}",

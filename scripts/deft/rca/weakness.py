@@ -20,7 +20,8 @@ def weakness(scores: np.ndarray, ng: np.ndarray, threshold: float) -> np.ndarray
 def misclassified(scores: np.ndarray, ng: np.ndarray, threshold: float) -> np.ndarray:
     """Return which samples (n,) bool are wrong: the score against the threshold alone decides."""
     rejected = np.asarray(scores, dtype=np.float32) > np.float32(threshold)
-    return rejected != np.asarray(ng, dtype=bool)
+    wrong: np.ndarray = rejected != np.asarray(ng, dtype=bool)
+    return wrong
 
 
 def weak_samples(

@@ -19,7 +19,7 @@ CACHE_BYTES = 1 << 30
 def digest(picture: np.ndarray) -> bytes:
     """Return what tells pictures apart: equal bytes and shape, equal digest."""
     found = hashlib.blake2b(repr(picture.shape).encode(), digest_size=16)
-    found.update(np.ascontiguousarray(picture))
+    found.update(np.ascontiguousarray(picture).data)
     return found.digest()
 
 
@@ -83,7 +83,7 @@ def training_forward(
 
     def features(pictures: torch.Tensor) -> list[torch.Tensor]:
         names = [digest(picture) for picture in pictures.cpu().numpy()]
-        found = {}
+        found: dict[bytes, list[torch.Tensor]] = {}
         for index, name in enumerate(names):
             parts = found.get(name) or kept.get(name)
             if parts is None:

@@ -95,7 +95,7 @@ def score_table(
     compile: bool = False,
     levels: int | None = None,
     workspace: str | Path | None = None,
-):
+) -> tuple[np.ndarray, pd.DataFrame]:
     """Return (scores float32 (rows,), table); see :func:`infer_table`."""
     data = open_pairs(spec, table_path, images_dir, levels=levels, workspace=workspace)
     if SCORE_COLUMN in data.table.columns:
@@ -123,7 +123,7 @@ def score_table(
             "score_invalid",
             f"{len(broken)} row(s) have a score that is not finite (first: {scores[broken[0]]})",
             file=table_path,
-            row=[line_of(i) for i in broken],
+            row=[line_of(int(i)) for i in broken],
             fix=f"check the model file {weights_path}",
         )
     return scores, data.table

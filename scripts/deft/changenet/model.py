@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from deft.changenet.backbones import build_backbone, load_backbone
+from deft.changenet.backbones import TimmBackbone, build_backbone, load_backbone
 from deft.changenet.decoder import Decoder, perceptron
 from deft.changenet.losses import ContrastiveLoss, WeightedCrossEntropy, distance
 from deft.changenet.spec import Spec
@@ -129,7 +129,7 @@ class ChangeNet(nn.Module):
         self.learnable = spec.learnable
         self.freeze_backbone = spec.model.backbone.freeze_backbone
         if self.learnable:
-            self.model: nn.Module = LearnableNetwork(spec)
+            self.model: LearnableNetwork | EuclideanNetwork = LearnableNetwork(spec)
             self.criterion: nn.Module = WeightedCrossEntropy(
                 weight=torch.tensor(spec.train.classify.cls_weight)
             )
@@ -190,4 +190,5 @@ def fill_backbone(model: ChangeNet, backbone_file: Path) -> None:
     if own_loader is not None:
         own_loader(backbone_file)
     else:
+        assert isinstance(model.model.backbone, TimmBackbone)  # all others have their loader
         load_backbone(model.model.backbone, backbone_file)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 
 from deft.changenet.spec import Spec
 from deft.core.errors import HardStop
 
-Cast = Callable[[], AbstractContextManager]
+Cast = Callable[[], AbstractContextManager[Any]]
 DTYPES = {
     **dict.fromkeys(("32-true", "32", "fp32"), None),
     **dict.fromkeys(("bf16-mixed", "bf16"), torch.bfloat16),

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ def load(data: PairData, rows: Sequence[int]) -> Loaded:
     """Read the pictures of ``rows``; raises as :class:`PairData` does."""
     pictures: dict[bytes, np.ndarray] = {}
 
-    def named(files: list, row: int) -> bytes:
+    def named(files: Sequence[Path], row: int) -> bytes:
         picture = data.picture(files, row)
         name = digest(picture)
         pictures[name] = picture

@@ -19,7 +19,7 @@ def prepare(model: ChangeNet, device: torch.device, *, compile: bool = False) ->
     ------
     HardStop ``config_invalid`` when this machine has no compiler that ``torch.compile`` can use.
     """
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     if compile:
         check_compiler(device)
         network = model.model

@@ -337,7 +337,8 @@ def plain(value: Any) -> Any:
         return own if own.untyped_storage().nbytes() == own.nbytes else own.clone()
     if isinstance(value, Mapping):
         made = {plain(name): plain(inner) for name, inner in value.items()}
-        return type(value)(made)
+        kind: Any = type(value)  # an OrderedDict, say
+        return kind(made)
     if isinstance(value, list | tuple):
         return type(value)([plain(inner) for inner in value])
     return sys.intern(value) if type(value) is str else value

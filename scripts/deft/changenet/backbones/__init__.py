@@ -13,18 +13,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from torch import nn
-
 from deft.changenet.backbones import dinov3, fan, nvdinov2, radio
+from deft.changenet.backbones.base import Backbone
 from deft.changenet.backbones.timm_features import TimmBackbone
 from deft.changenet.backbones.timm_weights import load_backbone
 from deft.changenet.spec import Spec
 from deft.changenet.spec.native import TIMM_PREFIX
 from deft.core.errors import HardStop
 
-__all__ = ["NATIVE", "Builder", "TimmBackbone", "build_backbone", "load_backbone"]
+__all__ = ["NATIVE", "Backbone", "Builder", "TimmBackbone", "build_backbone", "load_backbone"]
 
-Builder = Callable[[Spec], nn.Module]
+Builder = Callable[[Spec], Backbone]
 NATIVE: dict[str, Builder] = {  # TAO's name -> how to build it
     **radio.BUILDERS,
     **fan.BUILDERS,
@@ -33,7 +32,7 @@ NATIVE: dict[str, Builder] = {  # TAO's name -> how to build it
 }
 
 
-def build_backbone(spec: Spec) -> nn.Module:
+def build_backbone(spec: Spec) -> Backbone:
     """Return the spec's backbone, randomly initialised; raises HardStop ``spec_invalid``."""
     name = spec.model.backbone.type
     if name in NATIVE:

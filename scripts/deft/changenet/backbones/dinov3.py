@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
 from torch import nn
 
+from deft.changenet.backbones.base import Backbone
 from deft.changenet.backbones.pretrained import KEY, fill_part, read_backbone_file
-from deft.changenet.backbones.vit_adapter import PATCH_PX, AdapterPyramid, AdapterSize
+from deft.changenet.backbones.radio_vit import PATCH_PX
+from deft.changenet.backbones.vit_adapter import AdapterPyramid, AdapterSize
 from deft.changenet.layout import as_map, padded
 from deft.core.errors import HardStop
 
@@ -37,19 +39,20 @@ OWN = ("blocks.", "patch_embed.", "cls_token", "reg_token", "norm.")
 UNCONVERTED = "register_tokens"  # only in files of TAO's own DINOv3 training
 
 
-def dino_vit(name: str, **options) -> nn.Module:
+def dino_vit(name: str, **options: Any) -> nn.Module:
     """Return timm's transformer, randomly initialised; ``options`` change its sizes in tests."""
     return timm.create_model(
         name, pretrained=False, num_classes=0, dynamic_img_size=True, **options
     )
 
 
-class DinoV3(nn.Module):
+class DinoV3(Backbone):
     """The transformer alone: its class token is the embedding of the euclidean module."""
 
     joint_batch = True  # no batch norm and nothing random
+    inner: Any  # timm's transformer
 
-    def __init__(self, vit: nn.Module) -> None:
+    def __init__(self, vit: Any) -> None:
         super().__init__()
         self.inner = vit
         self.channels = [vit.embed_dim] * 4
@@ -62,8 +65,8 @@ class DinoV3(nn.Module):
     def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
         """Return the last map (B, C, H/16, W/16) once per level; only ``embedding`` has a use."""
         tokens = self.inner.forward_features(pictures)[:, self.inner.num_prefix_tokens :]
-        size = tuple(side // PATCH_PX for side in pictures.shape[-2:])
-        return [as_map(tokens, size, training=self.training)] * 4
+        rows, columns = (side // PATCH_PX for side in pictures.shape[-2:])
+        return [as_map(tokens, (rows, columns), training=self.training)] * 4
 
     def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the mean over places, (B, C)."""
@@ -74,10 +77,12 @@ class DinoV3(nn.Module):
         return load_dino(self.inner, path)
 
 
-class DinoV3Adapter(AdapterPyramid, nn.Module):
+class DinoV3Adapter(AdapterPyramid):
     """The transformer with an adapter that learns: a picture to four maps of one width."""
 
-    def __init__(self, vit: nn.Module, adapter: AdapterSize) -> None:
+    vit: Any  # timm's transformer
+
+    def __init__(self, vit: Any, adapter: AdapterSize) -> None:
         super().__init__()
         self.vit = vit
         self.add_adapter(vit.embed_dim, vit.num_prefix_tokens, adapter)
@@ -121,7 +126,7 @@ def load_dino(vit: nn.Module, path: str | Path) -> list[str]:
     return fill_part(vit, tensors, path, name="the DINOv3 transformer", own=OWN)
 
 
-def build_dino(name: str, spec: Spec) -> nn.Module:
+def build_dino(name: str, spec: Spec) -> Backbone:
     """Return the backbone that goes with the spec's difference module, randomly initialised."""
     vit = dino_vit(TIMM_NAMES[name])
     if not spec.learnable:
@@ -130,6 +135,6 @@ def build_dino(name: str, spec: Spec) -> nn.Module:
     return DinoV3Adapter(vit, AdapterSize(summary=summary, drop_path=ADAPTER_DROP_PATH))
 
 
-BUILDERS: dict[str, Callable[[Spec], nn.Module]] = {
+BUILDERS: dict[str, Callable[[Spec], Backbone]] = {
     name: partial(build_dino, name) for name in TIMM_NAMES
 }

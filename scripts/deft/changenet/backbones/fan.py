@@ -17,6 +17,7 @@ import torch
 from timm.models.xcit import ClassAttentionBlock, PositionalEncodingFourier
 from torch import nn
 
+from deft.changenet.backbones.base import Backbone
 from deft.changenet.backbones.fan_blocks import FanBlock, HybridEmbed, layer_norm
 from deft.changenet.backbones.pretrained import fill_part, read_backbone_file
 from deft.changenet.layout import padded
@@ -52,7 +53,7 @@ SIZES: dict[str, FanSize] = {
 }
 
 
-class Fan(nn.Module):
+class Fan(Backbone):
     """ConvNeXt stem, FAN blocks and class attention: a picture to maps at strides 4, 8, 16, 16.
 
     Parameters
@@ -75,7 +76,11 @@ class Fan(nn.Module):
         self.blocks = nn.ModuleList(FanBlock(width, size.heads) for _ in range(size.depth))
         self.cls_attn_blocks = nn.ModuleList(
             ClassAttentionBlock(
-                width, size.heads, qkv_bias=True, norm_layer=layer_norm, tokens_norm=True
+                width,
+                size.heads,
+                qkv_bias=True,
+                norm_layer=layer_norm,  # type: ignore[arg-type]  # timm calls it, no more
+                tokens_norm=True,
             )
             for _ in range(CLASS_BLOCKS)
         )
@@ -137,14 +142,13 @@ def _initialise(module: nn.Module) -> None:
         for part in module.modules():
             if isinstance(part, nn.Conv2d):
                 nn.init.trunc_normal_(part.weight, std=0.02)
-                nn.init.zeros_(part.bias)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
 
 
-def build_fan(name: str, spec: Spec) -> nn.Module:
+def build_fan(name: str, spec: Spec) -> Backbone:
     """Return the hybrid of that name, randomly initialised."""
     return Fan(SIZES[name], spec.tensor_size)
 
 
-BUILDERS: dict[str, Callable[[Spec], nn.Module]] = {
-    name: partial(build_fan, name) for name in SIZES
-}
+BUILDERS: dict[str, Callable[[Spec], Backbone]] = {name: partial(build_fan, name) for name in SIZES}

@@ -20,6 +20,7 @@ from timm.layers import PatchEmbed, SwiGLUPacked
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from deft.changenet.backbones.base import Backbone
 from deft.changenet.backbones.pretrained import KEY, fill_part, read_backbone_file
 from deft.changenet.backbones.vit_adapter import AdapterPyramid, AdapterSize
 from deft.changenet.layout import padded
@@ -58,7 +59,9 @@ LARGE = DinoSize()
 ADAPTER = AdapterSize(norm_eps=1e-6, drop_path=LARGE.adapter_drop_path)
 
 
-def _transformer(size: DinoSize, patch_px: int, picture_px: int, drop_path: float = 0.0) -> dict:
+def _transformer(
+    size: DinoSize, patch_px: int, picture_px: int, drop_path: float = 0.0
+) -> dict[str, Any]:
     """Return timm's arguments."""
     return {
         "img_size": picture_px,
@@ -77,13 +80,15 @@ def _transformer(size: DinoSize, patch_px: int, picture_px: int, drop_path: floa
     }
 
 
-class NvDino(VisionTransformer):
+class NvDino(Backbone, VisionTransformer):
     """The transformer alone: the class token as a picture's embedding, for the euclidean module.
 
     Pictures (B, 3, H, W) may have any sides that are multiples of the patch.
     """
 
     joint_batch = True  # no batch norm and nothing random
+    pos_embed: nn.Parameter
+    cls_token: nn.Parameter
 
     def __init__(self, size: DinoSize = LARGE) -> None:
         super().__init__(**_transformer(size, size.patch_px, size.table_px))
@@ -101,10 +106,11 @@ class NvDino(VisionTransformer):
         """Return the class token, (B, C)."""
         return self.tokens(pictures)[:, 0]
 
-    def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
+    # Maps as all backbones give them, where timm's class gives one vector.
+    def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
         """Return the last map (B, C, H/p, W/p) once per level; only ``embedding`` has a use."""
-        size = tuple(side // self.patch_px for side in pictures.shape[-2:])
-        last = self.tokens(pictures)[:, CLASS_TOKENS:].transpose(1, 2).unflatten(2, size)
+        rows, columns = (side // self.patch_px for side in pictures.shape[-2:])
+        last = self.tokens(pictures)[:, CLASS_TOKENS:].transpose(1, 2).unflatten(2, (rows, columns))
         return [last] * 4
 
     def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
@@ -122,6 +128,9 @@ class NvDinoAdapter(AdapterPyramid, VisionTransformer):
     ``picture_px``: side of the square picture that the position table is made for. Pictures of
     other sides, multiples of the patch, get the table resampled.
     """
+
+    pos_embed: nn.Parameter
+    cls_token: nn.Parameter
 
     def __init__(
         self, picture_px: int, size: DinoSize = LARGE, adapter: AdapterSize = ADAPTER
@@ -142,7 +151,8 @@ class NvDinoAdapter(AdapterPyramid, VisionTransformer):
         part.patch_embed, part.blocks, part.norm = self.patch_embed, self.blocks, self.norm
         return part
 
-    def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
+    # Maps as all backbones give them, where timm's class gives one vector.
+    def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:  # type: ignore[override]
         """(B, 3, H, W), sides multiples of 16 -> maps at strides 4, 8, 16, 32, finest first."""
         rows, columns = (side // self.patch_px for side in pictures.shape[-2:])
         tokens = _with_class_token(self, pictures) + positions(self.pos_embed, rows, columns)
@@ -155,7 +165,7 @@ class NvDinoAdapter(AdapterPyramid, VisionTransformer):
         return _load(part, path)
 
 
-def _with_class_token(vit: VisionTransformer, pictures: torch.Tensor) -> torch.Tensor:
+def _with_class_token(vit: NvDino | NvDinoAdapter, pictures: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) -> (B, 1 + places, C), without positions."""
     tokens = vit.patch_embed(pictures)
     return torch.cat([vit.cls_token.expand_as(tokens[:, :1]), tokens], dim=1)
@@ -218,7 +228,7 @@ def dino_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return result
 
 
-def build_nvdinov2(spec: Spec) -> nn.Module:
+def build_nvdinov2(spec: Spec) -> Backbone:
     """Return the backbone that goes with the spec's difference module, randomly initialised.
 
     The adapter's position table has one side; a spec with a picture that is not square is refused.
@@ -228,4 +238,4 @@ def build_nvdinov2(spec: Spec) -> nn.Module:
     return NvDinoAdapter(spec.tensor_size[0])
 
 
-BUILDERS: dict[str, Callable[[Spec], nn.Module]] = {NAME: build_nvdinov2}
+BUILDERS: dict[str, Callable[[Spec], Backbone]] = {NAME: build_nvdinov2}

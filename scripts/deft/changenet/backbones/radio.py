@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
+from deft.changenet.backbones.base import Backbone
 from deft.changenet.backbones.radio_vit import RadioBackbone, RadioSize
 from deft.changenet.backbones.vit_adapter import AdapterSize, RadioAdapter
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec
 
-_HUGE_NORM = {
+_HUGE_NORM: dict[str, Any] = {
     "width": 1280,
     "depth": 32,
     "heads": 16,
@@ -35,7 +34,7 @@ SIZES: dict[str, RadioSize] = {
 }
 
 
-def build_radio(name: str, spec: Spec) -> nn.Module:
+def build_radio(name: str, spec: Spec) -> Backbone:
     """Return the backbone that goes with the spec's difference module, randomly initialised."""
     size = SIZES[name]
     if not spec.learnable:
@@ -44,6 +43,6 @@ def build_radio(name: str, spec: Spec) -> nn.Module:
     return RadioAdapter(size, AdapterSize(summary=summary, drop_path=size.adapter_drop_path))
 
 
-BUILDERS: dict[str, Callable[[Spec], nn.Module]] = {
+BUILDERS: dict[str, Callable[[Spec], Backbone]] = {
     name: partial(build_radio, name) for name in SIZES
 }

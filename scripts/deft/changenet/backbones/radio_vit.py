@@ -10,12 +10,14 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from timm.models.vision_transformer import Block
 from torch import nn
 
+from deft.changenet.backbones.base import Backbone
 from deft.changenet.backbones.pretrained import load_radio
 from deft.changenet.layout import as_map, padded
 
@@ -153,7 +155,7 @@ class RadioViT(nn.Module):
                 mlp_ratio=4.0,
                 qkv_bias=True,
                 scale_mlp_norm=size.mlp_norm,
-                norm_layer=norm,
+                norm_layer=norm,  # type: ignore[arg-type]  # timm calls it, no more
             )
             for _ in range(size.depth)
         )
@@ -184,7 +186,7 @@ class _Named(nn.Module):
         self.add_module(name, module)
 
 
-class RadioBackbone(nn.Module):
+class RadioBackbone(Backbone):
     """The bare transformer as a backbone: an embedding of a picture, for the euclidean module.
 
     Keys start with ``radio.radio.model.``.
@@ -193,14 +195,15 @@ class RadioBackbone(nn.Module):
     def __init__(self, size: RadioSize) -> None:
         super().__init__()
         self.size = size
-        self.radio = _Named("radio", _Named("model", RadioViT(size)))
+        self.radio: Any = _Named("radio", _Named("model", RadioViT(size)))
         self.channels = [size.width] * 4
         self.embedding_width = size.width * len(size.summary_tokens)
 
     @property
     def vit(self) -> RadioViT:
         """The transformer itself."""
-        return self.radio.radio.model
+        vit: RadioViT = self.radio.radio.model
+        return vit
 
     @property
     def pretrained_part(self) -> nn.Module:

@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from deft.changenet.backbones.base import Backbone
 from deft.core.errors import HardStop
 
 LEVELS = 4
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(Backbone):
     """A timm feature extractor whose last four levels are brought to the spec's strides.
 
     ``channels`` are those of the four levels. ``joint_batch``: test and golden pictures may go
@@ -26,6 +27,7 @@ class TimmBackbone(nn.Module):
     """
 
     joint_batch = True
+    net: Any  # timm's feature extractor
 
     def __init__(self, name: str, size: tuple[int, int], strides: Sequence[int]) -> None:
         super().__init__()
@@ -65,7 +67,7 @@ def _create(name: str, size: tuple[int, int]) -> tuple[nn.Module, dict[str, Any]
             f"model.backbone.type: timm has no model {name!r}",
             fix=f"did you mean {', '.join(near)}?" if near else "see timm.list_models()",
         )
-    options = {
+    options: dict[str, Any] = {
         "pretrained": False,  # never a download: weights come from a local file
         "features_only": True,
         "out_indices": tuple(range(-LEVELS, 0)),
@@ -73,7 +75,11 @@ def _create(name: str, size: tuple[int, int]) -> tuple[nn.Module, dict[str, Any]
     try:
         # Models with position tables want to know the picture's size, and (as encoders) must take
         # one light's picture too; others refuse these arguments.
-        for extra in ({"img_size": size, "dynamic_img_size": True}, {"img_size": size}):
+        attempts: tuple[dict[str, Any], ...] = (
+            {"img_size": size, "dynamic_img_size": True},
+            {"img_size": size},
+        )
+        for extra in attempts:
             try:
                 return timm.create_model(name, **extra, **options), extra
             except TypeError:

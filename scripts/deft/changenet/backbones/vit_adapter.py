@@ -7,6 +7,7 @@ branch (the spatial prior) exchanges information with the transformer four times
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from timm.layers import DropPath
 from torch import nn
 
 from deft.changenet.backbones.adapter_parts import ConvFFN, SpatialPrior, map_sizes
+from deft.changenet.backbones.base import Backbone
 from deft.changenet.backbones.deformable import DeformableAttention, Sizes, cell_centres
 from deft.changenet.backbones.radio_vit import PATCH_PX, RadioBackbone, RadioSize
 from deft.changenet.layout import as_map, padded
@@ -105,7 +107,7 @@ class Interaction(nn.Module):
         self,
         tokens: torch.Tensor,
         prior: torch.Tensor,
-        blocks: list[nn.Module],
+        blocks: Sequence[Callable[..., torch.Tensor]],
         prefix: int,
         sizes: Sizes,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -120,7 +122,7 @@ class Interaction(nn.Module):
         return tokens, prior
 
 
-class AdapterPyramid:
+class AdapterPyramid(Backbone):
     """The adapter's parts and its way to four maps, for modules that have a plain transformer."""
 
     def add_adapter(self, width: int, prefix: int, adapter: AdapterSize) -> None:
@@ -139,13 +141,13 @@ class AdapterPyramid:
         self.up = nn.ConvTranspose2d(width, width, 2, stride=2)
         for level in range(1, 5):
             self.add_module(f"norm{level}", nn.BatchNorm2d(width))
-        parts = [self.spm, self.interactions, self.up]
+        parts: list[nn.Module] = [self.spm, self.interactions, self.up]
         self.summary = adapter.summary
         if self.summary:
             self.fc_summary = nn.Linear(prefix * width, width)
             for level in range(1, 5):
                 self.add_module(f"conv{level}", nn.Conv2d(2 * width, width, 1))
-            parts += [self.fc_summary, self.conv1, self.conv2, self.conv3, self.conv4]
+            parts += [self.fc_summary, *(self.get_submodule(f"conv{i}") for i in range(1, 5))]
         # The transformer keeps its own start.
         for part in parts:
             part.apply(_initialise)
@@ -163,7 +165,7 @@ class AdapterPyramid:
         self,
         pictures: torch.Tensor,
         tokens: torch.Tensor,
-        blocks: list[nn.Module],
+        blocks: Sequence[Callable[..., torch.Tensor]],
         patch_px: int,
     ) -> list[torch.Tensor]:
         """Return maps (B, C, H/s, W/s) at strides s = 4, 8, 16, 32, finest first.
@@ -171,7 +173,8 @@ class AdapterPyramid:
         ``pictures`` (B, 3, H, W), sides multiples of ``patch_px``; ``tokens`` (B, prefix + places,
         C) as they go into the first of ``blocks``. Sides of the coarsest map are rounded up.
         """
-        sizes = map_sizes(*pictures.shape[-2:], patch_px)
+        height, width = pictures.shape[-2:]
+        sizes = map_sizes(height, width, patch_px)
         counts = [rows * columns for rows, columns in sizes]
         c1, *lists = self.spm(pictures)
         prior = torch.cat(
@@ -208,7 +211,7 @@ class AdapterPyramid:
         return self(padded(pictures, PATCH_PX))[-1].mean(dim=(2, 3))
 
 
-class RadioAdapter(AdapterPyramid, nn.Module):
+class RadioAdapter(AdapterPyramid):
     """C-RADIO with its adapter: a picture to four maps of one width."""
 
     tao_model_type = "radio_learnable"  # how TAO marks such checkpoints

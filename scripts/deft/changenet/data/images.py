@@ -40,7 +40,7 @@ class PictureCache:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.decoded = 0  # how many times a file was decoded
-        self._kept: dict[tuple, np.ndarray] = {}
+        self._kept: dict[tuple[str, tuple[int, int], int, int | None], np.ndarray] = {}
         self._locks = [threading.Lock() for _ in range(64)]
         self._count = threading.Lock()
 

@@ -20,7 +20,14 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from deft.changenet.model import ChangeNet, build_model, golden_major
+from deft.changenet.model import (
+    ChangeNet,
+    Embedding,
+    EuclideanNetwork,
+    LearnableNetwork,
+    build_model,
+    golden_major,
+)
 from deft.changenet.onnx.runtime import INPUTS, OUTPUT, require
 from deft.changenet.spec import Spec
 from deft.changenet.spec.schema import Export
@@ -44,8 +51,12 @@ class FixedNorm(nn.Module):
     (C,) for vectors. ``after`` are the activation and dropout that timm builds into its norms.
     """
 
+    weight: torch.Tensor
+    bias: torch.Tensor
+
     def __init__(self, norm: _BatchNorm) -> None:
         super().__init__()
+        assert norm.running_mean is not None and norm.running_var is not None
         mean, var = norm.running_mean.detach(), norm.running_var.detach()
         scale = (var + norm.eps).rsqrt()
         shift = torch.zeros_like(mean)
@@ -145,7 +156,7 @@ def export_network(
     fixed = fix_norms(network.backbone)
     # One side after the other, as TAO's graph has it: joining is a matter of speed, and the
     # number of pairs would be frozen by the cut between the sides.
-    network.features = partial(_side_by_side, network)
+    network.features = partial(_side_by_side, network)  # type: ignore[method-assign]
     fixed_batch = spec.export.batch_size if spec.export.batch_size > 0 else None
     example = _pairs(spec, fixed_batch or EXAMPLE_PAIRS, size)
     axes = None if fixed_batch else {name: {0: BATCH} for name in (*INPUTS, OUTPUT)}
@@ -178,7 +189,9 @@ def export_network(
     }
 
 
-def _side_by_side(network: nn.Module, test: torch.Tensor, golden: torch.Tensor) -> tuple:
+def _side_by_side(
+    network: LearnableNetwork | EuclideanNetwork, test: torch.Tensor, golden: torch.Tensor
+) -> tuple[Embedding, Embedding]:
     return network.features_of(test), network.features_of(golden_major(golden))
 
 

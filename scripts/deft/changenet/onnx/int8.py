@@ -6,6 +6,7 @@ import contextlib
 import logging
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class TrainingRows:
         chosen = np.unique(np.linspace(0, len(data) - 1, min(rows, len(data))).astype(int))
         self.rows = len(chosen)
         whole = len(chosen) >= batch_size  # a fixed batch takes whole batches only
-        self._batches = iter(batches(data, chosen, batch_size, drop_last=whole))
+        self._batches = iter(batches(data, chosen.tolist(), batch_size, drop_last=whole))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next batch by input name, or None after the last."""
@@ -55,7 +56,9 @@ class TrainingRows:
         return {n: np.ascontiguousarray(s) for n, s in zip(INPUTS, sides, strict=True)}
 
 
-def quantize(onnx_path: str | Path, out: str | Path, training: PairData, batch_size: int) -> dict:
+def quantize(
+    onnx_path: str | Path, out: str | Path, training: PairData, batch_size: int
+) -> dict[str, Any]:
     """Write the int8 form of ``onnx_path``; return ``form``, ``calibration_rows``, ``bytes``."""
     require("onnxruntime")
     from onnxruntime import quantization as q
@@ -92,7 +95,7 @@ def quantize(onnx_path: str | Path, out: str | Path, training: PairData, batch_s
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Keep onnxruntime's advice on preprocessing, already followed, off the log."""
     logging.disable(logging.WARNING)
     try:
@@ -128,7 +131,8 @@ def try_int8(
         "float": Scorer(onnx_path, device=device, threads=threads),
         "int8": Scorer(out, device=device, threads=threads),
     }
-    found = compare(reference, score_pairs(scorers["int8"], kpi, size, rows), threshold)
+    asked = None if rows is None else rows.tolist()
+    found = compare(reference, score_pairs(scorers["int8"], kpi, size, asked), threshold)
     rates = {
         name: pairs_per_s(s.run, kpi, size, pairs=TIMED_PAIRS, rounds=TIMED_ROUNDS)
         for name, s in scorers.items()

@@ -143,8 +143,10 @@ def pairs_per_s(score: Any, data: PairData, batch_size: int, *, pairs: int, roun
     ``score`` takes two normalised float32 arrays; pictures are decoded before the clock starts.
     """
     rows = range(min(pairs, len(data)))
-    fed = [(b.test.numpy(), b.golden.numpy()) for b in batches(data, rows, batch_size)]
-    fed = [tuple(np.ascontiguousarray(side) for side in pair) for pair in fed]
+    fed = [
+        (np.ascontiguousarray(b.test.numpy()), np.ascontiguousarray(b.golden.numpy()))
+        for b in batches(data, rows, batch_size)
+    ]
     score(*fed[0])  # the first call allocates
     best = float("inf")
     for _ in range(rounds):

@@ -13,7 +13,7 @@ facts = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
 lights, size = len(facts["lights"]), (facts["width_px"], facts["height_px"])
 
 
-def prepared(files):  # the lights of one side -> float32 (3, H, W)
+def prepared(files: list[str]) -> np.ndarray:  # the lights of one side -> float32 (3, H, W)
     read = [open_rgb(file, facts.get("picture_levels")) for file in files]
     tiles = [np.asarray(picture.resize(size, Image.BILINEAR)) for picture in read]
     rows = [tiles[i : i + facts["join_x"]] for i in range(0, lights, facts["join_x"])]

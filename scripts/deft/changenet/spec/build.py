@@ -173,7 +173,7 @@ def build(kind: type, data: Any, where: str = "") -> Any:
         if name not in known:
             raise _unknown_key(dotted, str(name), list(known))
         hint, rule = hints[name], known[name].metadata.get("rule", Rule())
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             values[name] = build(hint, value, dotted)
         elif value is not None or name == "input_map":
             values[name] = _value(hint, value, rule, dotted)
@@ -222,7 +222,7 @@ def _light_map(value: Any, dotted: str) -> dict[str, int]:
     return dict(value)
 
 
-def _scalar(hint: type, value: Any, rule: Rule, dotted: str) -> Any:
+def _scalar(hint: Any, value: Any, rule: Rule, dotted: str) -> Any:
     if isinstance(hint, types.UnionType):
         raise TypeError(f"schema error at {dotted}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -44,11 +44,11 @@ def spec_keys(kind: type = SpecFields, where: str = "") -> Iterator[Row]:
     hints = typing.get_type_hints(kind)
     for entry in dataclasses.fields(kind):
         name, hint = where + entry.name, hints[entry.name]
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from spec_keys(hint, name + ".")
             continue
-        made = entry.default_factory is not dataclasses.MISSING
-        default = entry.default_factory() if made else entry.default
+        factory = entry.default_factory
+        default = entry.default if factory is dataclasses.MISSING else factory()
         kind_name = getattr(hint, "__name__", str(hint)) if not typing.get_args(hint) else str(hint)
         yield Row(name, kind_name, default, entry.metadata.get("rule", Rule()))
 

@@ -30,7 +30,13 @@ class Rule:
 
 
 def key(
-    default: Any, low=None, high=None, choices=None, length=None, unit="", source=SCHEMA
+    default: Any,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    length: int | None = None,
+    unit: str = "",
+    source: str = SCHEMA,
 ) -> Any:
     """Return a dataclass field with a default (copied when mutable) and a :class:`Rule`."""
     meta = {"rule": Rule(low, high, choices, length, unit, source)}

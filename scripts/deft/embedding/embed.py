@@ -16,9 +16,10 @@ from deft.core.disk import writing
 from deft.core.errors import HardStop
 from deft.core.files import put_in_place, temporary_name
 from deft.core.parquet import metadata_of, read_frame, reading_parquet
-from deft.embedding.encoders.base import unit_rows as normalise  # noqa: F401 - callers of tables need it
+from deft.embedding.encoders.base import unit_rows
 from deft.embedding.vectors import EMBEDDING, ParquetVectors, VectorTable, as_table
 
+normalise = unit_rows  # callers of tables need it
 GROUP_ROWS = 8192  # of a row group
 META_KEY = b"deft_encoder"
 

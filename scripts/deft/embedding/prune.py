@@ -189,7 +189,8 @@ def _merge_group(folder: Path, digest: str, group: list[Segment], log: Log) -> N
     """Write one segment in place of several; the first vector of a key is the one that counts."""
     if len(group) < 2:
         return
-    keys, vectors, seen = [], [], set()
+    keys, vectors = [], []
+    seen: set[bytes] = set()
     used = max(_stat(head.path, lambda s: s.st_mtime) for head in group)
     for head in group:
         fresh = [i for i, key in enumerate(head.keys) if _new(key.tobytes(), seen)]

@@ -57,7 +57,7 @@ def write_segment(path: Path, digest: str, keys: np.ndarray, vectors: np.ndarray
     def write(temporary: Path) -> None:
         with temporary.open("wb") as handle:
             handle.write(head)
-            handle.write(memoryview(vectors).cast("B") if vectors.size else b"")
+            handle.write(vectors.data.cast("B") if vectors.size else b"")
 
     return replace_atomically(path, write)
 
@@ -101,7 +101,7 @@ def read_rows(path: Path, first_byte: int, dim: int, rows: np.ndarray) -> np.nda
     if not out.size:
         return out
     runs = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
-    flat = memoryview(out).cast("B")
+    flat = out.data.cast("B")
     width = dim * 4
     with path.open("rb", buffering=0) as handle:
         for begin, end in zip(runs, [*runs[1:], len(rows)], strict=True):

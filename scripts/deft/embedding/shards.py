@@ -26,7 +26,7 @@ def shard_count(workspace: str | Path, run_dir: str | Path, rows_per_shard: int)
     """
     path = Path(run_dir) / SHARDS_FILE
     if path.is_file():
-        count = read_json(path, {"embed": int})["embed"]
+        count: int = read_json(path, {"embed": int})["embed"]
         if count < 1:
             raise HardStop(
                 "missing_input",

@@ -146,6 +146,7 @@ def build_index(table: VectorTable, members: np.ndarray, kind: str) -> Any:
     import faiss  # seconds of import, wanted only here
 
     settings = index_facts(kind, len(members))
+    index: Any
     if kind == "hnsw":
         index = faiss.IndexHNSWFlat(table.dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = HNSW_BUILD_DEPTH
@@ -155,7 +156,8 @@ def build_index(table: VectorTable, members: np.ndarray, kind: str) -> Any:
         lists = settings["lists"]
         index = faiss.IndexIVFFlat(quantizer, table.dim, lists, faiss.METRIC_INNER_PRODUCT)
         index.nprobe = settings["probed_lists"]
-        index.set_direct_map_type(faiss.DirectMap.Array)
+        # FAISS's stubs leave it out.
+        index.set_direct_map_type(faiss.DirectMap.Array)  # type: ignore[attr-defined]
         count = min(len(members), lists * IVF_TRAIN_PER_LIST)
         chosen = members[np.linspace(0, len(members) - 1, count).astype(np.int64)]
         index.train(np.concatenate(list(_rows_of(table, np.unique(chosen)))))

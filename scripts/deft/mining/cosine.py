@@ -19,7 +19,7 @@ UNIT_TOLERANCE = 1e-5  # a row's length is 0 or within this of 1
 def exact_cosine(target: np.ndarray, sources: np.ndarray) -> np.ndarray:
     """Return float64 cosines (n,) of one target (d,) and rows (n, d), rounded; 0 for zero rows."""
     a = target.astype(np.float64)
-    return rounded_cosine(a, np.linalg.norm(a), sources.astype(np.float64))
+    return rounded_cosine(a, float(np.linalg.norm(a)), sources.astype(np.float64))
 
 
 def rounded_cosine(a: np.ndarray, a_length: np.ndarray | float, b: np.ndarray) -> np.ndarray:
@@ -28,7 +28,8 @@ def rounded_cosine(a: np.ndarray, a_length: np.ndarray | float, b: np.ndarray) -
     length = a_length * np.sqrt((b * b).sum(axis=1))
     dot = (b * a).sum(axis=1)
     cosine = np.divide(dot, length, out=np.zeros_like(dot), where=length > 0)
-    return np.round(cosine, SIMILARITY_DECIMALS)
+    rounded: np.ndarray = np.round(cosine, SIMILARITY_DECIMALS)
+    return rounded
 
 
 def product_error(dim: int) -> float:

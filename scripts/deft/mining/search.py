@@ -278,7 +278,7 @@ def _chunk_maxima(scores: torch.Tensor, chunk: int) -> torch.Tensor:
     import torch
 
     whole = scores.shape[1] // chunk * chunk
-    best = scores[:, :whole].unflatten(1, (-1, chunk)).amax(dim=2)
+    best: torch.Tensor = scores[:, :whole].unflatten(1, (-1, chunk)).amax(dim=2)
     if whole == scores.shape[1]:
         return best
     return torch.cat([best, scores[:, whole:].amax(dim=1, keepdim=True)], dim=1)

@@ -206,7 +206,7 @@ def _normalisation(
             "do_normalize: true, image_mean and image_std",
         )
     if in_weights:
-        return tuple(tuple(extra[name].flatten().tolist()) for name in (MEAN, STD))
+        return tuple(extra[MEAN].flatten().tolist()), tuple(extra[STD].flatten().tolist())
     needed(given, ("image_mean", "image_std"), PROCESSOR_NAME, path)
     return (
         three(given["image_mean"], "image_mean", path),

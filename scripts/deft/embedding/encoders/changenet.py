@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from deft.changenet.backbones import Backbone
 from deft.changenet.model import build_model
 from deft.changenet.spec import Spec
 from deft.changenet.weights import load_weights
@@ -19,7 +20,7 @@ from deft.embedding.encoders.torch_encoder import Options, TorchEncoder
 class Pooled(nn.Module):
     """Pictures (B, 3, H, W) to the pooled last level (B, C_4)."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
@@ -32,8 +33,8 @@ def preprocessing(spec: Spec) -> Preprocessing:
     """Return what the network's own loader does with one light's picture, without augmentation."""
     config = spec.dataset.classify.augmentation_config
     return Preprocessing(
-        size_px=tuple(spec.picture_size),
-        resize_px=tuple(spec.picture_size),
+        size_px=spec.picture_size,
+        resize_px=spec.picture_size,
         resize=SQUASH,
         interpolation="bilinear",
         mean=tuple(config.rgb_input_mean),

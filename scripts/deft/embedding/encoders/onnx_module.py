@@ -29,7 +29,7 @@ def exportable(module: nn.Module) -> Iterator[None]:
 
     timm's layers have a switch each, torch's own layer has one for the process.
     """
-    fused = [m for m in module.modules() if getattr(m, "fused_attn", False) is True]
+    fused: list[Any] = [m for m in module.modules() if getattr(m, "fused_attn", False) is True]
     before = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)

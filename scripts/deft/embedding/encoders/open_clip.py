@@ -61,7 +61,10 @@ def preprocessing(files: EncoderFiles) -> Preprocessing:
     )
     if filter_name == "random" or (mode == SHORTEST and size[0] != size[1]):
         filter_name = "bicubic"  # as open_clip does, whatever the file says
-    fill = settings.get("fill_color") or 0
+    red, green, blue = 0, 0, 0
+    if mode == LONGEST:
+        fill = three(settings.get("fill_color") or 0, "preprocess_cfg.fill_color", path)
+        red, green, blue = (int(v) for v in fill)
     return Preprocessing(
         size_px=size,
         resize_px=size,
@@ -69,9 +72,7 @@ def preprocessing(files: EncoderFiles) -> Preprocessing:
         interpolation=filter_name,
         mean=three(settings["mean"], "preprocess_cfg.mean", path),
         std=three(settings["std"], "preprocess_cfg.std", path),
-        fill=tuple(int(v) for v in three(fill, "preprocess_cfg.fill_color", path))
-        if mode == LONGEST
-        else (0, 0, 0),
+        fill=(red, green, blue),
     )
 
 

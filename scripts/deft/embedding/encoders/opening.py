@@ -65,6 +65,7 @@ def check(files: EncoderFiles) -> None:
 
 def _room(files: EncoderFiles) -> ModuleType:
     """Return the module of an encoder's family; each imports a library that takes seconds."""
+    room: ModuleType
     if files.published.family == "open_clip":
         from deft.embedding.encoders import open_clip as room
     elif files.published.family == "timm":

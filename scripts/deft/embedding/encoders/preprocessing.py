@@ -117,7 +117,8 @@ def three(value: Any, what: str, file: Path) -> tuple[float, float, float]:
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     if len(values) != 3 or not numbers:
         raise HardStop("config_invalid", f"{what} is {value!r}; no three numbers", file=file)
-    return tuple(float(v) for v in values)
+    first, second, third = (float(v) for v in values)
+    return first, second, third
 
 
 def pair(value: Any, what: str, file: Path) -> tuple[int, int]:

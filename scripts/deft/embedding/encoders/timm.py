@@ -78,14 +78,16 @@ def preprocessing(files: EncoderFiles) -> Preprocessing:
         raise HardStop("config_invalid", f"pretrained_cfg.crop_pct is {share!r}", file=path)
     mode = one_of(settings.get("crop_mode") or "center", CROP_MODES, "crop_mode", path)
     mean = three(settings["mean"], "pretrained_cfg.mean", path)
+    height, width = (math.floor(side / share) for side in size)
+    red, green, blue = (round(255 * v) if mode == "border" else 0 for v in mean)
     return Preprocessing(
         size_px=size,
-        resize_px=tuple(math.floor(side / share) for side in size),
+        resize_px=(height, width),
         resize=CROP_MODES[mode],
         interpolation=one_of(settings["interpolation"], FILTERS, "interpolation", path),
         mean=mean,
         std=three(settings["std"], "pretrained_cfg.std", path),
-        fill=tuple(round(255 * v) for v in mean) if mode == "border" else (0, 0, 0),
+        fill=(red, green, blue),
     )
 
 
@@ -107,11 +109,12 @@ def build(files: EncoderFiles, options: Options) -> TorchEncoder:
     prepared, settings = preprocessing(files), settings_of(files)
     model = _model(files, prepared.size_px)
     fill(model, files.weights, settings)
+    width: Any = model.num_features
     facts = {"files": files.digests(), "output": "class token"}
     return TorchEncoder(
         files.published.name,
         model,
-        int(model.num_features),
+        int(width),
         prepared,
         facts,
         options,

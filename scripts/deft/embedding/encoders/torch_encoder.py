@@ -86,8 +86,8 @@ class TorchEncoder:
         module = module.eval().requires_grad_(False)
         if options.runtime == "onnx":
             self._refuse_what_onnx_lacks()
-        self._module: Callable[[torch.Tensor], torch.Tensor] = module.to(
-            self.device, memory_format=torch.channels_last
+        self._module: Callable[[torch.Tensor], torch.Tensor] = module.to(self.device).to(
+            memory_format=torch.channels_last
         )
         if options.compile:
             check_compiler(self.device)

@@ -37,7 +37,8 @@ def difference(test: np.ndarray, golden: np.ndarray) -> np.ndarray:
     high = ndimage.maximum_filter(golden, size).astype(np.int16)
     seen = test.astype(np.int16)
     outside = np.maximum(np.maximum(seen - high, low - seen), 0).astype(np.float32)
-    return ndimage.gaussian_filter(outside, BLUR_PX)
+    smoothed: np.ndarray = ndimage.gaussian_filter(outside, BLUR_PX)
+    return smoothed
 
 
 def cell(test: np.ndarray, golden: np.ndarray, grid: int = GRID) -> tuple[int, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deft.record.phrases import PERCENT, PLAIN_PERCENT, Literal, Number, Sentence
+from deft.record.phrases import PERCENT, PLAIN_PERCENT, Literal, Number, Part, Sentence
 from deft.record.results import MIN_NG_TO_CERTIFY
 from deft.record.run_files import POOL_STOP, PhaseFiles, RunFiles
 from deft.tables.labels import clean_label, is_ng
@@ -14,6 +14,11 @@ TYPES_NAMED = 4
 HALF = 0.5
 BEST_SO_FAR = "lowest FAR so far"
 BEST_OF_RUN = "lowest FAR of the run"
+
+
+def _said(*parts: Part) -> list[Part]:
+    """Return the beginning of a sentence, to which lists of more parts can be added."""
+    return list(parts)
 
 
 def phase_notes(files: RunFiles, phase: PhaseFiles, met: bool | None) -> list[Sentence]:
@@ -25,7 +30,7 @@ def phase_notes(files: RunFiles, phase: PhaseFiles, met: bool | None) -> list[Se
         notes.append(["the threshold rejects every good part (degenerate)"])
     before = files.phases[: files.phases.index(phase)]
     previous = next((p for p in reversed(before) if p.far_pct is not None), None)
-    if previous and phase.far_pct is not None and phase.far_pct > previous.far_pct:
+    if previous and phase.far_pct is not None and phase.far_pct > (previous.far_pct or 0):
         notes.append(["FAR rose against ", Literal(previous.name)])
     if phase.decision.get("reason") == POOL_STOP:
         notes.append(["mining found no new row; the loop ends here"])
@@ -44,7 +49,7 @@ def recommendations(files: RunFiles, results: Mapping[str, Any], met: bool) -> l
         code = str(files.hard_stop.get("code", ""))
         fix = files.hard_stop.get("fix")
         out.append(
-            ["Resolve the hard stop ", Literal(code), " first"]
+            _said("Resolve the hard stop ", Literal(code), " first")
             + ([": ", Literal(str(fix))] if fix else [""])
             + [". Everything before it is intact; the run resumes from there."]
         )
@@ -52,13 +57,13 @@ def recommendations(files: RunFiles, results: Mapping[str, Any], met: bool) -> l
         return [*out, ["Nothing was evaluated yet; advice follows the first evaluation."]]
     if files.arm in ("random", "none"):
         out.append(
-            ["This run is a control arm (mining: ", Literal(files.arm), "). Compare it with a run"]
-            + [" that mines by similarity; do not deploy it."]
+            _said("This run is a control arm (mining: ", Literal(files.arm), "). Compare it with a")
+            + [" run that mines by similarity; do not deploy it."]
         )
     elif any(p.mining for p in files.phases):
         out.append(
-            ["How much of the gain is due to the choice of rows (mining: ", Literal(files.arm), ")"]
-            + [" is not known from this run: in trials a random choice of as many rows often did"]
+            _said("How much of the gain is due to the choice of rows (mining: ", Literal(files.arm))
+            + [") is not known from this run: in trials a random choice of as many rows often did"]
             + [" nearly as well. Run the control arm (mining: random) once to see."]
         )
     if best.kind.get("degenerate"):
@@ -80,10 +85,10 @@ def recommendations(files: RunFiles, results: Mapping[str, Any], met: bool) -> l
             told.add(warning)
             out.append(["From mining in ", Literal(phase.name), ": ", Literal(warning)])
     last = files.evaluated[-1]
-    if last is not best and last.far_pct > best.far_pct:  # type: ignore[operator]
+    if last is not best and (last.far_pct or 0) > (best.far_pct or 0):
         out.append(
-            ["The last lap is behind ", Literal(best.name), "; the hand-off takes the better one."]
-            + [" Look at the rows that were mined in between."]
+            _said("The last lap is behind ", Literal(best.name), "; the hand-off takes the better")
+            + [" one. Look at the rows that were mined in between."]
         )
     return out
 
@@ -130,7 +135,7 @@ def _evidence(best: PhaseFiles, results: Mapping[str, Any], met: bool) -> list[S
     needed = results.get("certify.min_pass")
     if needed and results.get(f"{name}.pass", 0) < needed:
         out.append(
-            ["To prove FAR below ", Number("target.far_max_pct", PLAIN_PERCENT), " at "]
+            _said("To prove FAR below ", Number("target.far_max_pct", PLAIN_PERCENT), " at ")
             + [Number("confidence.one_sided_pct", PLAIN_PERCENT), " confidence takes at least "]
             + [Number("certify.min_pass"), " good parts without one false alarm; this set has "]
             + [Number(f"{name}.pass"), "."]
@@ -149,12 +154,9 @@ def _evidence(best: PhaseFiles, results: Mapping[str, Any], met: bool) -> list[S
     full = results.get(f"{name}.far_pct")
     if share is not None and full and share < HALF * full:
         out.append(
-            ["A few hard defects set the threshold: FAR is ", Number(f"{name}.far_pct", PERCENT)]
-            + [" at the required recall but ", Number(f"{name}.far_at_recall_95_pct", PERCENT)]
-            + [
-                " at ",
-                Number("recall_levels.low_pct", PLAIN_PERCENT),
-                ". Review those defects by eye.",
-            ]
+            _said("A few hard defects set the threshold: FAR is ")
+            + [Number(f"{name}.far_pct", PERCENT), " at the required recall but "]
+            + [Number(f"{name}.far_at_recall_95_pct", PERCENT), " at "]
+            + [Number("recall_levels.low_pct", PLAIN_PERCENT), ". Review those defects by eye."]
         )
     return out

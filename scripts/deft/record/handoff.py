@@ -65,7 +65,8 @@ class Best:
     @property
     def point(self) -> dict[str, Any]:
         """Operating point of the phase's chosen weights."""
-        return self.metrics["kinds"][self.metrics["chosen"]]["recall_point"]
+        point: dict[str, Any] = self.metrics["kinds"][self.metrics["chosen"]]["recall_point"]
+        return point
 
 
 def write_handoff(run_dir: str | Path, workspace: str | Path, decision: Path) -> dict[str, Any]:
@@ -322,7 +323,8 @@ def inference_spec(spec: dict[str, Any], checkpoint: str, threshold: float) -> d
     # TAO builds the criterion again when it loads the weights.
     loss = dig(spec, "train", "classify", "loss")
     out["train"] = {"classify": {"loss": loss} if loss else {}}
-    given = spec.get("inference") if isinstance(spec.get("inference"), dict) else {}
+    inference = spec.get("inference")
+    given = inference if isinstance(inference, dict) else {}
     out["inference"] = {name: given[name] for name in INFERENCE_KEYS if name in given}
     out["inference"]["checkpoint"] = checkpoint
     return out
@@ -330,7 +332,7 @@ def inference_spec(spec: dict[str, Any], checkpoint: str, threshold: float) -> d
 
 def without_augmentation(config: dict[str, Any]) -> dict[str, Any]:
     """Return an ``augmentation_config`` with every switch off and the normalisation kept."""
-    out = {}
+    out: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, bool):
             out[name] = False

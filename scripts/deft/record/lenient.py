@@ -37,10 +37,11 @@ class Lenient:
         if not path.exists():
             return {}
         try:
-            return read_json(path, {}, not_finite=True)
+            content: dict[str, Any] = read_json(path, {}, not_finite=True)
         except (OSError, HardStop) as error:
             self._left_out(path, error)
             return {}
+        return content
 
     def table(
         self,

@@ -49,7 +49,7 @@ def shown(results: Mapping[str, Any], key: str, form: str) -> str:
         return MISSING
     if "%.2f" in form and value and abs(value) < 0.01:
         form = form.replace("%.2f", "%.2g")
-    return form % value
+    return str(form % value)
 
 
 def plain(sentence: Sentence, results: Mapping[str, Any]) -> str:

@@ -130,8 +130,9 @@ class PhaseFiles:
         table = self._sealed(self.dir / "metrics.json", self.metrics, name, "evaluate")
         if not {"threshold", "far", "recall"} <= set(table.columns):
             return pd.DataFrame()
-        table = table.apply(pd.to_numeric, errors="coerce").dropna(subset=["threshold"])
-        return table.sort_values("threshold", kind="stable").reset_index(drop=True)
+        numbers: pd.DataFrame = table.apply(pd.to_numeric, errors="coerce")
+        numbers = numbers.dropna(subset=["threshold"])
+        return numbers.sort_values("threshold", kind="stable").reset_index(drop=True)
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
@@ -198,7 +199,7 @@ class RunFiles:
     @property
     def best(self) -> PhaseFiles | None:
         """Phase with the lowest FAR; between equals the earlier one."""
-        return min(self.evaluated, key=lambda p: p.far_pct, default=None)  # type: ignore[arg-type]
+        return min(self.evaluated, key=lambda p: p.far_pct or 0.0, default=None)
 
     @property
     def target(self) -> dict[str, Any]:
@@ -298,7 +299,9 @@ def label_spelling(manifest: Any) -> dict[str, str]:
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 
-def spelled(table: pd.DataFrame, spelling: Mapping[str, str], columns: Sequence[str]) -> Any:
+def spelled(
+    table: pd.DataFrame, spelling: Mapping[str, str], columns: Sequence[str]
+) -> pd.DataFrame:
     """Return a table whose labels are spelled as the user does; inside they are lower-cased."""
     present = [name for name in columns if name in table]
     return table.assign(**{n: table[n].map(lambda v: shown(str(v), spelling)) for n in present})

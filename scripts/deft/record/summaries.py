@@ -66,8 +66,8 @@ def _evaluation(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) 
         return shown(results, f"{name}.{key}", form)
 
     if phase.far_pct is None:
-        notes = "; ".join(plain(note, results) for note in phase_notes(files, phase, None))
-        return [f"Not evaluated: {notes}."]
+        why = "; ".join(plain(note, results) for note in phase_notes(files, phase, None))
+        return [f"Not evaluated: {why}."]
     met = met_of(files, phase.far_pct)
     if met is None:
         status = "IN PROGRESS"

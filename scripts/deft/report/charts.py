@@ -37,7 +37,7 @@ NARROW_SCORES = 0.3  # scores closer together than this are drawn on their own r
 CURVE_POINTS = 300
 MIN_LINEAR_PCT = 0.1  # below this FAR the log axis turns linear
 LOWEST_RECALL_PCT = 50
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
     "text.color": INK,

@@ -56,7 +56,7 @@ class _Checker(HTMLParser):
         while self.open:
             element = self.open.pop()
             if element.key is not None and not element.exempt:
-                self._compare(element)
+                self._compare(element, element.key)
             if element.tag == tag:
                 break
 
@@ -81,19 +81,19 @@ class _Checker(HTMLParser):
         while self.open:
             element = self.open.pop()
             if element.key is not None and not element.exempt:
-                self._compare(element)
+                self._compare(element, element.key)
 
-    def _compare(self, element: _Element) -> None:
+    def _compare(self, element: _Element, key: str) -> None:
         text = " ".join("".join(element.text).split())
-        where = f"line {element.line}: {element.key}"
-        if element.key not in self.results:
+        where = f"line {element.line}: {key}"
+        if key not in self.results:
             self.problems.append(f"{where} is no key of the results (shown: {text!r})")
             return
         found = NUMBER.findall(text)
         if len(found) != 1:
             self.problems.append(f"{where}: expected one number, found {text!r}")
             return
-        value = self.results[element.key]
+        value = self.results[key]
         if not same_at_precision(found[0], value):
             self.problems.append(f"{where}: shows {found[0]}, the value is {value!r}")
 

@@ -97,7 +97,8 @@ def build_phase_view(files: RunFiles, name: str, results: Mapping[str, Any]) -> 
 
 def _frame(files: RunFiles) -> dict[str, Any]:
     classify = dig(files.spec, "dataset", "classify") or {}
-    counts = next((p.metrics["counts"] for p in files.phases if p.metrics.get("counts")), {})
+    counted = (p.metrics["counts"] for p in files.phases if p.metrics.get("counts"))
+    counts: dict[str, Any] = next(counted, {})
     labels = counts.get("labels")
     if labels is None:
         labels = files.kpi_labels

@@ -74,7 +74,8 @@ def shown(container: Container, root: Path, name: str) -> str:
         runtime="docker",
     )
     words = [word.replace(os.fspath(root), SHOWN) for word in command(made)]
-    lines, line = [], words[0]
+    lines: list[str] = []
+    line = words[0]
     for word in words[1:]:
         new = word.startswith("--") or word == made.image
         if new and len(lines) + len(line) > len("docker run"):

@@ -43,7 +43,8 @@ def read_status(path: str | Path) -> Status:
     """
     found, pending, last = Status(), None, None
     for line in _lines(Path(path)):
-        kpi = line.get("kpi") if isinstance(line.get("kpi"), dict) else {}
+        told = line.get("kpi")
+        kpi = told if isinstance(told, dict) else {}
         if line.get("status") == FAILURE:
             found.failure = str(line.get("message") or "no message")
         if line.get("message") == VALIDATED:

@@ -88,7 +88,8 @@ def ground(board: Board, rng: np.random.Generator) -> np.ndarray:
     weave = 0.006 * (np.sin(x * 1.3) + np.sin(y * 1.3))
     grain = rng.normal(0.0, 0.006, (32, 32)).astype(np.float32)
     base = np.asarray(board.mask, np.float32) + np.asarray(board.tint, np.float32)
-    return np.clip(base + (weave + grain)[..., None], 0.0, 1.0)
+    ground: np.ndarray = np.clip(base + (weave + grain)[..., None], 0.0, 1.0)
+    return ground
 
 
 def random_pose(rng: np.random.Generator) -> Pose:
@@ -108,15 +109,16 @@ def photograph(
     side = scene.shape[0]
     centre = ((side - 1) / 2.0, (side - 1) / 2.0)
     warp = cv2.getRotationMatrix2D(centre, pose.turn_deg, 1.0)
-    warp[:, 2] += (pose.dx_px * SUPERSAMPLE, pose.dy_px * SUPERSAMPLE)
+    warp[:, 2] += np.array([pose.dx_px, pose.dy_px]) * SUPERSAMPLE
     moved = cv2.warpAffine(
         scene, warp, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
     seen = cv2.resize(moved, (size_px, size_px), interpolation=cv2.INTER_AREA)
     seen = cv2.GaussianBlur(seen, (0, 0), pose.blur_px)
     exposed = seen * (board.gain * np.asarray(board.white, np.float32))
-    noise = rng.normal(0.0, board.noise, seen.shape).astype(np.float32)
-    return np.round(np.clip(exposed + noise, 0.0, 1.0) * 255.0).astype(np.uint8)
+    noise = np.asarray(rng.normal(0.0, board.noise, seen.shape), np.float32)
+    levels: np.ndarray = np.round(np.clip(exposed + noise, 0.0, 1.0) * 255.0)
+    return levels.astype(np.uint8)
 
 
 def encode(picture: np.ndarray, ext: str) -> bytes:

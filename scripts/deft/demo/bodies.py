@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from deft.demo.canvas import Canvas, Points
-from deft.demo.parts import COPPER, TIN, Part, Specimen, oval, rectangle
+from deft.demo.parts import COPPER, TIN, Pad, Part, Specimen, oval, rectangle
 
 Place = Callable[[Points], Points]  # part units -> crop units, with placement and turn
 
@@ -82,7 +82,9 @@ def draw_standing_chip(canvas: Canvas, part: Part, specimen: Specimen, place: Pl
     canvas.paint(canvas.mask([place(face)]), TIN, metal=0.95, height=0.40)
 
 
-def draw_package(canvas: Canvas, part: Part, specimen: Specimen, pads: list, place: Place) -> None:
+def draw_package(
+    canvas: Canvas, part: Part, specimen: Specimen, pads: list[Pad], place: Place
+) -> None:
     """Draw a package: leads first, the body over them, pin 1 marked where the part has a mark."""
     top = 0.16
     body = _shaded(part, specimen)

@@ -98,10 +98,10 @@ class Canvas:
             shine = np.stack(
                 [np.interp(slope, RING_SLOPES, RING_COLOURS[:, c]) for c in range(3)], axis=-1
             ).astype(np.float32)
-            diffuse = self.albedo * np.float32([0.74, 0.70, 0.80])
+            diffuse = self.albedo * np.array([0.74, 0.70, 0.80], np.float32)
         elif light == "WhiteLight":
             glare = 0.25 + 0.70 / (1.0 + (2.2 * slope) ** 2)
-            shine = glare[..., None] * np.float32([1.0, 0.99, 0.95])
+            shine = glare[..., None] * np.array([1.0, 0.99, 0.95], np.float32)
             diffuse = self.albedo * 1.05
         else:
             raise ValueError(f"unknown light {light!r}; known: {LIGHTS}")
@@ -109,4 +109,5 @@ class Canvas:
         paint = diffuse * (1.0 / (1.0 + 0.35 * slope) + 0.10 * np.tanh(across + down))[..., None]
         mix = self.metal[..., None]
         tinted = shine * (0.35 + 0.65 * self.albedo)
-        return np.clip(mix * tinted + (1.0 - mix) * paint, 0.0, 1.0)
+        picture: np.ndarray = np.clip(mix * tinted + (1.0 - mix) * paint, 0.0, 1.0)
+        return picture

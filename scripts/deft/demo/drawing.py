@@ -16,6 +16,7 @@ from deft.demo.parts import (
     COPPER,
     PRINT,
     TIN,
+    Pad,
     Part,
     Specimen,
     oval,
@@ -66,7 +67,7 @@ def draw(canvas: Canvas, part: Part, specimen: Specimen) -> None:
     _marks(canvas, specimen)
 
 
-def _site(canvas: Canvas, part: Part, specimen: Specimen, pads: list) -> None:
+def _site(canvas: Canvas, part: Part, specimen: Specimen, pads: list[Pad]) -> None:
     """Tracks, copper pads and silkscreen: the same for every specimen but for wear and flux."""
     rng = np.random.default_rng(part.print_seed)
     ground = canvas.albedo.mean(axis=(0, 1))
@@ -107,8 +108,11 @@ def _site(canvas: Canvas, part: Part, specimen: Specimen, pads: list) -> None:
     canvas.text(part.name.split("@")[0], corner, 0.42, PRINT, specimen.wear)
 
 
-def _bridge(canvas: Canvas, part: Part, pads: list, specimen: Specimen, on_board: Place) -> None:
+def _bridge(
+    canvas: Canvas, part: Part, pads: list[Pad], specimen: Specimen, on_board: Place
+) -> None:
     """Solder from pad to pad; between the two pads of a chip it runs along the body's side."""
+    assert specimen.bridged is not None
     first, second = (np.array(pads[n][:2]) for n in specimen.bridged)
     width = specimen.bridge_width
     if part.kind in CHIPS:
@@ -121,7 +125,7 @@ def _bridge(canvas: Canvas, part: Part, pads: list, specimen: Specimen, on_board
     canvas.solder([on_board(oval(middle[0], middle[1] + out, half, width, 0.5))], 1.6, TIN)
 
 
-def _blob(canvas: Canvas, pad: tuple, wide: float, amount: float, on_board: Place) -> None:
+def _blob(canvas: Canvas, pad: Pad, wide: float, amount: float, on_board: Place) -> None:
     """Solder that climbs over terminal or lead: drawn above them."""
     u, v, half_u, half_v = pad
     outline = oval(u, v, half_u + 0.75 * wide, half_v + 0.75 * wide, 0.8)

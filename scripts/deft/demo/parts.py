@@ -11,6 +11,8 @@ import numpy as np
 
 from deft.demo.canvas import Colour, Points
 
+Pad = tuple[float, float, float, float]  # u, v, half length, half width, in part units
+
 KINDS = ("resistor", "capacitor", "diode", "led", "sot23", "soic8")
 PREFIX = {"resistor": "R", "capacitor": "C", "diode": "D", "led": "LD", "sot23": "Q", "soic8": "U"}
 CHIPS = ("resistor", "capacitor", "led", "diode")
@@ -70,7 +72,7 @@ class Specimen:
     marks_seed: int = field(default=0, compare=False)
 
 
-def pads_of(part: Part) -> list[tuple[float, float, float, float]]:
+def pads_of(part: Part) -> list[Pad]:
     """Return the pads as (u, v, half length, half width)."""
     if part.kind in CHIPS:
         reach = part.length + 0.06
@@ -111,4 +113,5 @@ def oval(u: float, v: float, half_u: float, half_v: float, power: float = 0.75) 
 def turned(points: Points, degrees: float) -> Points:
     """Return points turned about the origin (degrees, clockwise on the screen)."""
     a = np.deg2rad(degrees)
-    return points @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+    rotated: Points = points @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+    return rotated

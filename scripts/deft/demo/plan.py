@@ -100,6 +100,6 @@ def _boards_for(counts: dict[str, int]) -> int:
     return int(np.ceil(need))
 
 
-def _sample(role: Role, slot: tuple, label: str, severity: float) -> Sample:
+def _sample(role: Role, slot: tuple[Board, Part, int, int], label: str, severity: float) -> Sample:
     board, part, board_index, part_index = slot
     return Sample(role.name, board, part, label, severity, (role.number, board_index, part_index))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,9 @@ class Request:
         return self
 
 
-def make_workspace(out: str | Path, request: Request, template: str | Path = TEMPLATE) -> dict:
+def make_workspace(
+    out: str | Path, request: Request, template: str | Path = TEMPLATE
+) -> dict[str, Any]:
     """Draw a workspace under ``out``; return its row counts (``{}`` when it is already there).
 
     The same request makes the same bytes. Raises HardStop ``config_invalid`` when ``out`` holds a
@@ -182,7 +185,7 @@ def _pictures(folder: Path, sample: Sample, request: Request, lights: tuple[str,
 def _write_rows(path: Path, rows: list[dict[str, str]]) -> dict[str, int]:
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     write_table(table, path)
-    return {k: int(v) for k, v in table["label"].value_counts().sort_index().items()}
+    return {str(k): int(v) for k, v in table["label"].value_counts().sort_index().items()}
 
 
 def _pool(out: Path, request: Request, lights: tuple[str, ...]) -> dict[str, int]:

@@ -21,7 +21,7 @@ from deft.core.errors import HardStop
 from deft.core.files import write_text_atomic
 from deft.core.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 from deft.importers.deeppcb_pairs import draw_defect
-from deft.importers.deeppcb_settings import Settings, choose, stream
+from deft.importers.deeppcb_settings import Resolved, Settings, choose, stream
 from deft.importers.deeppcb_source import (
     DEFECTS,
     LICENCE_NOTE,
@@ -67,21 +67,21 @@ def import_deeppcb(
     ``image_invalid`` or ``config_invalid``.
     """
     groups = find_groups(root)
-    settings = settings.resolve(groups)
+    full = settings.resolve(groups)
     out = Path(out)
-    record = {**asdict(settings), "importer_version": IMPORTER_VERSION}
+    record = {**asdict(full), "importer_version": IMPORTER_VERSION}
     del record["root"]  # where the copy lies says nothing about its content
     record["copy_sha256"] = copy_digest(groups)
     if already_made(out, KIND, record):
         return {}
 
     def chosen(names: list[str]) -> list[BoardPicture]:
-        return [p for name in names for p in choose(groups[name], settings)]
+        return [p for name in names for p in choose(groups[name], full)]
 
-    base = chosen(settings.base_groups)
+    base = chosen(full.base_groups)
     pool, reserved = [], []
-    for name in settings.pool_groups:
-        pictures = choose(groups[name], settings)
+    for name in full.pool_groups:
+        pictures = choose(groups[name], full)
         # Templates of the synthetic pairs come from pictures that no table uses.
         kept = min(PAIR_PICTURES, max(1, len(pictures) // 4))
         reserved += pictures[:kept]
@@ -90,12 +90,10 @@ def import_deeppcb(
     training = [p for i, p in enumerate(base) if (i + 1) % VALIDATION_EVERY]
 
     seen: set[str] = set()  # equal windows of two roles would be leakage
-    kpi_crops = _crops(chosen(settings.kpi_groups), settings, seen)
-    validation_crops = _balanced(
-        _crops(validation, settings, seen), max(4, settings.base_rows // 3), settings
-    )
-    base_crops = _balanced(_crops(training, settings, seen), settings.base_rows, settings)
-    pool_crops = _crops(pool, settings, seen)
+    kpi_crops = _crops(chosen(full.kpi_groups), full, seen)
+    validation_crops = _balanced(_crops(validation, full, seen), max(4, full.base_rows // 3), full)
+    base_crops = _balanced(_crops(training, full, seen), full.base_rows, full)
+    pool_crops = _crops(pool, full, seen)
 
     tables = {
         "base": (layout.BASE_TABLE, base_crops),
@@ -105,11 +103,11 @@ def import_deeppcb(
     }
     for role, (_, crops) in tables.items():
         _check_labels(role, crops)
-    pairs = _draw_pairs(reserved, settings)
+    pairs = _draw_pairs(reserved, full)
     begin(out, KIND, record)
     counts = {role: _write(out, table, crops, role) for role, (table, crops) in tables.items()}
     counts["pregen"] = _write_pairs(out, pairs)
-    write_text_atomic(out / layout.SPEC, spec_text(settings, template, len(base_crops)))
+    write_text_atomic(out / layout.SPEC, spec_text(full, template, len(base_crops)))
     finish(out, KIND, record, {**counts, "licence": LICENCE_NOTE})
     return counts
 
@@ -149,7 +147,7 @@ def copy_digest(groups: dict[str, list[BoardPicture]]) -> str:
     return digest.hexdigest()
 
 
-def _crops(pictures: list[BoardPicture], settings: Settings, seen: set[str]) -> list[Crop]:
+def _crops(pictures: list[BoardPicture], settings: Resolved, seen: set[str]) -> list[Crop]:
     """Return every window of the pictures whose pixels were not cut before."""
     crops = []
     for picture in pictures:
@@ -179,7 +177,7 @@ def _crops(pictures: list[BoardPicture], settings: Settings, seen: set[str]) -> 
     return crops
 
 
-def _balanced(crops: list[Crop], rows: int, settings: Settings) -> list[Crop]:
+def _balanced(crops: list[Crop], rows: int, settings: Resolved) -> list[Crop]:
     """Return ``rows`` crops: half PASS, the rest shared evenly by the base set's defects."""
     rng = stream(settings, "base", rows, len(crops))
     by_label: dict[str, list[Crop]] = {}
@@ -230,7 +228,7 @@ def _write(out: Path, table: str, crops: list[Crop], role: str) -> dict[str, int
         rows.append(_row(crop, cell, golden_path))
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).fillna("")
     write_table(frame, out / table)
-    return {k: int(v) for k, v in frame["label"].value_counts().sort_index().items()}
+    return {str(k): int(v) for k, v in frame["label"].value_counts().sort_index().items()}
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:
@@ -242,7 +240,7 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 
 
 def _draw_pairs(
-    pictures: list[BoardPicture], settings: Settings
+    pictures: list[BoardPicture], settings: Resolved
 ) -> dict[str, tuple[str, np.ndarray, np.ndarray]]:
     """Return stem -> (defect, NG, OK): defects drawn on templates that no table uses."""
     rng = stream(settings, "pairs")

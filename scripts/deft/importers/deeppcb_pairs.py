@@ -13,6 +13,7 @@ import numpy as np
 
 from deft.importers.deeppcb_windows import INK_BELOW
 
+Rng = np.random.Generator
 COPPER, BARE = 0, 255
 MARGIN_PX = 14  # a defect at the rim of the window would be cut off
 
@@ -50,7 +51,7 @@ def _uphill(depth: np.ndarray, at: np.ndarray) -> np.ndarray:
     return slope / length if length > 1e-6 else np.array([1.0, 0.0])
 
 
-def _blob(out: np.ndarray, at: np.ndarray, radius: float, tone: int, rng) -> None:
+def _blob(out: np.ndarray, at: np.ndarray, radius: float, tone: int, rng: Rng) -> None:
     """Draw a ragged disc: real defects are no circles."""
     for _ in range(4):
         centre = at + radius * np.clip(rng.normal(0.0, 0.35, 2), -0.6, 0.6)
@@ -65,7 +66,8 @@ def _line(out: np.ndarray, start: np.ndarray, end: np.ndarray, tone: int, thick:
 
 def _ridge(depth: np.ndarray) -> np.ndarray:
     """Return where ``depth`` is a local maximum: the middle lines of tracks or gaps."""
-    return (depth > 0) & (depth >= cv2.dilate(depth, np.ones((3, 3), np.uint8)) - 1e-3)
+    ridge: np.ndarray = (depth > 0) & (depth >= cv2.dilate(depth, np.ones((3, 3), np.uint8)) - 1e-3)
+    return ridge
 
 
 def _nearest(mask: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -74,7 +76,9 @@ def _nearest(mask: np.ndarray, at: np.ndarray) -> np.ndarray:
     return np.array([xs[best], ys[best]], float)
 
 
-def _cross(out: np.ndarray, depth: np.ndarray, tone: int, reach: tuple[float, float], rng) -> bool:
+def _cross(
+    out: np.ndarray, depth: np.ndarray, tone: int, reach: tuple[float, float], rng: Rng
+) -> bool:
     """Draw a stroke across a strip (track or gap) from one bank to the other."""
     at = _pick(_ridge(depth) & (depth >= reach[0]) & (depth <= reach[1]), rng)
     if at is None:
@@ -91,15 +95,15 @@ def _cross(out: np.ndarray, depth: np.ndarray, tone: int, reach: tuple[float, fl
 
 # Each drawer changes ``out`` in place, given the depth in copper and the distance from it (both
 # float (h, w), px), and returns False where the window has no place for its defect.
-def _open(out, inside, outside, rng) -> bool:
+def _open(out: np.ndarray, inside: np.ndarray, outside: np.ndarray, rng: Rng) -> bool:
     return _cross(out, inside, BARE, (2.0, 14.0), rng)
 
 
-def _short(out, inside, outside, rng) -> bool:
+def _short(out: np.ndarray, inside: np.ndarray, outside: np.ndarray, rng: Rng) -> bool:
     return _cross(out, outside, COPPER, (3.0, 18.0), rng)
 
 
-def _mousebite(out, inside, outside, rng) -> bool:
+def _mousebite(out: np.ndarray, inside: np.ndarray, outside: np.ndarray, rng: Rng) -> bool:
     at = _pick((inside > 0) & (inside <= 1.5), rng)
     if at is None:
         return False
@@ -107,7 +111,7 @@ def _mousebite(out, inside, outside, rng) -> bool:
     return True
 
 
-def _spur(out, inside, outside, rng) -> bool:
+def _spur(out: np.ndarray, inside: np.ndarray, outside: np.ndarray, rng: Rng) -> bool:
     at = _pick((outside > 0) & (outside <= 1.5), rng)
     if at is None:
         return False
@@ -117,7 +121,7 @@ def _spur(out, inside, outside, rng) -> bool:
     return True
 
 
-def _copper(out, inside, outside, rng) -> bool:
+def _copper(out: np.ndarray, inside: np.ndarray, outside: np.ndarray, rng: Rng) -> bool:
     radius = rng.uniform(3.0, 6.0)
     at = _pick(outside >= 2.0 * radius + 1.0, rng)  # further off than the blob can reach
     if at is None:
@@ -126,7 +130,7 @@ def _copper(out, inside, outside, rng) -> bool:
     return True
 
 
-def _pin_hole(out, inside, outside, rng) -> bool:
+def _pin_hole(out: np.ndarray, inside: np.ndarray, outside: np.ndarray, rng: Rng) -> bool:
     at = _pick(inside >= 5.0, rng)
     if at is None:
         return False

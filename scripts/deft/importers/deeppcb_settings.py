@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,8 +30,8 @@ class Settings:
     base_defects: list[str] | None = None
     seed: int | None = None
 
-    def resolve(self, groups: Iterable[str]) -> Settings:
-        """Return settings without ``None`` (but ``images_per_group``), checked against the copy.
+    def resolve(self, groups: Iterable[str]) -> Resolved:
+        """Return the settings with the importer's choices, checked against the copy.
 
         By default the first sixth of the groups is base, the last third KPI, the rest pool; the
         base set knows open, short and mousebite only.
@@ -43,8 +43,10 @@ class Settings:
         known = sorted(groups)
         base = max(1, len(known) // 6)
         kpi = max(1, len(known) // 3)
-        full = replace(
-            self,
+        full = Resolved(
+            root=self.root,
+            window=self.window,
+            images_per_group=self.images_per_group,
             base_groups=_names(self.base_groups, known[:base]),
             pool_groups=_names(self.pool_groups, known[base : len(known) - kpi]),
             kpi_groups=_names(self.kpi_groups, known[len(known) - kpi :]),
@@ -53,10 +55,24 @@ class Settings:
             base_defects=list(self.base_defects or DEFECTS[:3]),
             seed=self.seed or 0,
         )
-        full._check(known)
+        full.check(known)
         return full
 
-    def _check(self, known: list[str]) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved(Settings):
+    """Settings without ``None``, but for ``images_per_group`` (all)."""
+
+    base_groups: list[str]
+    pool_groups: list[str]
+    kpi_groups: list[str]
+    pass_per_image: int
+    base_rows: int
+    base_defects: list[str]
+    seed: int
+
+    def check(self, known: list[str]) -> None:
+        """Raise HardStop ``config_invalid`` for what the copy or the importer cannot do."""
         roles = {k: getattr(self, k) for k in ("base_groups", "pool_groups", "kpi_groups")}
         for key, names in roles.items():
             unknown = sorted(set(names) - set(known))
@@ -95,13 +111,13 @@ def _names(given: list[str] | None, default: list[str]) -> list[str]:
     return [name if name.startswith("group") else f"group{name}" for name in map(str, given)]
 
 
-def stream(settings: Settings, *parts: object) -> np.random.Generator:
+def stream(settings: Resolved, *parts: object) -> np.random.Generator:
     """Return a generator of its own for each purpose: one more group moves no other window."""
     words = hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8]
     return np.random.default_rng([settings.seed, int.from_bytes(words, "little")])
 
 
-def choose(pictures: list[BoardPicture], settings: Settings) -> list[BoardPicture]:
+def choose(pictures: list[BoardPicture], settings: Resolved) -> list[BoardPicture]:
     if settings.images_per_group is None or settings.images_per_group >= len(pictures):
         return pictures
     rng = stream(settings, "choose", pictures[0].group)

@@ -18,7 +18,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 SUMS, FACTS, WHEELS, CODE = "SHA256SUMS", "bundle.json", "wheels", "code.tar"
 LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\x00-\x1f]+)")
@@ -82,7 +84,7 @@ def read_sums(root: Path) -> dict[str, str]:
     return sums
 
 
-def faults(root: Path, say=print) -> list[str]:
+def faults(root: Path, say: Callable[[str], object] = print) -> list[str]:
     """Return one line per file that is missing, damaged or not of the bundle."""
     sums, found = read_sums(root), []
     for count, (name, digest) in enumerate(sorted(sums.items()), 1):
@@ -107,7 +109,7 @@ def faults(root: Path, say=print) -> list[str]:
     return found
 
 
-def is_litter(path: Path, listed: set) -> bool:
+def is_litter(path: Path, listed: set[Path]) -> bool:
     """Return whether a file is a file manager's own; nothing is installed from such."""
     beside = path.name.startswith(BESIDE) and path.with_name(path.name[len(BESIDE) :]) in listed
     return not path.is_symlink() and (path.name in LITTER or beside) and path not in listed
@@ -118,10 +120,10 @@ def leaves(root: Path, path: Path) -> bool:
     return root.resolve() not in path.resolve().parents
 
 
-def read_facts(root: Path) -> dict:
+def read_facts(root: Path) -> dict[str, Any]:
     """Return what the bundle says of itself; refuses anything else."""
     try:
-        facts = json.loads((root / FACTS).read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads((root / FACTS).read_text(encoding="utf-8"))
         good = all(isinstance(facts[key], kind) for key, kind in FACTS_KEYS.items()) and all(
             isinstance(entry[key], str) for entry in facts["weights"] for key in WEIGHT_KEYS
         )
@@ -133,7 +135,7 @@ def read_facts(root: Path) -> dict:
     return facts
 
 
-def check_machine(facts: dict) -> None:
+def check_machine(facts: dict[str, Any]) -> None:
     """Refuse another Python or processor than the wheels are for."""
     mine = (".".join(platform.python_version_tuple()[:2]), sys.platform, platform.machine())
     theirs = (facts["python"], facts["system"], facts["machine"])
@@ -161,7 +163,7 @@ def install_packages(root: Path, venv: Path, requirements: str) -> None:
         raise Refused(f"pip could not install {requirements} from {root / WHEELS}; see above")
 
 
-def place_weights(root: Path, weights: list, workspace: Path) -> list[str]:
+def place_weights(root: Path, weights: list[dict[str, str]], workspace: Path) -> list[str]:
     """Copy the weights into a workspace; return the settings to make."""
     settings = []
     for entry in weights:
@@ -206,9 +208,12 @@ def unpack(tar: tarfile.TarFile, target: Path) -> None:
         if member.issym():
             inside(target, member.linkname)  # from the link's own folder, so not out of the target
         elif not (member.isfile() or member.isdir()):
-            raise Refused(f"{member.name} in {tar.name} is neither a file nor a folder")
-    filtered = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-    tar.extractall(target, **filtered)
+            archive = os.fsdecode(tar.name or CODE)
+            raise Refused(f"{member.name} in {archive} is neither a file nor a folder")
+    if hasattr(tarfile, "data_filter"):
+        tar.extractall(target, filter="data")
+    else:
+        tar.extractall(target)
 
 
 def run(args: argparse.Namespace, root: Path) -> None:

@@ -255,7 +255,8 @@ def cuda() -> Cuda:
     import torch
 
     available = torch.cuda.is_available()
-    worked, failed = [], []
+    worked: list[str] = []
+    failed: list[str] = []
     for index in range(torch.cuda.device_count() if available else 0):
         name = f"cuda:{index}"
         try:
@@ -299,4 +300,5 @@ def _product_model() -> bytes:
     opsets = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     checker.check_model(model)
-    return model.SerializeToString()
+    data: bytes = model.SerializeToString()
+    return data

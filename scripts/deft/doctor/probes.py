@@ -86,7 +86,8 @@ def _shared_memory(around: Surroundings) -> list[Finding]:
 
 def _limits(around: Surroundings) -> list[Finding]:
     kinds = (resource.RLIMIT_NOFILE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_NPROC)
-    return [judge_machine.limits(*(measure.soft_limit(kind) for kind in kinds), len(gpus()))]
+    files, locked, processes = (measure.soft_limit(kind) for kind in kinds)
+    return [judge_machine.limits(files, locked, processes, len(gpus()))]
 
 
 def _threads(around: Surroundings) -> list[Finding]:

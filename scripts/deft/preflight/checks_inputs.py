@@ -87,14 +87,14 @@ def _spec(ctx: Context) -> Iterator[Check]:
     for name in ("checkpoint_interval", "validation_interval"):
         by_step = name == "checkpoint_interval" and train.checkpoint_interval_unit == "step"
         if getattr(train, name) > count and not by_step:
-            stop = HardStop(
+            too_long = HardStop(
                 "spec_invalid",
                 f"train.{name} {getattr(train, name)} is more than the {count} epochs of this run "
                 f"({source})",
                 file=ctx.workspace / SPEC,
                 fix=f"lower train.{name}, or raise training_epochs",
             )
-            yield stopped("spec_intervals", stop)
+            yield stopped("spec_intervals", too_long)
             return
     yield ok(
         "spec_intervals",
@@ -187,8 +187,15 @@ def _escapes(workspace: Path, cell: str, folder: str, roots: list[Path]) -> bool
     return not any(resolved == root or root in resolved.parents for root in roots)
 
 
+def _lines(cells: pd.Series, wanted: set[str]) -> list[int]:
+    """Return the CSV lines whose cell is one of ``wanted``."""
+    if not wanted:
+        return []
+    return [line_of(i) for i, cell in zip(cells.index, cells, strict=True) if cell in wanted]
+
+
 def _raise_escape(file: Path, column: str, cells: pd.Series, bad: set[str]) -> None:
-    rows = [line_of(i) for i, cell in cells.items() if cell in bad] if bad else []
+    rows = _lines(cells, bad)
     if rows:
         cell = cells.iloc[rows[0] - line_of(0)]
         windows = ", a path of a Windows machine," if WINDOWS_PATH.match(cell) else ""
@@ -204,7 +211,7 @@ def _raise_escape(file: Path, column: str, cells: pd.Series, bad: set[str]) -> N
 def _raise_backslash(file: Path, column: str, cells: pd.Series) -> None:
     """Refuse ``board1\\top``: TAO's loader and this one take it for one folder's name."""
     bad = {cell for cell in set(cells) if "\\" in cell}
-    rows = [line_of(i) for i, cell in cells.items() if cell in bad] if bad else []
+    rows = _lines(cells, bad)
     if rows:
         cell = cells.iloc[rows[0] - line_of(0)]
         raise HardStop(

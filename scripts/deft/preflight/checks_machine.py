@@ -117,8 +117,8 @@ def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Che
     if remote and offline():
         why += " and downloads are off (HF_HUB_OFFLINE or AIR_GAPPED)"
     message = f"{key} {value!r} {why}"
-    stop = HardStop("missing_input", message, file=value if remote else path, fix=fix)
-    return stopped("backbone_weights", stop)
+    absent = HardStop("missing_input", message, file=value if remote else path, fix=fix)
+    return stopped("backbone_weights", absent)
 
 
 def _containers(ctx: Context) -> Iterator[Check]:

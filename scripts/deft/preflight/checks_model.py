@@ -16,6 +16,7 @@ def _onnx(ctx: Context) -> Check:
     from deft.changenet.onnx.runtime import require
     from deft.changenet.onnx.scorer import require_cuda_build
 
+    assert ctx.spec is not None
     uses_it = ctx.config.get("runtime", "torch") == "onnx"
     try:
         opset = check_export(ctx.spec)
@@ -48,6 +49,7 @@ def _training(ctx: Context) -> Check:
     from deft.changenet.precision import Precision
     from deft.changenet.training.event_log import require_tensorboard
 
+    assert ctx.spec is not None
     train, device = ctx.spec.train, ctx.config.get("device", "auto")
     text = f"{train.num_gpus} process(es), precision {train.precision}"
     try:

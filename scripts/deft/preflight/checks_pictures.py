@@ -59,7 +59,8 @@ Pictures = dict[str, tuple[str, list[int]]]  # picture -> (test|golden, CSV line
 
 def _wanted(ctx: Context, rows: pd.DataFrame, column: str) -> Pictures:
     assert ctx.spec is not None
-    ext, wanted = ctx.spec.dataset.classify.image_ext, {}
+    ext = ctx.spec.dataset.classify.image_ext
+    wanted: Pictures = {}
     for index, folder, name in zip(rows.index, rows[column], rows["object_name"], strict=True):
         for light in ctx.spec.lights:
             picture = f"{folder}/{image_name(name, light, ext)}"

@@ -61,7 +61,8 @@ def _prints(ctx: Context, rows: pd.DataFrame, column: str) -> Prints:
     found: Prints = []
     for folder, name in zip(rows[column], rows["object_name"], strict=True):
         prints = [ctx.prints.get(f"{folder}/{image_name(name, light, ext)}") for light in lights]
-        found.append(None if None in prints else tuple(prints))  # type: ignore[arg-type]
+        whole = tuple(p for p in prints if p is not None)
+        found.append(whole if len(whole) == len(prints) else None)
     return found
 
 
@@ -224,13 +225,13 @@ def _base_against_pool(ctx: Context, tests: dict[str, Prints]) -> Iterator[Check
         if other is not None and clean_label(other[1]) != clean_label(label):
             found.append((index, label, *other))
     if found:
-        index, label, other, other_label = found[0]
+        index, label, other_index, other_label = found[0]
         lines = [line_of(f[0]) for f in found]
         yield warn(
             "pictures_base_pool_labels",
             f"{rows_text(lines)} of {TABLES['pool']}: the test picture of a row of "
             f"{TABLES['base']} under another label (row {line_of(index)} says {label}, row "
-            f"{line_of(other)} of the training table {other_label})",
+            f"{line_of(other_index)} of the training table {other_label})",
             "correct the wrong one: training would learn both",
         )
 

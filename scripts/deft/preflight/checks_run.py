@@ -46,8 +46,9 @@ def preseeded_weights(ctx: Context) -> str | None:
         return None
     entry = state.get("iterations", {}).get(BASELINE) or {}
     path = entry.get("best_ckpt_path")
-    given = entry.get("stage_completed") == "train" and path
-    return path if given and (ctx.workspace / Path(path)).is_file() else None
+    if entry.get("stage_completed") != "train" or not path:
+        return None
+    return str(path) if (ctx.workspace / Path(path)).is_file() else None
 
 
 def _baseline(ctx: Context, state: dict[str, Any]) -> Iterator[Check]:

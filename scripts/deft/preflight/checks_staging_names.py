@@ -33,7 +33,8 @@ def checks(ctx: Context) -> Iterator[Check]:
 def _names(ctx: Context) -> int:
     """Return how many files are made; raises for a name that is too long or not its own."""
     assert ctx.spec is not None and ctx.parts is not None
-    ext, made = ctx.spec.dataset.classify.image_ext, {}
+    ext = ctx.spec.dataset.classify.image_ext
+    made: dict[str, Path] = {}
     for part in ctx.parts:
         for light in ctx.spec.lights:
             name = image_name(part.stem, light, ext)

@@ -57,7 +57,7 @@ def _score_column(ctx: Context) -> Check:
     """Inference adds the column; evaluation would not know which one is meant."""
     if "kpi" not in ctx.tables:
         return skipped("score_column", TABLES["kpi"])
-    taken = [name for name in ctx.tables["kpi"] if name.strip().lower() == SCORE_COLUMN]
+    taken = [name for name in ctx.tables["kpi"].columns if name.strip().lower() == SCORE_COLUMN]
     if not taken:
         return ok("score_column", f"{TABLES['kpi']} has no {SCORE_COLUMN} of its own")
     stop = HardStop(
@@ -72,7 +72,8 @@ def _score_column(ctx: Context) -> Check:
 
 def _labels(ctx: Context, table: str) -> np.ndarray:
     """Return (n,) float32, 1 = defective, as the loader reads a table."""
-    return (ctx.tables[table]["label"].to_numpy() != PASS).astype(np.float32)
+    bad: np.ndarray = ctx.tables[table]["label"].to_numpy() != PASS
+    return bad.astype(np.float32)
 
 
 def _trainable(ctx: Context) -> Check:
@@ -243,7 +244,7 @@ def _read_otherwise(ctx: Context, name: str, cells: pd.Series, as_text: bool) ->
         lost, text = set(distinct), f"{cells.name} has digits alone, which TAO reads as numbers"
     else:
         return
-    rows = [line_of(i) for i, cell in cells.items() if cell in lost]
+    rows = [line_of(i) for i, cell in zip(cells.index, cells, strict=True) if cell in lost]
     fix = "give the folder or label another name"
     yield stopped(
         "tao_cells",

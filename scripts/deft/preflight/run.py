@@ -133,10 +133,10 @@ def _topics(ctx: Context) -> Iterator[Check]:
         except HardStop as stop:  # a stop that its check did not expect still is one
             yield Check(topic, STOP, stop.message, stop.fix or "", stop)
         except OSError as error:  # a file that this user may not read, say
-            stop = stop_of(error)
-            if stop is None:
+            told = stop_of(error)
+            if told is None:
                 raise
-            yield stopped(topic, stop)
+            yield stopped(topic, told)
 
 
 def first_stop(stops: list[Check]) -> HardStop:

@@ -105,7 +105,7 @@ def check_files(files: Iterable[Path], analysis: Path | None) -> tuple[list[str]
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"{path}: cannot be read ({error})")
             continue
-        wrong = [text for q in quotes if (text := _problem(q, path, analysis))]
+        wrong = [fault for q in quotes if (fault := _problem(q, path, analysis))]
         problems += wrong
         told.append(f"{path}: {len(quotes) - len(wrong)} of {len(quotes)} quoted numbers agree")
     return told, problems

@@ -127,15 +127,17 @@ def ask(command: list[str], modules: list[str]) -> dict[str, Any]:
 
     Raises HardStop ``missing_input`` when the interpreter does not start.
     """
+    answer: dict[str, Any] | None = None
     try:
         done = subprocess.run(
             [*command, str(PROBE), *modules], capture_output=True, text=True,
             timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        answer = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else None
+        if done.stdout.strip():
+            answer = json.loads(done.stdout.strip().splitlines()[-1])
         said = done.stderr
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-        answer, said = None, str(error)
+        said = str(error)
     if answer is None:
         lines = said.strip().splitlines() or ["no answer"]
         raise HardStop(

@@ -50,7 +50,7 @@ def collect(
         return _pairs(folder, contract, given, workspace, count)
     if given is not None:
         return _given(folder, names, rules, given, labels, count)
-    blank = {"items": [], "searched": []}
+    blank: dict[str, Any] = {"items": [], "searched": []}
     unknown = [n for n in names if n not in rules]
     if unknown:
         why = f"how real data becomes {', '.join(unknown)} is unknown, so none was searched for"
@@ -237,7 +237,7 @@ def _pairs(
     good = rows.index[rows["label"] == changenet_table.PASS].tolist()
     order = [row for pair in zip(bad, good, strict=False) for row in pair]
     order += [row for row in [*bad, *good] if row not in set(order)]
-    items = []
+    items: list[dict[str, Any]] = []
     for row in order:
         entry = rows.loc[row]
         sides = [

@@ -110,14 +110,14 @@ def _imports(tree: ast.AST, package: list[str]) -> list[tuple[str, int, bool]]:
             guarded = any(_catches(handler) for handler in node.handlers)
             for child in node.body:
                 visit(child, optional or guarded)
-            for child in [*node.handlers, *node.orelse, *node.finalbody]:
-                visit(child, optional or guarded)
+            for part in [*node.handlers, *node.orelse, *node.finalbody]:
+                visit(part, optional or guarded)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            for child in ast.iter_child_nodes(node):
-                visit(child, True)
+            for inner in ast.iter_child_nodes(node):
+                visit(inner, True)
         else:
-            for child in ast.iter_child_nodes(node):
-                visit(child, optional)
+            for inner in ast.iter_child_nodes(node):
+                visit(inner, optional)
 
     visit(tree, False)
     return out

@@ -162,8 +162,8 @@ def _changenet(found: Identity, request: Request, file: Path, roots: list[Path])
     else:
         beside = sorted(file.parent.glob("*inference_spec.yaml"))
         tried = [file.with_name(TRAINING_SPEC), *beside, *(root / layout.SPEC for root in roots)]
-        spec = next((p for p in tried if p.is_file()), None)
-        if spec is None:
+        there = [p for p in tried if p.is_file()]
+        if not there:
             raise HardStop(
                 "missing_input",
                 f"a ChangeNet needs its experiment spec; {TRAINING_SPEC} is not beside the weights "
@@ -171,6 +171,7 @@ def _changenet(found: Identity, request: Request, file: Path, roots: list[Path])
                 file=file,
                 fix="set explore.spec to the spec that the file was trained with",
             )
+        spec = there[0]
     found.files.append(spec)
     found.model["spec"] = spec.name
     threshold = _threshold(file)

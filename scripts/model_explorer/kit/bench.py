@@ -70,7 +70,7 @@ def measure(folder: Folder) -> str:
     cold, feed, raw = timed(folder, contract, model, samples[0])
     cold.update(model.seconds)
     runs = []
-    feeds = []
+    feeds: list[dict[str, Any]] = []
     for number in range(int(wanted["warm_runs"])):
         parts, one, _ = timed(folder, contract, model, samples[number % len(samples)])
         runs.append(parts)
@@ -114,7 +114,7 @@ def batches(
     axes = {i["name"]: i["batch_axis"] for i in contract["inputs"]}
     if not contract["batch"]["free"]:
         sizes = [1]
-    out = []
+    out: list[dict[str, Any]] = []
     began = time.perf_counter()
     for size in sorted(set(sizes)):
         if out and time.perf_counter() - began > BATCH_BUDGET_S:

@@ -79,7 +79,8 @@ def _model(facts: dict[str, Any]) -> list[str]:
 
 
 def _dirty(ref: dict[str, Any]) -> str:
-    return {True: "yes", False: "no"}.get(ref.get("is_dirty"), "–")
+    known: dict[Any, str] = {True: "yes", False: "no"}
+    return known.get(ref.get("is_dirty"), "–")
 
 
 def _contract(facts: dict[str, Any]) -> list[str]:

@@ -112,7 +112,7 @@ def draw_inputs(path: Path, inference: dict[str, Any], folder: Folder) -> str | 
 
 
 def _input_of(sample: dict[str, Any], file: str) -> str:
-    return next(name for name, files in sample["files"].items() if file in files)
+    return str(next(name for name, files in sample["files"].items() if file in files))
 
 
 def _wrapped(text: str) -> str:

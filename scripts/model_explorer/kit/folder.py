@@ -50,7 +50,8 @@ class Folder:
     @property
     def parameters(self) -> dict[str, Any]:
         """``outputs/parameters.json``: what was asked for."""
-        return self.need("parameters")
+        asked: dict[str, Any] = self.need("parameters")
+        return asked
 
     def note(self, part: str, text: str) -> None:
         """Append one dated line to the Changes section of a part's README."""

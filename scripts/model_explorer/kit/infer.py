@@ -62,7 +62,8 @@ def _record(
     if arrays:
         path = folder.path(RAW) / f"{name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{n.replace("/", "_"): v for n, v in arrays.items()})
+        named: dict[str, Any] = {n.replace("/", "_"): v for n, v in arrays.items()}
+        np.savez(path, **named)
         files.append(f"{RAW}/{name}.npz")
     if others:
         write_text(folder.path(RAW) / f"{name}.json", json.dumps(plain(others), indent=2) + "\n")
@@ -94,7 +95,7 @@ def _largest(found: list[float | None]) -> float | None:
 
 
 def _batched(
-    model: Any, contract: dict[str, Any], feeds: list[dict], answers: list[dict]
+    model: Any, contract: dict[str, Any], feeds: list[dict[str, Any]], answers: list[dict[str, Any]]
 ) -> float | None:
     """Return how far an item's answer moves when others share its batch; None without batches."""
     if not contract["batch"]["free"] or len(feeds) < 2:

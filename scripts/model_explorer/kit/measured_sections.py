@@ -100,4 +100,4 @@ def training(facts: dict[str, Any]) -> list[str]:
 
 def yes(value: bool | None) -> str | None:
     """Return yes, no, or None where it is not known."""
-    return {True: "yes", False: "no"}.get(value)  # type: ignore[arg-type]
+    return None if value is None else "yes" if value else "no"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from types import ModuleType
 from typing import Any
 
 from .folder import Folder, Refusal, first_line
@@ -29,13 +30,14 @@ def open_model(folder: Folder, parameters: dict[str, Any] | None = None) -> Any:
     threads = int(runtime.get("threads") or 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     began = time.perf_counter()
+    room: ModuleType
     try:
         if what["format"] == ONNX:
             from . import onnx_runtime as room
         else:
             from . import torch_runtime as room
         imported = time.perf_counter()
-        model = room.load(folder, what, runtime, threads)
+        model: Any = room.load(folder, what, runtime, threads)
     except ImportError as error:
         raise Refusal(f"a package is missing: {first_line(error)}") from error
     loaded = time.perf_counter()

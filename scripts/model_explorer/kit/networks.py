@@ -123,7 +123,8 @@ def _timm(folder: Folder, what: dict[str, Any], data: Any) -> Network:
     arguments = {**given.get("model_args", {}), **(what.get("class_arguments") or {})}
     own = given.get("pretrained_cfg") or {}
     try:
-        config = {**timm.get_pretrained_cfg(what["architecture"]).to_dict(), **own}
+        listed = timm.get_pretrained_cfg(what["architecture"])
+        config = {**(listed.to_dict() if listed else {}), **own}
         counted = _classes(state, config.get("classifier"))
         if counted is not None and "num_classes" not in arguments:
             arguments["num_classes"] = counted
@@ -217,7 +218,7 @@ def _open_clip(folder: Folder, what: dict[str, Any], data: Any) -> Network:
             "settle": "open_clip's tokenizer of this name, which some names load from a hub",
         }
     ]
-    extra = {"preprocess": {"image": preprocess}}
+    extra: dict[str, Any] = {"preprocess": {"image": preprocess}}
     extra["postprocess"] = {"kind": "embedding", "source": "open_clip: image and text features"}
     return Network(module, [_image("image", [3, *side], source), text], facts, unknowns, extra)
 

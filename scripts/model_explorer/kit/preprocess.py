@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from .folder import Folder, Refusal, first_line
 
@@ -39,7 +39,7 @@ def array(path: Path, entry: dict[str, Any]) -> np.ndarray:
     if entry["dtype"] == "str":
         return np.full(entry["run_shape"], "a", dtype=object)
     try:
-        found = np.load(path, allow_pickle=False)
+        found: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise Refusal(f"{path.name} is no array that can be read: {first_line(error)}") from error
     wanted = list(entry["run_shape"])
@@ -99,7 +99,7 @@ def resized(path: Path, rule: dict[str, Any]) -> np.ndarray:
     return pixels[..., ::-1] if order == "BGR" else pixels
 
 
-def refuse_deep(path: Path, picture: Image.Image) -> None:
+def refuse_deep(path: Path, picture: ImageFile.ImageFile) -> None:
     """Refuse a picture that becoming 8 bits would clip to white, or cut to its high byte."""
     rows = " ".join(str(tile[3]) for tile in picture.tile)
     deep = picture.mode in ("I", "F") or picture.mode.startswith("I;")

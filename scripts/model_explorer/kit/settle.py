@@ -66,6 +66,8 @@ def candidates(
     picture = next(((n, s) for n, s in state if len(s) == 4), None)
     sequence = next(((n, s) for n, s in state if len(s) == 3), None)
     flat = next(((n, s) for n, s in state if len(s) == 2), None)
+    name: str
+    size: tuple[int, ...]
     if picture:
         name, size = picture
         out += [([1, size[1], s, s], dtype, f"weight {name} {size}") for s in SIDES]

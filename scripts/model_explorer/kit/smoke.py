@@ -5,6 +5,7 @@ agree.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 from .folder import Folder, Refusal
 from .models import open_model
@@ -28,7 +29,7 @@ def smoke(folder: Folder) -> str:
     return f"{model.facts['runtime']} on {model.facts['provider']} loads it"
 
 
-def digest(path) -> str:  # noqa: ANN001
+def digest(path: str | Path) -> str:
     """Return a file's SHA-256."""
     found = hashlib.sha256()
     with open(path, "rb") as handle:

@@ -79,7 +79,8 @@ def _steps(
                 torch.as_tensor(rng.standard_normal(tuple(o.shape)), dtype=o.dtype, device=o.device)
                 for o in outputs
             ]
-        loss = sum(torch.nn.functional.mse_loss(o, g) for o, g in zip(outputs, goal))  # noqa: B905
+        parts = [torch.nn.functional.mse_loss(o, g) for o, g in zip(outputs, goal)]  # noqa: B905
+        loss: Any = sum(parts)
         loss.backward()
         adam.step()
         losses.append(float(loss.detach()))

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from deft.changenet.onnx.export import LOWEST_OPSET, require
+from deft.changenet.onnx.export import LOWEST_OPSET
+from deft.changenet.onnx.runtime import require
 from deft.core.errors import HardStop
 from deft.embedding.encoders.base import unit_rows
 

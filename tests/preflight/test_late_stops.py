@@ -70,7 +70,7 @@ ASKED = {
     "kpi.py": {"check_scores": "kpi_classes", "at_recall": BUG},
     "leakage.py": {"stop_of": "leakage_pool_kpi"},
     "parquet.py": {"check_columns": CHANGED, "reading_parquet": CHANGED},
-    "pool.py": {"check_pregen_unchanged": CHANGED},
+    "pool.py": {"check_pregen_unchanged": CHANGED, "_stage": "staged_names"},
     "pool_rows.py": {"read_pool": "table_pool", "rooted_folder": "table_kpi"},
     "pregen/listing.py": dict.fromkeys(
         ("list_pictures", "paired_pregen", "_check_file"), "pregen_pairs"

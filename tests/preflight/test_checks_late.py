@@ -9,12 +9,14 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 from tiny_workspace import make_tiny_workspace
 
 from deft.changenet.spec import load_spec
 from deft.core import places
 from deft.core.errors import HardStop
 from deft.core.layout import BASE_TABLE, KPI_TABLE, SPEC, Run
+from deft.pool.source_pool import _stage
 from deft.preflight import (
     checks_places,
     checks_rehearsal,
@@ -167,6 +169,23 @@ def test_a_type_of_picture_that_cannot_be_written(drawn: Path) -> None:
     ctx.spec.dataset.classify.image_ext = ".dat"
     stop = stop_of(checks_staging_names.checks(ctx), "staged_names")
     assert stop.code == "spec_invalid" and "'.dat'" in stop.message
+
+
+def test_a_picture_too_long_for_the_type_that_it_becomes(drawn: Path, tmp_path: Path) -> None:
+    pair = (tmp_path / "a.png", tmp_path / "b.png")
+    for path, width in zip(pair, (8, 65_501), strict=True):
+        Image.new("L", (width, 1)).save(path)
+    ctx = context(drawn)
+    ctx.parts, ctx.pairs = [part("a")], [pair]
+    ctx.spec.dataset.classify.image_ext = ".jpg"
+    stop = stop_of(checks_staging_names.checks(ctx), "staged_names")
+    assert stop.code == "image_invalid" and "65501 x 1 px" in stop.message
+    assert stop.file == str(pair[1])
+    with pytest.raises(HardStop, match="65501 x 1 px"):  # what staging would stop at
+        _stage(pair[1], tmp_path / "out.jpg", None)
+    Image.new("L", (65_500, 1)).save(pair[1])
+    assert [c.status for c in checks_staging_names.checks(ctx)] == ["ok"]
+    _stage(pair[1], tmp_path / "out.jpg", None)
 
 
 def test_a_step_that_the_network_cannot_make(drawn: Path, monkeypatch) -> None:

@@ -72,7 +72,7 @@ ASKED = {
     "kpi/operating_point.py": {"check_scores": "kpi_classes", "at_recall": BUG},
     "tables/leakage.py": {"stop_of": "leakage_pool_kpi"},
     "core/parquet.py": {"check_columns": CHANGED, "reading_parquet": CHANGED},
-    "pool/source_pool.py": {"check_pregen_unchanged": CHANGED},
+    "pool/source_pool.py": {"check_pregen_unchanged": CHANGED, "_stage": "staged_names"},
     "tables/coordinates.py": {"read_pool": "table_pool", "rooted_folder": "table_kpi"},
     "pool/pregen/listing.py": dict.fromkeys(
         ("list_pictures", "paired_pregen", "_check_file"), "pregen_pairs"

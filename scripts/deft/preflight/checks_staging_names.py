@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -14,6 +15,8 @@ from deft.preflight.check import Check, Context, ok, skipped, stopped
 from deft.tables.changenet_table import image_name
 
 ID = "staged_names"
+# Of a side, in the types whose writers have a limit; a picture with more decodes all the same.
+LONGEST_PX = {"JPEG": 65_500, "WEBP": 16_383}
 
 
 def checks(ctx: Context) -> Iterator[Check]:
@@ -60,10 +63,11 @@ def _names(ctx: Context) -> int:
 
 
 def _writable(ctx: Context) -> None:
-    """Raise when pictures must be converted into a type that cannot be written."""
+    """Raise when pictures must be converted into a type in which they cannot be written."""
     assert ctx.spec is not None
     ext = ctx.spec.dataset.classify.image_ext.lower()
-    suffixes = {path.suffix.lower() for pair in ctx.pairs or [] for path in pair}
+    files = [path for pair in ctx.pairs or [] for path in pair]
+    suffixes = {path.suffix.lower() for path in files}
     if suffixes <= {ext} or {ext, *suffixes} <= {".jpg", ".jpeg"}:
         return
     kind = Image.registered_extensions().get(ext)
@@ -75,3 +79,21 @@ def _writable(ctx: Context) -> None:
             file=Path(ctx.workspace) / PREGEN_NG,
             fix=f"convert the pairs to {ext} yourself",
         )
+    longest = LONGEST_PX.get(kind)
+    for path in files if longest else ():
+        width, height = _size(path)
+        if path.suffix.lower() != ext and max(width, height) > longest:
+            raise HardStop(
+                "image_invalid",
+                f"a picture of {width} x {height} px is to be converted to "
+                f"dataset.classify.image_ext {ext!r}, whose sides have at most {longest} px",
+                file=path,
+                fix=f"give the pair as {ext}, or smaller",
+            )
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with suppress(Exception):  # a picture that does not decode is another check's to tell
+        with Image.open(path) as picture:
+            return picture.size
+    return 0, 0

@@ -120,8 +120,9 @@ def tables() -> str:
         parts.append(f"\n## {title[0].upper()}{title[1:]}\n\n")
         parts += _table({name: rules[name] for name in section.model_fields}, whole=True)
     for name in GROUPS:
-        parts.append(f"\n## {name}: {rules[name]['description']}\n\n")
-        parts.append(f"Read by {_readers(rules[name])}; the approval does not cover it.\n\n")
+        about = _linked(rules[name]["description"])
+        parts.append(f"\n## The group `{name}:`\n\n{about[0].upper()}{about[1:]}. Read by ")
+        parts.append(f"{_readers(rules[name])}; the approval does not cover it.\n\n")
         parts += _table(rules[name]["properties"], whole=False)
     return "".join(parts)
 
@@ -132,10 +133,14 @@ def _table(rules: dict[str, Rule], *, whole: bool) -> Iterator[str]:
     yield f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n"
     for name, rule in rules.items():
         cells = [f"`{name}`", _values(rule), f"`{_yaml(rule['default'])}`"]
-        cells += [rule.get("x-unit", ""), rule["description"]]
+        cells += [rule.get("x-unit", ""), _linked(rule["description"])]
         if whole:
             cells += [_readers(rule), rule.get("x-approval", "yes"), rule.get("x-engine", "")]
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _linked(text: str) -> str:
+    return re.sub(r"docs/(\w+)\.md", r"[\1](\1.md)", text)
 
 
 def _readers(rule: Rule) -> str:

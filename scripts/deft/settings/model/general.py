@@ -38,15 +38,16 @@ class Where(Group):
     )
     container_user: Literal["caller", "root"] = setting(
         "caller",
-        "engine tao: caller = your user and group | root (docs/engine_tao.md)",
+        "engine tao: caller = your user and group | root = as NVIDIA runs them; the files are "
+        "given to you afterwards",
         read_by=CONTAINERS,
         approval="no",
         engine="tao",
     )
     container_shm: str = setting(
         "8g",
-        "engine tao: size of a container's /dev/shm",
-        # NVIDIA's figure: with less, the loader's workers die of a bus error.
+        "engine tao: size of a container's /dev/shm; with less the loader's workers die of a bus "
+        "error",
         unit="bytes, or b, k, m, g",
         read_by=CONTAINERS,
         approval="no",

@@ -27,24 +27,34 @@ class DeepPcb(Group):
 
     root: str | None = setting(None, "folder that holds PCBData/")
     base_groups: list[str] | None = setting(
-        None, "null = the importer's choice, see docs/deeppcb.md"
+        None, 'of the training table, group00041 or "00041"; null = the first sixth by name'
     )
-    pool_groups: list[str] | None = setting(None, "the same of the mining pool")
-    kpi_groups: list[str] | None = setting(None, "the same of the KPI set")
-    window: int = setting(96, "side of the windows that are cut", unit="px", ge=16, le=640)
+    pool_groups: list[str] | None = setting(
+        None, "the same of the mining pool; null = all that are left"
+    )
+    kpi_groups: list[str] | None = setting(None, "the same of the KPI set; null = the last third")
+    window: int = setting(
+        96,
+        "side of the windows that are cut, and so of the spec's pictures",
+        unit="px",
+        ge=16,
+        le=640,
+    )
     pass_per_image: int | None = setting(
-        None, "good windows of a picture; null = 12", unit="windows", ge=1
+        None, "good windows of a board picture, if it has as many; null = 12", unit="windows", ge=1
     )
     images_per_group: int | None = setting(
-        None, "null = all pictures of a group", unit="pictures", ge=1
+        None, "a seeded choice of a group's board pictures; null = all", unit="pictures", ge=1
     )
     base_rows: int | None = setting(
         None, "rows of the training table, half of them PASS; null = 200", unit="rows", ge=4
     )
     base_defects: list[str] | None = setting(
-        None, "defects that the training table knows; null = open, short, mousebite"
+        None,
+        "what the training table knows; null = open, short, mousebite; pool and KPI set have all "
+        "six",
     )
-    seed: int | None = setting(None, "null = seed above", ge=0)
+    seed: int | None = setting(None, "another one, other windows; null = seed above", ge=0)
 
 
 class Input(Group):

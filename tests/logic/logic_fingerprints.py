@@ -34,6 +34,7 @@ NO_OUTPUT = {
     "run.slurm": "how the cluster names jobs",
     "core.credentials": "who may fetch; never part of an output",
     "core.airgap": "whether something may be fetched",
+    "settings.known": "which settings there are; what a stage works with is on its command line",
 }
 # The HTML page is no stage's output: it is rendered again at any time. A test checks that stages
 # take nothing from its modules but its rendering.

@@ -15,7 +15,8 @@ ELSEWHERE = (
     "preflight/", "importers/", "demo/", "doctor/", "bundle/",
     "report/", "core/errors.py", "core/places.py", "settings/config.py",
     "settings/config_values.py", "settings/run_name.py", "run/slurm.py", "settings/session.py",
-    "run/state.py", "core/workspace_source.py", "embedding/prune.py", "settings/kpi_target.py",
+    "settings/checking.py", "run/state.py", "core/workspace_source.py", "embedding/prune.py",
+    "settings/kpi_target.py",
     # The network and the encoder are built, the spec is read by the pre-flight itself.
     "changenet/spec/", "changenet/backbones/", "embedding/encoders/",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from deft.settings import config
+from deft.settings import known
 
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "rules").glob("*.smk"))
@@ -47,7 +47,7 @@ def shell_of(body: str) -> str:
 
 
 def is_closed(key: str) -> bool:
-    rule = config.schema()["properties"][key]
+    rule = known.schema()["properties"][key]
     kinds = rule.get("type", [])
     kinds = {kinds} if isinstance(kinds, str) else set(kinds)
     if "enum" in rule:
@@ -90,7 +90,7 @@ def test_options_in_one_text_are_made_of_closed_sets():
                 for key in CONFIG.findall(line):
                     assert is_closed(key), f"{function}: {key}"
     for key in ("tao_pyt_image", "tao_data_services_image", "container"):
-        pattern = config.schema()["properties"][key]["pattern"]
+        pattern = known.schema()["properties"][key]["pattern"]
         for bad in ("a b", "a;b", "$(id)", "a`id`", "a'b", "-x", "a|b", "a>b", "a&b", "a\\b"):
             assert not re.search(pattern, bad), f"{key}: Snakemake puts it into a shell as it is"
 

@@ -16,7 +16,7 @@ from deft.changenet.spec import load_spec
 from deft.core.errors import HardStop
 from deft.core.yaml_files import TooDeep, TooLarge, load_yaml, read_mapping
 from deft.record.lenient import Lenient
-from deft.settings import config
+from deft.settings import config, known
 
 ROOT = Path(__file__).parents[2]
 NASTY = [
@@ -29,14 +29,14 @@ NASTY = [
 
 
 def keys():
-    for key, rule in config.schema()["properties"].items():
+    for key, rule in known.schema()["properties"].items():
         for inner in rule["properties"] if key in config.GROUPS else [None]:
             yield key, inner
 
 
 @pytest.mark.parametrize(("key", "inner"), keys(), ids=lambda k: k or "")
 def test_every_key_takes_a_value_or_says_one_line(key, inner):
-    wanted = config.schema()["properties"][key]
+    wanted = known.schema()["properties"][key]
     wanted = wanted["properties"][inner] if inner else wanted
     kinds = wanted.get("type", [])
     started = time.monotonic()

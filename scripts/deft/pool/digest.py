@@ -27,6 +27,7 @@ from deft.core.layout import (
 )
 from deft.core.reading import check_shape, read_json
 from deft.pool.pregen.listing import counted_files, is_litter
+from deft.settings.known import approval_of
 
 SCHEMA_VERSION = 1
 MATTER = {"parameters": dict, "inputs": dict}
@@ -34,33 +35,6 @@ APPROVAL = {"digest": str, "inputs": MATTER, "approved_by": str, "approved_at": 
 INPUTS_FILE = "preflight/inputs.json"
 APPROVAL_FILE = "preflight/approval.json"
 GATE_FILE = "preflight/gate.json"
-# Where things lie, how they are shown, how fast they are computed: no result depends on these.
-NOT_COVERED = frozenset(
-    {
-        "workspace",
-        "run",
-        "approve",
-        "container",
-        "preflight_all_images",
-        "preflight_sample_rows",
-        "quote_files",
-        "embed_batch_size",
-        "embed_shard_rows",
-        "embedding_cache",
-        "prune_days",
-        "prune_encoder",
-        "prune_gb",
-        "search_memory_mb",
-        "container_runtime",
-        "container_user",
-        "container_shm",
-        "demo",
-        "deeppcb",
-        "explore",
-    }
-)
-# Younger than runs that are under way: as long as they are null, no approval knows of them.
-WHEN_SET = frozenset({"picture_levels"})
 HASHED_FILES = (SPEC, BASE_TABLE, VALIDATION_TABLE, KPI_TABLE, DEFECT_SPEC)
 LISTED_FOLDERS = (PREGEN_DIR, BACKBONE_DIR)
 
@@ -87,7 +61,7 @@ def inputs_digest(
     parameters = {
         k: config[k]
         for k in sorted(config)
-        if k not in NOT_COVERED and not (k in WHEN_SET and config[k] is None)
+        if approval_of(k) == "yes" or (approval_of(k) == "when set" and config[k] is not None)
     }
     return {"schema_version": SCHEMA_VERSION, "parameters": parameters, "inputs": inputs}
 

@@ -11,19 +11,6 @@ from deft.settings.kpi_target import KpiTarget
 
 WIDTH = 98  # columns of a terminal line
 LABELS_SHOWN = 6
-# Shown in this order; keys of the configuration that are not here follow by name.
-PARAMETERS_FIRST = (
-    "workspace",
-    "run",
-    "engine",
-    "device",
-    "runtime",
-    "int8",
-    "kpi",
-    "max_iterations",
-    "training_epochs",
-    "seed",
-)
 MARKS = {"ok": "  ok ", WARN: " warn", STOP: " STOP"}
 
 

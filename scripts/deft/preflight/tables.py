@@ -7,41 +7,41 @@ from typing import Any
 
 from deft.core.layout import PREGEN_DIR, SPEC
 from deft.embedding.encoders.table import PUBLISHED
-from deft.pool.digest import NOT_COVERED
 from deft.preflight.check import Context
-from deft.preflight.summary import PARAMETERS_FIRST, labels_text
+from deft.preflight.summary import labels_text
+from deft.settings.known import approval_of, rule_of
 from deft.settings.tao import embeds_in_container, needed_images
 
 ALWAYS_SHOWN = ("workspace", "run", "approve")
 
 
 def parameters(ctx: Context) -> list[dict[str, Any]]:
-    """Return name, value and source (``user``, ``spec``, ``default``) of every parameter."""
-    flat = {k: v for k, v in ctx.config.items() if not isinstance(v, dict)}
-    shown = [k for k in flat if k in ALWAYS_SHOWN or k not in NOT_COVERED]
-    first = [k for k in PARAMETERS_FIRST if k in shown]
+    """Return name, value, source (``user``, ``spec``, ``default``) and unit of every parameter."""
     rows = []
-    for name in [*first, *sorted(set(shown) - set(first))]:
-        value, source = flat[name], ctx.sources.get(name, "default")
+    for name, value in ctx.config.items():
+        if value == {} or (approval_of(name) == "no" and name not in ALWAYS_SHOWN):
+            continue
+        source, unit = ctx.sources.get(name, "default"), rule_of(name).get("x-unit", "")
         if name == "training_epochs" and "num_epochs" in ctx.facts:
             value, source = ctx.facts["num_epochs"]
         elif name == "run":
             value = ctx.run_dir.name
         elif name == "workspace":
             value = str(ctx.workspace)
-        rows.append({"name": name, "value": value, "source": source})
+        rows.append({"name": name, "value": value, "source": source, "unit": unit})
     if ctx.spec is not None:
         train, data = ctx.spec.train, ctx.spec.dataset.classify
-        for name, value in (
-            ("backbone", ctx.spec.model.backbone.type),
-            ("difference_module", ctx.spec.model.classify.difference_module),
-            ("loss", train.classify.loss),
-            ("batch_size", data.batch_size),
-            ("learning_rate", train.optim.lr),
-            ("checkpoint_interval", train.checkpoint_interval),
-            ("validation_interval", train.validation_interval),
+        interval = f"{train.checkpoint_interval_unit}s"
+        for name, value, unit in (
+            ("backbone", ctx.spec.model.backbone.type, ""),
+            ("difference_module", ctx.spec.model.classify.difference_module, ""),
+            ("loss", train.classify.loss, ""),
+            ("batch_size", data.batch_size, "pairs"),
+            ("learning_rate", train.optim.lr, ""),
+            ("checkpoint_interval", train.checkpoint_interval, interval),
+            ("validation_interval", train.validation_interval, "epochs"),
         ):
-            rows.append({"name": name, "value": value, "source": "spec"})
+            rows.append({"name": name, "value": value, "source": "spec", "unit": unit})
     return rows
 
 
@@ -49,8 +49,8 @@ def summary_tables(ctx: Context) -> dict[str, dict[str, Any]]:
     """Return the seed's four tables as ``{"head": […], "rows": [[text…]…]}``."""
     return {
         "run_config": _table(
-            ("parameter", "value", "source"),
-            [(p["name"], _text(p["value"]), p["source"]) for p in parameters(ctx)],
+            ("parameter", "value", "source", "unit"),
+            [(p["name"], _text(p["value"]), p["source"], p["unit"]) for p in parameters(ctx)],
         ),
         "dataset": _table(
             ("table", "file", "rows", "PASS", "NG", "defect types"),

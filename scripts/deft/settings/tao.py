@@ -9,33 +9,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from deft.core.errors import HardStop
 from deft.core.yaml_files import read_mapping
+from deft.settings.known import ROOT, defaults, only_by, rule_of
 
-TABLE = Path(__file__).resolve().parents[3] / "config" / "images.yaml"
-RUNTIMES = ("docker", "podman")
-USERS = ("caller", "root")
+TABLE = ROOT / "config" / "images.yaml"
+RUNTIMES = rule_of("container_runtime")["enum"]
 CONTAINER_ENCODERS = ("siglip", "clip")  # what TAO's embedding container has
-SHM = "8g"  # NVIDIA's figure: with less, the loader's workers die of a bus error
 # What TAO's containers cannot do of our own settings, and the value that is none of it.
-NATIVE_ONLY = {
-    "accumulate_steps": 1,
-    "select_weights_by": "val_loss",
-    "early_stop_epochs": None,
-    "optimizer_state": "last",
-    "compile": False,
-    "runtime": "torch",
-    "picture_levels": None,  # its loader clips deeper pictures to white
-}
-
-EMBED_NATIVE_ONLY = {
-    "embed_precision": "float32",
-    "embed_compile": False,
-    "embed_runtime": "torch",
-}
+NATIVE_ONLY = only_by("native")
+_CONTAINERS = ("container_runtime", "container_user", "container_shm")
 
 
 @dataclass(frozen=True)
@@ -54,9 +39,9 @@ class Settings:
 
     images: Mapping[str, str]
     stages: Mapping[str, str]
-    runtime: str = "docker"
-    user: str = "caller"
-    shm: str = SHM
+    runtime: str
+    user: str
+    shm: str
 
     def image(self, stage: str) -> str:
         """Return the image that runs a stage (``train``, ``inference``, ``embed``, ``rca``)."""
@@ -70,16 +55,14 @@ def _table() -> dict[str, dict[str, str]]:
 
 def settings(config: Mapping[str, Any]) -> Settings:
     """Return the settings that a configuration (absent keys: the defaults) asks for."""
-    table = _table()
+    table, standard = _table(), defaults()
     images = {
         name: config.get(f"tao_{name}_image") or image for name, image in table["images"].items()
     }
     return Settings(
         images,
         table["stages"],
-        config.get("container_runtime") or "docker",
-        config.get("container_user") or "caller",
-        config.get("container_shm") or SHM,
+        *(config.get(key) or standard[key] for key in _CONTAINERS),
     )
 
 
@@ -110,7 +93,7 @@ def air_gapped() -> bool:
 
 def refuse_native_only(config: Mapping[str, Any]) -> None:
     """Raise ``config_invalid`` for settings that a container would silently ignore."""
-    ignored = NATIVE_ONLY | (EMBED_NATIVE_ONLY if embeds_in_container(config) else {})
+    ignored = NATIVE_ONLY | (only_by("own encoder") if embeds_in_container(config) else {})
     for key, neutral in ignored.items():
         if config.get(key, neutral) != neutral:
             raise HardStop(

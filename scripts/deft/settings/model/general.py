@@ -1,0 +1,114 @@
+"""Settings of where and how a run is computed, and of its goal."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from deft.settings.model.declaration import CONTAINERS, EMBEDDING, TRAINING, Group, setting
+
+ON_A_DEVICE = f"{TRAINING} infer embed_shard mine encoder_selftest export_best explore doctor"
+
+
+class Where(Group):
+    """where"""
+
+    workspace: str = setting(
+        "~/workspace",
+        "the folder that holds specs/, train/, kpi/, augmentation/",
+        read_by="snakemake",
+        approval="no",
+        min_length=1,
+    )
+    run: str | None = setting(
+        None,
+        "null = the current run (results/current_run); new = start another; or the name of a run: "
+        "run_ and letters, digits, _ . -",
+        read_by="snakemake",
+        approval="no",
+    )
+    engine: Literal["native", "tao"] = setting(
+        "native", "native = PyTorch here | tao = NVIDIA's containers", read_by="snakemake"
+    )
+    container_runtime: Literal["docker", "podman"] = setting(
+        "docker",
+        "engine tao: docker | podman, looked up on PATH",
+        read_by=CONTAINERS,
+        approval="no",
+        engine="tao",
+    )
+    container_user: Literal["caller", "root"] = setting(
+        "caller",
+        "engine tao: caller = your user and group | root = as NVIDIA runs them; the files are "
+        "given to you afterwards",
+        read_by=CONTAINERS,
+        approval="no",
+        engine="tao",
+    )
+    container_shm: str = setting(
+        "8g",
+        "engine tao: size of a container's /dev/shm; with less the loader's workers die of a bus "
+        "error",
+        unit="bytes, or b, k, m, g",
+        read_by=CONTAINERS,
+        approval="no",
+        engine="tao",
+        pattern="^[1-9][0-9]*[bkmg]?$",
+    )
+    tao_pyt_image: str | None = setting(
+        None,
+        "engine tao: another image than config/images.yaml's pyt",
+        read_by="train infer",
+        engine="tao",
+        pattern="^[a-z0-9][A-Za-z0-9._/:@-]+$",
+    )
+    tao_data_services_image: str | None = setting(
+        None,
+        "engine tao: another than its data_services",
+        read_by=f"rca {EMBEDDING}",
+        engine="tao",
+        pattern="^[a-z0-9][A-Za-z0-9._/:@-]+$",
+    )
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto", "auto | cpu | cuda", read_by=ON_A_DEVICE
+    )
+    container: str | None = setting(
+        None,
+        "image of every job with --sdm apptainer: a .sif file or docker://…, made from the "
+        "Dockerfile (docs/environments.md)",
+        read_by="snakemake",
+        approval="no",
+        pattern=r"^[\w.~/][\w./:@%+=,~-]*$",
+    )
+    runtime: Literal["torch", "onnx"] = setting(
+        "torch",
+        "inference by torch | onnx (ONNX Runtime); training is torch's",
+        read_by="infer",
+        engine="native",
+    )
+    int8: bool = setting(
+        False, "hand off an int8 form too, if it turns no KPI decision", read_by="export_best"
+    )
+    seed: int = setting(
+        0,
+        "of sampling, augmentation and initial weights",
+        read_by=f"{TRAINING} mine finish demo_workspace import_deeppcb explore",
+        ge=0,
+        le=2**31 - 1,
+    )
+
+
+class Goal(Group):
+    """the goal"""
+
+    kpi: str = setting(
+        "FAR < 0.1% at recall=100%",
+        "a sentence; FAR = good parts rejected / all good parts",
+        read_by=f"decide evaluate rca {TRAINING}",
+        min_length=1,
+    )
+    max_iterations: int = setting(
+        3, "laps after the baseline", unit="laps", read_by="snakemake decide", ge=0, le=50
+    )
+    approve: bool = setting(
+        False, "true = approve the pre-flight summary unattended", read_by="gate", approval="no"
+    )

@@ -1,0 +1,154 @@
+"""The groups of settings that few touch: ``demo:``, ``deeppcb:`` and ``explore:``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from deft.settings.model.declaration import Group, part, setting
+
+Text = Annotated[str, Field(min_length=1)]
+Size = Annotated[int, Field(ge=1)]
+
+
+class Demo(Group):
+    """The drawn workspace."""
+
+    rows_scale: float = setting(
+        1.0, "size of the drawn workspace relative to the quick start's", gt=0, le=1000
+    )
+    size_px: int = setting(64, "side of a picture, per light", unit="px", ge=32, le=512)
+    lights: int = setting(1, "1 = SolderLight, 2 = and WhiteLight", ge=1, le=2)
+
+
+class DeepPcb(Group):
+    """The importer of DeepPCB."""
+
+    root: str | None = setting(None, "folder that holds PCBData/")
+    base_groups: list[str] | None = setting(
+        None, 'of the training table, group00041 or "00041"; null = the first sixth by name'
+    )
+    pool_groups: list[str] | None = setting(
+        None, "the same of the mining pool; null = all that are left"
+    )
+    kpi_groups: list[str] | None = setting(None, "the same of the KPI set; null = the last third")
+    window: int = setting(
+        96,
+        "side of the windows that are cut, and so of the spec's pictures",
+        unit="px",
+        ge=16,
+        le=640,
+    )
+    pass_per_image: int | None = setting(
+        None, "good windows of a board picture, if it has as many; null = 12", unit="windows", ge=1
+    )
+    images_per_group: int | None = setting(
+        None, "a seeded choice of a group's board pictures; null = all", unit="pictures", ge=1
+    )
+    base_rows: int | None = setting(
+        None, "rows of the training table, half of them PASS; null = 200", unit="rows", ge=4
+    )
+    base_defects: list[str] | None = setting(
+        None,
+        "what the training table knows; null = open, short, mousebite; pool and KPI set have all "
+        "six",
+    )
+    seed: int | None = setting(None, "another one, other windows; null = seed above", ge=0)
+
+
+class Input(Group):
+    """What is known of one input of a model."""
+
+    shape: list[Size | Text] = part(min_length=1)
+    dtype: Literal[
+        "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"
+    ] = part()
+    range: list[int] = part(min_length=2, max_length=2)
+
+
+class Preprocess(Group):
+    """What is done to a picture before a model sees it."""
+
+    size_px: list[Size] = part(min_length=2, max_length=2)
+    colour_order: Literal["RGB", "BGR", "L"] = part()
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = part()
+    resize_mode: Literal["shortest", "longest", "squash"] = part()
+    crop_fraction: float = part(gt=0, le=1)
+    scale: float = part()
+    mean: list[float] = part(min_length=1, max_length=4)
+    std: list[Annotated[float, Field(gt=0)]] = part(min_length=1, max_length=4)
+
+
+class Contract(Group):
+    """What the user knows of a model's inputs and outputs."""
+
+    inputs: dict[str, Input] = part()
+    preprocess: Preprocess = part()
+    postprocess: Literal["softmax_top", "sigmoid", "embedding"] = part()
+    labels: list[str] | str = part()
+
+
+class Explore(Group):
+    """Exploring a model file."""
+
+    checkpoint: Text | None = setting(
+        None, "the model file, or a folder that holds one with its configurations"
+    )
+    name: str | None = setting(
+        None,
+        "timm:NAME | open_clip:NAME | changenet | any name of your own",
+        min_length=1,
+        max_length=200,
+    )
+    source: Text | None = setting(None, "local folder of its source")
+    repository: Text | None = setting(None, "address of its source, cloned with --depth=1")
+    repository_ref: str | None = setting(
+        None, "branch or tag of it", pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$"
+    )
+    class_path: str | None = setting(
+        None,
+        "package.module:Class in the source that a state_dict fills",
+        pattern="^[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_]*)?$",
+    )
+    class_arguments: dict[str, Any] = setting({}, "its keyword arguments")
+    spec: Text | None = setting(
+        None, "changenet: experiment spec; null = the one beside the weights"
+    )
+    directory: Text | None = setting(
+        None, "where to write; null = tmp/<name>-<time> in the workspace"
+    )
+    environment: Literal["auto", "pixi", "venv", "running"] = setting(
+        "auto", "auto | pixi | venv | running: which Python is the current one"
+    )
+    install: Literal["current", "new-venv"] | None = setting(
+        None, "null = ask | current | new-venv: where all missing packages go"
+    )
+    pip_arguments: list[str] = setting([], "for pip, e.g. [--no-index, --find-links, /wheels]")
+    allow_code: bool = setting(
+        False, "true = load a pickle although it runs code; only if you trust it"
+    )
+    providers: list[str] = setting(
+        [], "ONNX Runtime's execution providers, best first; [] = by device"
+    )
+    inputs: Text | None = setting(
+        None,
+        "file or folder of inputs; null = an example of the source, else pictures of the "
+        "workspace, else made ones",
+    )
+    labels: Text | None = setting(None, "CSV file,label: known answers of the inputs")
+    samples: int = setting(4, "inputs that are run", unit="inputs", ge=1, le=10_000)
+    contract: Contract = setting({}, "what you know of inputs, preprocess, postprocess, labels")
+    targets: dict[str, float] = setting({}, "e.g. {latency_median_ms: 50, accuracy_pct: 90}")
+    warm_runs: int = setting(20, "of the benchmark", unit="runs", ge=1, le=100_000)
+    batch_sizes: list[Annotated[int, Field(ge=1, le=65_536)]] = setting(
+        [1, 2, 4, 8], "of the table of throughput", unit="inputs", min_length=1
+    )
+    train_steps: int = setting(
+        0, "above 0 = training check: so many steps on one batch", unit="steps", ge=0, le=10_000
+    )
+    train_batch_size: int = setting(4, "inputs of that batch", unit="inputs", ge=1, le=65_536)
+    learning_rate: float = setting(0.001, "of its Adam steps", gt=0)
+    copy_model_mb: int = setting(512, "a larger model file is linked, not copied", unit="MB", ge=0)
+    origin_url: Text | None = setting(None, "where you got the file, for the record")
+    origin_version: Text | None = setting(None, "its version, tag or commit")

@@ -15,6 +15,9 @@ from collections.abc import Callable
 
 from torch import nn
 
+from deft.changenet.backbones import timm_start  # noqa: F401 - before all others, which import timm
+
+# isort: split
 from deft.changenet.backbones import dinov3, fan, nvdinov2, radio
 from deft.changenet.backbones.timm_features import TimmBackbone
 from deft.changenet.backbones.timm_weights import load_backbone

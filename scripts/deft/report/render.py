@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from deft.core.files import write_text_atomic
-from deft.record.lenient_run import load_run
+from deft.record.lenient import load_run
 from deft.record.phrases import (
     COUNT,
     MISSING,

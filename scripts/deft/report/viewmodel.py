@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.core import layout
+from deft.kpi.decision import KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
 from deft.record.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
 from deft.record.phrases import PERCENT, SCORE, shown
 from deft.record.results import MIN_NG_TO_CERTIFY, met_of
@@ -23,9 +24,9 @@ from deft.tables.changenet_table import PASS, is_ng
 
 REFRESH_S = 60
 REASONS = {
-    "kpi_met": "The target is met.",
-    "max_iterations": "The last allowed lap is done.",
-    "pool_exhausted": "Mining found no row that is not yet in the training set.",
+    KPI_MET: "The target is met.",
+    MAX_ITERATIONS: "The last allowed lap is done.",
+    POOL_EXHAUSTED: "Mining found no row that is not yet in the training set.",
     "failed": "The run failed before its end.",
 }
 SOURCES = {"user": "you", "spec": "spec", "default": "default"}

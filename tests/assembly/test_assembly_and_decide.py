@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deft.assembly.assemble import assemble, check_arithmetic, check_growth, read_provenance
@@ -26,6 +26,7 @@ def provenance(count):
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcdef"), max_size=12), st.integers(1, 3))
 def test_rows_in_equal_rows_out_plus_duplicates(mined, iteration):
     base = rows(["a", "b"])

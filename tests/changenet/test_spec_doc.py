@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from deft.changenet.spec.doc import spec_keys, spec_page
+from spec_page import spec_keys, spec_page
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/spec.md"
 

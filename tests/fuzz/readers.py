@@ -663,7 +663,7 @@ def _spoiled_run(place: Path, data: bytes) -> tuple[Path, Path] | None:
 @reader("report", _reported, "arrow")
 def report_of_a_run(place: Path, data: bytes) -> None:
     """One spoiled file of a finished run; the first line says which."""
-    from deft.record.lenient_run import load_run
+    from deft.record.lenient import load_run
     from deft.record.results import collect_results
 
     found = _spoiled_run(place, data)

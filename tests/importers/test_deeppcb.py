@@ -42,7 +42,7 @@ from deft.importers.deeppcb_windows import (
     pass_windows,
     rare_share,
 )
-from deft.pool import source_pool
+from deft.pool.pregen.parts import check_allocation, pregen_parts
 from deft.tables.changenet_table import PASS, image_file, read_table
 from deft.tables.coordinates import base_rows, pool_rows, read_pool
 from deft.tables.leakage import find_key_leaks
@@ -151,8 +151,8 @@ def check_whole(root: Path, out: Path) -> None:
         for b in names[i + 1 :]:
             assert not set(sides[a]["boardname"]) & set(sides[b]["boardname"])
             assert find_key_leaks(sides[a], sides[b]) == []
-    parts = source_pool.pregen_parts(out, spec.lights)
-    source_pool.check_allocation(parts, out)
+    parts = pregen_parts(out, spec.lights)
+    check_allocation(parts, out)
     assert parts
     assert not {p.board for p in parts} & {b for rows in sides.values() for b in rows["boardname"]}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest
 
 from deft.core.errors import HardStop
 from deft.kpi import operating_point
@@ -83,6 +83,22 @@ def test_bounds_are_scipys_exact_one_sided_intervals(case):
     high = binomtest(k, n, alternative="less").proportion_ci(0.95, "exact").high
     assert operating_point.recall_lower_bound(k, n) == pytest.approx(low, abs=1e-9)
     assert operating_point.far_upper_bound(k, n) == pytest.approx(high, abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 50, 1000, 10**6])
+def test_bounds_of_whole_columns_are_scipys_quantiles(n):
+    k = np.unique(np.linspace(0, n, 200).round().astype(int))
+    low = np.where(k == 0, 0.0, beta.ppf(1 - 0.95, np.maximum(k, 1), n - k + 1))
+    high = np.where(k == n, 1.0, beta.ppf(0.95, k + 1, np.maximum(n - k, 1)))
+    total = np.full(k.shape, n)
+    np.testing.assert_allclose(operating_point.recall_lower_bound(k, total), low, rtol=1e-12)
+    np.testing.assert_allclose(operating_point.far_upper_bound(k, total), high, rtol=1e-12)
+
+
+def test_no_part_bounds_no_rate():
+    none = np.zeros(1, dtype=int)
+    assert operating_point.recall_lower_bound(none, none) == 0
+    assert operating_point.far_upper_bound(none, none) == 1
 
 
 def test_fifty_of_fifty_proves_only_94_percent():

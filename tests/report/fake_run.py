@@ -197,8 +197,8 @@ class FakeRun:
                 entry["rejected"] = above
             else:
                 entry["caught"] = above
-                entry["recall_lower95_pct"] = 100 * operating_point.recall_lower_bound(
-                    above, len(group)
+                entry["recall_lower95_pct"] = 100 * float(
+                    operating_point.recall_lower_bound(above, len(group))
                 )
             labels[str(label)] = entry
         counts = {str(k): int(v) for k, v in table["label"].value_counts().items()}

@@ -18,7 +18,7 @@ from test_sealed import RUN, made, scored  # noqa: F401  the fixture
 
 from deft.core import layout
 from deft.core.errors import HardStop
-from deft.record.lenient_run import load_run
+from deft.record.lenient import load_run
 from deft.run import roots
 from deft.run.state import read_state, update_phase, update_state
 from deft.stages.context import Context

@@ -20,7 +20,7 @@ from deft.mining.strategies import Rules
 from deft.rca.analysis import Pictures, analyse
 from deft.rca.routing import route_by_label
 from deft.rca.weakness import weak_samples
-from deft.record.lenient_run import load_run
+from deft.record.lenient import load_run
 from deft.stages.context import Context
 from deft.stages.embed import embed_shard, join_shards
 from deft.stages.mine import MineOptions, mine

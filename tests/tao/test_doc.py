@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from tao_commands import HEAD, commands
 
 from deft.settings.tao import NATIVE_ONLY, settings
-from deft.tao.doc import HEAD, commands
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/engine_tao.md"
 BEGIN, END = "<!-- commands: made by tests/tao/test_doc.py --update-docs -->\n", "<!-- end -->\n"

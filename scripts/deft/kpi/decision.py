@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from deft.core.layout import phase_number
-from deft.kpi.operating_point import KpiTarget
+from deft.settings.kpi_target import KpiTarget
+
+# Why a loop ends, or not; "failed" is the state's own word.
+KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED = "kpi_met", "max_iterations", "pool_exhausted"
+CONTINUE = "continue"
 
 
 def best_phase(metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -35,13 +39,13 @@ def decide_kpi(
     """
     newest, best = metrics[-1], best_phase(metrics)
     met = target.met(phase_far_pct(newest))
-    reason = "continue"
+    reason = CONTINUE
     if met:
-        reason = "kpi_met"
+        reason = KPI_MET
     elif phase_number(newest["phase"]) >= max_iterations:
-        reason = "max_iterations"
+        reason = MAX_ITERATIONS
     return {
-        "stop": reason != "continue",
+        "stop": reason != CONTINUE,
         "reason": reason,
         "phase": newest["phase"],
         "far_pct": phase_far_pct(newest),
@@ -58,7 +62,7 @@ def decide_pool(mining: dict[str, Any], previous: dict[str, Any], phase: str) ->
     return {
         **previous,
         "stop": exhausted,
-        "reason": "pool_exhausted" if exhausted else "continue",
+        "reason": POOL_EXHAUSTED if exhausted else CONTINUE,
         "phase": phase,
         "new_rows": mining["new_rows"],
     }

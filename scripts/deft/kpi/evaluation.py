@@ -125,10 +125,10 @@ def label_table(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, An
         }
         if is_ng(str(label)):
             entry["caught"] = above
-            entry["recall_lower95_pct"] = 100 * recall_lower_bound(above, len(group))
+            entry["recall_lower95_pct"] = 100 * float(recall_lower_bound(above, len(group)))
         else:
             entry["rejected"] = above
-            entry["far_upper95_pct"] = 100 * far_upper_bound(above, len(group))
+            entry["far_upper95_pct"] = 100 * float(far_upper_bound(above, len(group)))
         out[str(label)] = entry
     return out
 
@@ -141,14 +141,8 @@ def _write_files(
     min_recall: float,
 ) -> dict[str, Any]:
     frame = pd.DataFrame({**swept, "threshold": swept["threshold"].astype(np.float32)})
-    frame["recall_lower95"] = [
-        recall_lower_bound(int(tp), int(tp + fn))
-        for tp, fn in zip(frame["tp"], frame["fn"], strict=True)
-    ]
-    frame["far_upper95"] = [
-        far_upper_bound(int(fp), int(fp + tn))
-        for fp, tn in zip(frame["fp"], frame["tn"], strict=True)
-    ]
+    frame["recall_lower95"] = recall_lower_bound(swept["tp"], swept["tp"] + swept["fn"])
+    frame["far_upper95"] = far_upper_bound(swept["fp"], swept["fp"] + swept["tn"])
     write_table(frame, folder / "threshold_metrics.csv")
     write_text_atomic(folder / "summary.txt", summary_text(result, min_recall))
     scores = table[SCORE_COLUMN].to_numpy()

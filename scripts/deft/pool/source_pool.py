@@ -12,13 +12,8 @@ import pandas as pd
 from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.files import replace_atomically, sha256_file, sha256_text
-from deft.pool.pregen.listing import paired_pregen as paired_pregen  # the pool is where users look
-from deft.pool.pregen.listing import pregen_digest as pregen_digest
-from deft.pool.pregen.parts import SynthPart as SynthPart
-from deft.pool.pregen.parts import check_allocation as check_allocation
-from deft.pool.pregen.parts import label_of as label_of
-from deft.pool.pregen.parts import pregen_parts as pregen_parts
-from deft.pool.pregen.spec import read_defect_spec as read_defect_spec
+from deft.pool.pregen.listing import paired_pregen, pregen_digest
+from deft.pool.pregen.parts import SynthPart
 from deft.tables.changenet_table import (
     COLUMNS,
     clean_label,

@@ -24,6 +24,15 @@ def misclassified(scores: np.ndarray, ng: np.ndarray, threshold: float) -> np.nd
     return wrong
 
 
+def wrong_side(weakness: float, ng: bool) -> bool:
+    """Return whether a sample is misclassified, as its weakness and label tell.
+
+    A score equal to the threshold (weakness zero) is not rejected: right for a good part, wrong
+    for a defect.
+    """
+    return bool(weakness >= 0 if ng else weakness > 0)
+
+
 def weak_samples(
     table: pd.DataFrame, threshold: float, top_k_per_label: int, rows: np.ndarray | None = None
 ) -> pd.DataFrame:

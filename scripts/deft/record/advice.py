@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deft.kpi.decision import POOL_EXHAUSTED
 from deft.record.phrases import PERCENT, PLAIN_PERCENT, Literal, Number, Part, Sentence
 from deft.record.results import MIN_NG_TO_CERTIFY
-from deft.record.run_files import POOL_STOP, PhaseFiles, RunFiles
+from deft.record.run_files import PhaseFiles, RunFiles
 from deft.tables.labels import clean_label, is_ng
 
 TYPES_NAMED = 4
@@ -32,7 +33,7 @@ def phase_notes(files: RunFiles, phase: PhaseFiles, met: bool | None) -> list[Se
     previous = next((p for p in reversed(before) if p.far_pct is not None), None)
     if previous and phase.far_pct is not None and phase.far_pct > (previous.far_pct or 0):
         notes.append(["FAR rose against ", Literal(previous.name)])
-    if phase.decision.get("reason") == POOL_STOP:
+    if phase.decision.get("reason") == POOL_EXHAUSTED:
         notes.append(["mining found no new row; the loop ends here"])
     if phase.far_pct is None and not notes:
         notes.append(["in progress" if files.running else "not evaluated"])
@@ -73,7 +74,7 @@ def recommendations(files: RunFiles, results: Mapping[str, Any], met: bool) -> l
         )
     out += _coverage(files, best, results)
     out += _evidence(best, results, met)
-    if any(p.decision.get("reason") == POOL_STOP for p in files.phases):
+    if any(p.decision.get("reason") == POOL_EXHAUSTED for p in files.phases):
         out.append(
             ["The pool holds nothing new for the weak samples. Add production pictures of the"]
             + [" weak types, or generate pairs for them, and start a new run."]

@@ -13,6 +13,7 @@ from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.yaml_files import read_yaml
+from deft.record import run_files
 from deft.run import roots
 from deft.run.state import read_log, read_state
 from deft.tables import sealed
@@ -56,7 +57,7 @@ class Lenient:
         try:
             if told and record is not None:
                 sealed.check(path, told, record, rule=rule, say=logger.info)
-            return read_table(path)
+            return run_files.read_table(path)
         except Exception as error:  # a half-written or foreign file must not stop the report
             self._left_out(path, error)
             return pd.DataFrame()
@@ -91,8 +92,6 @@ class Lenient:
             return {}, []
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Return a CSV (every cell text) or parquet table."""
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+def load_run(run_dir: str | Path, workspace: str | Path) -> run_files.RunFiles:
+    """Read ``<workspace>/results/<run>``; nothing raises because a file is damaged."""
+    return run_files.load_run(run_dir, workspace, Lenient())

@@ -14,6 +14,7 @@ from deft.core.errors import HardStop
 from deft.core.files import made_again, read_json
 from deft.core.layout import Run, phase_name, phase_number
 from deft.core.schemas import checked
+from deft.kpi.decision import POOL_EXHAUSTED
 
 NEAR_PCT = 1e-9  # a rate and the counts it was made of, percent
 
@@ -82,6 +83,6 @@ def read_decision(path: Path) -> dict[str, Any]:
 def decided_phases(decision: dict[str, Any]) -> list[str]:
     """Return the phases that a decision compared: those that were evaluated when it was made."""
     last = phase_number(decision["phase"])
-    if decision["reason"] == "pool_exhausted":  # decided before the lap's training
+    if decision["reason"] == POOL_EXHAUSTED:  # decided before the lap's training
         last -= 1
     return [phase_name(n) for n in range(last + 1)]

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from deft.core import layout
-from deft.record.lenient_run import load_run
-from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows, wrong_side
+from deft.rca.weakness import wrong_side
+from deft.record.lenient import load_run
+from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS, is_ng
@@ -260,7 +261,8 @@ def _rca(out: Numbers, phase: PhaseFiles) -> None:
     key = f"{phase.name}.rca"
     parts = weak_parts(phase)
     out.put(f"{key}.weak_parts", len(parts))
-    out.put(f"{key}.misclassified", sum(wrong_side(row) for _, row in parts.iterrows()))
+    ng = parts["label"].astype(str).map(is_ng)
+    out.put(f"{key}.misclassified", sum(map(wrong_side, parts["weakness"], ng)))
     for i, (_, row) in enumerate(shown_weak_parts(phase).iterrows()):
         out.put(f"{key}.shown.{i}.score", row["siamese_score"])
         out.put(f"{key}.shown.{i}.weakness", row["weakness"])

@@ -5,21 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from deft.record.run_files import PhaseFiles
-from deft.tables.changenet_table import is_ng
 
 WHATIF_STEPS = 40
 WEAK_SHOWN = 8
 TARGETS_SHOWN = 3
 NEIGHBOURS_SHOWN = 4
-
-
-def wrong_side(row: Any) -> bool:
-    """Return whether a weak sample is misclassified, as its score and label decide.
-
-    A score equal to the threshold (weakness zero) is not rejected: right for a good part, wrong
-    for a defect.
-    """
-    return bool(row["weakness"] >= 0 if is_ng(str(row["label"])) else row["weakness"] > 0)
 
 
 def weak_parts(phase: PhaseFiles) -> Any:

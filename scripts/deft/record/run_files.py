@@ -18,11 +18,20 @@ import pandas as pd
 
 from deft.core import layout
 from deft.tables.labels import first_spellings, shown
-from deft.tables.sealed import seal_of, seal_of_kind
+from deft.tables.sealed import read_parquet, seal_of, seal_of_kind
 
 SECRET = re.compile(r"token|api_?key|secret|passw|credential", re.IGNORECASE)
-POOL_STOP = "pool_exhausted"
 ENDED = ("completed", "complete", "finished", "done", "stopped", "failed")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a CSV (every cell text) or parquet table of the loop's own.
+
+    Raises HardStop for parquet, what pandas raises for CSV.
+    """
+    if path.suffix == ".parquet":
+        return read_parquet(path)
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 class Reader(Protocol):

@@ -19,6 +19,7 @@ from deft.core.files import made_again, read_json, target_of
 from deft.core.reading import read_text
 from deft.core.schemas import checked
 from deft.core.yaml_files import YamlProblem, load_yaml
+from deft.record import run_files
 from deft.run import roots
 from deft.run.state import read_log, read_state
 from deft.tables import sealed
@@ -64,10 +65,8 @@ class Strict:
             sealed.check(path, told, record, rule=rule, target=target_of(path))
         elif not path.is_file():
             return pd.DataFrame()
-        if path.suffix == ".parquet":
-            return sealed.read_parquet(path)
         try:
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
+            return run_files.read_table(path)
         except (OSError, ValueError, pd.errors.ParserError) as error:
             raise damaged(path, str(error), code="csv_invalid") from None
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deft.record.rows import shown_neighbours, shown_weak_parts, wrong_side
+from deft.rca.weakness import wrong_side
+from deft.record.rows import shown_neighbours, shown_weak_parts
 from deft.record.run_files import PhaseFiles, RunFiles
 from deft.report.thumbs import Thumbnails
+from deft.tables.labels import is_ng
 
 
 def rca_view(files: RunFiles, phase: PhaseFiles, thumbs: Thumbnails) -> dict[str, Any]:
@@ -18,7 +20,7 @@ def rca_view(files: RunFiles, phase: PhaseFiles, thumbs: Thumbnails) -> dict[str
             {
                 "key": f"{phase.name}.rca.shown.{i}",
                 "label": str(row["label"]),
-                "wrong": wrong_side(row),
+                "wrong": wrong_side(row["weakness"], is_ng(str(row["label"]))),
                 "object": str(row.get("object_name", "") or Path(str(row["filepath"])).stem),
                 "light": str(row.get("light", "") or ""),
                 "test": thumbs(row.get("filepath")),

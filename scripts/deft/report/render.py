@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from deft.core.files import write_text_atomic
-from deft.record.lenient_run import load_run
+from deft.record.lenient import load_run
 from deft.record.phrases import (
     COUNT,
     MISSING,
@@ -59,14 +60,27 @@ def render_pages(
     files = load_run(run_dir, workspace)
     results = collect_results(files)
     pages: list[tuple[Path, str]] = []
+    drawn: dict[str, dict[str, Any]] = {}
     if whole:
-        html = to_html("report.html.j2", build_view(files, results), results)
+        html = to_html("report.html.j2", build_view(files, results, drawn), results)
         pages.append((files.run.dir / REPORT_FILE, html))
     if phase:
-        html = to_html("phase.html.j2", build_phase_view(files, phase, results), results)
+        html = to_html("phase.html.j2", build_phase_view(files, phase, results, drawn), results)
         pages.append((files.run.phase(phase) / PHASE_REPORT_FILE, html))
     problems = [f"{path}: {text}" for path, html in pages for text in check_text(html, results)]
     return [write_text_atomic(path, html) for path, html in pages], problems
+
+
+@cache
+def _templates() -> Environment:
+    """Return the templates; each is compiled once in a process."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def to_html(template: str, view: Mapping[str, Any], results: Mapping[str, Any]) -> str:
@@ -89,29 +103,26 @@ def to_html(template: str, view: Mapping[str, Any], results: Mapping[str, Any]) 
                 out += escape(part)
         return out
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     whatif = view.get("whatif") or []
     start = next(
         (i for i, step in enumerate(whatif) if _same(results, step["key"])), len(whatif) // 2
     )
-    return environment.get_template(template).render(
-        view=view,
-        q=q,
-        say=say,
-        has=lambda key: key in results,
-        percent=PERCENT,
-        plain_percent=PLAIN_PERCENT,
-        points=POINTS,
-        score=SCORE,
-        whatif_start=start,
-        css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        js=Markup((TEMPLATES / "whatif.js").read_text(encoding="utf-8")),
+    return (
+        _templates()
+        .get_template(template)
+        .render(
+            view=view,
+            q=q,
+            say=say,
+            has=lambda key: key in results,
+            percent=PERCENT,
+            plain_percent=PLAIN_PERCENT,
+            points=POINTS,
+            score=SCORE,
+            whatif_start=start,
+            css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+            js=Markup((TEMPLATES / "whatif.js").read_text(encoding="utf-8")),
+        )
     )
 
 

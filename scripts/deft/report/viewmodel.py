@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.core import layout
+from deft.kpi.decision import KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
 from deft.record.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
 from deft.record.phrases import PERCENT, SCORE, shown
 from deft.record.results import MIN_NG_TO_CERTIFY, met_of
@@ -23,9 +24,9 @@ from deft.tables.changenet_table import PASS, is_ng
 
 REFRESH_S = 60
 REASONS = {
-    "kpi_met": "The target is met.",
-    "max_iterations": "The last allowed lap is done.",
-    "pool_exhausted": "Mining found no row that is not yet in the training set.",
+    KPI_MET: "The target is met.",
+    MAX_ITERATIONS: "The last allowed lap is done.",
+    POOL_EXHAUSTED: "Mining found no row that is not yet in the training set.",
     "failed": "The run failed before its end.",
 }
 SOURCES = {"user": "you", "spec": "spec", "default": "default"}
@@ -40,8 +41,13 @@ def status(met: bool | None, gap_key: str, *, running: bool) -> dict[str, Any]:
     return {"kind": "gap", "key": gap_key}
 
 
-def build_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the view of the whole run."""
+def build_view(
+    files: RunFiles, results: Mapping[str, Any], drawn: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the view of the whole run.
+
+    ``drawn``: evaluations by phase, shared by the pages of one reading: their charts are dear.
+    """
     thumbs = Thumbnails(levels=files.picture_levels)
     best = files.best
     met = met_of(files, best.far_pct) if best else None
@@ -60,7 +66,7 @@ def build_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
         "hard_stop": files.hard_stop,
         "phases": [phase_view(files, p) for p in files.phases],
         "charts": _run_charts(files, results),
-        "focus": focus_view(files, best, results) if best else None,
+        "focus": focus_view(files, best, results, drawn) if best else None,
         "rca": rca_view(files, rca, thumbs) if rca else None,
         "neighbours": neighbours_view(mined, thumbs) if mined else None,
         "synthetic": synthetic,
@@ -75,8 +81,13 @@ def build_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def build_phase_view(files: RunFiles, name: str, results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the view of one phase; nothing in it changes when later phases follow."""
+def build_phase_view(
+    files: RunFiles, name: str, results: Mapping[str, Any], drawn: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the view of one phase; nothing in it changes when later phases follow.
+
+    ``drawn``: see :func:`build_view`.
+    """
     phase = next((p for p in files.phases if p.name == name), None)
     if phase is None:
         raise ValueError(f"phase {name!r} has no files in {files.run.dir}")
@@ -89,7 +100,7 @@ def build_phase_view(files: RunFiles, name: str, results: Mapping[str, Any]) -> 
         "refresh_s": None,
         "phase": view,
         "status": view["status"],
-        "focus": focus_view(files, phase, results) if phase.point else None,
+        "focus": focus_view(files, phase, results, drawn) if phase.point else None,
         "rca": rca_view(files, rca, thumbs) if rca else None,
         "neighbours": neighbours_view(phase, thumbs) if len(phase.neighbours) else None,
     }
@@ -163,8 +174,19 @@ def _encoder(encoder: Any) -> str | None:
     return str(encoder) if encoder else None
 
 
-def focus_view(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the evaluation of one phase in detail."""
+def focus_view(
+    files: RunFiles,
+    phase: PhaseFiles,
+    results: Mapping[str, Any],
+    drawn: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the evaluation of one phase in detail, from ``drawn`` when it is there already."""
+    if phase.name not in drawn:
+        drawn[phase.name] = _evaluation(files, phase, results)
+    return drawn[phase.name]
+
+
+def _evaluation(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> dict[str, Any]:
     table = phase.kind.get("recall_table") or []
     labels = phase.metrics.get("labels") or {}
     curves = [(p.name, p.sweep) for p in _compared(files, phase) if len(p.sweep) > 1]

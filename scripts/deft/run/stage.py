@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from deft.core import disk
 from deft.core.disk import DiskFull
@@ -19,6 +20,7 @@ from deft.core.files import sweep, write_json_atomic
 from deft.core.interrupt import Interrupted
 from deft.core.reading import read_json, set_aside, stop_of
 from deft.run.jobs import AlreadyRunning, registered
+from deft.run.leaving import leave
 from deft.run.state import MARKER_DIR, log_stage, record_hard_stop
 
 EXIT_STOP, EXIT_UNEXPECTED, EXIT_MEMORY = 1, 2, 137
@@ -29,7 +31,7 @@ GPU_MEMORY_ADVICE = (
 )
 
 
-def main(body: Callable[[], int | None]) -> None:
+def main(body: Callable[[], int | None]) -> NoReturn:
     """Run ``body`` and exit; a hard stop or an unforeseen error is a message, not a traceback.
 
     What is printed appears line by line, in a pipe or a file too, where Python would keep back
@@ -42,7 +44,7 @@ def main(body: Callable[[], int | None]) -> None:
         if isinstance(stream, io.TextIOWrapper):  # no test's stand-in
             # A name that is no UTF-8 must not end the message that speaks of it.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    sys.exit(_status_of(body))
+    leave(_status_of(body))
 
 
 def _status_of(body: Callable[[], int | None]) -> int:

@@ -13,6 +13,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
+from deft.changenet.backbones import timm_start  # noqa: F401 - before all others, which import timm
+
+# isort: split
 from deft.changenet.backbones import dinov3, fan, nvdinov2, radio
 from deft.changenet.backbones.base import Backbone
 from deft.changenet.backbones.timm_features import TimmBackbone

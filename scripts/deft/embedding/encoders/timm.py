@@ -124,7 +124,7 @@ def build(files: EncoderFiles, options: Options) -> TorchEncoder:
 
 def _model(files: EncoderFiles, size_px: tuple[int, int]) -> nn.Module:
     """Return the architecture without its head, random numbers in it."""
-    import timm  # seconds of import, wanted only here
+    from deft.changenet.backbones.timm_start import timm  # wanted only here
 
     path, config = files.configs[CONFIG_NAME], files.config(CONFIG_NAME)
     given = config.get("model_args") or {}

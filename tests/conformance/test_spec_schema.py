@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from spec_page import spec_keys
 from tao_reference import FOLDER
 
 from deft.changenet.spec import from_dict
-from deft.changenet.spec.doc import spec_keys
 from deft.changenet.spec.schema import CODE, OURS
 
 SCHEMAS = FOLDER.parent / "tao_schemas"

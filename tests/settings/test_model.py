@@ -138,6 +138,8 @@ def test_a_rule_that_takes_a_setting_stands_among_its_readers():
         ({"mining_label_quota": {"bridge": 2}}, "mining_label_quota.bridge: 2 is above 1"),
         ({"workspace": ""}, "workspace: '' is empty"),
         ({"seed": False}, "seed: false is not a whole number"),
+        ({"seed": -1, "top_k_per_label": 0, "deeppcb": {"seed": "x"}}, "deeppcb.seed: 'x' is not"),
+        ({"seed": -1, "top_k_per_label": 0}, "seed: -1 is below 0"),
         ({"container_shm": "8 GB"}, "'8 GB' does not have the form ^[1-9][0-9]*[bkmg]?$"),
     ],
 )

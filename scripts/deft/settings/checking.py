@@ -65,11 +65,10 @@ def _explained(given: dict[str, Any], error: ValidationError) -> HardStop:
     found = [(_path(given, each["loc"]), each["type"], each["msg"]) for each in error.errors()]
     found.sort(key=lambda one: [str(name) for name in one[0]])
     # Where several types are allowed each complains; the one that came furthest was meant.
-    paths = [path for path, _, _ in found]
-    path, kind, told = next(
-        one for one in found if not any(set(one[0]) < set(other) for other in paths)
-    )
-    value, rule, group = given, schema(), {}
+    shorter = {path[:at] for path, _, _ in found for at in range(len(path))}
+    path, kind, told = next(one for one in found if one[0] not in shorter)
+    value: Any = given
+    rule, group = schema(), {}
     for name in path:
         group, value = rule, value[name]
         rule = _inner(rule, name)

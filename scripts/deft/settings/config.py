@@ -21,7 +21,7 @@ DEFAULT_EPOCHS = 20
 
 def logic_version(stage: str) -> int:
     """Return the number of a stage's logic: another one gives other outputs from equal inputs."""
-    return json.loads(LOGIC_PATH.read_text(encoding="utf-8"))[stage]
+    return int(json.loads(LOGIC_PATH.read_text(encoding="utf-8"))[stage])
 
 
 def resolve(given: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def shown(value: Any) -> str:
         kind = "a mapping" if isinstance(value, dict) else "a list"
         return f"{kind} of {len(value)} value{'s' if len(value) != 1 else ''}"
     if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false"}.get(value, "null (nothing)")
+        return "null (nothing)" if value is None else str(value).lower()
     text = repr(value[:SHOWN] if isinstance(value, str | bytes) else value)
     too_long = isinstance(value, str | bytes) and len(value) > SHOWN
     return text + (f"… ({len(value)} characters)" if too_long else "")

@@ -18,7 +18,8 @@ SCHEMA_PATH = ROOT / "config" / "config.schema.json"
 @cache
 def schema() -> dict[str, Any]:
     """Return the JSON schema of the configuration; keys ``x-…`` are those of a declaration."""
-    return json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return found
 
 
 GROUPS = tuple(key for key, rule in schema()["properties"].items() if "properties" in rule)
@@ -26,7 +27,8 @@ GROUPS = tuple(key for key, rule in schema()["properties"].items() if "propertie
 
 def rule_of(name: str) -> dict[str, Any]:
     """Return a flat setting's part of the schema, empty for a name that is no setting."""
-    return schema()["properties"].get(name, {})
+    rule: dict[str, Any] = schema()["properties"].get(name, {})
+    return rule
 
 
 def kinds_of(rule: dict[str, Any]) -> list[str]:
@@ -48,7 +50,7 @@ def defaults() -> dict[str, Any]:
 
 def approval_of(name: str) -> str:
     """Return whether the approval covers a setting: ``yes``, ``no`` or ``when set`` (not null)."""
-    return rule_of(name).get("x-approval", "yes")
+    return str(rule_of(name).get("x-approval", "yes"))
 
 
 def only_by(engine: str) -> dict[str, Any]:

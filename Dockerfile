@@ -29,7 +29,7 @@ RUN useradd --no-log-init --create-home --uid 10001 --user-group deft \
     && install -d -m 1777 /data /tmp/home
 COPY --from=packages /opt/venv /opt/venv
 COPY --chown=root:root Snakefile LICENSE /opt/deft/
-COPY --chown=root:root config/ /opt/deft/settings/config/
+COPY --chown=root:root config/ /opt/deft/config/
 COPY --chown=root:root envs/ /opt/deft/envs/
 COPY --chown=root:root profiles/ /opt/deft/profiles/
 COPY --chown=root:root rules/ /opt/deft/rules/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deft.core.errors import HardStop
+from deft.core.files import to_json
 from deft.tables.fingerprint import Fingerprint, fingerprint, fingerprints
 from deft.tables.leakage import (
     NEAR_BITS,
@@ -45,6 +47,15 @@ def check(workspace: Path, a: pd.DataFrame, b: pd.DataFrame, **options) -> list[
     side_a, side_b = Side("mining pool", "pool.csv", a), Side("KPI", "kpi.csv", b)
     options = {"lights": ["L"], "ext": ".png", **options}
     return check_leakage([side_a], [side_b], workspace=workspace, **options)
+
+
+def test_a_leak_of_a_table_that_is_a_path_can_be_written_down(tmp_path):
+    table = rows("a", ["P0"])
+    mined, kpi = Side("mined rows", tmp_path / "m.csv", table), Side("KPI", "kpi.csv", table)
+    with pytest.raises(HardStop) as stopped:
+        check_leakage([mined], [kpi], workspace=tmp_path, lights=["L"], ext=".png")
+    written = json.loads(to_json(stopped.value.as_dict()))
+    assert written["evidence"]["files"] == [str(tmp_path / "m.csv"), "kpi.csv"]
 
 
 def test_digest_sees_pixels_not_files(tmp_path):

@@ -123,7 +123,7 @@ def score_table(
             "score_invalid",
             f"{len(broken)} row(s) have a score that is not finite (first: {scores[broken[0]]})",
             file=table_path,
-            row=[line_of(int(i)) for i in broken],
+            row=[line_of(i) for i in broken],
             fix=f"check the model file {weights_path}",
         )
     return scores, data.table

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
+from typing import SupportsInt
 
 import pandas as pd
 
@@ -164,7 +165,7 @@ def check_label_cells(path: str | Path, table: pd.DataFrame, *, lenient: bool = 
             )
 
 
-def line_of(index: int) -> int:
+def line_of(index: SupportsInt) -> int:
     """Return the CSV line of 0-based row ``index`` (tables with one line a row)."""
     return int(index) + FIRST_ROW_LINE
 

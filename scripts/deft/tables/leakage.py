@@ -43,7 +43,7 @@ class Side:
     """
 
     name: str
-    file: str
+    file: str | Path
     rows: pd.DataFrame
     prints: dict[tuple[str, ...], list[Fingerprint | None]] = field(
         default_factory=dict, compare=False, repr=False
@@ -231,7 +231,7 @@ def stop_of(comparison: Comparison, kind: str) -> HardStop:
         evidence={
             "kind": kind,
             "sides": [comparison.a.name, comparison.b.name],
-            "files": [comparison.a.file, comparison.b.file],
+            "files": [str(comparison.a.file), str(comparison.b.file)],
             "count": len(rows),
             "rows": rows[:100],
             "pairs": [[line_of(leak.a), line_of(leak.b)] for leak in leaks[:100]],

@@ -28,6 +28,7 @@ from deft.tables.coordinates import rooted_folder
 
 T = TypeVar("T")
 R = TypeVar("R")
+Rows = Sequence[int] | np.ndarray  # of a table, in the order wanted
 
 
 class Batch(NamedTuple):
@@ -164,7 +165,7 @@ class PairData:
             lights = [augment.apply(picture, change) for picture in lights]
         return join_lights(lights, self.spec.grid)
 
-    def pixels(self, rows: Sequence[int], *, epoch: int = 0, start: int = 0) -> Pixels:
+    def pixels(self, rows: Rows, *, epoch: int = 0, start: int = 0) -> Pixels:
         """Return ``rows`` as bytes; ``start`` is the place of the first in its epoch."""
         test, golden = [], []
         for place, row in enumerate(map(int, rows), start):
@@ -178,7 +179,7 @@ class PairData:
 
     def batch(
         self,
-        rows: Sequence[int],
+        rows: Rows,
         *,
         epoch: int = 0,
         start: int = 0,
@@ -280,7 +281,7 @@ def open_pairs(
 
 def batches(
     data: PairData,
-    order: Sequence[int],
+    order: Rows,
     size: int,
     *,
     epoch: int = 0,
@@ -302,7 +303,7 @@ def batches(
     chunks = [(start, order[start : min(start + size, stop)]) for start in range(0, stop, size)]
     chunks = chunks[rank::processes][skip:]
 
-    def load(chunk: tuple[int, Sequence[int]]) -> Pixels:
+    def load(chunk: tuple[int, Rows]) -> Pixels:
         start, rows = chunk
         return data.pixels(rows, epoch=epoch, start=start)
 

@@ -45,7 +45,7 @@ class TrainingRows:
         chosen = np.unique(np.linspace(0, len(data) - 1, min(rows, len(data))).astype(int))
         self.rows = len(chosen)
         whole = len(chosen) >= batch_size  # a fixed batch takes whole batches only
-        self._batches = iter(batches(data, chosen.tolist(), batch_size, drop_last=whole))
+        self._batches = iter(batches(data, chosen, batch_size, drop_last=whole))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next batch by input name, or None after the last."""
@@ -131,8 +131,7 @@ def try_int8(
         "float": Scorer(onnx_path, device=device, threads=threads),
         "int8": Scorer(out, device=device, threads=threads),
     }
-    asked = None if rows is None else rows.tolist()
-    found = compare(reference, score_pairs(scorers["int8"], kpi, size, asked), threshold)
+    found = compare(reference, score_pairs(scorers["int8"], kpi, size, rows), threshold)
     rates = {
         name: pairs_per_s(s.run, kpi, size, pairs=TIMED_PAIRS, rounds=TIMED_ROUNDS)
         for name, s in scorers.items()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from deft.changenet.data.pairs import PairData, batches
+from deft.changenet.data.pairs import PairData, Rows, batches
 from deft.changenet.onnx.runtime import INPUTS, OUTPUT, require
 from deft.core.errors import HardStop
 
@@ -174,7 +173,7 @@ def to_scores(output: np.ndarray) -> np.ndarray:
 
 
 def score_pairs(
-    scorer: Scorer, data: PairData, batch_size: int, rows: Sequence[int] | None = None
+    scorer: Scorer, data: PairData, batch_size: int, rows: Rows | None = None
 ) -> np.ndarray:
     """Return float32 scores (len(rows),) of a table's rows, in their order; default all."""
     workers = data.spec.dataset.classify.workers

@@ -66,7 +66,7 @@ torch.nn.modules.module.register_module_forward_hook(draw)
 
 
 def random_layer_everywhere(workspace: Path) -> Path:
-    """Return a folder for PYTHONPATH: torchrun's processes are no forks of this one."""
+    """Return a folder for PYTHONPATH: processes that a training starts are no forks of this one."""
     folder = workspace.with_name(f"{workspace.name}.site")
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(RANDOM_LAYER)
@@ -450,7 +450,7 @@ def the_launcher(job: subprocess.Popen) -> None:
 
 def one_worker(job: subprocess.Popen) -> None:
     """The second of the two: the other one must stop at the same step."""
-    workers = psutil.Process(job.pid).children()[0].children()
+    workers = [p for p in psutil.Process(job.pid).children() if "spawn_main" in str(p.cmdline())]
     os.kill(max(w.pid for w in workers), USR1)
 
 

@@ -45,7 +45,7 @@ def _training(ctx: Context) -> Check:
 
     from deft.changenet.device import training_devices
     from deft.changenet.precision import Precision
-    from deft.changenet.training.event_log import require_tensorboard
+    from deft.changenet.training.options import require_tensorboard
 
     train, device = ctx.spec.train, ctx.config.get("device", "auto")
     text = f"{train.num_gpus} process(es), precision {train.precision}"

@@ -8,7 +8,7 @@ decisions without asking each other. Process 0 writes the files.
 from __future__ import annotations
 
 import datetime
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,11 +18,6 @@ import torch.distributed as dist
 from torch import nn
 
 TIMEOUT = datetime.timedelta(minutes=30)  # a process that waits longer for another gives up
-
-
-def launched() -> bool:
-    """Whether torchrun started this process as one of several."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
 
 
 @cache
@@ -36,25 +31,22 @@ def _control() -> Any:
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process's number (``rank``, from 0) among ``size``.
-
-    The methods work once Lightning's trainer has joined the processes, and alone at any time.
-    """
+    """This process's number (``rank``, from 0) among ``size``."""
 
     rank: int = 0
     size: int = 1
-
-    @classmethod
-    def of_this_process(cls) -> DistributedContext:
-        """Return what torchrun's environment says, alone without it."""
-        if not launched():
-            return cls()
-        return cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
 
     @property
     def writes(self) -> bool:
         """Whether this is the process that writes files and speaks."""
         return self.rank == 0
+
+    def own_device(self, devices: Sequence[torch.device]) -> torch.device:
+        """Return this process's device, one of ``devices`` by rank, and make it the default one."""
+        device = devices[self.rank]
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # else work without a named device goes to the first GPU
+        return device
 
     def gathered(self, value: Any) -> list[Any]:
         """Return every process's ``value``, by rank; tensors must be on the CPU."""

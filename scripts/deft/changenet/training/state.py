@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.plugins import CheckpointIO
 
 from deft.changenet.training import resume
 from deft.changenet.training.checkpoint import Progress, loop_counters
@@ -108,6 +108,7 @@ class ResumeState(Callback):
                 pl_module.rate = within["rate"]
             if within is not None or processes.size == 1:
                 resume.restore_random(state["random"][processes.rank], self.parts.device)
+            state.clear()  # it is as large as the network and the optimizer's state
             self.going_on = None
         elif start is not None and not start.epoch_done:
             pl_module.begin(start.epoch, start.epoch_batches, None)

@@ -3,15 +3,14 @@
 The loop is Lightning's. ``module`` is what it trains and ``loader`` what it iterates over;
 ``trainer`` sets it up with its callbacks: ``callbacks`` (validation, curves, progress), ``saving``
 (files, chosen by ``selection``) and ``state`` (interruptions). ``checkpoint`` and ``restore`` hold
-a whole training in TAO's file, ``launch`` and ``worker`` start several processes.
+a whole training in TAO's file, ``launch`` starts several processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,19 +23,21 @@ from deft.changenet.precision import Precision
 from deft.changenet.spec import Spec, dump_spec
 from deft.changenet.speed import prepare
 from deft.changenet.training import resume
-from deft.changenet.training.distributed import DistributedContext, launched
+from deft.changenet.training.distributed import DistributedContext
 from deft.changenet.training.launch import train_in_processes
 from deft.changenet.training.options import Options
 from deft.changenet.training.parts import Parts
 from deft.changenet.training.restore import Restored, restore_training
 from deft.changenet.training.schedule import make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
-from deft.changenet.training.trainer import Training
 from deft.changenet.weights import load_weights
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file, write_json_atomic
 from deft.core.interrupt import Requests
 from deft.settings.config import logic_version
+
+if TYPE_CHECKING:
+    from deft.changenet.training.trainer import Training
 
 Log = Callable[[str], None]
 
@@ -57,7 +58,7 @@ def train(
     Parameters
     ----------
     spec: gives tables, network, schedule; its relative paths start at ``workspace``. With
-        ``train.num_gpus`` above 1 torchrun starts that many processes on this machine.
+        ``train.num_gpus`` above 1 that many processes are started on this machine.
     out_dir: gets model files, ``weights.json``, ``experiment.yaml``, ``status.json`` and curves.
     resume_dir: state of an unfinished training; removed at the end. A state of this very training
         is continued and ends in the same numbers (on a CPU: the same bytes).
@@ -78,23 +79,19 @@ def train(
     workspace, out_dir, resume_dir = Path(workspace), Path(out_dir), Path(resume_dir)
     devices = training_devices(spec, options.device)
     Precision(spec, devices[0])  # refuses what the device cannot do, before anything is read
-    if len(devices) > 1 and not launched():
-        folders = {"workspace": workspace, "out_dir": out_dir, "resume_dir": resume_dir}
-        arguments = {name: str(path.absolute()) for name, path in folders.items()}
-        job = {**arguments, "options": asdict(options), "keep_state": True}
+    given = (spec, workspace, (out_dir, resume_dir), options, devices)
+    if len(devices) > 1:
         say = log or (lambda text: print(text, flush=True))
-        result = train_in_processes(spec, len(devices), job, threads=options.threads, log=say)
+        result = train_in_processes(devices, given, log=say)
     else:
         with requests or Requests() as asked:
-            result = _train_here(
-                spec, workspace, (out_dir, resume_dir), options, devices, log, asked
-            )
+            result = train_here(*given, log, asked, DistributedContext())
     if not keep_state:
         resume.clear_resume(resume_dir)
     return result
 
 
-def _train_here(
+def train_here(
     spec: Spec,
     workspace: Path,
     folders: tuple[Path, Path],
@@ -102,11 +99,11 @@ def _train_here(
     devices: list[torch.device],
     log: Log | None,
     requests: Requests,
+    processes: DistributedContext,
 ) -> dict[str, Any]:
-    out_dir, processes = folders[0], DistributedContext.of_this_process()
-    device = devices[processes.rank]
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # else work without a named device goes to the first GPU
+    """Train in this process, one of ``processes``; see :func:`train`. Process 0 gets the result."""
+    out_dir = folders[0]
+    device = processes.own_device(devices)
     with reproducible(spec, device, max(1, options.threads // processes.size)):
         training = _prepared(spec, workspace, folders, options, devices, processes, log)
         start, backbone = _sources(spec, options, workspace)
@@ -129,6 +126,9 @@ def _prepared(
     log: Log | None,
 ) -> Training:
     """Return the training of opened tables and a filled network."""
+    # Lightning takes a second to import, and other stages import this module.
+    from deft.changenet.training.trainer import Training
+
     going_on = spec.train.resume_training_checkpoint_path
     start, backbone = _sources(spec, options, workspace)
     device = devices[processes.rank]

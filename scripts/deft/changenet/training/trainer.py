@@ -12,10 +12,10 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
 from deft.changenet.precision import Precision
@@ -160,14 +160,11 @@ class Training:
         callbacks: list[Any] = [validation, self.files]
         callbacks += [] if silent else [Status(parts, history, self.out_dir)]
         callbacks += [keeper, Display(parts, reporter)]
-        given = state or self._checkpoint()
-        trainer = self._trainer(precision, callbacks, StateFile(self.identity, given), state)
+        state_file = StateFile(self.identity, state or self._checkpoint())
+        going_on = self.resume_dir / resume.STATE_FILE if state_file.given else None
+        trainer = self._trainer(precision, callbacks, state_file, state)
         try:
-            trainer.fit(
-                module,
-                self.loader,
-                ckpt_path=self.resume_dir / resume.STATE_FILE if given else None,
-            )
+            trainer.fit(module, self.loader, ckpt_path=going_on)
         except Stopped as stop:
             parts.processes.wait()  # nobody leaves before the state is written
             raise stop.interrupted from None
@@ -204,9 +201,8 @@ class Training:
         device, several = parts.device, parts.processes.size > 1
         gpus = [one.index or 0 for one in parts.devices if one.type == "cuda"]
         quiet()
-        # Without one of these Lightning takes SLURM's variables for its own business.
-        plugins: list[Any] = [TorchElasticEnvironment() if several else LightningEnvironment()]
-        plugins.append(state_file)
+        # Without the first Lightning takes SLURM's variables for its own business.
+        plugins: list[Any] = [LightningEnvironment(), state_file]
         if precision.dtype is not None:
             scaler = precision.scaler if precision.scaler.is_enabled() else None
             name = "bf16-mixed" if scaler is None else "16-mixed"

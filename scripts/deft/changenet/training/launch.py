@@ -47,6 +47,7 @@ def train_in_processes(
     Interrupted when this process or one of those got a signal: all saved the state and ended.
     """
     start = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else each gives advice on its network
     # Here, so that no port is chosen before it is taken.
     store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     processes: list[Any] = []

@@ -106,8 +106,7 @@ def train_here(
     device = processes.own_device(devices)
     with reproducible(spec, device, max(1, options.threads // processes.size)):
         training = _prepared(spec, workspace, folders, options, devices, processes, log)
-        start, backbone = _sources(spec, options, workspace)
-        training.run(requests, [path for path in (start, backbone) if path])
+        training.run(requests)
     result = _result(training, workspace) if processes.writes else {}
     if processes.writes:
         out_dir.mkdir(parents=True, exist_ok=True)
@@ -162,7 +161,7 @@ def _prepared(
     parts = Parts(
         spec, options, processes, device, model, optimizer, data, validation, tuple(devices)
     )
-    return Training(parts, chances, folders, identity, restored, log)
+    return Training(parts, chances, folders, identity, restored, log, (start, backbone))
 
 
 def _sources(spec: Spec, options: Options, workspace: Path) -> tuple[Path | None, Path | None]:
@@ -243,7 +242,7 @@ def _require_epochs(spec: Spec, restored: Restored, path: Path) -> None:
 def _result(training: Training, workspace: Path) -> dict[str, Any]:
     files, parts = training.files.all_files(), training.parts
     spec, options, identity = parts.spec, parts.options, training.identity
-    start, backbone = _sources(spec, options, workspace)
+    start, backbone = training.sources
     best = {judge: best_file(files, judge) for judge in JUDGES}
     chosen = best[options.select_weights_by]
     if chosen is None:

@@ -49,6 +49,11 @@ class _Mixed(MixedPrecision):
         return torch.autocast(self.device, dtype=dtype)
 
 
+class _EventFiles(TensorBoardLogger):
+    def save(self) -> None:
+        """Write no ``hparams.yaml``: the spec lies beside, as ``experiment.yaml``."""
+
+
 class Training:
     """One training: :meth:`run` makes it, then ``files`` and ``stopped_after`` say what came out.
 
@@ -57,6 +62,7 @@ class Training:
     folders: of the outputs, and of the state of an unfinished training.
     identity: which training this is, for the state of an interruption.
     restored: the model file's state that is gone on from, None when starting anew.
+    sources: the files of network and backbone that it starts from, None for neither.
     """
 
     def __init__(
@@ -67,19 +73,18 @@ class Training:
         identity: dict[str, Any],
         restored: Restored | None,
         log: Log | None,
+        sources: tuple[Path | None, Path | None],
     ) -> None:
         self.parts, self.restored, self.log = parts, restored, log
         self.out_dir, self.resume_dir = folders
-        self.identity = identity
+        self.identity, self.sources = identity, sources
         self.files = ModelFiles(parts, *folders)
         self.loader = EpochLoader(parts, chances)
         self.steps = 0
         self.stopped_after: int | None = None
 
-    def run(self, requests: Requests, sources: list[Path]) -> None:
+    def run(self, requests: Requests) -> None:
         """Train from the first unfinished epoch to the last, or to the early stop.
-
-        ``sources``: files that the training starts from; they are never deleted.
 
         Raises
         ------
@@ -99,7 +104,7 @@ class Training:
             done = state["finished"] or epoch == spec.train.num_epochs
             self.stopped_after = epoch - 1 if state["finished"] else None
         else:
-            history = self._begun(sources, say)
+            history = self._begun(say)
             start = self.restored.progress if self.restored else None
             epoch = start.epoch + start.epoch_done if start else 0
             made = start.epoch_steps if start and not start.epoch_done else 0
@@ -110,13 +115,13 @@ class Training:
             history.finished()
             history.write(self.out_dir)
 
-    def _begun(self, sources: list[Path], say: Log) -> History:
+    def _begun(self, say: Log) -> History:
         """Return the history of a training without a state, after what can be said at once."""
         history, parts = History(), self.parts
         history.add_status("STARTED", "Starting Training Loop.")
         if self.restored is None:
             if parts.processes.writes:
-                self.files.remove_older(sources)
+                self.files.remove_older([path for path in self.sources if path])
             self._require_steps(0)
             return history
         path, start = parts.spec.train.resume_training_checkpoint_path, self.restored.progress
@@ -241,7 +246,7 @@ class Training:
         require_tensorboard(self.parts.spec)
         if state is None:  # the curves of another training must not run into these
             shutil.rmtree(self.out_dir / TENSORBOARD, ignore_errors=True)
-        return TensorBoardLogger(self.out_dir, name=TENSORBOARD, version="")
+        return _EventFiles(self.out_dir, name=TENSORBOARD, version="")
 
     def _compare_epochs(self, say: Log) -> None:
         """Tell when a file from the middle of an epoch counts on other batches than these.

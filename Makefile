@@ -29,8 +29,9 @@ $(VENV)/.installed: envs/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: envs/requirements-dev.txt $(VENV)/.installed
+$(VENV)/.installed-dev: envs/requirements-dev.txt envs/requirements-tao.txt $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r envs/requirements-tao.txt
 	@touch $@
 
 ## make demo      set up, draw the demo workspace, run the whole loop to its report

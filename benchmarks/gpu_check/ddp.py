@@ -1,4 +1,4 @@
-"""torchrun and DistributedDataParallel with one process: NCCL on a GPU, gloo on a CPU."""
+"""A spawned process and DistributedDataParallel with one process: NCCL on a GPU, gloo on a CPU."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import copy
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from deft.changenet.precision import float32_scores
-from deft.changenet.training.distributed import World
 from deft.changenet.training.launch import train_in_processes
 from deft.changenet.training.options import Options
+from deft.changenet.training.sync_norm import synchronise_batch_norm
 from deft.changenet.training.train import train
 from deft.changenet.weights import read_state
 from gpu_check.bench import Bench, relative
@@ -29,25 +29,24 @@ GRADIENT_LIMIT = 1e-4
 
 
 def one_process(bench: Bench) -> Iterator[Result]:
-    """Train through torchrun with one process; compare gradients through DDP with plain ones."""
-    yield _torchrun(bench)
+    """Train in a process of its own; compare gradients through DDP with plain ones."""
+    yield _spawned(bench)
     yield _wrapped(bench)
 
 
-def _torchrun(bench: Bench) -> Result:
+def _spawned(bench: Bench) -> Result:
     spec = bench.spec(num_epochs=2)
     options = Options(device=bench.name, seed=1, threads=bench.threads)
     weights = []
-    for name in ("plain", "plain_again", "torchrun"):
+    for name in ("plain", "plain_again", "spawned"):
         out, resume = bench.own / name, bench.own / f"{name}_resume"
-        if name != "torchrun":
+        if name != "spawned":
             folders = {"out_dir": out, "resume_dir": resume}
             result = train(spec, workspace=bench.workspace(), **folders, options=options, log=print)
         else:
-            folders = {"workspace": bench.workspace(), "out_dir": out, "resume_dir": resume}
-            arguments = {key: str(path) for key, path in folders.items()}
-            job = {**arguments, "options": asdict(options)}
-            result = train_in_processes(spec, 1, job, threads=bench.threads, log=print)
+            devices = [torch.device("cuda", 0) if bench.cuda else bench.device]
+            given = (spec, bench.workspace(), (out, resume), options, devices)
+            result = train_in_processes(devices, given, log=print)
         state = read_state(out / result["latest"])["state_dict"]
         weights.append([v for _, v in sorted(state.items()) if v.is_floating_point()])
     spread = relative(weights[1], weights[0])
@@ -57,13 +56,13 @@ def _torchrun(bench: Bench) -> Result:
         "backend": "nccl" if bench.cuda else "gloo",
     }
     limit = max(SPREAD_FACTOR * spread, WEIGHT_FLOOR)
-    return judged("torchrun of one", figures, {"weights_relative_difference": limit})
+    return judged("a process of its own", figures, {"weights_relative_difference": limit})
 
 
 def _wrapped(bench: Bench) -> Result:
     """Compare one backward pass: plain, and wrapped, with batch norms synchronised.
 
-    The world says it has two processes, for one is not wrapped; the group has one.
+    The group has one process.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -77,7 +76,10 @@ def _wrapped(bench: Bench) -> Result:
     try:
         plain = network(spec_of(WITH_BATCH_NORM, 64)).to(device).train()
         model = copy.deepcopy(plain)
-        wrapped = World(0, 2).wrapped(model, device, sync_norm=True)
+        synchronise_batch_norm(model, device)
+        wrapped = DistributedDataParallel(
+            model, device_ids=[0] if bench.cuda else None, find_unused_parameters=True
+        )
         test, golden = pictures(8, 64, device)
         label = (torch.arange(8, device=device) % 2).float()[:, None]
         found = []

@@ -46,7 +46,7 @@ CHECKS = (
     Check("decisions", "decisions:flips", ("decision flips",), (120, 400)),
     Check("embedding", "embedding:equality", ("embedding", "mined table"), (150, 400)),
     Check("precision", "training:precisions", ("bf16 training", "fp16 training"), (120, 400)),
-    Check("ddp", "ddp:one_process", ("torchrun of one", "DDP of one"), (120, 400)),
+    Check("ddp", "ddp:one_process", ("a process of its own", "DDP of one"), (120, 400)),
     Check("search", "search:search", ("search", "FAISS GPU"), (90, 400)),
     Check("onnx", "onnx_runtime:provider", ("ONNX export", "ONNX CUDA provider"), (90, 400)),
     Check("leases", "machine:leases", ("leases",), (60, 400)),

@@ -8,8 +8,8 @@ from changenet_pairs import spec_data
 from training_runs import run
 
 from deft.changenet.spec import from_dict
-from deft.changenet.training import loop as train_loop
-from deft.changenet.training import resume
+from deft.changenet.training import callbacks, resume
+from deft.changenet.training.callbacks import Status
 from deft.changenet.training.options import Options
 from deft.changenet.training.selection import EarlyStop, best_file, far_at_recall
 from deft.core.errors import HardStop
@@ -22,12 +22,12 @@ COURSE = [(0.9, 40.0), (0.5, 20.0), (0.6, 10.0), (0.6, 10.0), (0.7, 30.0), (0.4,
 def course(monkeypatch):
     """Validations that give the figures above, whatever the network does."""
     calls = []
-    monkeypatch.setattr(train_loop, "validate", given_course(COURSE, calls))
+    monkeypatch.setattr(callbacks, "validate", given_course(COURSE, calls))
     return calls
 
 
 def given_course(course, calls=None):
-    original, calls = train_loop.validate, [] if calls is None else calls
+    original, calls = callbacks.validate, [] if calls is None else calls
 
     def given(*args, **named):
         loss, far = course[len(calls)]
@@ -148,20 +148,20 @@ def test_a_best_file_that_is_gone(
     undisturbed, workspace, tmp_path, course, monkeypatch, gone, goes_on
 ):
     """Only the worst one may be: an epoch that is trained again may have dropped it."""
-    original = train_loop.TrainLoop._note
+    original = Status.on_train_epoch_end
 
-    def dies(self, epoch, *given):
-        if epoch == 2:
+    def dies(self, trainer, module):
+        if module.loader.epoch == 2:
             raise Killed
-        original(self, epoch, *given)
+        original(self, trainer, module)
 
-    monkeypatch.setattr(train_loop.TrainLoop, "_note", dies)
+    monkeypatch.setattr(Status, "on_train_epoch_end", dies)
     with pytest.raises(Killed):
         run(best_two(), workspace, tmp_path)
     monkeypatch.undo()
     for folder in ("out", "resume"):
         (tmp_path / folder / f"model_best_00{gone}.pth").unlink()
-    monkeypatch.setattr(train_loop, "validate", given_course(COURSE[2:]))
+    monkeypatch.setattr(callbacks, "validate", given_course(COURSE[2:]))
     if not goes_on:
         with pytest.raises(HardStop, match="counts on model_best_001.pth"):
             run(best_two(), workspace, tmp_path)

@@ -8,8 +8,8 @@ from training_runs import run
 
 from deft.changenet.model import build_model
 from deft.changenet.spec import from_dict, load_spec, render
-from deft.changenet.training import epoch as train_epoch
 from deft.changenet.training import resume
+from deft.changenet.training.module import TrainingModule
 from deft.changenet.training.schedule import learning_rate
 from deft.changenet.weights import read_state, save_weights
 from deft.core.errors import HardStop
@@ -85,17 +85,17 @@ def test_interrupted_training_ends_in_the_same_bytes(
 ):
     (result, _), _ = trained
     spec = from_dict(spec_data())
-    original = train_epoch.EpochRunner.run
+    original = TrainingModule.begin
 
     def dies(self, epoch, *given, **named):
         if epoch == after:
             raise Killed
         return original(self, epoch, *given, **named)
 
-    monkeypatch.setattr(train_epoch.EpochRunner, "run", dies)
+    monkeypatch.setattr(TrainingModule, "begin", dies)
     with pytest.raises(Killed):
         run(spec, workspace, tmp_path)
-    monkeypatch.setattr(train_epoch.EpochRunner, "run", original)
+    monkeypatch.setattr(TrainingModule, "begin", original)
     for file in (tmp_path / "out").iterdir():  # as the workflow does with a failed job's outputs
         file.unlink()
     torch.manual_seed(99)

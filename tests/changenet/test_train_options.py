@@ -11,7 +11,7 @@ from training_runs import run
 from deft.changenet.losses import ContrastiveLoss, WeightedCrossEntropy, loss_shares
 from deft.changenet.precision import Precision, float32_scores
 from deft.changenet.spec import from_dict, render
-from deft.changenet.training import epoch
+from deft.changenet.training import module
 from deft.changenet.weights import read_state
 from deft.core.errors import HardStop
 from deft.run import stage
@@ -108,20 +108,20 @@ def test_a_step_never_reads_class_weights_from_the_device():
 def test_accumulated_steps_take_class_weights_from_a_copy_on_the_cpu(
     workspace, tmp_path, monkeypatch
 ):
-    asked, owned, step = [], [], epoch.EpochRunner._step
+    asked, owned, begin = [], [], module.TrainingModule.begin
 
     def noted(criterion, groups, *, equal):
         asked.append(criterion)
         return loss_shares(criterion, groups, equal=equal)
 
-    def noting(runner, *given):
-        owned.append(runner.model.criterion)
-        return step(runner, *given)
+    def noting(training, *given):
+        owned.append(training.network.criterion)
+        return begin(training, *given)
 
-    monkeypatch.setattr(epoch, "loss_shares", noted)
-    monkeypatch.setattr(epoch.EpochRunner, "_step", noting)
+    monkeypatch.setattr(module, "loss_shares", noted)
+    monkeypatch.setattr(module.TrainingModule, "begin", noting)
     run(from_dict(spec_data(num_epochs=1)), workspace, tmp_path, accumulate_steps=3)
-    for criterion, own in zip(asked, owned, strict=True):
+    for criterion, own in zip(asked, owned, strict=True):  # one step an epoch
         assert criterion is not own and criterion.weight.device == CPU
         assert torch.equal(criterion.weight, own.weight)
 

@@ -1,6 +1,8 @@
-"""PyTorch Lightning, which TAO trains with, goes on from our files, and we from its.
+"""The Lightning that TAO trains with goes on from our files, and we from its.
 
-Only these tests need Lightning (`envs/requirements-dev.txt`); without it they are skipped.
+It is older than the one that we train with, and stands beside it under the project's other name:
+`lightning` instead of `pytorch-lightning` (`envs/requirements-tao.txt`). Without it these tests are
+skipped.
 """
 
 import pytest
@@ -14,7 +16,7 @@ from deft.changenet.spec import from_dict
 from deft.changenet.weights import LIGHTNING_VERSION, read_state
 
 lightning = pytest.importorskip(
-    "pytorch_lightning", reason=f"pip install pytorch-lightning=={LIGHTNING_VERSION} to compare"
+    "lightning.pytorch", reason=f"pip install lightning=={LIGHTNING_VERSION} to compare"
 )
 BASE = 1e-5
 # Lightning's advice on callbacks and loaders of its own is nothing that can be heeded here.

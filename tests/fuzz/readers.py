@@ -602,22 +602,6 @@ def containers_threshold(place: Path, data: bytes) -> None:
     read_threshold(place)
 
 
-@reader(
-    "json", lambda: seeds.as_json({"number": 15, "text": "x", "code": "leakage", "message": "m"})
-)
-def words_of_a_training_process(place: Path, data: bytes) -> None:
-    """What a training process left behind: RuntimeError and Interrupted are told in words."""
-    from deft.changenet.training.launch import JOB_FILE, _interruption, _reason
-
-    for name in ("interrupted_0.json", "stop_0.json", "died_1.txt", "stderr.txt"):
-        folder = place / name
-        put(folder / "stderr.txt", b"last word\n")
-        put(folder / name, data)
-        put(folder / JOB_FILE, b"{}")
-        error = _interruption(folder, 2, None) or _reason(folder, 2, 1)
-        assert str(error)
-
-
 @reader("text", lambda: [b"host: vm\nSLURM run ID: deft_0a-1b\nBuilding DAG of jobs...\n"])
 def slurm_log(place: Path, data: bytes) -> None:
     from deft.run.slurm import name_in_log

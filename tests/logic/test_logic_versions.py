@@ -84,7 +84,7 @@ def test_what_builds_the_spec_stands_behind_every_stage_that_reads_it():
     ("module", "stages"),
     [
         ("deft.embedding.encoders.open_clip", {"embed_pool", "mine"}),  # imported inside a function
-        ("deft.changenet.training.worker", {"train"}),  # started by its name in a string
+        ("deft.changenet.training.trainer", {"train"}),  # imported inside a function
         ("deft.mining.strategies.named", {"mine"}),  # in a table of functions
         ("deft.assembly.assemble", {"assemble", "mine", "validate"}),
         ("deft.changenet.backbones.radio_vit", {"train", "infer", "export_best"}),

@@ -18,6 +18,7 @@ from deft.settings import environments
 from deft.settings.environments import ENVS_DIR, FAMILIES, TABLE, files, table, write
 
 ROOT = SCRIPTS.parent
+BESIDE = ("requirements-dev.txt", "requirements-tao.txt")  # lists that go on from another one
 # Imported from what another pinned package brings along.
 BROUGHT = {"markupsafe": "jinja2", "google": "onnx"}
 
@@ -170,7 +171,7 @@ def test_rules_take_the_gpu_build_where_the_family_has_one():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(n for n in files(table()) if n != "requirements-dev.txt"))
+@pytest.mark.parametrize("name", sorted(n for n in files(table()) if n not in BESIDE))
 def test_pip_can_solve(name, tmp_path):
     """Every file is solved against the package index for the platform that we ship for."""
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{Path('/usr/local/bin')}")

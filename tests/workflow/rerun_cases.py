@@ -91,7 +91,7 @@ def script_logic(workspace: Path, code: Path) -> None:
 
 def library_logic(workspace: Path, code: Path) -> None:
     for name in (
-        "changenet/training/epoch",
+        "changenet/training/module",
         "changenet/scoring",
         "mining/neighbours",
         "kpi/operating_point",

@@ -38,8 +38,8 @@ from workflow_tools import (
 import deft.changenet.training.train  # noqa: F401  imported once, for all forks
 from deft.changenet.training import resume
 from deft.changenet.training import state as training_state
-from deft.changenet.training.epoch import EpochRunner
-from deft.changenet.training.saving import Saver
+from deft.changenet.training.module import TrainingModule
+from deft.changenet.training.saving import ModelFiles
 
 EPOCHS, STEPS_EACH = 4, 6
 STEPS = EPOCHS * STEPS_EACH
@@ -66,7 +66,7 @@ torch.nn.modules.module.register_module_forward_hook(draw)
 
 
 def random_layer_everywhere(workspace: Path) -> Path:
-    """Return a folder for PYTHONPATH: torchrun's processes are no forks of this one."""
+    """Return a folder for PYTHONPATH: processes that a training starts are no forks of this one."""
     folder = workspace.with_name(f"{workspace.name}.site")
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(RANDOM_LAYER)
@@ -181,7 +181,7 @@ def in_step(number: int, act: Callable[[], None]) -> Callable[[], None]:
     """Return what makes a process ``act`` in the middle of its training's step ``number``."""
 
     def plant() -> None:
-        original, made = EpochRunner._step, [0]
+        original, made = TrainingModule.training_step, [0]
 
         def step(self, *given):
             made[0] += 1
@@ -189,7 +189,7 @@ def in_step(number: int, act: Callable[[], None]) -> Callable[[], None]:
                 act()
             return original(self, *given)
 
-        EpochRunner._step = step
+        TrainingModule.training_step = step
 
     return plant
 
@@ -276,14 +276,14 @@ def test_during_a_validation(undisturbed, workspace: Path) -> None:
 
 
 def test_while_an_epoch_is_saved(undisturbed, workspace: Path) -> None:
-    status, text = train(workspace, call_in(Saver, "end_of_epoch", 3, told(TERM)))
+    status, text = train(workspace, call_in(ModelFiles, "on_train_epoch_end", 3, told(TERM)))
     assert status == 143 and "stopped by SIGTERM: after epoch 3 of 4, step 18" in text
     goes_on_to(undisturbed, workspace, words="resuming after epoch 3/4, step 18")
 
 
 def test_while_the_last_epoch_is_saved(undisturbed, workspace: Path) -> None:
     """Nothing is left to do, so it is done."""
-    status, text = train(workspace, call_in(Saver, "end_of_epoch", EPOCHS, told(TERM)))
+    status, text = train(workspace, call_in(ModelFiles, "on_train_epoch_end", EPOCHS, told(TERM)))
     assert status == 0, text
     assert outcome(workspace) == undisturbed
 
@@ -450,7 +450,7 @@ def the_launcher(job: subprocess.Popen) -> None:
 
 def one_worker(job: subprocess.Popen) -> None:
     """The second of the two: the other one must stop at the same step."""
-    workers = psutil.Process(job.pid).children()[0].children()
+    workers = [p for p in psutil.Process(job.pid).children() if "spawn_main" in str(p.cmdline())]
     os.kill(max(w.pid for w in workers), USR1)
 
 

@@ -47,7 +47,7 @@ def _training(ctx: Context) -> Check:
 
     from deft.changenet.device import training_devices
     from deft.changenet.precision import Precision
-    from deft.changenet.training.event_log import require_tensorboard
+    from deft.changenet.training.options import require_tensorboard
 
     assert ctx.spec is not None
     train, device = ctx.spec.train, ctx.config.get("device", "auto")

@@ -24,7 +24,10 @@ MADE = "Made from packages.yaml by `make envs`."
 
 @dataclass(frozen=True)
 class Package:
-    """A pinned package. ``gpu``: its (name, version) on a machine with a GPU, where they differ."""
+    """A pinned package. ``gpu``: its (name, version) on a machine with a GPU, where they differ.
+
+    ``alone``: installed without what it asks for, since the other pins are newer.
+    """
 
     name: str
     version: str
@@ -32,6 +35,7 @@ class Package:
     envs: tuple[str, ...] = ()
     gpu: tuple[str, str] | None = None
     needed_by: str | None = None  # not imported by us, but by this module
+    alone: bool = False
 
     def line(self, gpu: bool = False) -> str:
         """Return the pip requirement."""
@@ -78,7 +82,7 @@ def table(path: Path = TABLE) -> Table:
 
 
 def _package(entry: dict[str, Any]) -> Package:
-    known = {"name", "version", "module", "envs", "gpu", "with"}
+    known = {"name", "version", "module", "envs", "gpu", "with", "alone"}
     wrong = [*(set(entry) - known), *(set(entry.get("envs", [])) - set(FAMILIES))]
     if wrong or not isinstance(entry["version"], str):
         raise ValueError(f"{entry['name']}: not understood: {wrong or entry['version']}")
@@ -89,6 +93,7 @@ def _package(entry: dict[str, Any]) -> Package:
         tuple(entry.get("envs", ())),
         (entry["gpu"]["name"], entry["gpu"]["version"]) if "gpu" in entry else None,
         entry.get("with"),
+        bool(entry.get("alone")),
     )
 
 
@@ -103,9 +108,13 @@ def files(listed: Table) -> dict[str, str]:
             gpu=True,
         ),
         "requirements-dev.txt": _pip(
-            listed.development,
+            [package for package in listed.development if not package.alone],
             "Tests and formatting, beside requirements.txt.",
             "-r requirements.txt",
+        ),
+        "requirements-tao.txt": _pip(
+            [package for package in listed.development if package.alone],
+            "TAO's version, for tests: pip install --no-deps, after requirements-dev.txt.",
         ),
     }
     for family in FAMILIES:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from deft.changenet.training.schedule import Schedule
+from deft.changenet.training.schedule import EpochRate
 from deft.changenet.weights import weights_name
 
 SAVER = (
@@ -49,22 +49,22 @@ class Progress:
 def training_entries(
     progress: Progress,
     optimizer: torch.optim.Optimizer | None,
-    schedule: Schedule,
+    scheduler: EpochRate,
     *,
     save_every: tuple[int, str] = (1, "epoch"),
+    shape: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return ``loops``, ``callbacks``, ``optimizer_states`` and ``lr_schedulers`` of a file.
 
-    One from the middle of an epoch has our :data:`SHAPE` too, since TAO's entries do not tell what
-    its batches were; Lightning passes over it.
-
     ``optimizer`` None leaves the optimizer's state out (an empty list, as Lightning allows).
-    ``save_every``: interval of the model files and its unit, ``epoch`` or ``step``.
+    ``save_every``: interval of the model files and its unit, ``epoch`` or ``step``. ``shape`` goes
+    into one from the middle of an epoch as :data:`SHAPE`, since TAO's entries do not tell what its
+    batches were; Lightning passes over it.
     """
     steps, epochs = save_every[0] * (save_every[1] == "step"), save_every[0]
     name = weights_name(progress.epoch, progress.step)
     return {
-        "loops": _loops(progress),
+        "loops": loop_counters(progress),
         "callbacks": {
             SAVER % (steps, 0 if steps else epochs): {
                 "monitor": None,
@@ -78,16 +78,10 @@ def training_entries(
                 "last_model_path": name,
             }
         },
-        "optimizer_states": []
-        if optimizer is None
-        else [_optimizer_state(optimizer, schedule, progress)],
-        "lr_schedulers": [schedule.state(_next_epoch(progress))],
-        **({SHAPE: progress.shape} if progress.shape is not None else {}),
+        "optimizer_states": [] if optimizer is None else [_optimizer_state(optimizer, scheduler)],
+        "lr_schedulers": [scheduler.state_dict()],
+        **({SHAPE: shape} if shape is not None else {}),
     }
-
-
-def _next_epoch(progress: Progress) -> int:
-    return progress.epoch + progress.epoch_done
 
 
 def _counters(done: int, *names: str) -> dict[str, int]:
@@ -98,7 +92,7 @@ def _both(total: int, current: int, *names: str) -> dict[str, Any]:
     return {"total": _counters(total, *names), "current": _counters(current, *names)}
 
 
-def _loops(p: Progress) -> dict[str, Any]:
+def loop_counters(p: Progress) -> dict[str, Any]:
     """Return the counters of Lightning 2.5's four loops, in its order."""
     ran, validated = p.epoch + 1, p.validation_batches
     ended = p.epoch + p.epoch_done
@@ -137,13 +131,11 @@ def _loops(p: Progress) -> dict[str, Any]:
     }
 
 
-def _optimizer_state(
-    optimizer: torch.optim.Optimizer, schedule: Schedule, progress: Progress
-) -> dict[str, Any]:
+def _optimizer_state(optimizer: torch.optim.Optimizer, scheduler: EpochRate) -> dict[str, Any]:
     state = optimizer.state_dict()
     groups = []
     for group in state["param_groups"]:
         kept = {name: group[name] for name in GROUP_KEYS if name in group}
-        kept["lr"] = schedule.rate(_next_epoch(progress))
-        groups.append({**kept, "initial_lr": schedule.base, "params": group["params"]})
+        base = scheduler.base_lrs[0]
+        groups.append({**kept, "initial_lr": base, "params": group["params"]})
     return {"state": state["state"], "param_groups": groups}

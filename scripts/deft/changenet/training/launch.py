@@ -1,118 +1,147 @@
-"""Starting a training in several processes with torchrun, and telling why one of them failed."""
+"""Starting a training in several processes of this machine, and telling why one of them failed."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-import tempfile
+import traceback
 from collections.abc import Callable
-from pathlib import Path
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import psutil
+import torch
+import torch.distributed as dist
 
-from deft.changenet.spec import Spec
+from deft.changenet.training.distributed import TIMEOUT, DistributedContext
 from deft.core import disk
 from deft.core.errors import HardStop
-from deft.core.files import read_json, write_json_atomic
 from deft.core.interrupt import Interrupted, Requests
 
-JOB_FILE = "job.json"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
-LIBRARY = Path(__file__).resolve().parents[3]
 OUT_OF_MEMORY = "OutOfMemoryError: "  # torch's, in a traceback
-# torchrun waits so long for processes that a signal or a failed one ends, then kills them. A step
-# and the state of a large network must fit in.
-SHUTDOWN_TIMEOUT, SHUTDOWN_S = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", 120
-LAST_WORDS = 15  # lines of a failed process that are shown
+HOST = "127.0.0.1"
+# What a process says: any number of lines, then how it ended; the last without a word.
+LINE, RESULT, INTERRUPTED, STOP, DIED, GONE = (
+    *("line", "result", "interrupted", "stop", "died", "gone"),
+)
 
 
 def train_in_processes(
-    spec: Spec, count: int, arguments: dict[str, Any], *, threads: int, log: Callable[[str], None]
+    devices: list[torch.device], arguments: tuple[Any, ...], *, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Run a training in ``count`` processes of this machine and return its ``weights.json``.
+    """Run a training with a process for each device and return its ``weights.json``.
 
     Parameters
     ----------
-    arguments: of :func:`deft.changenet.training.train.train`, as JSON holds them.
-    threads: CPU threads of all processes together.
-    log: takes what process 0 prints, line by line.
+    arguments: of :func:`deft.changenet.training.train.train_here`, but for its last three.
+    log: takes what process 0 says, line by line.
 
     Raises
     ------
     HardStop of the process that stopped (the lowest number, if several did). ``RuntimeError`` with
-    the last lines of a process that died otherwise. torchrun ends the others in both cases.
+    the last words of a process that died otherwise. The others are killed in both cases.
     Interrupted when this process or one of those got a signal: all saved the state and ended.
     """
-    with tempfile.TemporaryDirectory(prefix="deft_train_") as name:
-        folder = Path(name)
-        job = {"spec": spec.to_dict(), "source": spec.source, "arguments": arguments}
-        write_json_atomic(folder / JOB_FILE, job)
-        each = max(1, threads // count)
-        paths = [str(LIBRARY), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(each),
-            SHUTDOWN_TIMEOUT: str(SHUTDOWN_S),
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        }
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(count)]
-        command += ["-m", "deft.changenet.training.worker", str(folder / JOB_FILE)]
-        with (folder / "stderr.txt").open("w") as errors:
-            status, asked = _run(command, environment, errors, log)
-        if status:
-            raise _interruption(folder, count, asked) or _reason(folder, count, status)
-    return read_json(Path(arguments["out_dir"]) / "weights.json")
-
-
-def _run(
-    command: list[str], environment: dict[str, str], errors: Any, log: Callable
-) -> tuple[int, int | None]:
-    """Run torchrun; return its exit status, and the signal that this process got meanwhile."""
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        preexec_fn=_tie_torchrun,
-    )
-    with Requests(lambda number: _pass_on(process.pid, number)) as requests:
+    start = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else each gives advice on its network
+    # Here, so that no port is chosen before it is taken.
+    store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    processes: list[Any] = []
+    readers: list[Connection] = []
+    # A signal for this process is one for all: they agree on the step at which they stop.
+    with Requests(lambda number: _tell(processes, number)) as requests:
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                log(line.rstrip("\n"))
-            return process.wait(), requests.asked
+            for rank in range(len(devices)):
+                reader, writer = start.Pipe(duplex=False)
+                given = (rank, len(devices), devices[rank], store.port, arguments, writer)
+                process = start.Process(target=_work, args=given)
+                process.start()
+                writer.close()  # then the pipe ends with the process
+                processes.append(process)
+                readers.append(reader)
+            said = _listen(readers, log)
         finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(2 * SHUTDOWN_S)  # torchrun kills its processes after one
-                except subprocess.TimeoutExpired:
-                    process.kill()  # they die with it
-                    process.wait()
+            _tell(processes, signal.SIGKILL)
+            for process in processes:
+                process.join()
+    codes = [process.exitcode for process in processes]
+    return _outcome(said, codes, requests.asked)
 
 
-def _tie_torchrun() -> None:
-    end_with_parent(signal.SIGKILL)
-    # torchrun would die of it, and take the training processes along before they have saved.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+def _listen(readers: list[Connection], log: Callable[[str], None]) -> dict[int, tuple[str, Any]]:
+    """Return each process's last word, by rank, when all have ended or one has failed."""
+    said: dict[int, tuple[str, Any]] = {}
+    ranks = {reader: rank for rank, reader in enumerate(readers)}
+
+    def hear(reader: Connection) -> None:
+        try:
+            kind, value = reader.recv()
+        except (EOFError, OSError):
+            said.setdefault(ranks.pop(reader), (GONE, None))
+            return
+        if kind == LINE:
+            log(value)
+        else:
+            said[ranks[reader]] = (kind, value)
+
+    while ranks and not any(kind in (STOP, DIED, GONE) for kind, _ in said.values()):
+        for reader in wait(list(ranks)):
+            hear(reader)
+    # Who failed first has said so before the others noticed: its word is the one that counts.
+    for reader in list(ranks):
+        while reader in ranks and reader.poll():
+            hear(reader)
+    return said
 
 
-def _pass_on(torchrun: int, number: int) -> None:
-    """Tell the training processes to stop; torchrun, told itself, would soon kill them."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(torchrun)
-        children = process.children()
-        for child in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.send_signal(number)
-        if not children:  # it has not started them yet
-            process.terminate()
+def _outcome(
+    said: dict[int, tuple[str, Any]], codes: list[int | None], asked: int | None
+) -> dict[str, Any]:
+    """Return process 0's result, or raise what ended the training."""
+    by_kind: dict[str, tuple[int, Any]] = {}
+    for rank in sorted(said, reverse=True):
+        by_kind[said[rank][0]] = (rank, said[rank][1])  # of the lowest rank
+    if STOP in by_kind:
+        raise HardStop.from_dict(by_kind[STOP][1])
+    if INTERRUPTED in by_kind and DIED not in by_kind:
+        raise Interrupted.from_dict(by_kind[INTERRUPTED][1])
+    if GONE in by_kind:
+        if asked is not None:  # before it could listen to signals
+            text = "the same training, started again, goes on from its last saved state"
+            raise Interrupted(asked, f"{text}, if it has one")
+        rank = by_kind[GONE][0]
+        code = codes[rank] or 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"it ended with {code}"
+        raise RuntimeError(f"training process {rank} of {len(codes)} died: {how}")
+    if DIED in by_kind:
+        raise _death(by_kind[DIED][0], len(codes), by_kind[DIED][1])
+    return said[0][1]
+
+
+def _death(rank: int, count: int, told: str) -> RuntimeError:
+    """Return the error for a process that died of an exception, from its traceback."""
+    lines = told.strip().splitlines()
+    # Words on memory or a full disk may go on for several lines; the first of them tells.
+    telling = [
+        line
+        for line in lines
+        if (OUT_OF_MEMORY in line or disk.MARK in line) and "File " not in line
+    ]
+    last = telling[-1] if telling else (lines or ["no word was left"])[-1]
+    error = RuntimeError(f"training process {rank} of {count} died: {last}")
+    error.__cause__ = RuntimeError(told)  # for the file with the details
+    return error
+
+
+def _tell(processes: list[Any], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            if process.exitcode is None:
+                os.kill(process.pid, number)
 
 
 def end_with_parent(how: int) -> None:
@@ -124,65 +153,43 @@ def end_with_parent(how: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)
 
 
-def stop_file(job: Path, rank: int) -> Path:
-    """Return where the process ``rank`` writes its hard stop."""
-    return job.with_name(f"stop_{rank}.json")
+def _work(
+    rank: int,
+    count: int,
+    device: torch.device,
+    port: int,
+    arguments: tuple[Any, ...],
+    out: Connection,
+) -> None:
+    """Be one of the processes: train, and say how it ended."""
+    end_with_parent(signal.SIGKILL)
+    from deft.changenet.training.train import train_here
 
+    def say(text: str) -> None:
+        if rank == 0:
+            out.send((LINE, text))
 
-def death_file(job: Path, rank: int) -> Path:
-    """Return where the process ``rank`` writes the traceback of any other error."""
-    return job.with_name(f"died_{rank}.txt")
-
-
-def interruption_file(job: Path, rank: int) -> Path:
-    """Return where the process ``rank`` writes that a signal ended it."""
-    return job.with_name(f"interrupted_{rank}.json")
-
-
-def peer_failed(job: Path) -> bool:
-    """Return whether a training process of this job has failed."""
-    return any(any(job.parent.glob(pattern)) for pattern in ("stop_*.json", "died_*.txt"))
-
-
-def _interruption(folder: Path, count: int, asked: int | None) -> Interrupted | None:
-    """Return how a training was interrupted, None when it ended otherwise."""
-    job = folder / JOB_FILE
-    if peer_failed(job):
-        return None
-    for rank in range(count):
-        path = interruption_file(job, rank)
-        if path.is_file():
-            with contextlib.suppress(HardStop, ValueError):  # not written whole: told below
-                return Interrupted.from_dict(read_json(path))
-    # Before the processes could listen to signals, or one that was killed on the way.
-    text = "the same training, started again, goes on from its last saved state, if it has one"
-    return Interrupted(asked, text) if asked is not None else None
-
-
-def _reason(folder: Path, count: int, status: int) -> Exception:
-    for rank in range(count):
-        path = stop_file(folder / JOB_FILE, rank)
-        if path.is_file():
-            try:
-                return HardStop.from_dict(read_json(path))
-            except (HardStop, ValueError) as error:  # it could not be written whole
-                return RuntimeError(f"training process {rank} of {count} stopped: {error}")
-    for rank in range(count):
-        path = death_file(folder / JOB_FILE, rank)
-        if path.is_file():
-            told = path.read_text(encoding="utf-8", errors="replace").strip()
-            lines = told.splitlines()
-            # Words on memory or a full disk may go on for several lines; the first of them tells.
-            telling = [
-                line
-                for line in lines
-                if (OUT_OF_MEMORY in line or disk.MARK in line) and "File " not in line
-            ]
-            last = telling[-1] if telling else (lines or ["no word was left"])[-1]
-            error = RuntimeError(f"training process {rank} of {count} died: {last}")
-            error.__cause__ = RuntimeError(told)  # for the file with the details
-            return error
-    # Killed from outside (memory, a signal): only torchrun can tell.
-    words = (folder / "stderr.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    last_words = "\n".join([line for line in words if line.strip()][-LAST_WORDS:])
-    return RuntimeError(f"one of {count} training processes died (status {status}):\n{last_words}")
+    status = 1
+    try:
+        with Requests() as requests:
+            os.environ["LOCAL_RANK"] = str(rank)  # Lightning then starts no processes of its own
+            backend, own = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+            store = dist.TCPStore(HOST, port, is_master=False)
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT, device_id=own
+            )
+            result = train_here(*arguments, say, requests, DistributedContext(rank, count))
+            out.send((RESULT, result))
+            dist.destroy_process_group()
+        status = 0
+    except Interrupted as stop:
+        out.send((INTERRUPTED, stop.as_dict()))
+    except HardStop as stop:
+        out.send((STOP, stop.as_dict()))
+    except Exception:  # whatever it is: told, then out
+        out.send((DIED, traceback.format_exc()))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Without the interpreter's tidying: a process that stops must not wait for the others.
+        os._exit(status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deft.changenet.spec import Spec
 from deft.changenet.training.selection import JUDGES
 from deft.core.errors import HardStop
 
@@ -78,3 +79,16 @@ class Options:
         if self.picture_levels is not None:  # younger than the states of trainings under way
             found["picture_levels"] = self.picture_levels
         return found
+
+
+def require_tensorboard(spec: Spec) -> None:
+    """Raise HardStop ``spec_invalid`` when event files cannot be written."""
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise HardStop(
+            "spec_invalid",
+            f"train.tensorboard.enabled needs a package that is not installed ({error})",
+            file=spec.source,
+            fix="pip install tensorboard, or set train.tensorboard.enabled: false",
+        ) from None

@@ -23,7 +23,7 @@ from deft.core.files import copy_atomically, sha256_file, sweep, temporary_name
 from deft.core.weight_files import endless_name
 
 STATE_FILE = "resume.pth"
-LAYOUT = 2  # of the state's entries
+LAYOUT = 3  # of the state's entries
 STAT_THREADS, STAT_CHUNK = 16, 256
 
 

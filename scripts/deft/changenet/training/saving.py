@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
-import numpy as np
+from pytorch_lightning import Callback, Trainer
 
 from deft.changenet.spec.native import PERIODIC
 from deft.changenet.training import resume
 from deft.changenet.training.checkpoint import Progress, training_entries
+from deft.changenet.training.module import TrainingModule
 from deft.changenet.training.parts import Parts
-from deft.changenet.training.schedule import Schedule
 from deft.changenet.training.selection import TopK
 from deft.changenet.weights import save_weights, weights_name
 from deft.core.files import sha256_file
@@ -31,7 +29,7 @@ def _names_of(pattern: str) -> str:
     return "".join(re.escape(text) + (NUMBER if name else "") for text, name, _, _ in parts)
 
 
-class Saver:
+class ModelFiles(Callback):
     """Writes model files into the resume folder and links them into the output folder.
 
     ``optimizer_state`` of the options: which files hold the optimizer's state, so that a training
@@ -39,12 +37,13 @@ class Saver:
     file's size.
     """
 
-    def __init__(self, parts: Parts, schedule: Schedule, out_dir: Path, resume_dir: Path) -> None:
-        self.parts, self.spec, self.model, self.schedule = parts, parts.spec, parts.model, schedule
+    def __init__(self, parts: Parts, out_dir: Path, resume_dir: Path) -> None:
+        self.parts, self.spec = parts, parts.spec
         self.out_dir, self.resume_dir = out_dir, resume_dir
         self.optimizer_state = parts.options.optimizer_state
         self.files: list[dict[str, Any]] = []
         self.topk = TopK(parts.spec)
+        self.dropped: list[str] = []
 
     def restore(
         self, files: list[dict[str, Any]], topk: list[dict[str, Any]], say: Callable[[str], None]
@@ -83,46 +82,44 @@ class Saver:
             if ours and path.resolve() not in kept:
                 path.unlink()
 
-    def epoch_shape(self, order: np.ndarray) -> dict[str, Any]:
-        """Return what says which rows the first batches of an epoch held."""
-        rows = np.ascontiguousarray(order, dtype="<i8").tobytes()
-        return {
-            "batch_size": self.parts.batch_size,
-            "processes": self.parts.world.size,
-            "order": hashlib.sha256(rows).hexdigest()[:16],
-        }
-
-    def mid_epoch(self, progress: Progress, order: np.ndarray) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: TrainingModule, *_: Any) -> None:
         """Write a file after a step if one is due (``checkpoint_interval_unit: step``)."""
-        train = self.spec.train
-        if train.checkpoint_interval_unit == "step" and not self._periodic_off():
-            if progress.step % train.checkpoint_interval == 0:
-                name = weights_name(progress.epoch, progress.step)
-                progress = replace(progress, shape=self.epoch_shape(order))
-                self.files.append(self._write(name, progress, None, last=False))
+        train, loader = self.spec.train, pl_module.loader
+        if train.checkpoint_interval_unit != "step" or self._periodic_off():
+            return
+        at = pl_module.progress(epoch_done=False)
+        # The last step's file is one of the epoch's end.
+        if not pl_module.stepped or at.epoch_batches == len(loader):
+            return
+        if at.step % train.checkpoint_interval == 0 and self.parts.processes.writes:
+            self.files.append(self._write(weights_name(at.epoch, at.step), pl_module, at))
 
-    def end_of_epoch(
-        self, progress: Progress, validated: dict[str, Any] | None, *, last: bool
-    ) -> list[str]:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:
         """Write what is due after an epoch: the periodic file, and one of the best.
 
-        Returns the names that dropped out of the best, for :meth:`remove` once the resume state
-        no longer counts on them.
+        Names that drop out of the best wait in ``dropped`` until the resume state no longer counts
+        on them.
         """
-        train = self.spec.train
-        count = progress.epoch + 1
-        if train.checkpoint_interval_unit == "step":
-            count = progress.step
+        if not self.parts.processes.writes:
+            return
+        train, validated = self.spec.train, pl_module.validated
+        at = pl_module.progress(epoch_done=True)
+        count = at.step if train.checkpoint_interval_unit == "step" else at.epoch + 1
         due = count % train.checkpoint_interval == 0 and not self._periodic_off()
+        last = trainer.should_stop or at.epoch + 1 == train.num_epochs
         if due or last:
-            name = weights_name(progress.epoch, progress.step)
-            self.files.append(self._write(name, progress, validated, last=last))
+            name = weights_name(at.epoch, at.step)
+            self.files.append(self._write(name, pl_module, at, validated, last=last))
         if validated is not None and self.topk.wants(validated):
-            name = self.topk.name(progress.epoch, progress.step, validated)
-            entry = self._write(name, progress, validated, last=last)
+            name = self.topk.name(at.epoch, at.step, validated)
+            entry = self._write(name, pl_module, at, validated, last=last)
             entry["monitored"] = validated[self.topk.figure]
-            return self.topk.add(entry)
-        return []
+            self.dropped = self.topk.add(entry)
+
+    def remove_dropped(self) -> None:
+        """Delete the files that are no longer among the best."""
+        self.remove(self.dropped)
+        self.dropped = []
 
     def all_files(self) -> list[dict[str, Any]]:
         """Return every file's entry, periodic ones first, each kind by epoch."""
@@ -136,28 +133,35 @@ class Saver:
         return options.enable_topk and options.replace_periodic
 
     def _write(
-        self, name: str, progress: Progress, validated: dict[str, Any] | None, *, last: bool
+        self,
+        name: str,
+        module: TrainingModule,
+        at: Progress,
+        validated: dict[str, Any] | None = None,
+        *,
+        last: bool = False,
     ) -> dict[str, Any]:
         whole = self.optimizer_state == "all" or (self.optimizer_state == "last" and last)
-        train, kept = self.spec.train, self.resume_dir / name
+        train, kept, network = self.spec.train, self.resume_dir / name, self.parts.model
         size = save_weights(
             kept,
-            self.model,
-            epoch=progress.epoch,
-            step=progress.step,
-            model_type=getattr(self.model.model.backbone, "tao_model_type", None),
+            network,
+            epoch=at.epoch,
+            step=at.step,
+            model_type=getattr(network.model.backbone, "tao_model_type", None),
             training=training_entries(
-                progress,
+                at,
                 self.parts.optimizer if whole else None,
-                self.schedule,
+                module.scheduler,
                 save_every=(train.checkpoint_interval, train.checkpoint_interval_unit),
+                shape=None if at.epoch_done else module.loader.shape(at.epoch),
             ),
         )
         resume.link_or_copy(kept, self.out_dir / name)
         return {
             "path": name,
-            "epoch": progress.epoch,
-            "step": progress.step,
+            "epoch": at.epoch,
+            "step": at.step,
             **{figure: validated[figure] if validated else None for figure in FIGURES},
             "sha256": sha256_file(kept),
             "bytes": size,

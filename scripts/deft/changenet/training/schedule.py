@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 
 from deft.changenet.model import ChangeNet
 from deft.changenet.spec import Spec
@@ -30,38 +30,47 @@ def _step_size(spec: Spec) -> int:
     return max(1, spec.train.num_epochs // 3)  # TAO divides by zero below 3 epochs
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The rate of every epoch of one training.
+def scheduler_state(spec: Spec, epoch: int, base: float, rate: float) -> dict[str, Any]:
+    """Return the state, at the beginning of 0-based ``epoch``, of the scheduler that TAO has.
 
-    A resumed training keeps the rate that its file holds for the first epoch (``first``), even if
+    Keys are those of torch's ``LambdaLR`` or ``StepLR``, in its order; ``rate``: of ``epoch``.
+    """
+    common = {
+        "base_lrs": [base],
+        "last_epoch": epoch,
+        "verbose": False,
+        "_step_count": epoch + 1,
+        "_get_lr_called_within_step": False,
+        "_last_lr": [rate],
+    }
+    if spec.train.optim.policy == "linear":
+        return {**common, "lr_lambdas": [None]}
+    return {"step_size": _step_size(spec), "gamma": STEP_GAMMA, **common}
+
+
+class EpochRate(LRScheduler):
+    """:func:`learning_rate` as a scheduler that is stepped when the batches of an epoch are done.
+
+    A resumed training keeps the rate that its file holds for the first epoch, even if
     ``num_epochs`` has changed; the formula applies from the next, on the file's base rate.
     """
 
-    spec: Spec
-    base: float
-    first: int = -1  # resumed epoch, 0-based; -1 = started anew
-    kept: float = 0.0  # rate of the resumed epoch
+    def __init__(self, spec: Spec, optimizer: torch.optim.Optimizer) -> None:
+        self.spec = spec
+        super().__init__(optimizer)
 
-    def rate(self, epoch: int) -> float:
-        """Return the rate of 0-based ``epoch``."""
-        if epoch == self.first:
-            return self.kept
-        return learning_rate(self.spec, epoch, self.base)
+    def get_lr(self) -> list[float]:
+        """Return the present epoch's rate of each group."""
+        return [learning_rate(self.spec, self.last_epoch, base) for base in self.base_lrs]
 
-    def state(self, epoch: int) -> dict[str, Any]:
-        """Return torch's scheduler state at the beginning of ``epoch``, keys in its order."""
-        common = {
-            "base_lrs": [self.base],
-            "last_epoch": epoch,
-            "verbose": False,
-            "_step_count": epoch + 1,
-            "_get_lr_called_within_step": False,
-            "_last_lr": [self.rate(epoch)],
-        }
-        if self.spec.train.optim.policy == "linear":
-            return {**common, "lr_lambdas": [None]}
-        return {"step_size": _step_size(self.spec), "gamma": STEP_GAMMA, **common}
+    def state_dict(self) -> dict[str, Any]:
+        """Return :func:`scheduler_state`."""
+        return scheduler_state(self.spec, self.last_epoch, self.base_lrs[0], self._last_lr[0])
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        for name in ("base_lrs", "last_epoch", "_step_count", "_last_lr"):
+            setattr(self, name, state_dict[name])
 
 
 def make_optimizer(spec: Spec, model: ChangeNet) -> torch.optim.Optimizer:

@@ -1,16 +1,16 @@
 """Training a ChangeNet natively: reproducible on a CPU, resumable, with TAO's files.
 
-``loop`` holds the loop, ``saving`` the files, ``selection`` the choice among them,
-``checkpoint`` and ``restore`` a whole training's state in a file, ``distributed`` several
-processes.
+The loop is Lightning's. ``module`` is what it trains and ``loader`` what it iterates over;
+``trainer`` sets it up with its callbacks: ``callbacks`` (validation, curves, progress), ``saving``
+(files, chosen by ``selection``) and ``state`` (interruptions). ``checkpoint`` and ``restore`` hold
+a whole training in TAO's file, ``launch`` starts several processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,19 +23,21 @@ from deft.changenet.precision import Precision
 from deft.changenet.spec import Spec, dump_spec
 from deft.changenet.speed import prepare
 from deft.changenet.training import resume
-from deft.changenet.training.distributed import World, joined, launched
+from deft.changenet.training.distributed import DistributedContext
 from deft.changenet.training.launch import train_in_processes
-from deft.changenet.training.loop import TrainLoop
 from deft.changenet.training.options import Options
 from deft.changenet.training.parts import Parts
 from deft.changenet.training.restore import Restored, restore_training
-from deft.changenet.training.schedule import Schedule, make_optimizer
+from deft.changenet.training.schedule import make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
 from deft.changenet.weights import load_weights
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file, write_json_atomic
 from deft.core.interrupt import Requests
 from deft.settings.config import logic_version
+
+if TYPE_CHECKING:
+    from deft.changenet.training.trainer import Training
 
 Log = Callable[[str], None]
 
@@ -56,7 +58,7 @@ def train(
     Parameters
     ----------
     spec: gives tables, network, schedule; its relative paths start at ``workspace``. With
-        ``train.num_gpus`` above 1 torchrun starts that many processes on this machine.
+        ``train.num_gpus`` above 1 that many processes are started on this machine.
     out_dir: gets model files, ``weights.json``, ``experiment.yaml``, ``status.json`` and curves.
     resume_dir: state of an unfinished training; removed at the end. A state of this very training
         is continued and ends in the same numbers (on a CPU: the same bytes).
@@ -77,23 +79,19 @@ def train(
     workspace, out_dir, resume_dir = Path(workspace), Path(out_dir), Path(resume_dir)
     devices = training_devices(spec, options.device)
     Precision(spec, devices[0])  # refuses what the device cannot do, before anything is read
-    if len(devices) > 1 and not launched():
-        folders = {"workspace": workspace, "out_dir": out_dir, "resume_dir": resume_dir}
-        arguments = {name: str(path.absolute()) for name, path in folders.items()}
-        job = {**arguments, "options": asdict(options), "keep_state": True}
+    given = (spec, workspace, (out_dir, resume_dir), options, devices)
+    if len(devices) > 1:
         say = log or (lambda text: print(text, flush=True))
-        result = train_in_processes(spec, len(devices), job, threads=options.threads, log=say)
+        result = train_in_processes(devices, given, log=say)
     else:
         with requests or Requests() as asked:
-            result = _train_here(
-                spec, workspace, (out_dir, resume_dir), options, devices, log, asked
-            )
+            result = train_here(*given, log, asked, DistributedContext())
     if not keep_state:
         resume.clear_resume(resume_dir)
     return result
 
 
-def _train_here(
+def train_here(
     spec: Spec,
     workspace: Path,
     folders: tuple[Path, Path],
@@ -101,19 +99,19 @@ def _train_here(
     devices: list[torch.device],
     log: Log | None,
     requests: Requests,
+    processes: DistributedContext,
 ) -> dict[str, Any]:
+    """Train in this process, one of ``processes``; see :func:`train`. Process 0 gets the result."""
     out_dir = folders[0]
-    with joined(devices) as (world, target):
-        threads = max(1, options.threads // world.size)
-        with reproducible(spec, target, threads):
-            loop = _prepared(spec, workspace, folders, options, world, target, log, requests)
-            loop.run(training_weights(loop.data, world.size), log)
-        result = _result(loop, workspace) if world.writes else {}
-        if world.writes:
-            out_dir.mkdir(parents=True, exist_ok=True)
-            dump_spec(spec, out_dir / "experiment.yaml")
-            write_json_atomic(out_dir / "weights.json", result)
-        world.wait()
+    device = processes.own_device(devices)
+    with reproducible(spec, device, max(1, options.threads // processes.size)):
+        training = _prepared(spec, workspace, folders, options, devices, processes, log)
+        training.run(requests)
+    result = _result(training, workspace) if processes.writes else {}
+    if processes.writes:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        dump_spec(spec, out_dir / "experiment.yaml")
+        write_json_atomic(out_dir / "weights.json", result)
     return result
 
 
@@ -122,30 +120,32 @@ def _prepared(
     workspace: Path,
     folders: tuple[Path, Path],
     options: Options,
-    world: World,
-    target: torch.device,
+    devices: list[torch.device],
+    processes: DistributedContext,
     log: Log | None,
-    requests: Requests,
-) -> TrainLoop:
-    """Return the loop over opened tables and a filled network."""
+) -> Training:
+    """Return the training of opened tables and a filled network."""
+    # Lightning takes a second to import, and other stages import this module.
+    from deft.changenet.training.trainer import Training
+
     going_on = spec.train.resume_training_checkpoint_path
     start, backbone = _sources(spec, options, workspace)
+    device = devices[processes.rank]
     data, validation = _open(spec, workspace, options)
     # Stops before a network is built when the table cannot train.
-    training_weights(data, world.size)
+    chances = training_weights(data, processes.size)
     need_both_classes(validation.labels, options.select_weights_by, validation.csv_path)
     torch.manual_seed(options.seed)
     model = build_model(spec, upstream_compat=options.upstream_compat, backbone_file=backbone)
     if start is not None and not going_on:
         load_weights(model, start)
         _settle_class_weights(model, spec, start, options.upstream_compat, log)
-    prepare(model, target, compile=options.compile)
-    optimizer = make_optimizer(spec, model)
-    schedule, progress = Schedule(spec, spec.train.optim.lr), None
+    prepare(model, device, compile=options.compile)
+    optimizer, restored = make_optimizer(spec, model), None
     if going_on:
         say = log or (lambda text: print(text, flush=True))
         restored = restore_training(start, model, optimizer, say)
-        schedule, progress = _go_on(spec, restored, start), restored.progress
+        _require_epochs(spec, restored, start)
     identity = {
         "logic": logic_version("train"),
         "layout": resume.LAYOUT,
@@ -154,20 +154,14 @@ def _prepared(
         "pictures": resume.pictures_digest(data, validation),
         "initial_weights": sha256_file(start) if start else None,
         "backbone_weights": sha256_file(backbone) if backbone else None,
-        "device": target.type,
-        "processes": world.size,
+        "device": device.type,
+        "processes": processes.size,
         **options.identity(),
     }
-    parts = Parts(spec, options, world, target, model, optimizer, data, validation)
-    return TrainLoop(
-        parts,
-        schedule,
-        folders,
-        identity,
-        requests,
-        start=progress,
-        sources=[path for path in (start, backbone) if path],
+    parts = Parts(
+        spec, options, processes, device, model, optimizer, data, validation, tuple(devices)
     )
+    return Training(parts, chances, folders, identity, restored, log, (start, backbone))
 
 
 def _sources(spec: Spec, options: Options, workspace: Path) -> tuple[Path | None, Path | None]:
@@ -231,8 +225,8 @@ def _settle_class_weights(
             weight.copy_(wanted)
 
 
-def _go_on(spec: Spec, restored: Restored, path: Path) -> Schedule:
-    """Return the schedule of a training that goes on after ``restored``."""
+def _require_epochs(spec: Spec, restored: Restored, path: Path) -> None:
+    """Stop when a file's training has no epoch left."""
     progress = restored.progress
     first = progress.epoch + progress.epoch_done
     if first >= spec.train.num_epochs:
@@ -243,35 +237,37 @@ def _go_on(spec: Spec, restored: Restored, path: Path) -> Schedule:
             file=path,
             fix=f"set train.num_epochs above {first}",
         )
-    return Schedule(spec, restored.base, first, restored.rate)
 
 
-def _result(loop: TrainLoop, workspace: Path) -> dict[str, Any]:
-    files, options = loop.saver.all_files(), loop.options
-    start, backbone = _sources(loop.spec, options, workspace)
+def _result(training: Training, workspace: Path) -> dict[str, Any]:
+    files, parts = training.files.all_files(), training.parts
+    spec, options, identity = parts.spec, parts.options, training.identity
+    start, backbone = training.sources
     best = {judge: best_file(files, judge) for judge in JUDGES}
     chosen = best[options.select_weights_by]
     if chosen is None:
         raise HardStop(
-            "no_new_checkpoint", "no model file of this training was validated", file=loop.out_dir
+            "no_new_checkpoint",
+            "no model file of this training was validated",
+            file=training.out_dir,
         )
     return {
         "schema_version": 1,
         "phase": options.phase,
         "files": files,
         "best_val": chosen["path"],
-        "latest": loop.saver.files[-1]["path"],
+        "latest": training.files.files[-1]["path"],
         "selected_by": options.select_weights_by,
         "best_by": {judge: found["path"] if found else None for judge, found in best.items()},
         "min_recall_pct": 100 * options.min_recall,
-        "steps": loop.runner.step,
-        "epochs": loop.spec.train.num_epochs,
-        "stopped_after_epoch": loop.stopped_after,
-        "rows": len(loop.data),
-        "validation_rows": len(loop.validation),
-        "initialised_from": _origin(start, loop.identity["initial_weights"], workspace),
-        "backbone_from": _origin(backbone, loop.identity["backbone_weights"], workspace),
-        "spec_sha256": loop.spec.digest,
+        "steps": training.steps,
+        "epochs": spec.train.num_epochs,
+        "stopped_after_epoch": training.stopped_after,
+        "rows": len(parts.data),
+        "validation_rows": len(parts.validation),
+        "initialised_from": _origin(start, identity["initial_weights"], workspace),
+        "backbone_from": _origin(backbone, identity["backbone_weights"], workspace),
+        "spec_sha256": spec.digest,
         "seed": options.seed,
     }
 

@@ -16,7 +16,7 @@ from deft.changenet.metrics import aoi_metrics
 from deft.changenet.model import ChangeNet
 from deft.changenet.precision import Precision
 from deft.changenet.scoring import outputs
-from deft.changenet.training.distributed import World
+from deft.changenet.training.distributed import DistributedContext
 from deft.changenet.training.selection import far_at_recall
 
 TAO_MARGIN = 2.0  # of TAO's training and validation figures, whatever the spec's eval_margin
@@ -56,7 +56,7 @@ def validate(
     precision: Precision | None = None,
     upstream_compat: bool = False,
     min_recall: float = 1.0,
-    world: World | None = None,
+    processes: DistributedContext | None = None,
     after_batch: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Return ``val_loss``, rates at the fixed cut, and the FAR at the required recall.
@@ -69,10 +69,10 @@ def validate(
     Keys: ``val_loss``, ``val_acc``, ``val_fpr`` (TAO's), ``val_far_pct``, ``val_recall_pct``,
     ``val_far_at_recall_pct`` (at ``min_recall``, 0 to 1, by the KPI's own rule).
     """
-    world = world or World()
+    processes = processes or DistributedContext()
     size = data.spec.dataset.classify.batch_size
-    shares = [rows.tolist() for rows in np.array_split(np.arange(len(data)), world.size)]
-    own, part = shares[world.rank], None
+    shares = [rows.tolist() for rows in np.array_split(np.arange(len(data)), processes.size)]
+    own, part = shares[processes.rank], None
     if own:
         part = outputs(
             model,
@@ -85,9 +85,9 @@ def validate(
         )
     if after_batch is not None:
         rounds = [math.ceil(len(rows) / size) for rows in shares]
-        for _ in range(max(rounds) - rounds[world.rank]):
+        for _ in range(max(rounds) - rounds[processes.rank]):
             after_batch()
-    out = torch.cat([found for found in world.gathered(part) if found is not None])
+    out = torch.cat([found for found in processes.gathered(part) if found is not None])
     label = torch.from_numpy(data.labels)[:, None]
     chunk = size if upstream_compat else len(out)
     criterion = copy.deepcopy(model.criterion).cpu()

@@ -312,7 +312,7 @@ def test_after_the_job_is_done_as_far_as_it_can_tell(undisturbed, workspace: Pat
 
 
 def test_before_the_first_step(undisturbed, workspace: Path) -> None:
-    from deft.changenet.training import train as training
+    from deft.changenet.training import own_process as training
 
     status, text = train(workspace, call_in(training, "build_model", 1, told(TERM)))
     assert status == 143 and "the training had not begun" in text
@@ -418,7 +418,7 @@ def test_the_state_of_another_training_is_not_taken(
 
 
 def test_the_state_of_another_logic_is_not_taken(drawn: Path, tmp_path: Path) -> None:
-    from deft.changenet.training import train as training
+    from deft.changenet.training import own_process as training
 
     def newer() -> None:
         training.logic_version = lambda stage: 10_000

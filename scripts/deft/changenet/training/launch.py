@@ -37,7 +37,7 @@ def train_in_processes(
 
     Parameters
     ----------
-    arguments: of :func:`deft.changenet.training.train.train_here`, but for its last three.
+    arguments: of :func:`deft.changenet.training.own_process.train_here`, but for its last three.
     log: takes what process 0 says, line by line.
 
     Raises
@@ -163,7 +163,7 @@ def _work(
 ) -> None:
     """Be one of the processes: train, and say how it ended."""
     end_with_parent(signal.SIGKILL)
-    from deft.changenet.training.train import train_here
+    from deft.changenet.training.own_process import train_here
 
     def say(text: str) -> None:
         if rank == 0:

@@ -54,7 +54,7 @@ ASKED = {
                                       "_fill_optimizer": "backbone_weights"},
     "changenet/training/resume.py": {"restore_files": CHANGED},
     "changenet/training/selection.py": {"need_both_classes": "validation_rows"},
-    "changenet/training/train.py": {"_open": BUG, "_require_epochs": "backbone_weights",
+    "changenet/training/own_process.py": {"_open": BUG, "_require_epochs": "backbone_weights",
                                     "_result": BUG},
     "changenet/training/trainer.py": {"_require_steps": "trainable",
                                       "_other_batches": "backbone_weights"},

@@ -77,7 +77,7 @@ def need(holds, message: str) -> None:
 def checked(args: argparse.Namespace) -> dict:
     """Return the container as data, or raise at the first thing that is not as agreed."""
     labels = dict(text.partition("=")[::2] for text in args.label)
-    need(set(labels) == {"deft.run", "deft.workspace", "deft.run.stage"}, f"labels {labels}")
+    need(set(labels) == {"deft.run", "deft.workspace", "deft.stage"}, f"labels {labels}")
     need(args.pull == "never", "an image would be fetched without being asked")
     need(re.fullmatch(r"deft-[0-9a-f]{8}-run_[A-Za-z0-9_.-]+", args.name), f"name {args.name}")
     need(

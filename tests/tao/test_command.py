@@ -19,7 +19,7 @@ from deft.tao.mounts import mounts_for
 from deft.tao.stages import container_for, give_back
 
 SPEC = "/w/results/run_a/baseline/tao/train/spec.yaml"
-LABELS = (("deft.run", "run_a"), ("deft.workspace", "/w"), ("deft.run.stage", "baseline/train"))
+LABELS = (("deft.run", "run_a"), ("deft.workspace", "/w"), ("deft.stage", "baseline/train"))
 
 
 def container(**more) -> Container:

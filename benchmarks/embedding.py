@@ -34,11 +34,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from deft.core.layout import Run
 from deft.embedding.cache import EmbeddingCache
 from deft.embedding.encoders.base import unit_rows
 from deft.embedding.vector_files import EmbeddedFiles
-from deft.stages.embed import embed_shard, join_shards
+from deft.stages import embed_pool as pool_stage
+from deft.stages import embed_shard as shard_stage
 
 SEED = 4
 # name in timm, side in pixels, pictures per forward pass, pictures of a round
@@ -50,6 +50,7 @@ NETWORKS = {
 SHARD_ROWS = 100_000
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 COUNT_DIGITS = 8
+POOL = "results/run_a/synth_pool"
 
 
 def spread(values: list[float]) -> str:
@@ -190,7 +191,7 @@ class Costless:
 
 def make_pool(folder: Path, rows: int) -> None:
     """Write ``rows`` small files, all different, and their staged pool."""
-    pool = folder / "results/run_a/synth_pool"
+    pool = folder / POOL
     pool.mkdir(parents=True)
     folders = [f"pictures/{i:04d}" for i in range(-(-rows // 1000))]
     for name in folders:
@@ -213,26 +214,43 @@ def make_pool(folder: Path, rows: int) -> None:
     (pool / "manifest.json").write_text('{"digests": {"source_pool": "0"}}')
 
 
+def embed(folder: Path, encoder: Costless, item: str, cache: Path, threads: int) -> None:
+    """Run the stage of one shard."""
+    pool = folder / POOL
+    named = (pool / "manifest.json", pool / "source_pool.parquet", pool / f"shards/{item}.parquet")
+    context = SimpleNamespace(
+        root=folder, ext=".png", checked_by=lambda record, name, **_: pool / name
+    )
+    shard_stage.embed_shard(context, shard_stage.Files(*named), encoder, item, cache, threads)
+
+
+def join(folder: Path, items: list[str]) -> None:
+    """Run the stage that joins the shards."""
+    pool = folder / POOL
+    names = ("manifest.json", "source_embeddings.parquet", "source_embeddings.json")
+    shards = tuple(pool / f"shards/{item}.parquet" for item in items)
+    pool_stage.embed_pool(pool_stage.Files(*(pool / name for name in names), shards))
+
+
 def grown(given: argparse.Namespace) -> None:
     """Run one part of the stage's own work; print time and growth of peak memory as JSON."""
     folder = given.part_folder
-    context = SimpleNamespace(root=folder, run=Run(folder, "run_a"), ext=".png")
     shards = max(1, given.part_rows // SHARD_ROWS)
     items = [f"{i}-of-{shards}" for i in range(1, shards + 1)]
-    encoder, out = Costless(given.dim), context.run.synth_pool / "shards"
+    encoder = Costless(given.dim)
     with tempfile.TemporaryDirectory() as warm_up:  # loads the libraries
-        make_pool(Path(warm_up), 300)
-        small = SimpleNamespace(root=Path(warm_up), run=Run(Path(warm_up), "run_a"), ext=".png")
-        embed_shard(small, encoder, "1-of-1", Path(warm_up) / "cache", given.threads)
-        join_shards(small, [small.run.synth_pool / "shards/1-of-1.parquet"])
+        small = Path(warm_up)
+        make_pool(small, 300)
+        embed(small, encoder, "1-of-1", small / "cache", given.threads)
+        join(small, ["1-of-1"])
     clock = CLOCKS[given.clock]
     before, began = peak_mb(), clock()
     if given.part == "join":
-        join_shards(context, [out / f"{item}.parquet" for item in items])
+        join(folder, items)
     else:
         for item in items:
             sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - progress is not the answer
-            embed_shard(context, encoder, item, folder / "cache", given.threads)
+            embed(folder, encoder, item, folder / "cache", given.threads)
             sys.stdout = sys.__stdout__
     print(json.dumps({"s": clock() - began, "mb": peak_mb() - before}))
 

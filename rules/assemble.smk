@@ -6,10 +6,12 @@ Needs: the mined rows and the training table so far. Makes: `dataset/`.
 
 rule assemble:
     input:
-        previous_assembly,
         gate=ancient(GATE),
         mined="results/run_{ts}/{lap}/mining_filter/mining.json",
         table=ancient("results/run_{ts}/{lap}/mining_filter/mining_pool.csv"),
+        previous=of_lap_before("results/run_{ts}/{phase}/dataset/assembly.json"),
+        previous_combined=ancient(of_lap_before(COMBINED)),
+        previous_provenance=ancient(of_lap_before(PROVENANCE)),
     output:
         facts="results/run_{ts}/{lap}/dataset/assembly.json",
         combined="results/run_{ts}/{lap}/dataset/train_combined_{lap}.csv",
@@ -27,7 +29,12 @@ rule assemble:
         "{wildcards.lap}: assemble the training table"
     shell:
         'python "$DEFT_HOME/scripts/assemble.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.lap} --log {log:q}"
+        " --phase {wildcards.lap} --mined {input.mined:q} --table {input.table:q}"
+        " --facts {output.facts:q} --combined {output.combined:q}"
+        " --provenance {output.provenance:q}"
+        " --previous={input.previous:q} --previous-combined={input.previous_combined:q}"
+        " --previous-provenance={input.previous_provenance:q}"
+        " --log {log:q}"
 
 
 rule validate:
@@ -35,6 +42,10 @@ rule validate:
         gate=ancient(GATE),
         assembled="results/run_{ts}/{lap}/dataset/assembly.json",
         combined=ancient("results/run_{ts}/{lap}/dataset/train_combined_{lap}.csv"),
+        provenance=ancient(
+            "results/run_{ts}/{lap}/dataset/train_combined_{lap}_provenance.csv"
+        ),
+        pictures=ancient("results/run_{ts}/synth_pool/images"),
     output:
         validation="results/run_{ts}/{lap}/dataset/validation.json",
     log:
@@ -45,6 +56,7 @@ rule validate:
         conda_env("loop")
     params:
         leakage=config["content_leakage"],
+        engine=no_trigger(engine_options()),
         tables=digest(layout.VALIDATION_TABLE, layout.KPI_TABLE),
         laps=no_trigger(config["max_iterations"]),
         logic=reading_logic("validate"),
@@ -52,5 +64,7 @@ rule validate:
         "{wildcards.lap}: validate the training table"
     shell:
         'python "$DEFT_HOME/scripts/validate.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.lap} --content-leakage {params.leakage}"
+        " --phase {wildcards.lap} {params.engine} --content-leakage {params.leakage}"
+        " --assembled {input.assembled:q} --combined {input.combined:q}"
+        " --provenance {input.provenance:q} --validation {output.validation:q}"
         " --max-iterations {params.laps} --log {log:q}"

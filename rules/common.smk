@@ -257,6 +257,19 @@ def digest(*names):
     return lambda wildcards: content_digest(*names)
 
 
+def engine_options():
+    """Options of every stage that opens the spec, pictures or model files."""
+    given = {"engine": config["engine"]}
+    if config["picture_levels"] is not None:
+        given["picture-levels"] = config["picture_levels"]
+    if config["engine"] == "tao":
+        settings = {
+            k: v for k, v in config.items() if k.startswith(("tao_", "container_"))
+        }
+        given["containers"] = shlex.quote(json.dumps(settings, sort_keys=True))
+    return " ".join(f"--{name}={value}" for name, value in given.items())
+
+
 def encoder_options():
     """Options on a command line that make another encoder; its folder may hold any character."""
     given = {

@@ -14,16 +14,17 @@ scattergather:
 
 rule embed_shard:
     input:
-        encoder_inputs,
         gate=ancient(GATE),
         manifest="results/run_{ts}/synth_pool/manifest.json",
+        baseline=encoder_inputs,
         pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
+        pictures=ancient("results/run_{ts}/synth_pool/images"),
     output:
         shard=temp(SHARD),
     log:
-        "results/run_{ts}/logs/embed_{scatteritem}.log",
+        "results/run_{ts}/logs/embed_shard_{scatteritem}.log",
     benchmark:
-        "results/run_{ts}/benchmarks/embed_{scatteritem}.tsv"
+        "results/run_{ts}/benchmarks/embed_shard_{scatteritem}.tsv"
     conda:
         conda_env("embed")
     threads: 8
@@ -37,22 +38,24 @@ rule embed_shard:
         encoder=encoder_options(),
         batch_size=no_trigger(config["embed_batch_size"]),
         device=no_trigger(config["device"]),
+        engine=no_trigger(engine_options()),
         logic=logic("embed_pool"),
     message:
         "embed the source pool, shard {wildcards.scatteritem}"
     shell:
         'python "$DEFT_HOME/scripts/embed_shard.py" --workspace . --run run_{wildcards.ts}'
-        " --shard {wildcards.scatteritem} {params.encoder} --batch-size {params.batch_size}"
-        " --device {params.device} --threads {threads}"
-        ' --cache "$DEFT_EMBEDDING_CACHE"'
+        " --item {wildcards.scatteritem} {params.engine} {params.encoder}"
+        " --baseline={input.baseline:q} --manifest {input.manifest:q} --pool {input.pool:q}"
+        " --shard {output.shard:q} --batch-size {params.batch_size} --device {params.device}"
+        ' --threads {threads} --cache "$DEFT_EMBEDDING_CACHE"'
         " --attempt {resources.try_number} --log {log:q}"
 
 
 rule embed_pool:
     input:
-        encoder_inputs,
         gate=ancient(GATE),
         manifest="results/run_{ts}/synth_pool/manifest.json",
+        baseline=encoder_inputs,
         shards=gather.embed(SHARD, allow_missing=True),
     output:
         embeddings="results/run_{ts}/synth_pool/source_embeddings.parquet",
@@ -71,4 +74,5 @@ rule embed_pool:
         "join the embedded shards of the source pool"
     shell:
         'python "$DEFT_HOME/scripts/embed_pool.py" --workspace . --run run_{wildcards.ts}'
-        " --shards {input.shards:q} --log {log:q}"
+        " --manifest {input.manifest:q} --embeddings {output.embeddings:q}"
+        " --facts {output.facts:q} --shards {input.shards:q} --log {log:q}"

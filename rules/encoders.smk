@@ -1,4 +1,4 @@
-"""Compare the configured encoder with its record, and measure its speed.
+"""Beside the loop: compare the encoder with its record, prune the cache of embedded pictures.
 
 Needs: the encoder's files, for `encoder: changenet` a run's baseline. Makes: nothing but the record
 of a first use, where the cache of embedded pictures lies (docs/encoders.md).
@@ -20,11 +20,30 @@ rule encoder_selftest:
     params:
         run=RUN,
         encoder=encoder_options(),
+        engine=engine_options(),
         batch_size=config["embed_batch_size"],
         device=config["device"],
     message:
         "self-test of the encoder"
     shell:
         'python "$DEFT_HOME/scripts/encoder_selftest.py" --workspace . --run {params.run:q}'
-        " {params.encoder} --batch-size {params.batch_size} --device {params.device}"
+        " {params.engine} {params.encoder} --batch-size {params.batch_size} --device {params.device}"
         ' --threads {threads} --cache "$DEFT_EMBEDDING_CACHE" --log {log:q}'
+
+
+rule prune_embeddings:
+    log:
+        "logs/prune_embeddings.log",
+    localrule: True
+    conda:
+        conda_env("embed")
+    params:
+        days=config["prune_days"],
+        gb=config["prune_gb"],
+        encoder=config["prune_encoder"] or "",
+    message:
+        "prune the cache of embedded pictures"
+    shell:
+        'python "$DEFT_HOME/scripts/prune_embeddings.py" --workspace .'
+        ' --cache "$DEFT_EMBEDDING_CACHE" --days {params.days} --gb {params.gb}'
+        " --encoder={params.encoder:q} --log {log:q}"

@@ -11,8 +11,12 @@ include: "embed.smk"
 
 rule train:
     input:
-        unpack(train_inputs),
         gate=ancient(GATE),
+        validated=of_lap("results/run_{ts}/{phase}/dataset/validation.json"),
+        combined=ancient(of_lap(COMBINED)),
+        assembled=ancient(of_lap("results/run_{ts}/{phase}/dataset/assembly.json")),
+        previous=of_phase_before("results/run_{ts}/{phase}/metrics.json"),
+        pictures=ancient(of_lap("results/run_{ts}/synth_pool/images")),
     output:
         weights="results/run_{ts}/{phase}/train/weights.json",
         status="results/run_{ts}/{phase}/train/status.json",
@@ -35,6 +39,7 @@ rule train:
     params:
         tables=base_tables,
         options=training_options(),
+        engine=no_trigger(engine_options()),
         device=no_trigger(config["device"]),
         laps=no_trigger(config["max_iterations"]),
         logic=logic("train"),
@@ -42,7 +47,10 @@ rule train:
         "{wildcards.phase}: train"
     shell:
         'python "$DEFT_HOME/scripts/train.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
+        " --phase {wildcards.phase} {params.engine} {params.options}"
+        " --device {params.device} --threads {threads} --weights {output.weights:q}"
+        " --validated={input.validated:q} --combined={input.combined:q}"
+        " --assembled={input.assembled:q} --previous={input.previous:q}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
 
 
@@ -50,10 +58,15 @@ rule restore_weights:
     input:
         gate=ancient(GATE),
         weights=ancient("results/run_{ts}/{phase}/train/weights.json"),
+        validated=ancient(of_lap("results/run_{ts}/{phase}/dataset/validation.json")),
+        combined=ancient(of_lap(COMBINED)),
+        assembled=ancient(of_lap("results/run_{ts}/{phase}/dataset/assembly.json")),
+        previous=ancient(of_phase_before("results/run_{ts}/{phase}/metrics.json")),
+        pictures=ancient(of_lap("results/run_{ts}/synth_pool/images")),
     output:
         weights="results/run_{ts}/{phase}/train/{weights}.pth",
     log:
-        "results/run_{ts}/logs/{phase}_restore_{weights}.log",
+        "results/run_{ts}/logs/{phase}_restore_weights_{weights}.log",
     conda:
         conda_env("torch")
     threads: 8
@@ -64,12 +77,16 @@ rule restore_weights:
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         options=training_options(),
+        engine=no_trigger(engine_options()),
         device=no_trigger(config["device"]),
     message:
         "{wildcards.phase}: train again to restore a deleted weight file"
     shell:
         'python "$DEFT_HOME/scripts/restore_weights.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} {params.options} --device {params.device} --threads {threads}"
+        " --phase {wildcards.phase} {params.engine} {params.options}"
+        " --device {params.device} --threads {threads} --weights {input.weights:q}"
+        " --validated={input.validated:q} --combined={input.combined:q}"
+        " --assembled={input.assembled:q} --previous={input.previous:q}"
         " --restore {output.weights:q} --log {log:q}"
 
 
@@ -97,6 +114,7 @@ rule infer:
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
         device=no_trigger(config["device"]),
+        engine=no_trigger(engine_options()),
         runtime=config["runtime"],
         compile=config["compile"],
         laps=no_trigger(config["max_iterations"]),
@@ -105,7 +123,9 @@ rule infer:
         "{wildcards.phase}: inference of both weight files"
     shell:
         'python "$DEFT_HOME/scripts/infer.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --device {params.device} --threads {threads}"
+        " --phase {wildcards.phase} {params.engine} --device {params.device} --threads {threads}"
+        " --weights {input.weights:q} --facts {output.facts:q} --best-val {output.best_val:q}"
+        " --latest {output.latest:q}"
         " --runtime {params.runtime} --compile {params.compile} --max-iterations {params.laps}"
         " --attempt {resources.try_number} --log {log:q}"
 
@@ -114,6 +134,9 @@ rule rca:
     input:
         gate=ancient(GATE),
         metrics="results/run_{ts}/{phase}/metrics.json",
+        inference=ancient("results/run_{ts}/{phase}/inference/inference.json"),
+        best_val=ancient("results/run_{ts}/{phase}/inference/best_val/inference.csv"),
+        latest=ancient("results/run_{ts}/{phase}/inference/latest/inference.csv"),
     output:
         threshold="results/run_{ts}/{phase}/rca_results/{ts}/threshold.txt",
         metrics="results/run_{ts}/{phase}/rca_results/{ts}/metrics.json",
@@ -130,11 +153,14 @@ rule rca:
     params:
         min_recall=MIN_RECALL,
         top_k=config["top_k_per_label"],
+        engine=no_trigger(engine_options()),
         laps=no_trigger(config["max_iterations"]),
         logic=reading_logic("rca"),
     message:
         "{wildcards.phase}: root-cause analysis"
     shell:
         'python "$DEFT_HOME/scripts/rca.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --min-recall {params.min_recall} --top-k {params.top_k}"
+        " --phase {wildcards.phase} {params.engine} --min-recall {params.min_recall}"
+        " --top-k {params.top_k} --metrics {input.metrics:q} --inference {input.inference:q}"
+        " --gaps {output.gaps:q}"
         " --max-iterations {params.laps} --log {log:q}"

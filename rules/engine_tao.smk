@@ -13,8 +13,12 @@ include: "embed.smk"
 
 rule train:
     input:
-        unpack(train_inputs),
         gate=ancient(GATE),
+        validated=of_lap("results/run_{ts}/{phase}/dataset/validation.json"),
+        combined=ancient(of_lap(COMBINED)),
+        assembled=ancient(of_lap("results/run_{ts}/{phase}/dataset/assembly.json")),
+        previous=of_phase_before("results/run_{ts}/{phase}/metrics.json"),
+        pictures=ancient(of_lap("results/run_{ts}/synth_pool/images")),
     output:
         weights="results/run_{ts}/{phase}/train/weights.json",
         status="results/run_{ts}/{phase}/train/status.json",
@@ -37,6 +41,7 @@ rule train:
     params:
         tables=base_tables,
         epochs=config["training_epochs"] or 0,
+        engine=no_trigger(engine_options()),
         image=TAO.image("train"),
         laps=no_trigger(config["max_iterations"]),
         logic=logic("tao_train"),
@@ -44,7 +49,10 @@ rule train:
         "{wildcards.phase}: train in TAO's container"
     shell:
         'python "$DEFT_HOME/scripts/tao_train.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --epochs {params.epochs}"
+        " --phase {wildcards.phase} {params.engine} --epochs {params.epochs}"
+        " --weights {output.weights:q}"
+        " --validated={input.validated:q} --combined={input.combined:q}"
+        " --assembled={input.assembled:q} --previous={input.previous:q}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"
 
 
@@ -71,6 +79,7 @@ rule infer:
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
+        engine=no_trigger(engine_options()),
         image=TAO.image("inference"),
         laps=no_trigger(config["max_iterations"]),
         logic=logic("tao_infer"),
@@ -78,7 +87,9 @@ rule infer:
         "{wildcards.phase}: inference of both weight files in TAO's container"
     shell:
         'python "$DEFT_HOME/scripts/tao_infer.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --max-iterations {params.laps}"
+        " --phase {wildcards.phase} {params.engine} --weights {input.weights:q}"
+        " --facts {output.facts:q} --best-val {output.best_val:q} --latest {output.latest:q}"
+        " --max-iterations {params.laps}"
         " --attempt {resources.try_number} --log {log:q}"
 
 
@@ -86,6 +97,10 @@ rule rca:
     input:
         gate=ancient(GATE),
         metrics="results/run_{ts}/{phase}/metrics.json",
+        inference=ancient("results/run_{ts}/{phase}/inference/inference.json"),
+        best_val=ancient("results/run_{ts}/{phase}/inference/best_val/inference.csv"),
+        latest=ancient("results/run_{ts}/{phase}/inference/latest/inference.csv"),
+        experiment=ancient("results/run_{ts}/{phase}/train/experiment.yaml"),
     output:
         threshold="results/run_{ts}/{phase}/rca_results/{ts}/threshold.txt",
         metrics="results/run_{ts}/{phase}/rca_results/{ts}/metrics.json",
@@ -106,6 +121,7 @@ rule rca:
     params:
         min_recall=MIN_RECALL,
         top_k=config["top_k_per_label"],
+        engine=no_trigger(engine_options()),
         image=TAO.image("rca"),
         laps=no_trigger(config["max_iterations"]),
         logic=logic("tao_rca"),
@@ -113,5 +129,7 @@ rule rca:
         "{wildcards.phase}: gap analysis in TAO's container"
     shell:
         'python "$DEFT_HOME/scripts/tao_rca.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --min-recall {params.min_recall} --top-k {params.top_k}"
+        " --phase {wildcards.phase} {params.engine} --min-recall {params.min_recall}"
+        " --top-k {params.top_k} --metrics {input.metrics:q} --inference {input.inference:q}"
+        " --experiment {input.experiment:q} --gaps {output.gaps:q}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"

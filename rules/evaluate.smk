@@ -21,6 +21,7 @@ rule evaluate:
         weights="results/run_{ts}/{phase}/train/weights.json",
         best_val=ancient("results/run_{ts}/{phase}/inference/best_val/inference.csv"),
         latest=ancient("results/run_{ts}/{phase}/inference/latest/inference.csv"),
+        previous=ancient(of_phase_before("results/run_{ts}/{phase}/metrics.json")),
     output:
         expand(
             "results/run_{{ts}}/{{phase}}/inference/{kind}/{name}",
@@ -42,13 +43,15 @@ rule evaluate:
         "{wildcards.phase}: KPI"
     shell:
         'python "$DEFT_HOME/scripts/evaluate.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.phase} --min-recall {params.min_recall}"
+        " --phase {wildcards.phase} --min-recall {params.min_recall} --gate {input.gate:q}"
+        " --inference {input.facts:q} --weights {input.weights:q} --metrics {output.metrics:q}"
+        " --previous={input.previous:q}"
         " --max-iterations {params.laps} --log {log:q}"
 
 
 checkpoint decide:
     input:
-        decision_inputs,
+        unpack(decision_inputs),
         gate=ancient(GATE),
     output:
         decision="results/run_{ts}/{phase}/decide/{question}.json",
@@ -67,4 +70,6 @@ checkpoint decide:
     shell:
         'python "$DEFT_HOME/scripts/decide.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.phase} --question {wildcards.question} --kpi={params.kpi:q}"
+        " --metrics {input.metrics:q} --mining={input.mining:q} --previous={input.previous:q}"
+        " --decision {output.decision:q}"
         " --max-iterations {params.laps} --log {log:q}"

@@ -52,7 +52,10 @@ rule export_best:
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE),
-        decision=last_decision,
+        decision=once_known("decision"),
+        best=once_known("best"),
+        scores=once_known("inference"),
+        engine=no_trigger(engine_options()),
         device=no_trigger(config["device"]),
         int8=config["int8"],
         logic=reading_logic("export_best"),
@@ -60,8 +63,9 @@ rule export_best:
         "best model: ONNX, checked on the KPI set"
     shell:
         'python "$DEFT_HOME/scripts/export_best.py" --workspace . --run run_{wildcards.ts}'
-        " --decision {params.decision:q} --device {params.device} --threads {threads}"
-        " --int8 {params.int8} --attempt {resources.try_number} --log {log:q}"
+        " {params.engine} --decision {params.decision:q} --metrics {params.best:q}"
+        " --inference {params.scores:q} --facts {output.facts:q} --device {params.device}"
+        " --threads {threads} --int8 {params.int8} --attempt {resources.try_number} --log {log:q}"
 
 
 rule best_model:
@@ -89,7 +93,7 @@ rule finish:
     conda:
         conda_env("loop")
     params:
-        decision=last_decision,
+        decision=once_known("decision"),
         seed=config["seed"],
         logic=finish_logic,
     message:

@@ -6,18 +6,51 @@ def phases_upto(phase):
     return [layout.phase_name(n) for n in range(layout.phase_number(phase) + 1)]
 
 
-def previous_rca(wildcards):
-    """Gaps of the phase before the wildcard `lap`."""
-    before = layout.previous_phase(wildcards.lap)
-    return f"results/run_{wildcards.ts}/{before}/rca_results/{wildcards.ts}/kpi_gaps.parquet"
+# What is read of another phase, by its place; `phase` is filled in by the functions below.
+RCA = "results/run_{ts}/{phase}/rca_results/{ts}"
+COMBINED = "results/run_{ts}/{phase}/dataset/train_combined_{phase}.csv"
+PROVENANCE = "results/run_{ts}/{phase}/dataset/train_combined_{phase}_provenance.csv"
 
 
-def previous_assembly(wildcards):
-    """`assembly.json` of the previous iteration; iteration 1 starts from the base table."""
-    before = layout.previous_phase(wildcards.lap)
-    if before == layout.BASELINE:
-        return []
-    return f"results/run_{wildcards.ts}/{before}/dataset/assembly.json"
+def phase_of(wildcards):
+    """The phase that a job works for, whichever of the two wildcards names it."""
+    return wildcards.get("phase") or wildcards.lap
+
+
+def of_lap(pattern):
+    """A file of the very lap; the baseline has none."""
+
+    def found(wildcards):
+        phase = phase_of(wildcards)
+        if phase == layout.BASELINE:
+            return []
+        return pattern.format(ts=wildcards.ts, phase=phase)
+
+    return found
+
+
+def of_phase_before(pattern):
+    """A file of the phase before; the baseline has none."""
+
+    def found(wildcards):
+        phase = phase_of(wildcards)
+        if phase == layout.BASELINE:
+            return []
+        return pattern.format(ts=wildcards.ts, phase=layout.previous_phase(phase))
+
+    return found
+
+
+def of_lap_before(pattern):
+    """A file of the lap before; the first lap follows on the baseline, which has none."""
+
+    def found(wildcards):
+        before = layout.previous_phase(wildcards.lap)
+        if before == layout.BASELINE:
+            return []
+        return pattern.format(ts=wildcards.ts, phase=before)
+
+    return found
 
 
 def encoder_inputs(wildcards):
@@ -25,18 +58,6 @@ def encoder_inputs(wildcards):
     if config["encoder"] == "changenet":
         return f"results/run_{wildcards.ts}/baseline/metrics.json"
     return []
-
-
-def train_inputs(wildcards):
-    """Tables and first weights of a training; the baseline needs the gate alone."""
-    if wildcards.phase == layout.BASELINE:
-        return {}
-    root = f"results/run_{wildcards.ts}"
-    before = layout.previous_phase(wildcards.phase)
-    return {
-        "validated": f"{root}/{wildcards.phase}/dataset/validation.json",
-        "previous": f"{root}/{before}/metrics.json",
-    }
 
 
 def base_tables(wildcards):
@@ -50,58 +71,66 @@ def decision_inputs(wildcards):
     """Metrics of all phases so far, or what mining found beside the last word on the KPI."""
     root = f"results/run_{wildcards.ts}"
     if wildcards.question == "kpi":
-        return [
-            f"{root}/{phase}/metrics.json" for phase in phases_upto(wildcards.phase)
-        ]
+        phases = phases_upto(wildcards.phase)
+        metrics = [f"{root}/{phase}/metrics.json" for phase in phases]
+        return {"metrics": metrics, "mining": [], "previous": []}
     before = layout.previous_phase(wildcards.phase)
-    return [
-        f"{root}/{wildcards.phase}/mining_filter/mining.json",
-        f"{root}/{before}/decide/kpi.json",
-    ]
+    return {
+        "metrics": [],
+        "mining": f"{root}/{wildcards.phase}/mining_filter/mining.json",
+        "previous": f"{root}/{before}/decide/kpi.json",
+    }
 
 
 def read_decision(wildcards_ts, phase, question):
-    """Decision of the only checkpoint, read once it is made."""
+    """File and content of a decision, the only checkpoint, read once it is made."""
     done = checkpoints.decide.get(ts=wildcards_ts, phase=phase, question=question)
     with done.output.decision.open() as handle:
-        return json.load(handle)
+        return str(done.output.decision), json.load(handle)
 
 
 def finished_phases(wildcards):
-    """Walk the decisions lap by lap; returns the phases of the finished loop and the last word."""
-    phases = []
+    """Walk the decisions lap by lap: the phases of the finished loop, the files, the last word."""
+    phases, files = [], []
     for number in range(config["max_iterations"] + 1):
-        phase = layout.phase_name(number)
-        phases.append(phase)
-        decision = read_decision(wildcards.ts, phase, "kpi")
-        if decision["stop"]:
-            break
-        lap = layout.phase_name(number + 1)
-        pool = read_decision(wildcards.ts, lap, "pool")
-        if pool["stop"]:
-            decision = pool
-            break
-    return phases, decision
+        phases.append(layout.phase_name(number))
+        asked = [(phases[-1], "kpi"), (layout.phase_name(number + 1), "pool")]
+        for phase, question in asked:
+            file, decision = read_decision(wildcards.ts, phase, question)
+            files.append(file)
+            if decision["stop"]:
+                return phases, files, decision
+    return phases, files, decision
 
 
 def finish_inputs(wildcards):
     """All that the hand-off reads: every phase's report, the decisions, the best phase's RCA."""
-    phases, decision = finished_phases(wildcards)
+    phases, files, decision = finished_phases(wildcards)
     root = f"results/run_{wildcards.ts}"
     best = decision["best_phase"]
-    question = "pool" if decision["reason"] == "pool_exhausted" else "kpi"
     return {
         "reports": [f"{root}/{phase}/report.html" for phase in phases],
         "metrics": [f"{root}/{phase}/metrics.json" for phase in phases],
-        "decision": f"{root}/{decision['phase']}/decide/{question}.json",
+        "decision": files[-1],
+        # A loop that ended sooner, under another target, has ended by one of these.
+        "on_the_way": files[:-1],
         "rca": f"{root}/{best}/rca_results/{wildcards.ts}/metrics.json",
     }
 
 
 def export_inputs(wildcards):
-    """What the best model is chosen by: every phase's metrics and the last decision."""
+    """What the best model is chosen by (metrics, the last decision), and the scores it must give."""
     found = finish_inputs(wildcards)
-    return {name: found[name] for name in ("metrics", "decision")}
+    best = Path(found["rca"]).parents[2]
+    kinds = ("best_val", "latest")
+    return {
+        "metrics": found["metrics"],
+        "decision": found["decision"],
+        "on_the_way": found["on_the_way"],
+        "best": f"{best}/metrics.json",
+        "inference": ancient(f"{best}/inference/inference.json"),
+        "scores": [ancient(f"{best}/inference/{kind}/inference.csv") for kind in kinds],
+    }
 
 
 def finish_logic(wildcards):
@@ -114,6 +143,6 @@ def finish_logic(wildcards):
     return logic("finish") if born in (None, here) else f"{logic('finish')} at {here}"
 
 
-def last_decision(wildcards, input):
-    """The decision that ended the loop; not known while a lap may still follow."""
-    return input.get("decision", "unknown")
+def once_known(name):
+    """An input of a job behind the last decision; not known while a lap may still follow."""
+    return lambda wildcards, input: input.get(name, "unknown")

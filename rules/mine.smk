@@ -6,16 +6,22 @@ Needs: the routed gaps, the embedded pool, the training table so far. Makes: `mi
 
 rule mine:
     input:
-        encoder_inputs,
-        previous_assembly,
         gate=ancient(GATE),
         gaps="results/run_{ts}/{lap}/routing_results/{ts}/mining_gaps.parquet",
         ingest="results/run_{ts}/{lap}/anomalygen/ingest_summary.json",
         manifest="results/run_{ts}/synth_pool/manifest.json",
         pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
+        pictures=ancient("results/run_{ts}/synth_pool/images"),
         # Joined again from other shards they are the same; what changes them is a parameter here.
         embedded=ancient("results/run_{ts}/synth_pool/source_embeddings.json"),
         embeddings=ancient("results/run_{ts}/synth_pool/source_embeddings.parquet"),
+        previous=of_lap_before("results/run_{ts}/{phase}/dataset/assembly.json"),
+        previous_combined=ancient(of_lap_before(COMBINED)),
+        previous_provenance=ancient(of_lap_before(PROVENANCE)),
+        previous_mining=ancient(
+            of_lap_before("results/run_{ts}/{phase}/mining_filter/mining.json")
+        ),
+        baseline=encoder_inputs,
     output:
         facts="results/run_{ts}/{lap}/mining_filter/mining.json",
         targets="results/run_{ts}/{lap}/mining_filter/target_embeddings.parquet",
@@ -42,6 +48,7 @@ rule mine:
         top_k=config["top_k_per_target"],
         min_similarity=config["min_similarity"],
         encoder=encoder_options(),
+        engine=no_trigger(engine_options()),
         batch_size=no_trigger(config["embed_batch_size"]),
         device=no_trigger(config["device"]),
         search=config["search"],
@@ -57,7 +64,13 @@ rule mine:
     shell:
         'python "$DEFT_HOME/scripts/mine.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.lap} --strategy {params.strategy} --top-k {params.top_k}"
-        " --min-similarity {params.min_similarity} {params.encoder}"
+        " --min-similarity {params.min_similarity} {params.engine} {params.encoder}"
+        " --baseline={input.baseline:q} --gaps {input.gaps:q} --manifest {input.manifest:q}"
+        " --pool {input.pool:q} --embedded {input.embedded:q} --embeddings {input.embeddings:q}"
+        " --facts {output.facts:q}"
+        " --previous={input.previous:q} --previous-combined={input.previous_combined:q}"
+        " --previous-provenance={input.previous_provenance:q}"
+        " --previous-mining={input.previous_mining:q}"
         " --batch-size {params.batch_size} --device {params.device} --threads {threads}"
         ' --cache "$DEFT_EMBEDDING_CACHE"'
         " --search {params.search} --memory-mb {params.memory_mb}"

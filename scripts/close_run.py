@@ -4,15 +4,14 @@ import sys
 
 from deft.run.cli import launch, parser
 from deft.run.stage import take_last_stop
-from deft.stages.context import Context
-from deft.stages.finish import close_failed
+from deft.stages.close_run import close_run
 
 
 def body(args, run):
     """Close a failed command; a run that has no state yet is left alone."""
     stop = take_last_stop()
     if not (args.aside or stop.startswith("HARD STOP approval_missing")):
-        print(close_failed(Context(run)), flush=True)
+        print(close_run(run), flush=True)
     print(f"\n{stop}", file=sys.stderr, flush=True)
 
 

@@ -1,19 +1,20 @@
 """Decide whether the loop stops here."""
 
 from deft.run.cli import launch, parser
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.evaluate import decide
+from deft.stages.decide import Files, decide
 
 
 def body(args, run):
     """Write the decision; it has no line in the loop log."""
-    print(
-        decide(Context(run), args.phase, args.question, args.kpi, args.max_iterations), flush=True
-    )
+    files = files_of(args, Files)
+    context, asked = Context.of(args, run), (args.phase, args.question, args.kpi)
+    print(decide(context, files, *asked, args.max_iterations), flush=True)
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
+    options = parser(__doc__, files=Files)
     options.add_argument("--question", choices=("kpi", "pool"), required=True)
     options.add_argument("--kpi", required=True, help='e.g. "FAR < 0.1%% at recall=100%%"')
     launch(options.parse_args(), body)

@@ -1,12 +1,10 @@
 """Join the embedded shards of the source pool."""
 
-from pathlib import Path
-
 from deft.run.cli import launch, parser
 from deft.run.jobs import registered
 from deft.run.stage import hard_stop_recorded
-from deft.stages.context import Context
-from deft.stages.embed import join_shards
+from deft.run.stage_files import files_of
+from deft.stages.embed_pool import Files, embed_pool
 
 
 def body(args, run):
@@ -17,10 +15,8 @@ def body(args, run):
         ),
         registered(run.dir, "pool", "embed"),
     ):
-        print(join_shards(Context(run), args.shards), flush=True)
+        print(embed_pool(files_of(args, Files)), flush=True)
 
 
 if __name__ == "__main__":
-    options = parser(__doc__, phase=False)
-    options.add_argument("--shards", type=Path, nargs="+", required=True, help="files to join")
-    launch(options.parse_args(), body)
+    launch(parser(__doc__, phase=False, files=Files).parse_args(), body)

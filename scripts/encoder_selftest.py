@@ -4,15 +4,15 @@ from deft.core.errors import HardStop
 from deft.core.layout import BASELINE
 from deft.embedding.encoders.selftest import images_per_s, table, verify
 from deft.embedding.encoders.table import CHANGENET
-from deft.run.cli import launch, parser
+from deft.run.cli import add_engine, launch, parser
 from deft.settings.tao import embeds_in_container
 from deft.stages.context import Context
-from deft.stages.embed import add_encoder_options, open_encoder
+from deft.stages.encoder import add_encoder_options, open_encoder
 
 
 def body(args, run):
     """Print the table; a mismatch is a hard stop."""
-    metrics = run.phase(BASELINE) / "metrics.json"
+    metrics = args.baseline or run.phase(BASELINE) / "metrics.json"
     if args.encoder == CHANGENET and not metrics.is_file():
         raise HardStop(
             "missing_input",
@@ -21,8 +21,8 @@ def body(args, run):
             fix=f"snakemake results/{run.name}/{BASELINE}/metrics.json --config run={run.name}, or "
             "name another run or encoder",
         )
-    context = Context(run)
-    if embeds_in_container({**context.config, "encoder": args.encoder}):
+    context = Context.of(args, run)
+    if embeds_in_container({"engine": args.engine, "encoder": args.encoder}):
         raise HardStop(
             "config_invalid",
             f"with engine: tao {args.encoder} is embedded by TAO's container; the self-test knows "
@@ -36,5 +36,6 @@ def body(args, run):
 
 if __name__ == "__main__":
     options = parser(__doc__, phase=False)
+    add_engine(options)
     add_encoder_options(options)
     launch(options.parse_args(), body)

@@ -1,13 +1,13 @@
 """Export the best model as ONNX and check it on the KPI set."""
 
 import time
-from pathlib import Path
 
 from deft.run.cli import flag, launch, parser
 from deft.run.jobs import registered
 from deft.run.stage import hard_stop_recorded, status_line
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.export import export_best
+from deft.stages.export_best import Files, export_best
 
 
 def body(args, run):
@@ -20,14 +20,17 @@ def body(args, run):
         registered(run.dir, "run", "export"),
     ):
         summary = export_best(
-            Context(run), args.decision, device=args.device, threads=args.threads, int8=args.int8
+            Context.of(args, run),
+            files_of(args, Files),
+            device=args.device,
+            threads=args.threads,
+            int8=args.int8,
         )
     print(status_line("run", "export", summary, time.monotonic() - began, "hand-off"))
 
 
 if __name__ == "__main__":
-    options = parser(__doc__, phase=False)
-    options.add_argument("--decision", type=Path, required=True, help="the last decision's JSON")
+    options = parser(__doc__, phase=False, files=Files)
     options.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
     options.add_argument("--int8", type=flag, default=False, help="try an int8 form too")

@@ -5,17 +5,15 @@ from pathlib import Path
 from deft.report import render_report
 from deft.run.cli import launch, parser
 from deft.run.stage import hard_stop_recorded, status_line
-from deft.stages.context import Context
 from deft.stages.finish import finish
 
 
 def body(args, run):
     """Finish a run whose loop has stopped in good order."""
-    context = Context(run)
     code_dir = Path(__file__).resolve().parents[1]
     with hard_stop_recorded(run.dir, "preflight", "loop_stop"):
-        summary = finish(context, args.decision, seed=args.seed, code_dir=code_dir)
-        page = render_report(run.dir, context.workspace)
+        summary = finish(run, args.decision, seed=args.seed, code_dir=code_dir)
+        page = render_report(run.dir, run.workspace)
     print(status_line("run", "loop_stop", summary, 0))
     print(f"report: {page}")
 

@@ -2,20 +2,22 @@
 
 from deft.run.cli import flag, launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.infer import infer_phase
+from deft.stages.infer import Files, infer
 from deft.stages.train import forget_state
 
 
 def body(args, run):
     """Infer as one logged stage."""
-    context = Context(run)
+    files = files_of(args, Files)
     run_stage(
         run.dir,
         args.phase,
         "inference",
-        lambda: infer_phase(
-            context,
+        lambda: infer(
+            Context.of(args, run),
+            files,
             args.phase,
             device=args.device,
             threads=args.threads,
@@ -26,11 +28,11 @@ def body(args, run):
         next_stage="evaluate",
         max_iterations=args.max_iterations,
     )
-    forget_state(context, args.phase)
+    forget_state(files.weights)
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
+    options = parser(__doc__, files=Files)
     options.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="engine")
     options.add_argument("--compile", type=flag, default=False, help="torch.compile the network")

@@ -2,8 +2,9 @@
 
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.evaluate import ingest
+from deft.stages.ingest import Files, ingest
 
 
 def body(args, run):
@@ -12,11 +13,11 @@ def body(args, run):
         run.dir,
         args.phase,
         "anomalygen",
-        lambda: ingest(Context(run), args.phase),
+        lambda: ingest(Context.of(args, run), files_of(args, Files), args.phase),
         next_stage="data_mining",
         max_iterations=args.max_iterations,
     )
 
 
 if __name__ == "__main__":
-    launch(parser(__doc__).parse_args(), body)
+    launch(parser(__doc__, files=Files).parse_args(), body)

@@ -7,9 +7,10 @@ from deft.mining.approximate import KINDS
 from deft.mining.strategies import STRATEGIES, Rules
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.embed import add_encoder_options, open_encoder
-from deft.stages.mine import MineOptions, mine
+from deft.stages.encoder import add_encoder_options, open_encoder
+from deft.stages.mine import Files, MineOptions, mine
 
 
 def body(args, run):
@@ -19,7 +20,7 @@ def body(args, run):
         from deft.changenet.device import pick_device  # seconds of import, wanted only here
 
         given = json.loads(args.rules)
-        context = Context(run)
+        context = Context.of(args, run)
         encoder = open_encoder(context, args)
         options = MineOptions(
             args.strategy,
@@ -35,7 +36,7 @@ def body(args, run):
             cache_folder(context.workspace, args.cache),
             args.threads,
         )
-        return mine(context, args.phase, encoder, options)
+        return mine(context, files_of(args, Files), args.phase, encoder, options)
 
     run_stage(
         run.dir,
@@ -49,7 +50,7 @@ def body(args, run):
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
+    options = parser(__doc__, files=Files)
     options.add_argument("--strategy", choices=tuple(STRATEGIES), required=True)
     options.add_argument(
         "--rules", default="{}", help="JSON: budget and rules of deft.mining.strategies"

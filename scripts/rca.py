@@ -2,8 +2,9 @@
 
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.evaluate import rca
+from deft.stages.rca import Files, rca
 
 
 def body(args, run):
@@ -12,14 +13,16 @@ def body(args, run):
         run.dir,
         args.phase,
         "rca",
-        lambda: rca(Context(run), args.phase, args.min_recall, args.top_k),
+        lambda: rca(
+            Context.of(args, run), files_of(args, Files), args.phase, args.min_recall, args.top_k
+        ),
         next_stage="routing",
         max_iterations=args.max_iterations,
     )
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
+    options = parser(__doc__, files=Files)
     options.add_argument("--min-recall", type=float, required=True, help="0 to 1")
     options.add_argument("--top-k", type=int, required=True, help="weakest samples per label")
     launch(options.parse_args(), body)

@@ -3,17 +3,20 @@
 from pathlib import Path
 
 from deft.run.cli import launch
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.train import restore_file
+from deft.stages.restore_weights import restore_weights
+from deft.stages.train import Files
 from train import training_options, training_parser
 
 
 def body(args, run):
     """Restore one file."""
-    summary = restore_file(
-        Context(run),
-        args.phase,
+    summary = restore_weights(
+        Context.of(args, run),
+        files_of(args, Files),
         args.restore,
+        args.phase,
         epochs=args.epochs,
         options=training_options(args),
     )

@@ -4,8 +4,9 @@ import json
 
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.evaluate import route
+from deft.stages.route import Files, route
 
 
 def body(args, run):
@@ -15,7 +16,12 @@ def body(args, run):
         args.phase,
         "routing",
         lambda: route(
-            Context(run), args.phase, args.mode, args.anomalygen_labels, args.allow_unrouted
+            Context.of(args, run),
+            files_of(args, Files),
+            args.phase,
+            args.mode,
+            args.anomalygen_labels,
+            args.allow_unrouted,
         ),
         next_stage="anomalygen",
         max_iterations=args.max_iterations,
@@ -23,7 +29,7 @@ def body(args, run):
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
+    options = parser(__doc__, files=Files)
     options.add_argument("--mode", choices=("pregen", "by_label"), default="pregen")
     options.add_argument("--anomalygen-labels", type=json.loads, default=[], help="JSON list")
     options.add_argument("--allow-unrouted", type=json.loads, default=[], help="JSON list")

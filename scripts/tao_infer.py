@@ -2,19 +2,21 @@
 
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.tao_infer import infer_phase
+from deft.stages.infer import Files
+from deft.stages.tao_infer import tao_infer
 from deft.stages.tao_train import forget_training
 
 
 def body(args, run):
     """Infer as one logged stage."""
-    context = Context(run)
+    context = Context.of(args, run)
     run_stage(
         run.dir,
         args.phase,
         "inference",
-        lambda: infer_phase(context, args.phase),
+        lambda: tao_infer(context, files_of(args, Files), args.phase),
         attempt=args.attempt,
         next_stage="evaluate",
         max_iterations=args.max_iterations,
@@ -23,4 +25,4 @@ def body(args, run):
 
 
 if __name__ == "__main__":
-    launch(parser(__doc__).parse_args(), body)
+    launch(parser(__doc__, files=Files).parse_args(), body)

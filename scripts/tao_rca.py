@@ -2,8 +2,9 @@
 
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.tao_rca import rca_phase
+from deft.stages.tao_rca import Files, tao_rca
 
 
 def body(args, run):
@@ -12,7 +13,9 @@ def body(args, run):
         run.dir,
         args.phase,
         "rca",
-        lambda: rca_phase(Context(run), args.phase, args.min_recall, args.top_k),
+        lambda: tao_rca(
+            Context.of(args, run), files_of(args, Files), args.phase, args.min_recall, args.top_k
+        ),
         attempt=args.attempt,
         next_stage="routing",
         max_iterations=args.max_iterations,
@@ -20,7 +23,7 @@ def body(args, run):
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
+    options = parser(__doc__, files=Files)
     options.add_argument("--min-recall", type=float, required=True, help="0 to 1")
     options.add_argument("--top-k", type=int, required=True, help="weakest samples per label")
     launch(options.parse_args(), body)

@@ -2,8 +2,10 @@
 
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.tao_train import train_phase
+from deft.stages.tao_train import tao_train
+from deft.stages.train import Files
 
 
 def body(args, run):
@@ -12,7 +14,9 @@ def body(args, run):
         run.dir,
         args.phase,
         "train",
-        lambda: train_phase(Context(run), args.phase, epochs=args.epochs),
+        lambda: tao_train(
+            Context.of(args, run), files_of(args, Files), args.phase, epochs=args.epochs
+        ),
         attempt=args.attempt,
         next_stage="inference",
         max_iterations=args.max_iterations,
@@ -20,6 +24,6 @@ def body(args, run):
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
+    options = parser(__doc__, files=Files)
     options.add_argument("--epochs", type=int, default=0, help="0 = the spec's")
     launch(options.parse_args(), body)

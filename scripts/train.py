@@ -3,8 +3,9 @@
 from deft.changenet.training.options import Options
 from deft.run.cli import flag, launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.train import train_phase
+from deft.stages.train import Files, train
 
 
 def body(args, run):
@@ -13,8 +14,9 @@ def body(args, run):
         run.dir,
         args.phase,
         "train",
-        lambda: train_phase(
-            Context(run),
+        lambda: train(
+            Context.of(args, run),
+            files_of(args, Files),
             args.phase,
             epochs=args.epochs,
             options=training_options(args),
@@ -27,7 +29,7 @@ def body(args, run):
 
 def training_parser(description):
     """Return the options that train and restore_weights share."""
-    options = parser(description)
+    options = parser(description, files=Files)
     options.add_argument("--epochs", type=int, default=0, help="0 = the spec's")
     options.add_argument("--seed", type=int, default=0, help="of order, augmentation, weights")
     options.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -39,7 +41,6 @@ def training_parser(description):
     options.add_argument("--min-recall", type=float, default=1.0, help="of val_far, 0 to 1")
     options.add_argument("--optimizer-state", default="last", help="none, last or all")
     options.add_argument("--compile", type=flag, default=False, help="torch.compile the network")
-    options.add_argument("--picture-levels", type=int, default=None, help="full scale if deep")
     return options
 
 

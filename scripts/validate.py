@@ -2,8 +2,9 @@
 
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
+from deft.run.stage_files import files_of
 from deft.stages.context import Context
-from deft.stages.mine import validate_lap
+from deft.stages.validate import Files, validate
 
 
 def body(args, run):
@@ -12,13 +13,15 @@ def body(args, run):
         run.dir,
         args.phase,
         "data_merge",
-        lambda: validate_lap(Context(run), args.phase, args.content_leakage),
+        lambda: validate(
+            Context.of(args, run), files_of(args, Files), args.phase, args.content_leakage
+        ),
         next_stage="train",
         max_iterations=args.max_iterations,
     )
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
+    options = parser(__doc__, files=Files)
     options.add_argument("--content-leakage", choices=("stop", "warn"), default="stop")
     launch(options.parse_args(), body)

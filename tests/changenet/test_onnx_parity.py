@@ -16,7 +16,7 @@ from deft.changenet.onnx.scorer import Scorer, score_pairs
 from deft.changenet.spec import from_dict
 from deft.core.errors import HardStop
 from deft.kpi.operating_point import candidate_thresholds
-from deft.stages.export import _summary, refuse_other_decisions
+from deft.stages.export_best import _summary, refuse_other_decisions
 
 
 def test_compare_counts_differences_margins_and_flips():

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from spy_encoder import SpyEncoder, draw_pictures
+from stage_calls import embed_pool, embed_shard, mine, stage_pool
 from tiny_workspace import make_tiny_workspace
 
 from deft.core.errors import HardStop
@@ -23,9 +24,8 @@ from deft.mining import neighbours
 from deft.mining.strategies import Rules
 from deft.pool.digest import INPUTS_FILE
 from deft.stages.context import Context
-from deft.stages.embed import embed_shard, join_shards, read_slice
-from deft.stages.mine import MineOptions, mine
-from deft.stages.pool import stage_pool
+from deft.stages.embed_shard import read_slice
+from deft.stages.mine import MineOptions
 
 POOL = 45
 PREGEN = 4
@@ -57,7 +57,7 @@ def embedded(context: Context, encoder, count: int, cache: Path | None, threads:
     for item in reversed(items):
         embed_shard(context, encoder, item, cache, threads)
     folder = context.run.synth_pool
-    join_shards(context, [folder / "shards" / f"{item}.parquet" for item in items])
+    embed_pool(context, [folder / "shards" / f"{item}.parquet" for item in items])
     return (folder / "source_embeddings.parquet").read_bytes()
 
 
@@ -125,7 +125,7 @@ def assert_same_rows(context: Context, table: bytes, name: str) -> None:
 def test_the_table_of_embeddings_has_equal_bytes_for_any_shards(workspace, tmp_path, monkeypatch):
     """With row groups of seven rows, that no shard's end meets."""
     monkeypatch.setattr(embed, "GROUP_ROWS", 7)
-    monkeypatch.setattr("deft.stages.embed.BLOCK_ROWS", 5)
+    monkeypatch.setattr("deft.stages.embed_shard.BLOCK_ROWS", 5)
     context, encoder = staged(workspace, "run_bytes"), SpyEncoder()
     one = embedded(context, encoder, 1, None)
     assert pq.ParquetFile(pa.BufferReader(one)).num_row_groups == 7
@@ -229,7 +229,7 @@ def test_shards_of_two_encoders_stop(workspace):
     embed_shard(context, SpyEncoder(), "1-of-2", None, 1)
     embed_shard(context, SpyEncoder("other"), "2-of-2", None, 1)
     with pytest.raises(HardStop) as stop:
-        join_shards(context, [folder / "1-of-2.parquet", folder / "2-of-2.parquet"])
+        embed_pool(context, [folder / "1-of-2.parquet", folder / "2-of-2.parquet"])
     assert stop.value.code == "encoder_mismatch" and "delete" in stop.value.fix
     assert not (context.run.synth_pool / "source_embeddings.parquet").exists()
 
@@ -240,9 +240,9 @@ def test_shards_of_another_division_stop(workspace):
     for item in ("1-of-2", "3-of-3"):
         embed_shard(context, encoder, item, None, 1)
     with pytest.raises(HardStop):
-        join_shards(context, [folder / "1-of-2.parquet", folder / "3-of-3.parquet"])
+        embed_pool(context, [folder / "1-of-2.parquet", folder / "3-of-3.parquet"])
     with pytest.raises(HardStop) as stop:
-        join_shards(context, [folder / "1-of-2.parquet"])
+        embed_pool(context, [folder / "1-of-2.parquet"])
     assert stop.value.code == "silent_drop"
 
 

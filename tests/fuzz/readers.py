@@ -507,15 +507,15 @@ def weights_tables(place: Path, data: bytes) -> None:
     """``weights.json`` and ``metrics.json`` of a phase, as the stages ask for its weights."""
     from deft.core.layout import Run
     from deft.stages.context import Context
+    from deft.stages.weights import chosen_weights, weights_table
 
     folder = place / "results" / RUN / "baseline"
     put(folder / "train/m.pth", b"x")
     put(folder / "train/weights.json", data)
     put(folder / "metrics.json", data)
-    context = Context(Run(place, RUN))
-    table = context.weights_table("baseline")
+    table = weights_table(folder / "train/weights.json")
     [entry["sha256"] for entry in table["files"]]
-    context.chosen_weights("baseline")
+    chosen_weights(Context(Run(place, RUN)), folder / "metrics.json")
 
 
 @reader(
@@ -688,6 +688,7 @@ def sealed_tables(place: Path, data: bytes) -> None:
     """One spoiled record, or table of which a record speaks."""
     from deft.core.layout import Run
     from deft.stages.context import Context
+    from deft.stages.run_tables import scored_table, validated_table
 
     name, _, content = data.partition(b"\n")
     if name.decode("latin-1") not in SEALED:
@@ -696,10 +697,12 @@ def sealed_tables(place: Path, data: bytes) -> None:
     for file, inner in _sealed_files().items():
         put(run.dir / file, content if file == name.decode() else inner)
     context = Context(run)
-    mining = run.phase("iter1") / "mining_filter"
+    mining, dataset = run.phase("iter1") / "mining_filter", run.phase("iter1") / "dataset"
     for ask in (
-        lambda: context.training_table("iter1"),
-        lambda: context.scored_table("baseline", "latest"),
+        lambda: validated_table(
+            context, dataset / "validation.json", dataset / "train_combined_iter1.csv"
+        ),
+        lambda: scored_table(context, run.phase("baseline") / "inference/inference.json", "latest"),
         lambda: context.checked_by(mining / "mining.json", "mining_pool.csv", rule="mine"),
         lambda: context.checked_by(mining / "mining.json", "x.csv", rule="mine", rows="rows"),
     ):
@@ -723,7 +726,7 @@ def written_down_of_a_run(place: Path, data: bytes) -> None:
         return
     copy, here = found
     for ask in (
-        lambda: read_metrics(Run(copy, RUN), "baseline"),
+        lambda: read_metrics(Run(copy, RUN).phase("baseline") / "metrics.json"),
         lambda: read_weights(Run(copy, RUN), "baseline"),
         lambda: write_handoff(here, copy, here / LAST_DECISION),
         lambda: write_summary(here, "baseline"),
@@ -863,7 +866,7 @@ def embeddings(place: Path, data: bytes) -> None:
 
 
 def _shard() -> list[bytes]:
-    from deft.stages.embed import SHARD_KEY
+    from deft.stages.embed_shard import SHARD_KEY
 
     counts = {"pictures": 6, "distinct": 6, "cached": 0, "embedded": 6}
     return [seeds.embeddings({SHARD_KEY: {"rows": [0, 6, 6], "pool": "x", "counts": counts}})]
@@ -871,16 +874,16 @@ def _shard() -> list[bytes]:
 
 @reader("parquet", _shard, "torch")
 def shard(place: Path, data: bytes) -> None:
-    from deft.core.layout import Run
-    from deft.stages.context import Context
-    from deft.stages.embed import join_shards, read_slice
+    from deft.stages.embed_pool import Files, embed_pool
+    from deft.stages.embed_shard import read_slice
 
     pool = place / "results" / RUN / "synth_pool"
     put(pool / "manifest.json", b'{"digests": {"source_pool": "x"}}')
     path = put(pool / "shards/1-of-1.parquet", data)
     with contextlib.suppress(HardStop):
         read_slice(path, 1, 4, ["filepath", "label"])
-    join_shards(Context(Run(place, RUN)), [path])
+    written = (pool / "source_embeddings.parquet", pool / "source_embeddings.json")
+    embed_pool(Files(pool / "manifest.json", *written, (path,)))
 
 
 @reader(

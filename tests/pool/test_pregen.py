@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from stage_calls import stage_pool
 from tiny_workspace import make_tiny_workspace
 
 from deft.core.errors import HardStop
@@ -18,7 +19,6 @@ from deft.pool.pregen.parts import check_allocation, label_of, pregen_parts
 from deft.pool.pregen.spec import read_defect_spec
 from deft.pool.source_pool import check_pregen_unchanged
 from deft.stages.context import Context
-from deft.stages.pool import stage_pool
 from deft.tables.changenet_table import read_table
 
 LITTER = (

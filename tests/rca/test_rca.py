@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from stage_calls import rca
 
 from deft.core.files import sha256_file
 from deft.core.layout import BASELINE, Run
 from deft.rca.analysis import Pictures, affected_labels, analyse
 from deft.run.state import read_state, update_state
 from deft.stages.context import Context
-from deft.stages.evaluate import rca
 from deft.tables.changenet_table import write_table
 
 LONG = "solder " * 60  # 420 bytes, more than a file name holds

@@ -17,7 +17,6 @@ from deft.record import strict
 from deft.record.summaries import write_summary
 from deft.report import render_report
 from deft.run.state import STATE_FILE, read_state
-from deft.stages.context import Context
 from deft.stages.finish import finish
 
 BEST = "iter1"  # of the made-up run; iter2 is worse
@@ -25,8 +24,7 @@ Damage = Callable[[Path], None]
 
 
 def hand_off(run: FakeRun) -> str:
-    context = Context(layout.Run(run.workspace, RUN))
-    return finish(context, run.decision, seed=7, code_dir=run.workspace)
+    return finish(layout.Run(run.workspace, RUN), run.decision, seed=7, code_dir=run.workspace)
 
 
 def written(run: FakeRun) -> dict[str, bytes]:
@@ -167,8 +165,7 @@ def test_damage_stops_the_hand_off(
     damage(path)
     before = written(finished)
     with pytest.raises(HardStop) as stop:
-        context = Context(layout.Run(finished.workspace, RUN))
-        finish(context, decision, seed=7, code_dir=finished.workspace)
+        finish(layout.Run(finished.workspace, RUN), decision, seed=7, code_dir=finished.workspace)
     assert stop.value.file and Path(stop.value.file).is_relative_to(finished.dir)
     assert stop.value.fix
     assert written(finished) == before

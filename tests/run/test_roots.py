@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from spy_encoder import SpyEncoder
+from stage_calls import embed_pool, embed_shard, mine, rca, route, stage_pool
 from test_sealed import RUN, made, scored  # noqa: F401  the fixture
 
 from deft.core import layout
@@ -22,17 +23,15 @@ from deft.record.lenient import load_run
 from deft.run import roots
 from deft.run.state import read_state, update_phase, update_state
 from deft.stages.context import Context
-from deft.stages.embed import embed_shard, join_shards
-from deft.stages.evaluate import rca, route
-from deft.stages.mine import MineOptions, mine
+from deft.stages.mine import MineOptions
 from deft.stages.train import preseeded_weights
 
 OPTIONS = MineOptions("nearest", 3, -1.0, 64, "warn", 0)
 
 
-def embed_pool(context: Context) -> None:
+def embedded(context: Context) -> None:
     embed_shard(context, SpyEncoder(), "1-of-1", None, 1)
-    join_shards(context, [context.run.synth_pool / "shards/1-of-1.parquet"])
+    embed_pool(context, [context.run.synth_pool / "shards/1-of-1.parquet"])
 
 
 @pytest.fixture
@@ -43,12 +42,10 @@ def old(made: Path, tmp_path: Path) -> Context:  # noqa: F811
         for phase in ("baseline", "iter1"):
             shutil.rmtree(context.run.phase(phase) / folder, ignore_errors=True)
     shutil.rmtree(context.run.synth_pool)
-    from deft.stages.pool import stage_pool
-
     stage_pool(context, "spy")
     rca(context, "baseline", 1.0, 3)
     route(context, "iter1", "pregen", [], [])
-    embed_pool(context)
+    embedded(context)
     update_state(
         context.run.dir, lambda s: s.update(results_dir=str(context.root / "results" / RUN))
     )

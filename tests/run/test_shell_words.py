@@ -25,7 +25,7 @@ CONFIG = re.compile(r'config\["([a-z_]+)"\]')
 # Wildcards whose pattern stands in the Snakefile; `scatteritem` is Snakemake's own N-of-M.
 WILDCARDS = {"ts", "phase", "lap", "question", "scatteritem"}
 # Made by one function each, of closed sets and quoted parts: tested below.
-BUILT = {"training_options()", "encoder_options()", "MIN_RECALL"}
+BUILT = {"training_options()", "encoder_options()", "engine_options()", "MIN_RECALL"}
 
 
 def rules() -> list[tuple[str, str]]:
@@ -83,7 +83,7 @@ def test_the_wildcards_have_patterns_without_a_shells_signs():
 
 def test_options_in_one_text_are_made_of_closed_sets():
     text = (ROOT / "rules/common.smk").read_text()
-    for function in ("encoder_options", "training_options"):
+    for function in ("encoder_options", "engine_options", "training_options"):
         body = re.search(rf"^def {function}\(\):\n(.*?)\n\n\n", text, re.DOTALL | re.MULTILINE)[1]
         for line in body.splitlines():
             if "shlex.quote(" not in line:

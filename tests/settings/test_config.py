@@ -15,7 +15,7 @@ from deft.core.layout import Run
 from deft.kpi.operating_point import parse_kpi
 from deft.settings import config, known
 from deft.stages.context import Context
-from deft.stages.train import phase_spec
+from deft.stages.train import Files, phase_spec
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,18 +76,20 @@ def test_a_spec_without_epochs_leaves_the_loop_its_own_default(tmp_path):
     """TAO's default is ten; the loop's is twenty."""
     workspace = make_tiny_workspace(tmp_path)
     context = Context(Run(workspace, "run_a"))
+    files = Files(context.run.phase("baseline") / "train/weights.json")
     named = context.spec.named_epochs
-    assert named and phase_spec(context, "baseline", 0).train.num_epochs == named
+    assert named and phase_spec(context, files, 0).train.num_epochs == named
     path = workspace / layout.SPEC
     spec = yaml.safe_load(path.read_text())
     for silent in ({}, {"num_epochs": None}):
         spec["train"].pop("num_epochs", None)
         path.write_text(yaml.safe_dump({**spec, "train": {**spec["train"], **silent}}))
         context = Context(Run(workspace, "run_a"))
+        files = Files(context.run.phase("baseline") / "train/weights.json")
         assert (context.spec.train.num_epochs, context.spec.named_epochs) == (10, None)
         assert "names_epochs" not in context.spec.to_dict()
-        assert phase_spec(context, "baseline", 0).train.num_epochs == 20
-        assert phase_spec(context, "baseline", 3).train.num_epochs == 3
+        assert phase_spec(context, files, 0).train.num_epochs == 20
+        assert phase_spec(context, files, 3).train.num_epochs == 3
 
 
 def test_epochs_come_from_the_user_then_the_spec_then_twenty():

@@ -312,20 +312,18 @@ def test_a_kept_bound_beyond_floats_is_no_target():
 
 
 def test_the_terminal_line_shows_the_bound_and_no_rate_of_ppm_as_zero(tmp_path):
-    from deft.core.layout import Run
     from deft.stages import evaluate
 
-    run = Run(tmp_path, "run_a")
-    assert evaluate._wanted(run) == "", "nothing is kept"
-    run.preflight.mkdir(parents=True)
+    checks = tmp_path / "checks.json"
+    assert evaluate._wanted(checks) == "", "nothing is kept"
     for sentence, shown in {
         "FAR < 0.1% at recall=100%": " (target < 0.1%)",
         "FAR <= 50 ppm": " (target ≤ 0.005%)",
     }.items():
         kept = {"kpi_target": parse_kpi(sentence).as_dict()}
-        (run.preflight / "checks.json").write_text(json.dumps(kept))
-        assert evaluate._wanted(run) == shown
+        checks.write_text(json.dumps(kept))
+        assert evaluate._wanted(checks) == shown
     for damaged in ("", "[]", '{"kpi_target": 3}', '{"kpi_target": {"far_max_pct": NaN}}', "\0"):
-        (run.preflight / "checks.json").write_text(damaged)
-        assert evaluate._wanted(run) == ""
+        checks.write_text(damaged)
+        assert evaluate._wanted(checks) == ""
     assert [evaluate._rate(v) for v in (12.4, 0.0, 0.004)] == ["12.40%", "0.00%", "0.004%"]

@@ -84,7 +84,6 @@ def prepare(patch: pytest.MonkeyPatch, docker: Docker) -> None:
         patch.delenv(name, raising=False)
     for name, value in docker.environment.items():
         patch.setenv(name, value)
-    patch.setenv("DEFT_CONFIG", json.dumps(resolve(CONFIG)))
 
 
 def new_context(folder: Path) -> Context:
@@ -96,4 +95,9 @@ def new_context(folder: Path) -> Context:
     run = Run(workspace, "run_a")
     run.dir.mkdir(parents=True)
     write_json_atomic(run.dir / "deft_state.json", {"version": 2, "iterations": {}})
-    return Context(run)
+    return tao_context(run)
+
+
+def tao_context(run: Run) -> Context:
+    """Return a run as `engine: tao` sees it."""
+    return Context(run, "tao", containers=resolve(CONFIG))

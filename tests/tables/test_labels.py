@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from spy_encoder import SpyEncoder
+from stage_calls import embed_pool, embed_shard, mine, stage_pool
 from tiny_workspace import make_tiny_workspace
 
 from deft.core.errors import HardStop
@@ -22,9 +23,7 @@ from deft.rca.routing import route_by_label
 from deft.rca.weakness import weak_samples
 from deft.record.lenient import load_run
 from deft.stages.context import Context
-from deft.stages.embed import embed_shard, join_shards
-from deft.stages.mine import MineOptions, mine
-from deft.stages.pool import stage_pool
+from deft.stages.mine import MineOptions
 from deft.tables.changenet_table import read_table
 from deft.tables.labels import clean_label, first_spellings, label_fault, label_key, shown
 
@@ -164,7 +163,7 @@ def mined(root: Path, name: str, rules: Rules) -> tuple[dict, Path]:
     stage_pool(context, "spy")
     encoder = SpyEncoder()
     embed_shard(context, encoder, "1-of-1", None, 1)
-    join_shards(context, [context.run.synth_pool / "shards" / "1-of-1.parquet"])
+    embed_pool(context, [context.run.synth_pool / "shards" / "1-of-1.parquet"])
     table = read_table(root / KPI_TABLE)
     table["siamese_score"] = np.linspace(0.1, 0.9, len(table))
     pictures = Pictures(root / "kpi/images", context.lights, context.ext)

@@ -12,6 +12,17 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from stage_calls import (
+    assemble,
+    embed_shard,
+    evaluate,
+    files,
+    mine,
+    rca,
+    route,
+    stage_pool,
+    validate,
+)
 from tiny_workspace import make_tiny_workspace
 
 from deft.core import layout
@@ -19,9 +30,8 @@ from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file, write_json_atomic
 from deft.kpi.evaluation import KINDS
 from deft.stages.context import Context
-from deft.stages.evaluate import evaluate, rca, route
-from deft.stages.mine import assemble_lap, validate_lap
-from deft.stages.pool import stage_pool
+from deft.stages.run_tables import routed_gaps
+from deft.stages.train import check_table
 from deft.tables import sealed
 from deft.tables.changenet_table import read_table, write_table
 
@@ -39,8 +49,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rca(context, "baseline", 1.0, 3)
     route(context, "iter1", "pregen", [], [])
     mined(context)
-    assemble_lap(context, "iter1")
-    validate_lap(context, "iter1", "warn")
+    assemble(context, "iter1")
+    validate(context, "iter1", "warn")
     return workspace
 
 
@@ -154,23 +164,21 @@ READERS: dict[str, Callable[[Context], object]] = {
     "evaluate": lambda c: evaluate(c, "baseline", 1.0),
     "rca": lambda c: rca(c, "baseline", 1.0, 3),
     "route": lambda c: route(c, "iter1", "pregen", [], []),
-    "assemble": lambda c: assemble_lap(c, "iter1"),
-    "validate": lambda c: validate_lap(c, "iter1", "warn"),
-    "train": lambda c: c.training_table("iter1"),
+    "assemble": lambda c: assemble(c, "iter1"),
+    "validate": lambda c: validate(c, "iter1", "warn"),
+    "train": lambda c: check_table(c, files("train", c.run, "iter1")),
     "mine": lambda c: mine_reads(c),
     "embed": lambda c: embed_reads(c),
 }
 
 
 def mine_reads(context: Context) -> None:
-    from deft.stages.mine import MineOptions, mine
+    from deft.stages.mine import MineOptions
 
     mine(context, "iter1", None, MineOptions("nearest", 2, 0.0, 64, "warn", 0))
 
 
 def embed_reads(context: Context) -> None:
-    from deft.stages.embed import embed_shard
-
     embed_shard(context, None, "1-of-1", None, 1)
 
 
@@ -253,8 +261,8 @@ def without_seals(path: Path) -> None:
 def test_a_record_without_seals_is_taken_and_said_once(context, capsys):
     record = context.run.dir / "iter1/mining_filter/mining.json"
     without_seals(record)
-    assemble_lap(context, "iter1")
-    assemble_lap(context, "iter1")
+    assemble(context, "iter1")
+    assemble(context, "iter1")
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
     assert told == [
         "note: mining.json is an earlier version's and holds no digest of mining_pool.csv"
@@ -265,12 +273,12 @@ def test_the_count_of_an_earlier_record_is_checked_all_the_same(context):
     without_seals(context.run.dir / "iter1/mining_filter/mining.json")
     half(context.run.dir / MINED)
     with pytest.raises(HardStop, match=r"has 3 rows, but mining\.json speaks of 6"):
-        assemble_lap(context, "iter1")
+        assemble(context, "iter1")
 
 
 def test_routed_gaps_of_an_earlier_version_have_no_record(context):
     (context.run.routing("iter1") / "routing.json").unlink()
-    assert context.routed_gaps("iter1").is_file()
+    assert routed_gaps(context, context.run.routing("iter1") / "mining_gaps.parquet").is_file()
 
 
 # --- the reader itself ----------------------------------------------------------------------------

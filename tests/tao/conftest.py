@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tao_docker import Docker, new_context, prepare
+from tao_docker import Docker, new_context, prepare, tao_context
 
 from deft.core.layout import Run
 from deft.stages.context import Context
@@ -15,19 +15,16 @@ from deft.stages.context import Context
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
     """A workspace whose baseline was trained, scored, evaluated and analysed; made once."""
-    from deft.stages.evaluate import evaluate
-    from deft.stages.tao_infer import infer_phase
-    from deft.stages.tao_rca import rca_phase
-    from deft.stages.tao_train import train_phase
+    from stage_calls import evaluate, tao_infer, tao_rca, tao_train
 
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         prepare(patch, Docker(folder / "docker"))
         made = new_context(folder)
-        train_phase(made, "baseline", epochs=0)
-        infer_phase(made, "baseline")
+        tao_train(made, "baseline", epochs=0)
+        tao_infer(made, "baseline")
         evaluate(made, "baseline", 1.0)
-        rca_phase(made, "baseline", 1.0, 2)
+        tao_rca(made, "baseline", 1.0, 2)
     return made.workspace
 
 
@@ -49,4 +46,4 @@ def done(trained, tmp_path) -> Context:
     """A copy of the run whose baseline is done."""
     workspace = tmp_path / "work space"
     shutil.copytree(trained, workspace, symlinks=True)
-    return Context(Run(workspace, "run_a"))
+    return tao_context(Run(workspace, "run_a"))

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from encoder_folders import stage
+from stage_calls import embed_pool, embed_shard, stage_pool
 from workflow_tools import REPOSITORY
 
 from deft.core.errors import HardStop
@@ -19,8 +20,7 @@ from deft.embedding.embed import open_embeddings
 from deft.embedding.encoders import opening
 from deft.embedding.encoders.base import embed_pictures
 from deft.embedding.encoders.torch_encoder import Options
-from deft.stages.embed import embed_shard, join_shards, open_encoder, vectors_of
-from deft.stages.pool import stage_pool
+from deft.stages.encoder import open_encoder, vectors_of
 from deft.tables.sealed import seals
 from deft.tao import embed
 
@@ -104,7 +104,7 @@ def test_the_token_goes_by_name_and_only_where_something_is_fetched(
 
 
 def test_shards_that_run_beside_each_other_share_nothing(docker, context, staged):
-    made = [opened(context, shard=f"{i}-of-2", phase=None).work for i in (1, 2)]
+    made = [opened(context, item=f"{i}-of-2", phase=None).work for i in (1, 2)]
     assert made[0].scratch != made[1].scratch and made[0].part != made[1].part
     assert {work.phase for work in made} == {"pool"}
 
@@ -118,30 +118,31 @@ def test_a_shard_without_rows_needs_no_container(docker, context, staged):
     record.write_text(json.dumps({**json.loads(record.read_text()), **told}))
     names = [f"{i}-of-3" for i in (1, 2, 3)]
     for name in names:
-        embed_shard(context, opened(context, shard=name, phase=None), name, None, 1)
+        embed_shard(context, opened(context, item=name, phase=None), name, None, 1)
     assert len(docker.calls("run")) == 2
     folder = context.run.synth_pool / "shards"
-    join_shards(context, [folder / f"{name}.parquet" for name in names])
+    embed_pool(context, [folder / f"{name}.parquet" for name in names])
     joined, vectors, facts = open_embeddings(context.run.synth_pool / "source_embeddings.parquet")
     assert len(joined) == 2 and vectors.dim == facts["dim"] > 0
 
 
 def test_the_self_test_refuses_what_a_container_embeds(context, monkeypatch, capsys):
-    monkeypatch.setenv("DEFT_CONFIG", json.dumps({"engine": "tao"}))
     script = runpy.run_path(str(REPOSITORY / "scripts/encoder_selftest.py"))
     with pytest.raises(HardStop) as caught:
-        script["body"](arguments("siglip"), context.run)
+        given = arguments("siglip", engine="tao", picture_levels=None, containers={})
+        script["body"](given, context.run)
     assert caught.value.code == "config_invalid" and "container" in caught.value.message
 
 
 def test_changenet_is_computed_here(docker, done):
-    found = open_encoder(done, arguments("changenet"))
+    metrics = done.run.phase("baseline") / "metrics.json"
+    found = open_encoder(done, arguments("changenet", baseline=metrics))
     assert not isinstance(found, embed.TaoEncoder) and found.name == "changenet"
     assert not docker.calls()
 
 
-def arguments(name: str) -> Namespace:
+def arguments(name: str, **engine: object) -> Namespace:
     given = {"device": "auto", "batch_size": 4, "precision": "float32", "compile": False}
     given |= {"runtime": "torch", "threads": 1, "cache": "", "encoder_weights": ""}
-    given |= {"picture_levels": None}
+    given |= {"baseline": None, **engine}
     return Namespace(encoder=name, **given)

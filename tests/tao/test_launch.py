@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from stage_calls import arguments as named
+from stage_calls import tao_train
 from tao_docker import CLEARED
 from waiting import WAIT_S, until
 
 from deft.core.errors import StageFailed
+from deft.core.layout import Run
 from deft.run.containers import running
 from deft.run.jobs import AlreadyRunning, end_orphans, registered
-from deft.stages.tao_train import train_phase
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "tao_train.py"
 PHASE = "baseline"
@@ -26,7 +28,8 @@ PHASE = "baseline"
 def launcher(docker, context, tmp_path):
     """A training that lasts, started as Snakemake starts it."""
     docker.fail(train="slow")
-    arguments = ["--workspace", ".", "--run", "run_a", "--phase", PHASE]
+    arguments = ["--workspace", ".", "--run", "run_a", "--phase", PHASE, "--engine", "tao"]
+    arguments += named("tao_train", Run(Path(), "run_a"), PHASE)
     log = (tmp_path / "output.txt").open("w")
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), *arguments],
@@ -73,7 +76,7 @@ def test_a_killed_launcher_leaves_a_container_that_resume_ends(docker, context, 
     ):
         pass
     with pytest.raises(StageFailed, match="still works; `make resume`"):
-        train_phase(context, PHASE, epochs=1)
+        tao_train(context, PHASE, epochs=1)
     (line,) = end_orphans(context.run.dir)
     assert line.startswith("ended container deft-") and "(baseline train)" in line
     assert docker.containers() == [] and running.notes(context.run.dir) == []

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from tao_docker import Docker
+from stage_calls import evaluate, infer, rca, tao_infer, tao_rca, tao_train, train
+from tao_docker import Docker, tao_context
 
 from deft.changenet.training.options import Options
 from deft.core.errors import HardStop, StageFailed
@@ -19,19 +20,12 @@ from deft.core.layout import Run
 from deft.run import leases
 from deft.run.state import read_state
 from deft.stages.context import Context
-from deft.stages.evaluate import evaluate
-from deft.stages.evaluate import rca as native_rca
-from deft.stages.infer import infer_phase as native_infer
-from deft.stages.tao_infer import infer_phase
-from deft.stages.tao_rca import rca_phase
 from deft.stages.tao_train import (
     IDENTITY,
     foreign_keys,
     forget_training,
     go_on_from,
-    train_phase,
 )
-from deft.stages.train import train_phase as native_train
 from deft.tao.work import Work
 
 PHASE = "baseline"
@@ -53,22 +47,22 @@ def edit_spec(context: Context, **values) -> None:
 
 def stop(context: Context) -> HardStop:
     with pytest.raises(HardStop) as caught:
-        train_phase(context, PHASE, epochs=0)
+        tao_train(context, PHASE, epochs=0)
     assert not (context.run.phase(PHASE) / "train/weights.json").exists()
     return caught.value
 
 
 def test_a_phase_gives_what_the_native_engine_gives(trained, tmp_path):
-    context = Context(Run(trained, "run_a"))
+    context = tao_context(Run(trained, "run_a"))
     twin = Context(Run(tmp_path / "native", "run_a"))
     ignore = shutil.ignore_patterns("results")
     shutil.copytree(context.workspace, twin.workspace, ignore=ignore)
     twin.run.dir.mkdir(parents=True)
     write_json_atomic(twin.run.dir / "deft_state.json", {"version": 2, "iterations": {}})
-    native_train(twin, PHASE, epochs=0, options=Options())
-    native_infer(twin, PHASE, device="cpu", threads=1)
+    train(twin, PHASE, epochs=0, options=Options())
+    infer(twin, PHASE, device="cpu", threads=1)
     evaluate(twin, PHASE, 1.0)
-    native_rca(twin, PHASE, 1.0, 2)
+    rca(twin, PHASE, 1.0, 2)
 
     ours, theirs = context.run.phase(PHASE), twin.run.phase(PHASE)
     for name in TABLES[:2]:
@@ -122,7 +116,7 @@ def test_a_lap_starts_from_the_weights_that_the_kpi_chose(docker, done):
     for column in ("input_path", "golden_path"):
         table[column] = "kpi/images/" + table[column]
     table.to_csv(dataset / "train_combined_iter1.csv", index=False)
-    train_phase(context, "iter1", epochs=1)
+    tao_train(context, "iter1", epochs=1)
     spec = yaml.safe_load((context.run.phase("iter1") / "tao/train/spec.yaml").read_text())
     classify, root = spec["dataset"]["classify"], str(context.root)
     assert classify["train_dataset"] == {
@@ -160,7 +154,7 @@ def test_no_runtime(context, monkeypatch):
 def test_a_container_that_fails_may_be_tried_again(docker, context, mistake, words, status):
     docker.fail(train=mistake)
     with pytest.raises(StageFailed) as caught:
-        train_phase(context, PHASE, epochs=1)
+        tao_train(context, PHASE, epochs=1)
     assert words in str(caught.value) and caught.value.status == status
     assert not (context.run.phase(PHASE) / "train/weights.json").exists()
 
@@ -203,9 +197,9 @@ def test_a_file_that_the_spec_names_must_be_there(docker, context):
 def test_an_interrupted_training_goes_on_from_its_last_whole_file(docker, context):
     docker.fail(train="killed after an epoch")
     with pytest.raises(StageFailed, match="137|ended with status"):
-        train_phase(context, PHASE, epochs=2)
+        tao_train(context, PHASE, epochs=2)
     docker.fail()
-    train_phase(context, PHASE, epochs=2)
+    tao_train(context, PHASE, epochs=2)
     spec = yaml.safe_load((context.run.phase(PHASE) / "tao/train/spec.yaml").read_text())
     going_on = spec["train"]["resume_training_checkpoint_path"]
     assert going_on.endswith("out/model_epoch_000_step_00002.pth")
@@ -215,17 +209,17 @@ def test_an_interrupted_training_goes_on_from_its_last_whole_file(docker, contex
 
 def test_a_training_whose_end_nobody_saw_is_not_repeated(docker, context):
     """Snakemake deletes what the job declared and starts it again."""
-    train_phase(context, PHASE, epochs=1)
+    tao_train(context, PHASE, epochs=1)
     out, scratch = context.run.phase(PHASE) / "train", context.run.phase(PHASE) / "tao/train"
     facts = read_json(out / "weights.json")
     for file in out.iterdir():
         file.unlink()
-    train_phase(context, PHASE, epochs=1)
+    tao_train(context, PHASE, epochs=1)
     assert len(docker.calls("run")) == 1 and read_json(out / "weights.json") == facts
     edit_spec(context, train__optim__lr=0.01)
     docker.fail(train="status 1")
     with pytest.raises(StageFailed):
-        train_phase(context, PHASE, epochs=1)
+        tao_train(context, PHASE, epochs=1)
     assert len(docker.calls("run")) == 2, "another training"
     forget_training(context, PHASE)
     assert not scratch.exists() and (out / facts["best_val"]).is_file()
@@ -252,7 +246,7 @@ def test_containers_beside_each_other_have_a_gpu_each(docker, context, two_cards
         assert os.environ.pop(name) == "GPU-a-1", "it is another process in truth"
     try:
         with pytest.raises(StageFailed):
-            train_phase(context, PHASE, epochs=1)
+            tao_train(context, PHASE, epochs=1)
     finally:
         other.release()
     (call,) = docker.calls("run")
@@ -296,7 +290,7 @@ def test_keys_of_another_release_are_told(done, tmp_path):
 def test_every_kpi_row_must_have_a_score(docker, done):
     docker.fail(inference="a row less")
     with pytest.raises(HardStop) as caught:
-        infer_phase(done, PHASE)
+        tao_infer(done, PHASE)
     assert caught.value.code == "score_invalid" and caught.value.rows == [9]
 
 
@@ -307,7 +301,7 @@ def test_every_kpi_row_must_have_a_score(docker, done):
 def test_a_gap_analysis_that_disagrees_stops(docker, done, mistake, words):
     docker.fail(rca=mistake)
     with pytest.raises(HardStop) as caught:
-        rca_phase(done, PHASE, 1.0, 2)
+        tao_rca(done, PHASE, 1.0, 2)
     assert caught.value.code == "kpi_invalid" and words in caught.value.message
 
 
@@ -318,6 +312,6 @@ def test_preseeded_weights_need_no_container(docker, done):
     entry = {"stage_completed": "train", "best_ckpt_path": str(kept)}
     state = {"version": 2, "iterations": {PHASE: entry}}
     write_json_atomic(done.run.dir / "deft_state.json", state)
-    assert "pre-seeded" in train_phase(done, PHASE, epochs=1)
+    assert "pre-seeded" in tao_train(done, PHASE, epochs=1)
     assert not docker.calls()
     assert read_json(done.run.phase(PHASE) / "train/weights.json")["preseeded"]

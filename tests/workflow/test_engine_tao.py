@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import workflow_tools
 from tao_docker import Docker, tao_workspace
+from workflow.test_hermetic import job_of, same_again
 from workflow_tools import (
     REPOSITORY,
     RUN,
@@ -118,6 +119,8 @@ def test_the_loop_gives_the_native_engines_tables(docker, tmp_path):
     entries = [call[call.index("--stop-timeout") :] for call in docker.calls("run")]
     stages = [next(w for w in e if w in ("train", "inference", "vcn_aoi")) for e in entries]
     assert stages.count("train") == 2 and stages.count("vcn_aoi") >= 1
+    for rule in ("train", "infer", "rca"):  # each again, alone with what it declares
+        same_again(ours, job_of(ours, rule), tmp_path / rule)
 
 
 @pytest.mark.slow

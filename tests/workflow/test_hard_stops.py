@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from stage_calls import arguments
 from tiny_workspace import make_tiny_workspace
 from workflow.hard_stop_cases import CASES, SECOND_EXAMPLES, Case
 from workflow_tools import (
@@ -28,6 +29,7 @@ from workflow_tools import (
 )
 
 from deft.core.errors import CODES
+from deft.core.layout import Run
 
 pytestmark = pytest.mark.workflow
 
@@ -160,7 +162,8 @@ def test_second_attempt_repeats_the_stop_without_a_log_line(workspace: Path) -> 
     from workflow.hard_stop_cases import weights_swapped
 
     weights_swapped(workspace)
-    args = ("--workspace", ".", "--run", RUN, "--phase", "iter1", "--device", "cpu")
+    named = arguments("infer", Run(Path(), RUN), "iter1")
+    args = ("--workspace", ".", "--run", RUN, "--phase", "iter1", "--device", "cpu", *named)
     first = script(workspace, "infer", *args, "--attempt", "1")
     logged = log_entries(workspace)
     second = script(workspace, "infer", *args, "--attempt", "2")

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from stage_calls import arguments
 from workflow_tools import RUN, load, plan, script, snakemake, succeed
+
+from deft.core.layout import Run
 
 pytestmark = pytest.mark.workflow
 
@@ -108,11 +111,10 @@ def test_inference_by_onnx_runtime_gives_torchs_table(finished: Path, workspace:
 
 def export(workspace: Path, *more: str):
     """Run the rule's own command line."""
-    decision = f"results/{RUN}/{LAST}"
-    return script(
-        workspace, "export_best", "--workspace", ".", "--run", RUN, "--decision", decision,
-        "--device", "cpu", *more,
-    )  # fmt: skip
+    run, best = Run(Path(), RUN), best_phase(workspace)[0].name
+    named = arguments("export_best", run, run.dir / LAST, best)
+    args = ("--workspace", ".", "--run", RUN, *named, "--device", "cpu")
+    return script(workspace, "export_best", *args, *more)
 
 
 def test_a_flipped_decision_stops_the_hand_off(workspace: Path) -> None:

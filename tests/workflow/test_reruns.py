@@ -46,11 +46,12 @@ PAGE = Page(
     head="""\
 # What runs again when
 
-Snakemake plans a job when one of its inputs, its parameters or the rule's own text changed. The
-rules of this pipeline are written so that dear stages never run by accident. Each row is a test
-(`tests/workflow/rerun_cases.py`): after a finished run something is changed, and the second column
-is what a dry run then plans, in the order of the loop. `pytest tests/workflow --update-docs`
-rewrites the table.
+Snakemake plans a job when one of its inputs or its parameters changed (`rerun-triggers: [mtime,
+params]` in every profile). That a rule is written otherwise, or names one file more, is no reason:
+a newer version of this pipeline takes a finished run as finished, and a number says where its
+results would differ (*logic* below). Each row is a test (`tests/workflow/rerun_cases.py`): after a
+finished run something is changed, and the second column is what a dry run then plans, in the order
+of the loop. `pytest tests/workflow --update-docs` rewrites the table.
 
 A dry run sees as far as the next stop decision. What follows a planned rule follows only if that
 rule's files really differ; a plan names it where it may.
@@ -203,6 +204,7 @@ def test_grown_pool_runs_nothing(workspace: Path) -> None:
 
 def test_new_target_really_ends(workspace: Path) -> None:
     trained = [e for e in log_entries(workspace) if e["stage"] == "train"]
+    before = load(workspace, "best_model.json")
     config = {"kpi": "FAR <= 100% at recall=100%"}
     succeed(snakemake(workspace, config=config))
     assert load(workspace, "baseline/decide/kpi.json")["reason"] == "kpi_met"
@@ -210,6 +212,10 @@ def test_new_target_really_ends(workspace: Path) -> None:
     assert [e for e in log_entries(workspace) if e["stage"] == "train"] == trained
     assert log_entries(workspace)[-1]["summary"].startswith("kpi_met")
     assert plan(workspace, config=config) == {}
+    # And back: the old last decision still stands, and is older than what was handed off since.
+    succeed(snakemake(workspace))
+    assert load(workspace, "best_model.json") == before
+    assert [e for e in log_entries(workspace) if e["stage"] == "train"] == trained
 
 
 # --- deleted artifacts ----------------------------------------------------------------------------

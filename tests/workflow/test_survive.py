@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import stage_calls
 import torch
 import yaml
 from forked_cli import forked
@@ -40,6 +41,7 @@ from deft.changenet.training import resume
 from deft.changenet.training import state as training_state
 from deft.changenet.training.module import TrainingModule
 from deft.changenet.training.saving import ModelFiles
+from deft.core.layout import Run
 
 EPOCHS, STEPS_EACH = 4, 6
 STEPS = EPOCHS * STEPS_EACH
@@ -75,7 +77,8 @@ def random_layer_everywhere(workspace: Path) -> Path:
 
 def arguments(*more: str) -> list[str]:
     given = ["--workspace", ".", "--run", RUN, "--phase", "baseline", "--device", "cpu"]
-    return [*given, "--seed", "3", "--epochs", str(EPOCHS), *more]
+    named = stage_calls.arguments("train", Run(Path(), RUN), "baseline")
+    return [*given, *named, "--seed", "3", "--epochs", str(EPOCHS), *more]
 
 
 def make(path: Path, **train) -> Path:
@@ -305,6 +308,7 @@ def test_after_the_job_is_done_as_far_as_it_can_tell(undisturbed, workspace: Pat
     assert "epoch 4/4 ·" not in text, "no epoch is trained again"
     output = workspace.with_name("infer.txt")
     where = ["--workspace", ".", "--run", RUN, "--phase", "baseline", "--device", "cpu"]
+    where += stage_calls.arguments("infer", Run(Path(), RUN), "baseline")
     job = forked("infer", *where, output=output, before=lambda: os.chdir(workspace))
     assert job.wait() == 0, job.text()
     assert not (phase(workspace) / "train_resume").exists(), "now it is known to be done"

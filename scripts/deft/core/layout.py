@@ -89,11 +89,6 @@ class Run:
         """Folder of the exported best model."""
         return self.dir / "best_model"
 
-    @property
-    def logs(self) -> Path:
-        """Folder of the stage logs."""
-        return self.dir / "logs"
-
 
 def image_root(workspace: str | Path) -> Path:
     """Return the KPI image root: ``kpi/images``, or ``images`` where only that exists."""

@@ -98,7 +98,9 @@ def read_best(run_dir: str | Path, workspace: str | Path, decision_path: Path) -
     decision = read_decision(decision_path)
     if not decision["stop"]:
         refuse(decision_path, "the loop goes on after this decision, so it has no best phase yet")
-    metrics = {phase: read_metrics(run, phase) for phase in decided_phases(decision)}
+    metrics = {
+        phase: read_metrics(run.phase(phase) / "metrics.json") for phase in decided_phases(decision)
+    }
     phase = decision["best_phase"]
     if phase not in metrics:
         refuse(decision_path, f"its best phase {phase} was not evaluated: {', '.join(metrics)}")

@@ -34,9 +34,11 @@ def refuse(path: Path, what: str) -> NoReturn:
     )
 
 
-def read_metrics(run: Run, phase: str) -> dict[str, Any]:
-    """Return ``metrics.json`` of a phase; its rates must be those of its counts."""
-    path = run.phase(phase) / "metrics.json"
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Return ``metrics.json`` of a phase; its phase must be that of its folder, its rates those of
+    its counts.
+    """
+    phase = path.absolute().parent.name
     metrics = read_record("metrics", path)
     if metrics["phase"] != phase:
         refuse(path, f"it is that of {metrics['phase']}, and lies in the folder of {phase}")

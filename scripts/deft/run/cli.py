@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from deft.core.layout import Run
 from deft.core.reading import warn
 from deft.run.leases import LEASES
 from deft.run.stage import main
+from deft.run.stage_files import add_files
 from deft.settings.run_name import run_argument
 
 
@@ -75,9 +77,16 @@ class Tee:
 
 
 def parser(
-    description: str | None, *, phase: bool = True, run_is_required: bool = True
+    description: str | None,
+    *,
+    phase: bool = True,
+    run_is_required: bool = True,
+    files: type | None = None,
 ) -> argparse.ArgumentParser:
-    """Return a parser with the options of every stage."""
+    """Return a parser with the options of every stage.
+
+    ``files``: the dataclass of the stage's files (:mod:`deft.run.stage_files`); each is an option.
+    """
     out = argparse.ArgumentParser(
         description=(description or "").strip().splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -90,7 +99,23 @@ def parser(
     out.add_argument("--max-iterations", type=int, default=0, help="laps, for the status line")
     out.add_argument("--attempt", type=int, default=1, help="the scheduler's attempt")
     out.add_argument("--log", type=Path, help="also write everything printed to this file")
+    if files is not None:
+        add_engine(out)
+        add_files(out, files)
     return out
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add what a stage must know to open the spec, pictures and model files."""
+    parser.add_argument(
+        "--engine", choices=("native", "tao"), default="native", help="of the models"
+    )
+    parser.add_argument(
+        "--picture-levels", type=int, help="full scale of pictures deeper than 8 bits"
+    )
+    parser.add_argument(
+        "--containers", type=json.loads, default={}, help="JSON: settings of --engine tao"
+    )
 
 
 def flag(text: str) -> bool:

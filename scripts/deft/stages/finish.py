@@ -6,13 +6,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from deft.core.errors import HardStop
+from deft.core.layout import Run
 from deft.record.artifacts import check_records, write_artifacts
 from deft.record.handoff import read_best, write_handoff
 from deft.record.records import read_decision
-from deft.report import render_report
-from deft.run.state import log_stage, read_log, read_state, update_state
-from deft.stages.context import Context
+from deft.run.state import log_stage, read_log, update_state
 
 REASONS = {
     "kpi_met": "target met",
@@ -22,25 +20,25 @@ REASONS = {
 }
 
 
-def finish(context: Context, decision_path: Path, *, seed: int, code_dir: Path) -> str:
+def finish(run: Run, decision_path: Path, *, seed: int, code_dir: Path) -> str:
     """Write the hand-off and the lab record, log the end of the loop; returns the reason."""
-    decision = read_decision(context.workspace / decision_path)
-    read_best(context.run.dir, context.workspace, decision_path)
-    check_records(context.run.dir, context.workspace)  # all is read before anything is written
-    best = write_handoff(context.run.dir, context.workspace, decision_path)
+    decision = read_decision(decision_path)
+    read_best(run.dir, run.workspace, decision_path)
+    check_records(run.dir, run.workspace)  # all is read before anything is written
+    best = write_handoff(run.dir, run.workspace, decision_path)
     reason = REASONS[decision["reason"]]
     update_state(
-        context.run.dir,
+        run.dir,
         lambda state: state.update(status="completed", stop_reason=decision["reason"]),
     )
     summary = (
         f"{decision['reason']}: {reason}; best {best['iteration']} at FAR {best['far_pct']:.2f}%"
     )
-    if not _logged(context, summary):
-        log_stage(context.run.dir, decision["phase"], "loop_stop", summary)
+    if not _logged(run, summary):
+        log_stage(run.dir, decision["phase"], "loop_stop", summary)
     write_artifacts(
-        context.run.dir,
-        context.workspace,
+        run.dir,
+        run.workspace,
         command=" ".join(shlex.quote(a) for a in sys.argv),
         seed=seed,
         code_dir=code_dir,
@@ -48,24 +46,6 @@ def finish(context: Context, decision_path: Path, *, seed: int, code_dir: Path) 
     return summary
 
 
-def _logged(context: Context, summary: str) -> bool:
-    ends = [e["summary"] for e in read_log(context.run.dir) if e["stage"] == "loop_stop"]
+def _logged(run: Run, summary: str) -> bool:
+    ends = [e["summary"] for e in read_log(run.dir) if e["stage"] == "loop_stop"]
     return summary in ends[-1:]
-
-
-def close_failed(context: Context) -> str:
-    """Log ``loop_stop`` of a failed run, set the state to failed, render what there is."""
-    try:
-        state = read_state(context.run.dir)
-    except HardStop as stop:  # the command has stopped for it, or for something worse
-        return f"the end is not recorded: {stop.message}"
-    if not state:
-        return "nothing was started"
-    log = read_log(context.run.dir)
-    if log and log[-1]["stage"] != "loop_stop":
-        stop = state.get("hard_stop") or {}
-        why = stop.get("code", "a job failed; its log names the reason")
-        log_stage(context.run.dir, log[-1]["iter"], "loop_stop", why, status="error")
-    update_state(context.run.dir, lambda s: s.update(status="failed"))
-    render_report(context.run.dir, context.workspace)
-    return f"the run stopped; report: {context.run.dir / 'DEFT_Loop_Report.html'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,25 @@ from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.files import copy_atomically, sha256_file, write_json_atomic
 from deft.kpi.evaluation import KINDS
+from deft.run.stage_files import read, written
 from deft.run.state import update_phase
 from deft.stages.context import Context
+from deft.stages.weights import weights_file, weights_table
 
 
-def infer_phase(
+@dataclass(frozen=True)
+class Files:
+    """What :func:`infer` reads and writes."""
+
+    weights: Path = read("weights.json, its model files beside it")
+    facts: Path = written("inference.json")
+    best_val: Path = written("the scores of the best weights")
+    latest: Path = written("the scores of the last weights")
+
+
+def infer(
     context: Context,
+    files: Files,
     phase: str,
     *,
     device: str,
@@ -32,20 +46,20 @@ def infer_phase(
     names the provider it really ran on and the export's digest. The exports are not kept: the same
     weights give the same file again at the hand-off.
     """
-    weights = context.weights_table(phase)
+    weights = weights_table(files.weights)
     digests = {entry["path"]: entry["sha256"] for entry in weights["files"]}
-    folder = context.run.phase(phase) / "inference"
+    tables = {kind: getattr(files, kind) for kind in KINDS}
     facts: dict[str, Any] = {}
     ran: dict[str, Any] = {"name": runtime}
     for kind in KINDS:
         name = weights[kind]
-        out = folder / kind / "inference.csv"
+        out = tables[kind]
         twin = next((k for k, f in facts.items() if f["weights_sha256"] == digests[name]), None)
         if twin:
-            copy_atomically(folder / twin / "inference.csv", out)
+            copy_atomically(tables[twin], out)
             facts[kind] = {**facts[twin], "weights": name, "csv": f"{kind}/inference.csv"}
             continue
-        file = context.weights_file(phase, name, digests[name])
+        file = weights_file(context, files.weights.with_name(name), digests[name])
         exported: dict[str, Any] = {}
         if runtime == "onnx":
             rows, ran, exported = _by_onnx(context, file, out, device, threads)
@@ -63,11 +77,11 @@ def infer_phase(
             "rows": rows,
             **exported,
         }
-    write_json_atomic(folder / "inference.json", {"kinds": facts, "runtime": ran})
+    write_json_atomic(files.facts, {"kinds": facts, "runtime": ran})
     update_phase(context.run.dir, phase, stage_completed="inference")
-    files = len({digests[weights[kind]] for kind in KINDS})
+    distinct = len({digests[weights[kind]] for kind in KINDS})
     where = f" by ONNX Runtime ({ran['provider']})" if runtime == "onnx" else ""
-    return f"{facts['best_val']['rows']} KPI rows scored with {files} weight file(s){where}"
+    return f"{facts['best_val']['rows']} KPI rows scored with {distinct} weight file(s){where}"
 
 
 def _scored(

@@ -1,4 +1,4 @@
-"""Mine the pool for a lap, assemble the next training table, validate it."""
+"""Mine the pool for the weak samples of a lap."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deft.assembly.assemble import assemble, first_combined, read_provenance, validate_combined
-from deft.core import layout
 from deft.core.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
-from deft.core.layout import phase_number, previous_phase
+from deft.core.layout import phase_number
 from deft.embedding.embed import (
     check_same_encoder,
     encoder_facts,
@@ -28,23 +26,34 @@ from deft.mining.strategies import Lap, Rules, select
 from deft.mining.strategies.problem import Key
 from deft.mining.strategies.rows import advice, copies_in, fresh_parts
 from deft.run.roots import ROOT_KEY, absolute, with_root
+from deft.run.stage_files import read, written
 from deft.run.state import update_phase
 from deft.stages.context import Context
-from deft.stages.embed import staged_pool, vectors_of
-from deft.tables.changenet_table import (
-    COLUMNS,
-    image_file,
-    in_contract_order,
-    read_table,
-    write_table,
-)
-from deft.tables.coordinates import base_rows
+from deft.stages.encoder import vectors_of
+from deft.stages.run_tables import Assembled, leak_check, previous_table, routed_gaps
+from deft.tables.changenet_table import COLUMNS, image_file, write_table
 from deft.tables.fingerprint import fingerprints
 from deft.tables.labels import clean_label, shown
-from deft.tables.leakage import Side, check_leakage
+from deft.tables.leakage import Side
 from deft.tables.sealed import TABLES, read_parquet, seals
 
 SEED_STEP = 1_000_003  # iterations of one seed draw independently
+
+
+@dataclass(frozen=True)
+class Files:
+    """What :func:`mine` reads and writes."""
+
+    gaps: Path = read("the routed gaps")
+    manifest: Path = read("manifest.json of the staged pool, which seals its table")
+    pool: Path = read("source_pool.parquet")
+    embedded: Path = read("source_embeddings.json, which seals the embeddings")
+    embeddings: Path = read("source_embeddings.parquet")
+    facts: Path = written("mining.json; the mined tables and the summary go beside it")
+    previous: Path | None = read("assembly.json of the lap before", default=None)
+    previous_combined: Path | None = read("its training table", default=None)
+    previous_provenance: Path | None = read("its provenance", default=None)
+    previous_mining: Path | None = read("mining.json of the lap before", default=None)
 
 
 @dataclass(frozen=True)
@@ -65,25 +74,28 @@ class MineOptions:
     threads: int = 1
 
 
-def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -> str:
+def mine(context: Context, files: Files, phase: str, encoder: Encoder, options: MineOptions) -> str:
     """Write ``mining_filter/`` of a lap."""
-    out = context.run.phase(phase) / "mining_filter"
-    routed = context.routed_gaps(phase)
+    out = files.facts.parent
+    routed = routed_gaps(context, files.gaps)
     gaps = context.paths_here(read_parquet(routed), routed)
     targets = gaps.drop_duplicates("filepath").reset_index(drop=True)
     # From here on labels have their one form; what is shown is spelled as the user does.
     targets = targets.assign(label=targets["label"].map(clean_label))
-    spelling = read_json(context.run.synth_pool / "manifest.json").get("label_spelling", {})
-    staged = staged_pool(context)
+    spelling = read_json(files.manifest).get("label_spelling", {})
+    staged = context.checked_by(files.manifest, files.pool.name, rule="stage_pool")
     pool = context.paths_here(read_parquet(staged), staged)
-    record = context.run.synth_pool / "source_embeddings.json"
 
     def of_this_encoder(path: Path) -> None:
         own = {"name": encoder.name, "digest": encoder.digest}
         check_same_encoder(encoder_facts(path), own, path)
 
     source = context.checked_by(
-        record, "source_embeddings.parquet", rule="embed_pool", rows="rows", explain=of_this_encoder
+        files.embedded,
+        files.embeddings.name,
+        rule="embed_pool",
+        rows="rows",
+        explain=of_this_encoder,
     )
     of_this_encoder(source)
     embedded, vectors, source_meta = open_embeddings(source)
@@ -105,7 +117,8 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
     root = {ROOT_KEY: absolute(context.root).encode()}
     write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder, root)
     search = Search(options.search, options.memory_mb, options.device)
-    previous, _ = previous_table(context, phase)
+    before = Assembled.of(files.previous, files.previous_combined, files.previous_provenance)
+    previous, _ = previous_table(context, before)
     taken = frozenset(neighbours.part_keys(previous))
     # Vectors are in the order of their own table.
     pool = pool.set_index("filepath", drop=False).loc[embedded["filepath"]].reset_index(drop=True)
@@ -141,7 +154,7 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
     warnings += _leakage(context, survivors, out, options)
     fresh = np.array([key not in taken for key in neighbours.part_keys(survivors)], dtype=bool)
     similarity = neighbours.similarity_facts(pairs, options.min_similarity)
-    later = neighbours.yield_warning(int(np.sum(fresh)), _previous_new_parts(context, phase))
+    later = neighbours.yield_warning(int(np.sum(fresh)), _new_parts(files.previous_mining))
     if options.strategy == "nearest":  # the others do not look at the cutoff
         later += neighbours.cutoff_warning(similarity, options.min_similarity)
     for warning in later:
@@ -177,13 +190,17 @@ def mine(context: Context, phase: str, encoder: Encoder, options: MineOptions) -
         context.run.dir,
         phase,
         stage_completed="data_mining",
-        mining_mined_parquet=str(context.root / context.relative(out / "mined.parquet")),
+        mining_mined_parquet=context.absolute(out / "mined.parquet"),
         mining_mined_count=facts["parts"],
     )
     return (
         f"{options.strategy}: kept {facts['kept_count']} of {facts['candidate_count']} candidates, "
         f"{facts['new_rows']} new parts ({facts['new_real']} real, {facts['new_sdg']} synthetic)"
     )
+
+
+def _new_parts(record: Path | None) -> int | None:
+    return None if record is None else read_json(record, {"new_rows": int})["new_rows"]
 
 
 def embed_targets(encoder: Encoder, paths: list[str], options: MineOptions) -> np.ndarray:
@@ -232,57 +249,11 @@ def rule_facts(options: MineOptions, budget: int) -> dict[str, Any]:
     return {} if plain and not changed else {"budget": budget, "rules": asdict(options.rules)}
 
 
-def previous_table(context: Context, phase: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the training table before a lap, relative to the workspace, and its provenance."""
-    before = previous_phase(phase)
-    if before == layout.BASELINE:
-        base = read_table(context.workspace / layout.BASE_TABLE)
-        return first_combined(base, context.workspace)
-    return combined_tables(context, before)
-
-
-def combined_tables(context: Context, phase: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the training table of a lap and its provenance, as they were assembled."""
-    record = context.run.phase(phase) / "dataset" / "assembly.json"
-    name = f"train_combined_{phase}"
-    table, provenance = (
-        context.checked_by(record, f"{name}{part}.csv", rule="assemble", rows="rows")
-        for part in ("", "_provenance")
-    )
-    return read_table(table), read_provenance(provenance)
-
-
-def _previous_new_parts(context: Context, phase: str) -> int | None:
-    path = context.run.phase(previous_phase(phase)) / "mining_filter" / "mining.json"
-    return read_json(path, {"new_rows": int})["new_rows"] if path.exists() else None
-
-
 def _leakage(context: Context, rows: pd.DataFrame, out: Any, options: MineOptions) -> list[str]:
     if rows.empty:
         return []
     side = Side("mined rows", out / "mining_pool.csv", rows)
     return leak_check(context, side, options.content_leakage)
-
-
-def leak_check(context: Context, side: Side, content_leakage: str) -> list[str]:
-    """Compare rows with the validation and the KPI set; return warnings or stop."""
-    held_out = [
-        Side(
-            name,
-            context.workspace / table,
-            base_rows(read_table(context.workspace / table), context.workspace),
-        )
-        for name, table in (("validation", layout.VALIDATION_TABLE), ("KPI", layout.KPI_TABLE))
-    ]
-    return check_leakage(
-        [side],
-        held_out,
-        workspace=context.workspace,
-        lights=context.lights,
-        ext=context.ext,
-        content_leakage=content_leakage,
-        levels=context.picture_levels,
-    )
 
 
 def _write(
@@ -314,48 +285,3 @@ def _write(
     facts[TABLES] = seals(out, written)
     facts["per_label"] = labels.astype(object).where(labels.notna(), None).to_dict("records")
     write_json_atomic(out / "mining.json", facts)
-
-
-def assemble_lap(context: Context, phase: str) -> str:
-    """Write ``dataset/train_combined_iterN.csv``, its provenance and ``assembly.json``."""
-    folder = context.run.phase(phase)
-    record = folder / "mining_filter" / "mining.json"
-    facts = read_json(record)
-    mined = read_table(context.checked_by(record, "mining_pool.csv", rule="mine", rows="parts"))
-    previous, provenance = previous_table(context, phase)
-    result = assemble(previous, provenance, in_contract_order(mined), phase_number(phase))
-    if facts["strategy"] == "none":
-        result.facts["draws_per_epoch"] = len(previous) + facts["new_rows_of_nearest"]
-    out = folder / "dataset"
-    write_table(result.table, out / f"train_combined_{phase}.csv")
-    write_table(result.provenance, out / f"train_combined_{phase}_provenance.csv")
-    names = (f"train_combined_{phase}.csv", f"train_combined_{phase}_provenance.csv")
-    result.facts[TABLES] = seals(out, dict.fromkeys(names, len(result.table)))
-    write_json_atomic(out / "assembly.json", result.facts)
-    return f"{result.facts['previous_rows']} + {result.facts['new_rows']} rows"
-
-
-def validate_lap(context: Context, phase: str, content_leakage: str) -> str:
-    """Write ``dataset/validation.json``, or stop before the training is paid for."""
-    out = context.run.phase(phase) / "dataset"
-    combined_tables(context, phase)  # as they were assembled
-    path = out / f"train_combined_{phase}.csv"
-    facts = validate_combined(path, context.workspace, context.lights, context.ext)
-    table = read_table(path)
-    facts["warnings"] = leak_check(context, Side("training table", path, table), content_leakage)
-    facts["assembly"] = read_json(out / "assembly.json")
-    write_json_atomic(out / "validation.json", facts)
-    update_phase(
-        context.run.dir,
-        phase,
-        stage_completed="data_merge",
-        combined_training_csv=str(context.root / context.relative(path)),
-        provenance_csv=str(
-            context.root / context.relative(out / f"train_combined_{phase}_provenance.csv")
-        ),
-    )
-    grown = facts["assembly"]
-    return (
-        f"{grown['previous_rows']} + {grown['new_rows']} = {grown['rows']} training rows "
-        f"({grown['duplicates']} already there), valid"
-    )

@@ -16,7 +16,9 @@ from deft.core.files import copy_atomically, sha256_file, write_json_atomic, wri
 from deft.kpi.evaluation import KINDS
 from deft.run.state import update_phase
 from deft.stages.context import Context
-from deft.stages.train import phase_changes
+from deft.stages.infer import Files
+from deft.stages.train import table_changes
+from deft.stages.weights import weights_file, weights_table
 from deft.tables.changenet_table import MANDATORY, SCORE_COLUMN, line_of, read_table
 from deft.tao.spec import container_spec, write_spec
 from deft.tao.stages import inference_arguments
@@ -26,7 +28,7 @@ STAGE = "inference"
 TABLE = "inference.csv"
 
 
-def infer_phase(context: Context, phase: str) -> str:
+def tao_infer(context: Context, files: Files, phase: str) -> str:
     """Write both inference tables and ``inference.json``; equal weights are scored once.
 
     Raises
@@ -34,20 +36,20 @@ def infer_phase(context: Context, phase: str) -> str:
     HardStop ``missing_input``, ``spec_invalid``, ``kpi_invalid`` (no row), ``score_invalid`` (other
     rows than the KPI table's, or a score that is not finite); StageFailed.
     """
-    weights = context.weights_table(phase)
+    weights = weights_table(files.weights)
     digests = {entry["path"]: entry["sha256"] for entry in weights["files"]}
-    folder = context.run.phase(phase) / "inference"
+    tables = {kind: getattr(files, kind) for kind in KINDS}
     facts: dict[str, Any] = {}
     image = Work(context, phase, STAGE).image()
     for kind in KINDS:
         name = weights[kind]
-        out = folder / kind / TABLE
+        out = tables[kind]
         twin = next((k for k, f in facts.items() if f["weights_sha256"] == digests[name]), None)
         if twin:
-            copy_atomically(folder / twin / TABLE, out)
+            copy_atomically(tables[twin], out)
             facts[kind] = {**facts[twin], "weights": name, "csv": f"{kind}/{TABLE}"}
             continue
-        file = context.weights_file(phase, name, digests[name])
+        file = weights_file(context, files.weights.with_name(name), digests[name])
         rows = _scored(context, phase, kind, file, out)
         facts[kind] = {
             "weights": name,
@@ -57,20 +59,17 @@ def infer_phase(context: Context, phase: str) -> str:
             "rows": rows,
         }
     ran = {"name": "tao", "image": image.name, "image_id": image.id}
-    write_json_atomic(folder / "inference.json", {"kinds": facts, "runtime": ran})
+    write_json_atomic(files.facts, {"kinds": facts, "runtime": ran})
     update_phase(context.run.dir, phase, stage_completed="inference")
-    files = len({digests[weights[kind]] for kind in KINDS})
+    distinct = len({digests[weights[kind]] for kind in KINDS})
     rows = facts["best_val"]["rows"]
-    return f"{rows} KPI rows scored with {files} weight file(s) in TAO's container"
+    return f"{rows} KPI rows scored with {distinct} weight file(s) in TAO's container"
 
 
 def _scored(context: Context, phase: str, kind: str, weights: Path, out: Path) -> int:
     work = Work(context, phase, STAGE, kind)
     work.clear()
-    changes = phase_changes(context, phase, 0)
-    # The tables and folders of the phase; how it was trained is nothing to an inference.
-    changes = {k: v for k, v in changes.items() if not k.startswith("train.")}
-    changes |= {
+    changes = table_changes(context) | {
         "results_dir": str(work.out),
         "inference.results_dir": str(work.out),
         "inference.checkpoint": str(context.root / context.relative(weights)),

@@ -8,6 +8,7 @@ samples are taken over with the columns that the later stages read.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from deft.kpi import operating_point
 from deft.kpi.evaluation import read_scores
 from deft.rca.analysis import Pictures
 from deft.record.records import read_metrics
+from deft.run.stage_files import read
+from deft.stages import rca as native
 from deft.stages.context import Context
-from deft.stages.evaluate import rca
+from deft.stages.run_tables import scored_table
 from deft.tables.changenet_table import SCORE_COLUMN, is_ng
 from deft.tao.stages import gap_arguments
 from deft.tao.work import Work
@@ -34,7 +37,14 @@ UNREACHABLE = "unreachable_kpi.txt"
 NEAR = 1e-6  # of a threshold, relative above 1
 
 
-def rca_phase(context: Context, phase: str, min_recall: float, top_k: int) -> str:
+@dataclass(frozen=True)
+class Files(native.Files):
+    """What :func:`tao_rca` reads and writes."""
+
+    experiment: Path = read("experiment.yaml of the training")
+
+
+def tao_rca(context: Context, files: Files, phase: str, min_recall: float, top_k: int) -> str:
     """Write ``rca_results/<TS>/`` of a phase from TAO's gap analysis.
 
     Raises
@@ -42,8 +52,8 @@ def rca_phase(context: Context, phase: str, min_recall: float, top_k: int) -> st
     HardStop ``missing_input``, ``kpi_invalid`` (no threshold reaches the recall, or TAO's decides
     otherwise than the KPI rule), StageFailed.
     """
-    metrics = read_metrics(context.run, phase)
-    folder = context.run.phase(phase) / "inference" / metrics["chosen"]
+    metrics = read_metrics(files.metrics)
+    folder = files.inference.parent / metrics["chosen"]
     work = Work(context, phase, STAGE)
     image = work.image()
     work.clear()
@@ -53,13 +63,12 @@ def rca_phase(context: Context, phase: str, min_recall: float, top_k: int) -> st
     images = context.root / context.relative(context.image_root)
     argv = gap_arguments(
         spec,
-        inference=context.root / context.relative(folder),
-        train_config=context.root
-        / context.relative(context.run.phase(phase) / "train" / "experiment.yaml"),
+        inference=Path(context.absolute(folder)),
+        train_config=Path(context.absolute(files.experiment)),
         images=images,
         out=work.out,
     )
-    table = read_scores(context.scored_table(phase, metrics["chosen"]))
+    table = read_scores(scored_table(context, files.inference, metrics["chosen"]))
     try:
         work.run(argv, read=[images])
     except StageFailed:
@@ -76,14 +85,14 @@ def rca_phase(context: Context, phase: str, min_recall: float, top_k: int) -> st
     wanted = weak_files(work.out)
     pictures = Pictures(images, context.lights, context.ext, workspace=context.root)
     rows = rows_of(table, wanted, pictures, work.out)
-    summary = rca(context, phase, min_recall, top_k, rows=rows)
+    summary = native.rca(context, files, phase, min_recall, top_k, rows=rows)
     facts: dict[str, Any] = {
         "image": image.name,
         "image_id": image.id,
         "threshold": threshold,
         "files": len(wanted),
     }
-    write_json_atomic(context.run.rca(phase) / "tao.json", facts)
+    write_json_atomic(files.gaps.with_name("tao.json"), facts)
     return f"{summary} (TAO's gap analysis)"
 
 

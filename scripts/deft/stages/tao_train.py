@@ -35,7 +35,15 @@ from deft.core.layout import BASELINE
 from deft.run.containers.command import gpus_of_job
 from deft.run.containers.launch import Image
 from deft.stages.context import Context
-from deft.stages.train import adopt, note_training, phase_changes, phase_spec, preseeded_weights
+from deft.stages.train import (
+    Files,
+    adopt,
+    check_table,
+    note_training,
+    phase_changes,
+    phase_spec,
+    preseeded_weights,
+)
 from deft.tables.changenet_table import read_table
 from deft.tao.spec import container_spec, write_spec
 from deft.tao.stages import train_arguments
@@ -49,7 +57,7 @@ ENDED = "ended.json"  # its name when the training has ended well
 STAGE = "train"
 
 
-def train_phase(context: Context, phase: str, *, epochs: int) -> str:
+def tao_train(context: Context, files: Files, phase: str, *, epochs: int) -> str:
     """Train (or take the pre-seeded baseline) and return the log summary.
 
     Raises
@@ -57,30 +65,30 @@ def train_phase(context: Context, phase: str, *, epochs: int) -> str:
     HardStop ``spec_invalid`` (a key that TAO does not have or allow), ``missing_input`` (no image,
     a file that the spec names), ``no_new_checkpoint``; StageFailed when the container failed.
     """
-    out = context.run.phase(phase) / "train"
+    out = files.weights.parent
     seeded = preseeded_weights(context) if phase == BASELINE else None
-    context.training_table(phase)  # the very table that was validated
-    spec = phase_spec(context, phase, epochs)
+    check_table(context, files)
+    spec = phase_spec(context, files, epochs)
     if seeded:
         adopt(context, seeded, out, spec)
         best: dict[str, Any] = {"path": "model_epoch_000_step_00000.pth", "val_loss": None}
         summary = f"skipped: pre-seeded weights {seeded.name}"
     else:
-        facts = _trained(context, phase, spec, epochs)
+        facts = _trained(context, files, phase, spec, epochs)
         best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
         summary = (
             f"{facts['epochs']} epochs, {facts['steps']} steps on {facts['rows']} rows in TAO's "
             f"container; lowest validation loss {best['val_loss']:.4f} at epoch {best['epoch']}"
         )
-    note_training(context, phase, best, seeded=seeded is not None)
+    note_training(context, phase, out / best["path"], best["val_loss"], seeded=seeded is not None)
     return summary
 
 
-def _trained(context: Context, phase: str, spec: Spec, epochs: int) -> dict[str, Any]:
-    work = Work(context, phase, STAGE)
+def _trained(context: Context, files: Files, phase: str, spec: Spec, epochs: int) -> dict[str, Any]:
+    work, out = Work(context, phase, STAGE), files.weights.parent
     image = work.image()
     lease_training(spec)
-    changes = phase_changes(context, phase, epochs)
+    changes = phase_changes(context, files, epochs)
     changes |= {"results_dir": str(work.out), "train.results_dir": str(work.out)}
     changes |= gpu_changes(work, spec)
     source = context.workspace / layout.SPEC
@@ -91,7 +99,7 @@ def _trained(context: Context, phase: str, spec: Spec, epochs: int) -> dict[str,
     identity = _identity(data, named, image)
     if _is_of(work.scratch / ENDED, identity):
         print("this very training has ended already: its files are put back", flush=True)
-        return _collect(context, phase, spec, work, image)
+        return _collect(context, out, phase, spec, work, image)
     resumed = go_on_from(work, identity, epochs=int(data["train"]["num_epochs"]))
     if resumed is not None:
         print(f"going on from {resumed.name}, which an interrupted training left", flush=True)
@@ -99,7 +107,7 @@ def _trained(context: Context, phase: str, spec: Spec, epochs: int) -> dict[str,
     write_json_atomic(work.scratch / IDENTITY, identity)
     write_spec(data, work.scratch / "spec.yaml")
     work.run(train_arguments(work.scratch / "spec.yaml"), read=named)
-    facts = _collect(context, phase, spec, work, image)
+    facts = _collect(context, out, phase, spec, work, image)
     # The job may be started again: by a Snakemake that did not live to see this end.
     (work.scratch / IDENTITY).rename(work.scratch / ENDED)
     return facts
@@ -162,7 +170,9 @@ def _order(path: Path) -> tuple[int, int, str]:
     return (int(match[1]), int(match[2]), path.name) if match else (-1, -1, path.name)
 
 
-def _collect(context: Context, phase: str, spec: Spec, work: Work, image: Image) -> dict[str, Any]:
+def _collect(
+    context: Context, out: Path, phase: str, spec: Spec, work: Work, image: Image
+) -> dict[str, Any]:
     """Move what the container wrote to ``train/`` and return ``weights.json``."""
     logs = sorted(work.out.rglob("status.json"))
     status = read_status(logs[0]) if logs else Status()
@@ -178,7 +188,6 @@ def _collect(context: Context, phase: str, spec: Spec, work: Work, image: Image)
             fix="see train.log; a spec whose resume_training_checkpoint_path names a finished "
             "training trains nothing",
         )
-    out = context.run.phase(phase) / "train"
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.pth"):
         if PERIODIC.fullmatch(old.name) or old.name in {f.name for f in files}:
@@ -186,7 +195,7 @@ def _collect(context: Context, phase: str, spec: Spec, work: Work, image: Image)
     entries = [_entry(path, status) for path in files]
     for path in files:
         link_or_copy(path, out / path.name)
-    facts = _facts(context, phase, spec, entries, status, image)
+    facts = _facts(context, out, phase, spec, entries, status, image)
     for name in sorted({facts["best_val"], facts["latest"]}):
         differs = foreign_keys(spec, out / name)  # opened here, not first in a later stage
         if differs:
@@ -236,6 +245,7 @@ def _entry(path: Path, status: Status) -> dict[str, Any]:
 
 def _facts(
     context: Context,
+    out: Path,
     phase: str,
     spec: Spec,
     entries: list[dict[str, Any]],
@@ -249,7 +259,7 @@ def _facts(
             "no model file of this training was validated: epochs with a file "
             f"{[e['epoch'] for e in entries]}, validated "
             f"{[e.epoch for e in status.ordered() if e.val_loss is not None]}",
-            file=context.run.phase(phase) / "train",
+            file=out,
             fix="make train.checkpoint_interval a multiple of train.validation_interval",
         )
     data = spec.dataset.classify

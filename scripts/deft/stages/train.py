@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deft.changenet.device import training_devices
 from deft.changenet.spec import Spec, dump_spec, render
 from deft.changenet.training.options import Options
 from deft.changenet.training.progress import TRAIN_COLUMNS, VALIDATION_COLUMNS
 from deft.changenet.training.resume import clear_resume
-from deft.changenet.training.train import train
+from deft.changenet.training.train import train as run_training
 from deft.core import layout
-from deft.core.errors import HardStop
 from deft.core.files import (
     copy_atomically,
     read_json,
@@ -22,46 +19,49 @@ from deft.core.files import (
     write_json_atomic,
     write_text_atomic,
 )
-from deft.core.layout import BASELINE, previous_phase
+from deft.core.layout import BASELINE
+from deft.run.stage_files import read, written
 from deft.run.staging import seeded_weights
 from deft.run.state import SKIPPED, update_phase, update_state
 from deft.settings.config import DEFAULT_EPOCHS
 from deft.stages.context import Context
+from deft.stages.run_tables import validated_table
+from deft.stages.weights import chosen_weights
 
-# Undeclared: declared outputs are wiped when a job fails.
-RESUME_DIR, RESTORE_DIR = "train_resume", "restore_resume"
+# Undeclared, beside the training's folder: declared outputs are wiped when a job fails.
+RESUME_DIR = "train_resume"
 
 
-def phase_spec(context: Context, phase: str, epochs: int) -> Spec:
+@dataclass(frozen=True)
+class Files:
+    """What a training reads (the baseline the user's own tables alone) and writes."""
+
+    weights: Path = written("weights.json; the model files, curves and spec go beside it")
+    validated: Path | None = read("validation.json of the lap", default=None)
+    combined: Path | None = read("the training table of the lap", default=None)
+    assembled: Path | None = read("assembly.json of the lap", default=None)
+    previous: Path | None = read("metrics.json of the phase before", default=None)
+
+
+def phase_spec(context: Context, files: Files, epochs: int) -> Spec:
     """Return the spec as this phase runs it: tables, first weights, folders, epochs."""
-    return render(context.spec, phase_changes(context, phase, epochs))
+    return render(context.spec, phase_changes(context, files, epochs))
 
 
-def phase_changes(context: Context, phase: str, epochs: int) -> dict[str, Any]:
+def phase_changes(context: Context, files: Files, epochs: int) -> dict[str, Any]:
     """Return what a phase changes in the user's spec, dotted key -> value."""
-    spec = context.spec
-    image_root = context.relative(context.image_root)
+    spec, out = context.spec, files.weights.parent
     changes: dict[str, Any] = {
-        "results_dir": str(context.root / context.relative(context.run.phase(phase))),
-        "train.results_dir": str(
-            context.root / context.relative(context.run.phase(phase) / "train")
-        ),
+        "results_dir": context.absolute(out.parent),
+        "train.results_dir": context.absolute(out),
         "train.num_epochs": epochs or spec.named_epochs or DEFAULT_EPOCHS,
+        **table_changes(context),
     }
-    data = "dataset.classify"
-    for name, table in (
-        ("validation_dataset", layout.VALIDATION_TABLE),
-        ("test_dataset", layout.KPI_TABLE),
-        ("infer_dataset", layout.KPI_TABLE),
-        ("train_dataset", layout.BASE_TABLE),
-    ):
-        changes[f"{data}.{name}.csv_path"] = table
-        changes[f"{data}.{name}.images_dir"] = image_root
-    if phase != BASELINE:
-        combined = context.run.phase(phase) / "dataset" / f"train_combined_{phase}.csv"
-        changes[f"{data}.train_dataset.csv_path"] = context.relative(combined)
-        changes[f"{data}.train_dataset.images_dir"] = "."
-        start = context.chosen_weights(previous_phase(phase))
+    if files.combined and files.previous:
+        data = "dataset.classify.train_dataset"
+        changes[f"{data}.csv_path"] = context.relative(files.combined)
+        changes[f"{data}.images_dir"] = "."
+        start = chosen_weights(context, files.previous)
         changes["train.pretrained_model_path"] = context.relative(start)
         # Only the baseline can be the training that the user's file was interrupted in.
         changes["train.resume_training_checkpoint_path"] = ""
@@ -75,14 +75,31 @@ def phase_changes(context: Context, phase: str, epochs: int) -> dict[str, Any]:
     return changes
 
 
+def table_changes(context: Context) -> dict[str, Any]:
+    """Return the user's tables as changes of the spec, dotted key -> value."""
+    changes: dict[str, Any] = {}
+    image_root = context.relative(context.image_root)
+    data = "dataset.classify"
+    for name, table in (
+        ("validation_dataset", layout.VALIDATION_TABLE),
+        ("test_dataset", layout.KPI_TABLE),
+        ("infer_dataset", layout.KPI_TABLE),
+        ("train_dataset", layout.BASE_TABLE),
+    ):
+        changes[f"{data}.{name}.csv_path"] = table
+        changes[f"{data}.{name}.images_dir"] = image_root
+    return changes
+
+
 def preseeded_weights(context: Context) -> Path | None:
     """Return the baseline weights that a pre-seeded state names, if the file exists."""
     found = seeded_weights(context.run.dir, context.workspace)
     return found if found is not None and found.is_file() else None
 
 
-def train_phase(
+def train(
     context: Context,
+    files: Files,
     phase: str,
     *,
     epochs: int,
@@ -94,20 +111,20 @@ def train_phase(
     loses its declared outputs when it is killed after its training, and when Snakemake did not live
     to see it end well.
     """
-    out = context.run.phase(phase) / "train"
+    out = files.weights.parent
     seeded = preseeded_weights(context) if phase == BASELINE else None
-    context.training_table(phase)  # the very table that was validated
-    spec = phase_spec(context, phase, epochs)
+    check_table(context, files)
+    spec = phase_spec(context, files, epochs)
     if seeded:
         facts = adopt(context, seeded, out, spec)
         summary = f"{SKIPPED}pre-seeded weights {seeded.name}"
     else:
-        facts = train(
+        facts = run_training(
             spec,
             out_dir=out,
-            resume_dir=context.run.phase(phase) / RESUME_DIR,
+            resume_dir=out.with_name(RESUME_DIR),
             workspace=context.workspace,
-            options=_completed(context, phase, options),
+            options=completed(files, phase, options),
             keep_state=True,
         )
     best = next(f for f in facts["files"] if f["path"] == facts["best_val"])
@@ -118,32 +135,39 @@ def train_phase(
             f"{ran} epochs, {facts['steps']} steps on {facts['rows']} rows; "
             f"{_judgement(facts, best)} at epoch {best['epoch']}"
         )
-    note_training(context, phase, best, seeded=seeded is not None)
+    note_training(context, phase, out / best["path"], best["val_loss"], seeded=seeded is not None)
     return summary
 
 
-def note_training(context: Context, phase: str, best: dict[str, Any], *, seeded: bool) -> None:
-    """Write a training's end into the state, whatever engine trained. ``best``: of its files."""
+def check_table(context: Context, files: Files) -> None:
+    """Stop unless the table of a lap is the very one that was validated."""
+    if files.validated and files.combined:
+        validated_table(context, files.validated, files.combined)
+
+
+def note_training(
+    context: Context, phase: str, best: Path, val_loss: float | None, *, seeded: bool
+) -> None:
+    """Write a training's end into the state, whatever engine trained. ``best``: its model file."""
     if phase == BASELINE and not seeded:
         update_state(context.run.dir, lambda state: state.update(baseline_trained_here=True))
-    path = context.run.phase(phase) / "train" / best["path"]
     update_phase(
         context.run.dir,
         phase,
         status="running",
         stage_completed="train",
-        best_ckpt_path=str(context.root / context.relative(path)),
+        best_ckpt_path=context.absolute(best),
         best_ckpt_kind="best_val",
-        val_loss=best["val_loss"],
+        val_loss=val_loss,
     )
 
 
-def forget_state(context: Context, phase: str) -> None:
-    """Remove what the training of this phase would go on from; its inference calls this.
+def forget_state(weights: Path) -> None:
+    """Remove what a training (its ``weights.json``) would go on from; its inference calls this.
 
     That a later stage runs at all says that Snakemake has taken note of the training's end.
     """
-    clear_resume(context.run.phase(phase) / RESUME_DIR)
+    clear_resume(weights.parent.with_name(RESUME_DIR))
 
 
 def _judgement(facts: dict[str, Any], best: dict[str, Any]) -> str:
@@ -153,20 +177,14 @@ def _judgement(facts: dict[str, Any], best: dict[str, Any]) -> str:
     return f"lowest validation FAR {best['val_far_at_recall_pct']:.2f}% at recall {recall}"
 
 
-def _completed(context: Context, phase: str, options: Options) -> Options:
-    # A restored file must come from the very training that wrote it: one place for both calls.
-    return replace(options, phase=phase, draws_per_epoch=draws_per_epoch(context, phase))
+def completed(files: Files, phase: str, options: Options) -> Options:
+    """Return a training's options with its phase, and the samples of an epoch if not its rows.
 
-
-def draws_per_epoch(context: Context, phase: str) -> int | None:
-    """Return the samples of an epoch when they are not the rows: the control arm ``none``.
-
-    It trains as many steps on the old rows as the mined table would have given.
+    The control arm ``none`` trains as many steps on the old rows as the mined table would have
+    given. A restored file must come from the very training that wrote it: one place for both.
     """
-    if phase == BASELINE:
-        return None
-    facts = read_json(context.run.phase(phase) / "dataset" / "assembly.json", {})
-    return facts.get("draws_per_epoch")
+    facts = read_json(files.assembled, {}) if files.assembled else {}
+    return replace(options, phase=phase, draws_per_epoch=facts.get("draws_per_epoch"))
 
 
 def adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, Any]:
@@ -208,63 +226,3 @@ def adopt(context: Context, weights: Path, out: Path, spec: Spec) -> dict[str, A
     write_text_atomic(out / "validation_curve.csv", ",".join(VALIDATION_COLUMNS) + "\n")
     write_json_atomic(out / "weights.json", facts)
     return facts
-
-
-def restore_file(
-    context: Context,
-    phase: str,
-    target: Path,
-    *,
-    epochs: int,
-    options: Options,
-) -> str:
-    """Train once more, aside, and put back one deleted weight file if it comes out the same.
-
-    Raises
-    ------
-    HardStop ``missing_input`` for a name that the training did not write, ``no_new_checkpoint``
-    when the repeated training gives other bytes (another device or library version).
-    """
-    table = context.weights_table(phase)
-    known = {f["path"]: f["sha256"] for f in table["files"]}
-    if target.name not in known:
-        raise HardStop(
-            "missing_input",
-            f"the training of {phase} wrote no {target.name}; it wrote {', '.join(known)}",
-            file=target,
-        )
-    if table.get("preseeded"):
-        source = context.workspace / table["initialised_from"]["path"]
-        if not source.is_file():
-            raise HardStop("missing_input", "the pre-seeded weights are gone too", file=source)
-        copy_atomically(source, target)
-        return f"{target.name} copied from the pre-seeded file"
-    context.training_table(phase)
-    spec = phase_spec(context, phase, epochs)
-    on_gpu = training_devices(spec, options.device)[0].type == "cuda"
-    if on_gpu:
-        print(
-            f"training {phase} again to restore {target.name}. On a GPU it may differ in its last "
-            "bits: then the file stays lost, and the phase must be trained again on purpose",
-            flush=True,
-        )
-    with tempfile.TemporaryDirectory(dir=context.run.dir, prefix=".restore_") as folder:
-        train(
-            spec,
-            out_dir=Path(folder) / "train",
-            resume_dir=context.run.phase(phase) / RESTORE_DIR,
-            workspace=context.workspace,
-            options=_completed(context, phase, options),
-        )
-        fresh = Path(folder) / "train" / target.name
-        if sha256_file(fresh) != known[target.name]:
-            raise HardStop(
-                "no_new_checkpoint",
-                "the repeated training gives other bytes than the deleted file had"
-                + (", as may happen on a GPU" if on_gpu else ""),
-                file=target,
-                fix="train the phase again with: snakemake -R "
-                f"{context.relative(context.run.phase(phase) / 'train' / 'weights.json')}",
-            )
-        fresh.replace(target)
-    return f"{target.name} restored"

@@ -36,7 +36,7 @@ class Work:
         folder = context.run.dir if phase in ("", "pool") else context.run.phase(phase)
         name = f"{stage}_{part}" if part else stage
         self.scratch: Path = self.root / context.relative(folder) / SCRATCH / name
-        self.settings: Settings = settings(context.config)
+        self.settings: Settings = settings(context.containers)
 
     @property
     def out(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +27,41 @@ from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
 from deft.kpi.evaluation import read_scores
-from deft.record.records import read_decision, read_metrics
+from deft.record.records import read_decision, read_metrics, refuse
+from deft.run.stage_files import read, written
 from deft.stages.context import Context
+from deft.stages.run_tables import scored_table
+from deft.stages.weights import chosen_weights
 from deft.tables.changenet_table import SCORE_COLUMN, line_of
 
 COMPARED_ROWS = 4000  # of a larger KPI set: the rows nearest to the threshold, and a spread
 
 
-def export_best(
-    context: Context, decision_path: Path, *, device: str, threads: int, int8: bool
-) -> str:
+@dataclass(frozen=True)
+class Files:
+    """What :func:`export_best` reads and writes."""
+
+    decision: Path = read("the decision that ended the loop")
+    metrics: Path = read("metrics.json of the best phase, its weights below train/ beside it")
+    inference: Path = read("inference.json of that phase, its tables in folders beside it")
+    facts: Path = written("export.json; the model and what goes with it stand beside it")
+
+
+def export_best(context: Context, files: Files, *, device: str, threads: int, int8: bool) -> str:
     """Write ``best_model/`` of the decided best phase; returns the status line's summary.
 
     Raises HardStop ``score_invalid`` when ONNX Runtime decides a KPI part otherwise than the
     pipeline did, beyond float noise, and whatever
     :func:`deft.changenet.onnx.export.export_network` raises.
     """
-    phase = read_decision(context.workspace / decision_path)["best_phase"]
-    metrics = read_metrics(context.run, phase)
+    phase = read_decision(files.decision)["best_phase"]
+    metrics = read_metrics(files.metrics)
+    if metrics["phase"] != phase:
+        refuse(files.metrics, f"it is that of {metrics['phase']}, and the best phase is {phase}")
     kpi_threshold = metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"]
-    inference = context.run.phase(phase) / "inference"
-    weights = context.chosen_weights(phase)
-    recorded = read_scores(context.scored_table(phase, metrics["chosen"]))
-    folder = context.run.best_model
+    weights = chosen_weights(context, files.metrics)
+    recorded = read_scores(scored_table(context, files.inference, metrics["chosen"]))
+    folder = files.facts.parent
     shutil.rmtree(folder, ignore_errors=True)  # only after all that is read was whole
     exported = export_onnx(context.spec, weights, folder / bundle.MODEL)
 
@@ -66,7 +79,7 @@ def export_best(
     safe = safe_threshold(scores, kpi_threshold)
     refuse_other_decisions(scores, safe, kpi_threshold, table)
     rows = hardest_rows(scores, safe, COMPARED_ROWS)
-    by_onnx = read_json(inference / "inference.json").get("runtime", {}).get("name") == "onnx"
+    by_onnx = read_json(files.inference).get("runtime", {}).get("name") == "onnx"
     scorer = Scorer(
         folder / bundle.MODEL, device=_device(device, asserted=by_onnx), threads=threads
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +23,7 @@ from deft.pool.source_pool import (
     stage_parts,
 )
 from deft.run.roots import with_root
+from deft.run.stage_files import read, written
 from deft.stages.context import Context
 from deft.tables.changenet_table import read_table, write_table
 from deft.tables.coordinates import read_pool
@@ -31,15 +34,26 @@ SPELLED_IN = (layout.KPI_TABLE, layout.BASE_TABLE, layout.VALIDATION_TABLE)  # t
 GROUP_ROWS = 65_536  # of a row group of the pool, so that a shard reads little beside its own
 
 
-def stage_pool(context: Context, encoder: str) -> str:
+@dataclass(frozen=True)
+class Files:
+    """What :func:`stage_pool` reads and writes; all that is written lies in one folder."""
+
+    gate: Path = read("the gate of the run, the approved checks beside it")
+    manifest: Path = written("manifest.json, which seals the tables")
+    sdg: Path = written("the rows of pre-generated pairs")
+    table: Path = written("the pool as CSV")
+    parquet: Path = written("the pool as parquet")
+    images: Path = written("folder of the pre-generated pairs' pictures")
+
+
+def stage_pool(context: Context, files: Files, encoder: str) -> str:
     """Write ``synth_pool/``: pictures, ``sdg_rows.csv``, ``source_pool``, ``manifest.json``."""
-    out = context.root / context.relative(context.run.synth_pool)
     parts = pregen_parts(context.workspace, context.lights, context.ext)
     check_allocation(parts, context.workspace)
-    real = read_pool(context.workspace, pool_prefix(context.run.dir))
+    real = read_pool(context.workspace, pool_prefix(files.gate.parent.parent))
     sdg = stage_parts(
         parts,
-        out / "images",
+        Path(context.absolute(files.images)),
         context.root,
         context.lights,
         context.ext,
@@ -61,24 +75,18 @@ def stage_pool(context: Context, encoder: str) -> str:
         raise HardStop(
             "allocation_mismatch",
             f"{len(parts)} pre-generated pair(s) became {staged} row(s)",
-            file=out / "sdg_rows.csv",
+            file=files.sdg,
         )
-    write_table(sdg_light[list(SOURCE_COLUMNS)], out / "sdg_rows.csv")
-    write_table(pool[list(SOURCE_COLUMNS)], out / "source_pool.csv")
+    write_table(sdg_light[list(SOURCE_COLUMNS)], files.sdg)
+    write_table(pool[list(SOURCE_COLUMNS)], files.table)
     table = pa.Table.from_pandas(pool[list(SOURCE_COLUMNS)], preserve_index=False)
     table = with_root(table, context.root.resolve())  # the root of `per_light`
-    replace_atomically(
-        out / "source_pool.parquet", lambda p: pq.write_table(table, p, row_group_size=GROUP_ROWS)
+    replace_atomically(files.parquet, lambda p: pq.write_table(table, p, row_group_size=GROUP_ROWS))
+    rows = {files.sdg.name: len(sdg_light)} | dict.fromkeys(
+        (files.table.name, files.parquet.name), len(pool)
     )
-    facts[TABLES] = seals(
-        out,
-        {
-            "sdg_rows.csv": len(sdg_light),
-            "source_pool.csv": len(pool),
-            "source_pool.parquet": len(pool),
-        },
-    )
-    write_json_atomic(out / "manifest.json", facts)
+    facts[TABLES] = seals(files.manifest.parent, rows)
+    write_json_atomic(files.manifest, facts)
     counts = facts["counts"]
     return f"{counts['real_rows']} real + {counts['sdg_rows']} synthetic rows"
 

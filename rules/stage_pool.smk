@@ -23,27 +23,12 @@ rule stage_pool:
     params:
         spec=digest(layout.SPEC),
         encoder=config["encoder"],
+        engine=no_trigger(engine_options()),
         logic=reading_logic("stage_pool"),
     message:
         "stage the source pool"
     shell:
         'python "$DEFT_HOME/scripts/stage_pool.py" --workspace . --run run_{wildcards.ts}'
-        " --encoder {params.encoder} --log {log:q}"
-
-
-rule prune_embeddings:
-    log:
-        "logs/prune_embeddings.log",
-    localrule: True
-    conda:
-        conda_env("embed")
-    params:
-        days=config["prune_days"],
-        gb=config["prune_gb"],
-        encoder=config["prune_encoder"] or "",
-    message:
-        "prune the cache of embedded pictures"
-    shell:
-        'python "$DEFT_HOME/scripts/prune_embeddings.py" --workspace .'
-        ' --cache "$DEFT_EMBEDDING_CACHE" --days {params.days} --gb {params.gb}'
-        " --encoder={params.encoder:q} --log {log:q}"
+        " --encoder {params.encoder} {params.engine} --gate {input.gate:q}"
+        " --manifest {output.manifest:q} --sdg {output.sdg:q} --table {output.table:q}"
+        " --parquet {output.parquet:q} --images {output.images:q} --log {log:q}"

@@ -8,7 +8,8 @@ the next.
 rule route:
     input:
         gate=ancient(GATE),
-        gaps=previous_rca,
+        gaps=of_phase_before(RCA + "/kpi_gaps.parquet"),
+        analysis=ancient(of_phase_before(RCA + "/metrics.json")),
         manifest="results/run_{ts}/synth_pool/manifest.json",
     output:
         mining="results/run_{ts}/{lap}/routing_results/{ts}/mining_gaps.parquet",
@@ -31,7 +32,10 @@ rule route:
     shell:
         'python "$DEFT_HOME/scripts/route.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.lap} --mode {params.mode} --anomalygen-labels {params.drawn:q}"
-        " --allow-unrouted {params.allowed:q} --max-iterations {params.laps} --log {log:q}"
+        " --allow-unrouted {params.allowed:q} --gaps {input.gaps:q} --analysis {input.analysis:q}"
+        " --manifest {input.manifest:q} --mining {output.mining:q}"
+        " --anomalygen {output.anomalygen:q} --summary {output.summary:q}"
+        " --max-iterations {params.laps} --log {log:q}"
 
 
 rule ingest:
@@ -54,4 +58,5 @@ rule ingest:
         "{wildcards.lap}: check the pre-generated pairs"
     shell:
         'python "$DEFT_HOME/scripts/ingest.py" --workspace . --run run_{wildcards.ts}'
-        " --phase {wildcards.lap} --max-iterations {params.laps} --log {log:q}"
+        " --phase {wildcards.lap} --manifest {input.manifest:q} --summary {output.summary:q}"
+        " --max-iterations {params.laps} --log {log:q}"

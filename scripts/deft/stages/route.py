@@ -1,0 +1,71 @@
+"""Where the weak samples of a phase go: to mining and to AnomalyGen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from deft.core.errors import HardStop
+from deft.core.files import read_json, write_json_atomic, write_text_atomic
+from deft.rca.analysis import write_gaps
+from deft.rca.routing import Routes, route_by_label, route_pregen, summary_text
+from deft.run.stage_files import read, written
+from deft.run.state import update_phase
+from deft.stages.context import Context
+from deft.stages.run_tables import ROUTING_RECORD
+from deft.tables.sealed import TABLES, read_parquet, seals
+
+
+@dataclass(frozen=True)
+class Files:
+    """What :func:`route` reads and writes."""
+
+    gaps: Path = read("kpi_gaps.parquet of the phase before")
+    analysis: Path = read("metrics.json of that analysis, which seals the gaps")
+    manifest: Path = read("manifest.json of the staged pool")
+    mining: Path = written("the gaps that are mined for")
+    anomalygen: Path = written("the gaps that pictures are generated for")
+    summary: Path = written("routing_summary.txt")
+
+
+def route(
+    context: Context, files: Files, phase: str, mode: str, drawn: list[str], allowed: list[str]
+) -> str:
+    """Write the routed gaps of a lap from the previous phase's."""
+    manifest = read_json(files.manifest)
+
+    def routed(gaps: pd.DataFrame) -> Routes:
+        if mode == "pregen":
+            return route_pregen(gaps)
+        return route_by_label(gaps, set(manifest["labels"]), drawn, allowed)
+
+    def explain(path: Path) -> None:  # by its labels; damage and places are the seal's to tell
+        try:
+            gaps = read_parquet(path)
+        except HardStop:
+            return
+        routed(gaps)
+
+    path = context.checked_by(files.analysis, files.gaps.name, rule="rca", explain=explain)
+    routes = routed(context.paths_here(read_parquet(path), path))
+    write_gaps(files.mining, routes.mining, context.root)
+    write_gaps(files.anomalygen, routes.anomalygen, context.root)
+    # No declared output: a run of an earlier version has none, and must not be routed again.
+    record = files.mining.with_name(ROUTING_RECORD)
+    rows = {
+        files.mining.name: len(routes.mining),
+        files.anomalygen.name: len(routes.anomalygen),
+    }
+    write_json_atomic(record, {"schema_version": 1, TABLES: seals(record.parent, rows)})
+    write_text_atomic(files.summary, summary_text(routes, mode))
+    update_phase(
+        context.run.dir,
+        phase,
+        status="running",
+        stage_completed="routing",
+        routing_mining_parquet=context.absolute(files.mining),
+        routing_anomalygen_parquet=None if mode == "pregen" else context.absolute(files.anomalygen),
+    )
+    return f"{len(routes.mining)} gaps to mining, {len(routes.anomalygen)} to AnomalyGen ({mode})"

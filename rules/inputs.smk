@@ -7,7 +7,6 @@ def phases_upto(phase):
 
 
 # What is read of another phase, by its place; `phase` is filled in by the functions below.
-RCA = "results/run_{ts}/{phase}/rca_results/{ts}"
 COMBINED = "results/run_{ts}/{phase}/dataset/train_combined_{phase}.csv"
 PROVENANCE = "results/run_{ts}/{phase}/dataset/train_combined_{phase}_provenance.csv"
 

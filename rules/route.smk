@@ -8,8 +8,12 @@ the next.
 rule route:
     input:
         gate=ancient(GATE),
-        gaps=of_phase_before(RCA + "/kpi_gaps.parquet"),
-        analysis=ancient(of_phase_before(RCA + "/metrics.json")),
+        gaps=of_phase_before(
+            "results/run_{ts}/{phase}/rca_results/{ts}/kpi_gaps.parquet"
+        ),
+        analysis=ancient(
+            of_phase_before("results/run_{ts}/{phase}/rca_results/{ts}/metrics.json")
+        ),
         manifest="results/run_{ts}/synth_pool/manifest.json",
     output:
         mining="results/run_{ts}/{lap}/routing_results/{ts}/mining_gaps.parquet",

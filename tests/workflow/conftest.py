@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from tiny_workspace import make_tiny_workspace
-from workflow_tools import copy_of, draw, snakemake, working_folder
+from workflow_tools import copy_in_its_place, draw, snakemake, working_folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,17 +46,8 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def workspace(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run, to be changed at will, as if it had run in its place.
-
-    A moved run writes its hand-off again, which is tested by itself (test_moved.py).
-    """
-    copy = copy_of(finished, tmp_path / "workspace")
-    for checks in copy.glob("results/*/preflight/checks.json"):
-        status = checks.stat()
-        text = checks.read_text(encoding="utf-8")
-        checks.write_text(text.replace(f'"{finished}"', f'"{copy}"'), encoding="utf-8")
-        os.utime(checks, ns=(status.st_atime_ns, status.st_mtime_ns))
-    return copy
+    """A copy of the finished run, to be changed at will, as if it had run in its place."""
+    return copy_in_its_place(finished, tmp_path / "workspace")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from workflow_tools import (
     POOL,
     REPOSITORY,
     RUN,
-    copy_of,
+    copy_in_its_place,
     copy_of_repository,
     draw,
     load,
@@ -144,7 +144,7 @@ MARKED = [
 def test_case(case: Case, finished: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if case.needs and importlib.util.find_spec(case.needs) is None:
         pytest.skip(f"{case.needs} is not installed")
-    workspace = copy_of(finished, tmp_path / "workspace")
+    workspace = copy_in_its_place(finished, tmp_path / "workspace")
     code = copy_of_repository(tmp_path / "repository")
     config = case.change(workspace, code) or {}
     args = ["-n", *case.args]

@@ -37,6 +37,7 @@ rule export_best:
         checksum=update("results/run_{ts}/best_model/model.onnx.sha256"),
         preprocessing=update("results/run_{ts}/best_model/preprocessing.json"),
         example=update("results/run_{ts}/best_model/score_pair.py"),
+        reader=update("results/run_{ts}/best_model/read_picture.py"),
         readme=update("results/run_{ts}/best_model/README.md"),
         facts=update("results/run_{ts}/best_model/export.json"),
     log:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from tiny_workspace import make_tiny_workspace
-from workflow_tools import draw, settled_copy_of, snakemake, working_folder
+from workflow_tools import copy_in_its_place, draw, snakemake, working_folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,11 +46,8 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def workspace(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run, to be changed at will, as if it had run in its place.
-
-    A moved run writes its hand-off again, which is tested by itself (test_moved.py).
-    """
-    return settled_copy_of(finished, tmp_path / "workspace")
+    """A copy of the finished run, to be changed at will, as if it had run in its place."""
+    return copy_in_its_place(finished, tmp_path / "workspace")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import yaml
 from PIL import Image
-from workflow_tools import RUN
+from workflow_tools import RUN, reseal
 
 TS = RUN.removeprefix("run_")
 KPI = "kpi/testing_set.csv"
@@ -28,6 +28,9 @@ POOL = "augmentation/mining_pool/mining_pool.csv"
 PAIRS = "augmentation/anomalygen"
 SPEC = "specs/baseline_spec.yaml"
 ITER1 = f"results/{RUN}/iter1"
+SCORES, SCORES_RECORD = (
+    f"{ITER1}/inference/{name}" for name in ("latest/inference.csv", "inference.json")
+)
 
 Provoke = Callable[[Path], "dict[str, Any] | None"]
 
@@ -356,13 +359,20 @@ def changed_after_approval(_: Path) -> dict[str, Any]:
 
 
 def nan_score(workspace: Path) -> None:
-    set_cell(workspace, f"{ITER1}/inference/latest/inference.csv", 5, "siamese_score", "nan")
+    set_cell(workspace, SCORES, 5, "siamese_score", "nan")
+    reseal(workspace / SCORES, workspace / SCORES_RECORD)
 
 
 def no_score_column(workspace: Path) -> None:
-    path = workspace / ITER1 / "inference/latest/inference.csv"
+    path = workspace / SCORES
     header, rows = rows_of(path)
     write_rows(path, [c for c in header if c != "siamese_score"], rows)
+    reseal(path, workspace / SCORES_RECORD)
+
+
+def edited_score(workspace: Path) -> None:
+    """As many rows and all of them sound: only the record's digest tells it."""
+    set_cell(workspace, SCORES, 5, "siamese_score", "0.25")
 
 
 def pairs_replaced(workspace: Path) -> None:
@@ -387,6 +397,7 @@ def other_encoder(workspace: Path) -> None:
         k: v.replace(b'"digest": "', b'"digest": "00') for k, v in table.schema.metadata.items()
     }
     pq.write_table(table.replace_schema_metadata(meta), path)
+    reseal(path, path.with_suffix(".json"))
 
 
 def unknown_defect(workspace: Path) -> dict[str, Any]:
@@ -395,11 +406,12 @@ def unknown_defect(workspace: Path) -> dict[str, Any]:
     gaps = pd.read_parquet(path)
     gaps["label"] = gaps["label"].where(gaps.index != gaps.index[-1], "scratch")
     gaps.to_parquet(path)
+    reseal(path, path.with_name("metrics.json"))
     return {"routing": "by_label"}
 
 
 def rows_lost(workspace: Path) -> None:
-    """Rows of the first lap's table vanish before the second builds on it."""
+    """Rows of a lap's training table vanish after it was assembled."""
     path = workspace / ITER1 / "dataset/train_combined_iter1.csv"
     header, rows = rows_of(path)
     write_rows(path, header, rows[:-3])
@@ -718,6 +730,28 @@ CASES = (
         wiped=(f"{ITER1}/metrics.json", f"{ITER1}/inference/"),
     ),
     Case(
+        "score changed after the inference",
+        edited_score,
+        "csv_invalid",
+        ("not the file that inference.json speaks of", f"snakemake {SCORES}"),
+        start="finished",
+        targets=(f"{ITER1}/metrics.json",),
+        args=("-f",),
+        stage=("iter1", "evaluate"),
+        wiped=(f"{ITER1}/metrics.json", f"{ITER1}/inference/"),
+    ),
+    Case(
+        "rows lost from a training table of the run",
+        rows_lost,
+        "silent_drop",
+        ("train_combined_iter1.csv has", "assembly.json speaks of"),
+        start="finished",
+        targets=(f"{ITER1}/dataset/validation.json",),
+        args=("-f",),
+        stage=("iter1", "data_merge"),
+        wiped=(f"{ITER1}/dataset/validation.json",),
+    ),
+    Case(
         "pre-generated pictures replaced during a run",
         pairs_replaced,
         "pregen_mutated",
@@ -822,6 +856,7 @@ SECOND_EXAMPLES = frozenset(
         "decimal number of epochs",
         "unknown key in the spec",
         "inference table without scores",
+        "score changed after the inference",
         "weight file replaced",
         "pre-generated pictures replaced during a run",
         "carriage return in a cell",

@@ -12,13 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from stage_calls import arguments
-from workflow_tools import RUN, load, plan, script, snakemake, succeed
+from workflow_tools import REPOSITORY, RUN, load, plan, reseal, script, snakemake, succeed
 
 from deft.core.layout import Run
 
 pytestmark = pytest.mark.workflow
 
 LAST = "iter2/decide/kpi.json"  # the decision that ended the finished run
+HANDED_OFF = {
+    *("README.md", "export.json", "model.onnx", "model.onnx.sha256", "preprocessing.json"),
+    *("score_pair.py", "read_picture.py"),
+}
 
 
 def best_phase(workspace: Path) -> tuple[Path, dict]:
@@ -29,8 +33,7 @@ def best_phase(workspace: Path) -> tuple[Path, dict]:
 
 def test_the_folder_scores_two_pictures_as_the_pipeline_did(finished: Path) -> None:
     folder = finished / "results" / RUN / "best_model"
-    named = "README.md export.json model.onnx model.onnx.sha256 preprocessing.json score_pair.py"
-    assert sorted(p.name for p in folder.iterdir()) == named.split()
+    assert {p.name for p in folder.iterdir()} == HANDED_OFF
     phase, metrics = best_phase(finished)
     scored = pd.read_csv(phase / "inference" / metrics["chosen"] / "inference.csv")
     threshold = metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"]
@@ -52,6 +55,22 @@ def test_the_folder_scores_two_pictures_as_the_pipeline_did(finished: Path) -> N
         score, decision = done.stdout.split()
         assert float(score) == pytest.approx(row["siamese_score"], abs=1e-5)
         assert decision == ("NO_PASS" if above else "PASS")
+
+
+def test_the_docs_name_every_file_of_the_folder(finished: Path) -> None:
+    page = (REPOSITORY / "docs/deploy.md").read_text(encoding="utf-8")
+    readme = (finished / "results" / RUN / "best_model/README.md").read_text(encoding="utf-8")
+    assert [name for name in HANDED_OFF if f"| `{name}` |" not in page] == []
+    named = HANDED_OFF - {"README.md", "model.onnx.sha256"}
+    assert [name for name in named if f"| `{name}` |" not in readme] == []
+    assert "sha256sum -c model.onnx.sha256" in readme
+
+
+def test_the_folder_s_reader_of_pictures_can_be_asked_for(workspace: Path) -> None:
+    """As the hand-off advises where it is lost; the other files: test_reruns.py."""
+    target = f"results/{RUN}/best_model/read_picture.py"
+    (workspace / target).unlink()
+    assert plan(workspace, target) == {"export_best": 1}
 
 
 def test_the_handed_off_threshold_decides_every_kpi_part_alike(finished: Path) -> None:
@@ -117,15 +136,6 @@ def export(workspace: Path, *more: str):
     return script(workspace, "export_best", *args, *more)
 
 
-def seal_again(phase: Path, kind: str) -> None:
-    """Have the inference's record speak of the table as it is now."""
-    path = phase / "inference/inference.json"
-    record = json.loads(path.read_text())
-    table = (phase / "inference" / kind / "inference.csv").read_bytes()
-    record["kinds"][kind]["csv_sha256"] = hashlib.sha256(table).hexdigest()
-    path.write_text(json.dumps(record))
-
-
 def test_a_flipped_decision_stops_the_hand_off(workspace: Path) -> None:
     """As if the KPI had been measured in another precision: two parts change sides."""
     phase, metrics = best_phase(workspace)
@@ -136,7 +146,7 @@ def test_a_flipped_decision_stops_the_hand_off(workspace: Path) -> None:
     above, below = scores[scores > threshold].idxmax(), scores[scores <= threshold].idxmin()
     table.loc[[above, below], "siamese_score"] = table.loc[[below, above], "siamese_score"].values
     table.to_csv(path, index=False)
-    seal_again(phase, metrics["chosen"])
+    reseal(path, phase / "inference/inference.json")
     done = export(workspace)
     assert done.returncode == 1 and "Traceback" not in done.stdout
     assert "HARD STOP score_invalid: the exported ONNX decides 2 of 24 parts" in done.stdout

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from generated_page import Page
-from workflow_tools import NOTHING, RUN, changes, copy_of, snakemake, succeed, tree
+from workflow_tools import NOTHING, RUN, changes, copy_in_its_place, snakemake, succeed, tree
 
 pytestmark = pytest.mark.workflow
 
@@ -123,7 +123,7 @@ def test_plan(plan: Plan, tmp_path: Path, request: pytest.FixtureRequest) -> Non
     if plan.change is None:
         workspace = request.getfixturevalue("fresh")
     else:
-        workspace = copy_of(request.getfixturevalue("finished"), tmp_path / "copy")
+        workspace = copy_in_its_place(request.getfixturevalue("finished"), tmp_path / "copy")
         plan.change(workspace)
     before = tree(workspace)
     output = succeed(snakemake(workspace, *plan.targets, config=dict(plan.config), args=["-n"]))

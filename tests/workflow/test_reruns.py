@@ -18,13 +18,13 @@ from workflow_tools import (
     POOL,
     REPOSITORY,
     RUN,
+    copy_in_its_place,
     copy_of_repository,
     draw,
     load,
     log_entries,
     plan,
     planned_rules,
-    settled_copy_of,
     snakemake,
     succeed,
     tree,
@@ -145,7 +145,7 @@ MARKED = [
 def test_case(case: Case, finished: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if case.needs and importlib.util.find_spec(case.needs) is None:
         pytest.skip(f"{case.needs} is not installed")
-    workspace = settled_copy_of(finished, tmp_path / "workspace")
+    workspace = copy_in_its_place(finished, tmp_path / "workspace")
     code = copy_of_repository(tmp_path / "repository")
     config = case.change(workspace, code) or {}
     args = ["-n", *case.args]

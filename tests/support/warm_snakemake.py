@@ -1,9 +1,9 @@
 """Snakemake commands in processes that are forked from one with Snakemake already imported.
 
 A start of Snakemake costs four times what a dry run then does, and the workflow's tests start it
-some hundred times. What runs is Snakemake's own ``main`` with its arguments, environment, folder and
-exit status, in a process of its own; jobs are started as ever. The first process has nothing of this
-project in it, so the Snakefile of any copy of the repository imports its own code.
+some hundred times. What runs is Snakemake's own ``main`` with its arguments, environment, folder
+and exit status, in a process of its own; jobs are started as ever. The first process has nothing of
+this project in it, so the Snakefile of any copy of the repository imports its own code.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from deft.core.workspace_source import read_group, told
-from deft.demo.workspace import Request, make_workspace
+from deft.demo.workspace import WorkspaceRequest, make_workspace
 from deft.run.cli import open_log
 from deft.run.stage import main
 
@@ -27,10 +27,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def body(args: argparse.Namespace) -> None:
     """Draw the workspace and print its row counts."""
-    names = [field.name for field in fields(Request)]
+    names = [field.name for field in fields(WorkspaceRequest)]
     given = read_group(args.config_json, "demo", names)
     given |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    print(told(args.out, make_workspace(args.out, Request(**given))))
+    print(told(args.out, make_workspace(args.out, WorkspaceRequest(**given))))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from deft.bundle.collect import Request, make_bundle
+from deft.bundle.collect import BundleRequest, make_bundle
 from deft.core.yaml_files import read_mapping
 from deft.run.stage import main
 from deft.settings.config import resolve
@@ -38,7 +38,7 @@ def settings(path: Path | None) -> dict[str, Any]:
 
 def body(args: argparse.Namespace) -> None:
     """Make the bundle and say how to use it."""
-    request = Request(
+    request = BundleRequest(
         args.out,
         args.requirements,
         args.workspace,

@@ -14,7 +14,7 @@ import torch
 
 from deft.changenet.spec import Spec, from_dict, load_spec
 from deft.core.layout import BASE_TABLE, KPI_IMAGES, KPI_TABLE, SPEC
-from deft.demo.workspace import Request, make_workspace
+from deft.demo.workspace import WorkspaceRequest, make_workspace
 from gpu_check.table import ROWS_SCALE
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Bench:
                 if given and Path(given).is_dir():
                     shutil.copytree(given, part)
                 else:
-                    make_workspace(part, Request(rows_scale=ROWS_SCALE))
+                    make_workspace(part, WorkspaceRequest(rows_scale=ROWS_SCALE))
                 part.rename(target)
         return target
 

@@ -28,7 +28,7 @@ ROOT_FOLDER = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT_FOLDER / "scripts"), str(ROOT_FOLDER / "benchmarks")]
 
 from deft.core.files import sha256_file, write_json_atomic  # noqa: E402
-from deft.demo.workspace import Request, make_workspace  # noqa: E402
+from deft.demo.workspace import WorkspaceRequest, make_workspace  # noqa: E402
 from deft.settings.environments import table  # noqa: E402
 from gpu_check.table import ROWS_SCALE  # noqa: E402
 
@@ -205,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{len(wanted)} packages for Python {given.python_version}", flush=True)
         download(sorted(wanted.values()), given.python_version, part / "wheels")
         copy_code(part / "code")
-        make_workspace(part / "data" / "workspace", Request(rows_scale=ROWS_SCALE))
+        make_workspace(part / "data" / "workspace", WorkspaceRequest(rows_scale=ROWS_SCALE))
         shutil.copyfile(HOME / "gpu_check.sh", part / "gpu_check.sh")
         wheels = sorted((part / "wheels").iterdir())
         facts = {

@@ -10,7 +10,7 @@ from changenet_pairs import COLUMNS, spec_data
 from PIL import Image
 
 from deft.changenet.data.pairs import normalise, open_pairs
-from deft.changenet.embeddings import EmbeddingCache, digest, training_forward
+from deft.changenet.embeddings import EmbeddingMemory, digest, training_forward
 from deft.changenet.model import build_model
 from deft.changenet.scoring import TableScorer, load, outputs
 from deft.changenet.spec import from_dict
@@ -91,7 +91,7 @@ def test_the_memory_for_goldens_is_bounded(tmp_path):
 
 
 def test_cache_drops_the_longest_unused():
-    cache = EmbeddingCache(max_bytes=8)
+    cache = EmbeddingMemory(max_bytes=8)
     for name in (b"a", b"b"):
         cache.put(name, [torch.ones(1, 1)])
     assert cache.get(b"a") is not None
@@ -104,7 +104,7 @@ def test_cache_drops_the_longest_unused():
 
 
 def test_kept_parts_are_copies():
-    cache, batch = EmbeddingCache(), torch.zeros(4, 2)
+    cache, batch = EmbeddingMemory(), torch.zeros(4, 2)
     cache.put(b"a", [batch[:1]])
     batch += 1
     assert cache.get(b"a")[0].tolist() == [[0, 0]]

@@ -22,13 +22,13 @@ from deft.core.errors import HardStop
 from deft.core.workspace_source import SOURCE_FILE
 from deft.demo import boards, canvas, catalogue, defects, parts
 from deft.demo.plan import ROLES, SEEN, UNSEEN, plan_role
-from deft.demo.workspace import Request, make_workspace, picture, spec_text
-from deft.pool import source_pool
+from deft.demo.workspace import WorkspaceRequest, make_workspace, picture, spec_text
+from deft.pool.pregen.parts import check_allocation, pregen_parts
 from deft.tables.changenet_table import COLUMNS, PASS, image_file, read_table
 from deft.tables.coordinates import base_rows, pool_rows, read_pool
 from deft.tables.leakage import find_key_leaks
 
-SMALL = Request(seed=5, rows_scale=0.1, size_px=32)
+SMALL = WorkspaceRequest(seed=5, rows_scale=0.1, size_px=32)
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ def test_base_lacks_what_pool_and_kpi_have(drawn):
 
 
 def test_pairs_are_accepted_by_the_staging(drawn):
-    found = source_pool.pregen_parts(drawn, ["SolderLight"])
-    source_pool.check_allocation(found, drawn)
+    found = pregen_parts(drawn, ["SolderLight"])
+    check_allocation(found, drawn)
     assert {part.label for part in found} == set(defects.DEFECTS)
     for part in found:
         ng, ok = (np.asarray(Image.open(side[""]), float) for side in (part.ng, part.ok))
@@ -146,7 +146,7 @@ def test_pairs_are_accepted_by_the_staging(drawn):
 
 
 def test_two_lights_show_one_scene_twice(tmp_path):
-    request = Request(seed=1, rows_scale=0.02, lights=2, size_px=32)
+    request = WorkspaceRequest(seed=1, rows_scale=0.02, lights=2, size_px=32)
     make_workspace(tmp_path / "two", request)
     spec = load_spec(tmp_path / "two" / layout.SPEC)
     assert spec.lights == list(canvas.LIGHTS)
@@ -270,15 +270,15 @@ def test_the_command_takes_settings_and_options(tmp_path):
 
 
 def test_spec_follows_size_and_lights_and_keeps_its_comments():
-    text = spec_text(Request(size_px=96, lights=2))
+    text = spec_text(WorkspaceRequest(size_px=96, lights=2))
     assert "image_width: 96" in text and "num_input: 2" in text
     assert "{SolderLight: 0, WhiteLight: 1}" in text
-    assert text.count("#") == spec_text(Request()).count("#")
+    assert text.count("#") == spec_text(WorkspaceRequest()).count("#")
 
 
 @pytest.mark.parametrize(("rows", "batch"), [(16, 8), (31, 15), (32, 32), (296, 32), (3, 2)])
 def test_a_batch_never_exceeds_the_training_rows(rows, batch):
     """The smallest workspaces must train, and larger ones keep their spec to the byte."""
-    text = spec_text(Request(rows_scale=0.05, size_px=32), base_rows=rows)
+    text = spec_text(WorkspaceRequest(rows_scale=0.05, size_px=32), base_rows=rows)
     assert yaml.safe_load(text)["dataset"]["classify"]["batch_size"] == batch
-    assert (text == spec_text(Request(rows_scale=0.05, size_px=32))) == (rows >= 32)
+    assert (text == spec_text(WorkspaceRequest(rows_scale=0.05, size_px=32))) == (rows >= 32)

@@ -19,7 +19,7 @@ from tiny_workspace import make_tiny_workspace
 from workflow_tools import REPOSITORY
 
 from deft.bundle import install
-from deft.bundle.collect import Request, make_bundle, read_facts
+from deft.bundle.collect import BundleRequest, make_bundle, read_facts
 from deft.core.errors import HardStop
 from deft.core.layout import SPEC
 from deft.settings.config import resolve
@@ -62,7 +62,7 @@ def shelf(tmp_path, monkeypatch):
 
 def make(tmp_path: Path, listed: Path, **more) -> Path:
     more = {"code": False, **more}
-    return make_bundle(Request(tmp_path / "bundle", listed, **more), log=lambda text: None)
+    return make_bundle(BundleRequest(tmp_path / "bundle", listed, **more), log=lambda text: None)
 
 
 def install_from(
@@ -277,7 +277,9 @@ def test_a_tar_file_cannot_lead_out_either(tmp_path, monkeypatch, name, kind, fi
 def test_one_tar_file_with_the_code(tmp_path, shelf):
     image = tmp_path / "deft.sif"
     image.write_bytes(b"image")
-    out = make_bundle(Request(tmp_path / "b.tar", shelf, extra=(image,)), log=lambda text: None)
+    out = make_bundle(
+        BundleRequest(tmp_path / "b.tar", shelf, extra=(image,)), log=lambda text: None
+    )
     with tarfile.open(out) as tar:
         install.unpack(tar, tmp_path / "carried")
     bundle = tmp_path / "carried" / "b"
@@ -397,7 +399,7 @@ def test_a_listed_file_that_is_a_link_out_of_the_bundle_is_refused(tmp_path, she
 
 def test_the_digest_of_the_list_can_be_asked_for(tmp_path, shelf):
     said = []
-    bundle = make_bundle(Request(tmp_path / "bundle", shelf, code=False), log=said.append)
+    bundle = make_bundle(BundleRequest(tmp_path / "bundle", shelf, code=False), log=said.append)
     digest = said[-1].split()[-1]
     assert install_from(bundle, "--verify", "--sums", digest).returncode == 0
     done = install_from(bundle, "--verify", "--sums", "0" * 64)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tiny_workspace import make_tiny_workspace
+from warm_snakemake import run_warm
 
 from deft.tables.sealed import count_rows, seal
 
@@ -106,12 +107,19 @@ def snakemake(
     config: Mapping[str, object] | None = None,
     args: Iterable[str] = (),
     repository: Path = REPOSITORY,
+    own_start: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake to its end; stdout holds stderr too, in the order of a terminal."""
+    """Run Snakemake to its end; stdout holds stderr too, in the order of a terminal.
+
+    ``own_start``: start Python and import Snakemake, as a user does, and do not fork it.
+    """
     command = snakemake_command(
         workspace, *targets, config=config, args=args, repository=repository
     )
-    return run_to_end(command, working_folder(workspace))
+    folder = working_folder(workspace)
+    if own_start:
+        return run_to_end(command, folder)
+    return run_warm(command, folder, clean_environment(), TIMEOUT_S)
 
 
 def script(workspace: Path, name: str, *args: str) -> subprocess.CompletedProcess[str]:

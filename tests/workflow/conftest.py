@@ -36,7 +36,7 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with FileLock(shared / "finished.lock"):
         if not facts.is_file():
             shutil.rmtree(workspace, ignore_errors=True)
-            done = snakemake(draw(workspace))
+            done = snakemake(draw(workspace), own_start=True)
             shutil.rmtree(working_folder(workspace))
             facts.write_text(json.dumps({"status": done.returncode, "output": done.stdout}))
     result = json.loads(facts.read_text())

@@ -29,7 +29,7 @@ Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Request:
+class BundleRequest:
     """What to pack.
 
     ``out``: a folder, or a file ``*.tar``. ``requirements``: the pip list. ``workspace`` and
@@ -46,7 +46,7 @@ class Request:
     code: bool = True
 
 
-def make_bundle(request: Request, log: Log = print) -> Path:
+def make_bundle(request: BundleRequest, log: Log = print) -> Path:
     """Write the bundle and return its path; nothing is left of one that fails.
 
     Raises
@@ -89,7 +89,7 @@ def _removed_at_the_end(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _weights(request: Request) -> list[Named]:
+def _weights(request: BundleRequest) -> list[Named]:
     """Return the weights to pack; stops with all that is missing, extra files too."""
     named = named_weights(request.workspace, request.config) if request.workspace else []
     missing = [each.sentence() for each in named if not each.there]
@@ -111,7 +111,7 @@ def _weights(request: Request) -> list[Named]:
     return named
 
 
-def _fill(folder: Path, request: Request, weights: Sequence[Named], log: Log) -> None:
+def _fill(folder: Path, request: BundleRequest, weights: Sequence[Named], log: Log) -> None:
     folder.mkdir(parents=True)
     shutil.copytree(ENVS_DIR, folder / ENVS)
     listed = folder / ENVS / request.requirements.name
@@ -143,7 +143,7 @@ def _fill(folder: Path, request: Request, weights: Sequence[Named], log: Log) ->
     log(f"SHA-256 of {install.SUMS}: {sha256_file(folder / install.SUMS)}")
 
 
-def _wheels(target: Path, request: Request, log: Log) -> None:
+def _wheels(target: Path, request: BundleRequest, log: Log) -> None:
     log(f"wheels of {request.requirements.name}")
     # Not `pip download`: a few small packages are published as source alone, and to build them over
     # there would take what their build asks for.
@@ -182,7 +182,7 @@ def _code(target: Path) -> None:
         raise RuntimeError(f"git archive failed ({done.stderr.strip()}); --no-code leaves it out")
 
 
-def _copy(named: Named, index: int, folder: Path, request: Request) -> dict[str, str]:
+def _copy(named: Named, index: int, folder: Path, request: BundleRequest) -> dict[str, str]:
     """Copy one file or folder of weights; return where it lies and where it belongs."""
     assert named.path is not None and request.workspace is not None
     name = named.path.resolve().name if named.path.name in ("", ".", "..") else named.path.name

@@ -23,7 +23,7 @@ def digest(picture: np.ndarray) -> bytes:
     return found.digest()
 
 
-class EmbeddingCache:
+class EmbeddingMemory:
     """Embeddings by the digest of their picture; the longest unused ones make room for new ones."""
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
@@ -79,7 +79,7 @@ def training_forward(
     network = model.model
     if augmented or not model.freeze_backbone or model.frozen_part() is not network.backbone:
         return model
-    kept = EmbeddingCache(max_bytes)
+    kept = EmbeddingMemory(max_bytes)
 
     def features(pictures: torch.Tensor) -> list[torch.Tensor]:
         names = [digest(picture) for picture in pictures.cpu().numpy()]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from deft.changenet.data.pairs import PairData, ahead, normalise
-from deft.changenet.embeddings import CACHE_BYTES, EmbeddingCache, digest, join, one
+from deft.changenet.embeddings import CACHE_BYTES, EmbeddingMemory, digest, join, one
 from deft.changenet.model import ChangeNet
 from deft.changenet.precision import Cast
 
@@ -54,7 +54,7 @@ class TableScorer:
     ) -> None:
         self.model, self.device = model.eval(), device
         self._cast = cast
-        self.cache = EmbeddingCache(cache_bytes)
+        self.cache = EmbeddingMemory(cache_bytes)
         self.embedded = 0
 
     def outputs(

@@ -32,7 +32,7 @@ FOLDERS = {"base": "base", "validation": "validation", "kpi": "line"}
 
 
 @dataclass(frozen=True)
-class Request:
+class WorkspaceRequest:
     """What to draw: ``size_px`` a light, ``lights`` 1 or 2, ``rows_scale`` of the default size."""
 
     seed: int = 0
@@ -40,7 +40,7 @@ class Request:
     lights: int = 1
     rows_scale: float = 1.0
 
-    def check(self) -> Request:
+    def check(self) -> WorkspaceRequest:
         """Return self, or raise HardStop ``config_invalid``."""
         rules = [
             (self.seed >= 0, "demo.seed", "0 or more", self.seed),
@@ -56,7 +56,7 @@ class Request:
 
 
 def make_workspace(
-    out: str | Path, request: Request, template: str | Path = TEMPLATE
+    out: str | Path, request: WorkspaceRequest, template: str | Path = TEMPLATE
 ) -> dict[str, Any]:
     """Draw a workspace under ``out``; return its row counts (``{}`` when it is already there).
 
@@ -94,7 +94,7 @@ def make_workspace(
 
 
 def spec_text(
-    request: Request, template: str | Path = TEMPLATE, base_rows: int | None = None
+    request: WorkspaceRequest, template: str | Path = TEMPLATE, base_rows: int | None = None
 ) -> str:
     """Return the spec of the drawn workspace: the template with this request's size and lights.
 
@@ -167,7 +167,9 @@ def _save(folder: Path, name: str, taken: dict[str, np.ndarray]) -> None:
         (folder / image_name(name, light, EXT)).write_bytes(boards.encode(pixels, EXT))
 
 
-def _golden_pictures(folder: Path, design: int, request: Request, lights: tuple[str, ...]) -> None:
+def _golden_pictures(
+    folder: Path, design: int, request: WorkspaceRequest, lights: tuple[str, ...]
+) -> None:
     board = boards.golden_board(design)
     for index, part in enumerate(design_parts(request.seed, design)):
         rng = np.random.default_rng([request.seed, 32, design, index])
@@ -175,7 +177,9 @@ def _golden_pictures(folder: Path, design: int, request: Request, lights: tuple[
         _save(folder, part.name, taken)
 
 
-def _pictures(folder: Path, sample: Sample, request: Request, lights: tuple[str, ...]) -> None:
+def _pictures(
+    folder: Path, sample: Sample, request: WorkspaceRequest, lights: tuple[str, ...]
+) -> None:
     specimen, rng = specimen_of(request.seed, sample)
     pose = boards.random_pose(rng)
     taken = picture(sample.board, sample.part, specimen, pose, lights, request.size_px, rng)
@@ -188,7 +192,7 @@ def _write_rows(path: Path, rows: list[dict[str, str]]) -> dict[str, int]:
     return {str(k): int(v) for k, v in table["label"].value_counts().sort_index().items()}
 
 
-def _pool(out: Path, request: Request, lights: tuple[str, ...]) -> dict[str, int]:
+def _pool(out: Path, request: WorkspaceRequest, lights: tuple[str, ...]) -> dict[str, int]:
     """Draw the pool. Its table names a file where others name a folder, as real exports do."""
     rows = []
     for sample in plan_role(request.seed, ROLES["pool"], request.rows_scale):
@@ -198,7 +202,7 @@ def _pool(out: Path, request: Request, lights: tuple[str, ...]) -> dict[str, int
     return _write_rows(out / layout.POOL_TABLE, rows)
 
 
-def _pairs(out: Path, request: Request, light: str) -> dict[str, int]:
+def _pairs(out: Path, request: WorkspaceRequest, light: str) -> dict[str, int]:
     """Draw the NG / OK pairs that a generator of anomalies would hand over.
 
     One picture serves every light of the spec, as the staging of pairs has it. Both pictures of a

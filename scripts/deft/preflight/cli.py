@@ -20,7 +20,7 @@ from deft.settings.run_name import run_argument
 PHASE = STAGE = "preflight"
 
 
-class Request(NamedTuple):
+class PreflightRequest(NamedTuple):
     """What each of the three commands needs."""
 
     workspace: Path
@@ -29,7 +29,7 @@ class Request(NamedTuple):
     sources: dict[str, str]
 
 
-def parse(description: str | None, argv: list[str] | None = None) -> Request:
+def parse(description: str | None, argv: list[str] | None = None) -> PreflightRequest:
     """Return the command line, its configuration filled in and checked."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--workspace", type=Path, default=Path(), help="default: this folder")
@@ -54,7 +54,7 @@ def parse(description: str | None, argv: list[str] | None = None) -> Request:
         parser.error(str(error))
     open_log(given.log)
     config = from_json(given.config_json)
-    return Request(
+    return PreflightRequest(
         given.workspace.absolute(),
         given.run_dir.absolute(),
         config,
@@ -62,7 +62,7 @@ def parse(description: str | None, argv: list[str] | None = None) -> Request:
     )
 
 
-def recorded(request: Request, work: Callable[[], str]) -> str:
+def recorded(request: PreflightRequest, work: Callable[[], str]) -> str:
     """Run ``work``; a stop of the checks goes to the state and the log, then up.
 
     A missing approval is no failure of the run, only the gate doing its duty: nothing is written.
@@ -78,7 +78,7 @@ def recorded(request: Request, work: Callable[[], str]) -> str:
         raise
 
 
-def _record_current(request: Request) -> None:
+def _record_current(request: PreflightRequest) -> None:
     # From here on a command without a run's name means this run; a run that the user names
     # for one command stays what it is, a guest.
     known = (request.workspace / CURRENT_RUN).is_file()

@@ -28,6 +28,7 @@ from deft.changenet.training.parts import Parts
 from deft.changenet.training.sync_norm import CpuSyncBatchNorm, CpuSyncBatchNormAct, _synchronised
 from deft.changenet.weights import read_state
 from deft.core.errors import HardStop
+from deft.core.interrupt import Interrupted
 
 NOISE = 2e-5  # of weights after an epoch, from another order of additions
 
@@ -262,3 +263,32 @@ def test_whose_draw_an_epoch_is(workspace, compat, dealt_out, epochs):
     options = Options(upstream_compat=compat)
     made = Parts(spec, options, DistributedContext(0, 2), device, model, optimizer, data, data)
     assert made.draws == epochs * len(data)
+
+
+HOW = {
+    "stop": ("stop", HardStop("missing_input", "no picture").as_dict()),
+    "died": ("died", "Traceback\nValueError: odd"),
+    "gone": ("gone", None),
+    "interrupted": ("interrupted", Interrupted(15, "in epoch 1").as_dict()),
+    "result": ("result", {"latest": "a.pth"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("ends", "asked", "kind", "words"),
+    [
+        # Who notices that another has gone dies of it: the first reason is the one that is told.
+        (("died", "stop"), None, HardStop, "no picture"),
+        (("died", "gone"), None, RuntimeError, "process 1 of 2 died: killed by SIGKILL"),
+        (("died", "died"), None, RuntimeError, "process 0 of 2 died: ValueError: odd"),
+        (("interrupted", "interrupted"), 15, Interrupted, "in epoch 1"),
+        (("interrupted", "died"), 15, RuntimeError, "process 1 of 2 died"),
+        (("died", "gone"), 15, Interrupted, "from its last saved state, if it has one"),
+    ],
+)
+def test_what_ended_a_training_of_several_processes(ends, asked, kind, words):
+    said = {rank: HOW[end] for rank, end in enumerate(ends)}
+    with pytest.raises(kind, match=words):
+        launch._outcome(said, [1, -9], asked)
+    good = {rank: HOW["result"] for rank in range(2)}
+    assert launch._outcome(good, [0, 0], None) == {"latest": "a.pth"}

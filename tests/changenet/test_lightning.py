@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from changenet_pairs import spec_data
+from pytorch_lightning import Trainer
 from training_runs import run
 
 from deft.changenet.spec import from_dict
@@ -68,6 +69,14 @@ def test_slurm_and_signals_are_not_lightnings(workspace, tmp_path, monkeypatch):
     assert result["steps"] == 3
     assert {handler.__func__ for handler in found} == {Requests._note}
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.filterwarnings("ignore:The `srun` command")
+def test_what_is_switched_off_is_still_there():
+    """Both are private: another release of Lightning may name them otherwise."""
+    trainer = Trainer(logger=False, enable_checkpointing=False)
+    assert callable(trainer._signal_connector.register_signal_handlers)
+    assert callable(trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor)
 
 
 def test_a_state_of_before_lightning_is_told_and_left(workspace, tmp_path, monkeypatch):

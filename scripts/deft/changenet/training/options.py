@@ -8,6 +8,10 @@ from deft.changenet.spec import Spec
 from deft.changenet.training.selection import JUDGES
 from deft.core.errors import HardStop
 
+IDENTITY = (
+    *("seed", "upstream_compat", "draws_per_epoch", "accumulate_steps", "select_weights_by"),
+    *("early_stop_epochs", "min_recall", "optimizer_state", "compile"),
+)
 OPTIMIZER_STATE = ("none", "last", "all")
 
 
@@ -67,15 +71,7 @@ class Options:
 
     def identity(self) -> dict[str, object]:
         """Return what tells one training from another, for the resume state."""
-        names = ("seed", "upstream_compat", "draws_per_epoch", "accumulate_steps")
-        more = (
-            "select_weights_by",
-            "early_stop_epochs",
-            "min_recall",
-            "optimizer_state",
-            "compile",
-        )
-        found: dict[str, object] = {name: getattr(self, name) for name in (*names, *more)}
+        found: dict[str, object] = {name: getattr(self, name) for name in IDENTITY}
         if self.picture_levels is not None:  # younger than the states of trainings under way
             found["picture_levels"] = self.picture_levels
         return found

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from deft.changenet.training.checkpoint import SHAPE, Progress
+from deft.changenet.training.loader import EpochLoader
 from deft.changenet.weights import fill_strictly, read_state
 from deft.core.errors import HardStop
 
@@ -197,38 +198,82 @@ def _plain(value: Any) -> Any:
 
 def _torch_state(states: Any, path: str | Path) -> tuple[list[dict[str, Any]], Mapping[Any, Any]]:
     """Return groups and entries of the first optimizer; refuse what is not laid out as torch's."""
-    first = states[0] if isinstance(states, list) else None
-    groups, entries = (
-        (first.get("param_groups"), first.get("state"))
-        if isinstance(first, Mapping)
-        else (None, None)
-    )
-    good = (
-        isinstance(groups, list)
-        and isinstance(entries, Mapping)
-        and all(isinstance(entry, Mapping) for entry in entries.values())
-        and all(isinstance(g, Mapping) and isinstance(g.get("params"), list) for g in groups)
-    )
-    if good:
+    try:
+        groups, entries = states[0]["param_groups"], states[0]["state"]
         numbers = [number for group in groups for number in group["params"]]
-        good = numbers == list(range(len(numbers)))
-    if good:
-        rates = [group[name] for group in groups for name in ("lr", "initial_lr") if name in group]
-        good = all("lr" in group for group in groups) and all(map(_is_number, rates))
-    if good:
-        kinds = [
-            _good_setting(name, group[name])
-            for group in groups
-            for name in SETTINGS
-            if name in group
-        ]
-        good = all(kinds)
-    if not good:
+        good = (
+            isinstance(groups, list)
+            and isinstance(entries, Mapping)
+            and all(isinstance(entry, Mapping) for entry in entries.values())
+            and numbers == list(range(len(numbers)))
+            and all(map(_good_group, groups))
+        )
+    except (KeyError, TypeError, IndexError):
+        good = False
+    if not good or not isinstance(states, list):
         raise _malformed("the file's optimizer state is not torch's", path)
     return groups, entries
 
 
-def _good_setting(name: str, value: Any) -> bool:
-    if name == "betas":
-        return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
-    return _is_number(value)
+def _good_group(group: Mapping[str, Any]) -> bool:
+    betas = group.get("betas", (0.0, 0.0))
+    plain = [name for name in ("initial_lr", *SETTINGS) if name in group and name != "betas"]
+    return (
+        isinstance(group["params"], list)
+        and isinstance(betas, list | tuple)
+        and len(betas) == 2
+        and all(map(_is_number, (group["lr"], *betas, *(group[name] for name in plain))))
+    )
+
+
+def check_batches(start: Progress, loader: EpochLoader, say: Callable[[str], None]) -> None:
+    """Refuse a file from the middle of an epoch that saw other batches than there are now.
+
+    TAO's does not hold the batch size; its finished epochs give the batches of one. Where these
+    differ ``say`` takes a line.
+    """
+    if start.epoch_done:
+        require_steps(loader, start.epoch + 1)
+        return
+    here, finished = len(loader), start.batches - start.epoch_batches
+    if start.shape is None and finished != start.epoch * here:
+        say(
+            f"resuming in the middle of epoch {start.epoch}: its {start.epoch} finished epochs "
+            f"had {finished} batches, with the present batch size they have "
+            f"{start.epoch * here}: the rows skipped as done may not be those that were seen"
+        )
+    now = loader.shape(start.epoch)
+    found = start.shape if start.shape is not None else now
+    changed = [name for name in now if found.get(name) != now[name]]
+    how = ", ".join(f"{name} {found.get(name)} (now {now[name]})" for name in changed)
+    if not how and start.epoch_batches >= here:
+        how = (
+            f"{start.epoch_batches} batches of epoch {start.epoch} are done, but its "
+            f"{loader.parts.draws} draws make only {here} of {_batch(loader)}"
+        )
+    if how:
+        raise HardStop(
+            "spec_invalid",
+            "train.resume_training_checkpoint_path: the file was saved in the middle of an epoch "
+            f"with other batches: {how}",
+            file=loader.parts.spec.train.resume_training_checkpoint_path,
+            fix="use the seed, the training table, dataset.classify.batch_size and train.num_gpus "
+            "that it was saved with, or a file from an epoch's end",
+        )
+
+
+def require_steps(loader: EpochLoader, epoch: int) -> None:
+    """Stop when an epoch has no batch, told of ``epoch``, the first one to train."""
+    if len(loader) == 0:
+        raise HardStop(
+            "no_new_checkpoint",
+            f"epoch {epoch} made no step: {loader.parts.draws} draws do not fill a batch of "
+            f"{_batch(loader)}",
+            file=loader.parts.spec.source,
+            fix="lower dataset.classify.batch_size",
+        )
+
+
+def _batch(loader: EpochLoader) -> str:
+    size, processes = loader.parts.batch_size, loader.parts.processes.size
+    return f"{size}" if processes == 1 else f"{processes} x {size}"

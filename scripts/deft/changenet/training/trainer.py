@@ -28,12 +28,11 @@ from deft.changenet.training.module import TrainingModule
 from deft.changenet.training.options import require_tensorboard
 from deft.changenet.training.parts import Parts
 from deft.changenet.training.progress import History, Reporter
-from deft.changenet.training.restore import Restored
+from deft.changenet.training.restore import Restored, check_batches, require_steps
 from deft.changenet.training.saving import ModelFiles
 from deft.changenet.training.schedule import scheduler_state
 from deft.changenet.training.state import ResumeState, StateFile, Stopped, take_over
 from deft.changenet.training.sync_norm import synchronise_batch_norm
-from deft.core.errors import HardStop
 from deft.core.interrupt import Requests
 
 Log = Callable[[str], None]
@@ -120,18 +119,13 @@ class Training:
         history, parts = History(), self.parts
         history.add_status("STARTED", "Starting Training Loop.")
         if self.restored is None:
+            require_steps(self.loader, 0)
             if parts.processes.writes:
                 self.files.remove_older([path for path in self.sources if path])
-            self._require_steps(0)
             return history
-        path, start = parts.spec.train.resume_training_checkpoint_path, self.restored.progress
+        path = parts.spec.train.resume_training_checkpoint_path
         history.add_status("RUNNING", f"Resuming training from checkpoint: {path}")
-        if not start.epoch_done:
-            self._compare_epochs(say)
-            self._compare_order()
-            self._require_steps(start.epoch_batches)
-        else:
-            self._require_steps(0)
+        check_batches(self.restored.progress, self.loader, say)
         return history
 
     def _fit(
@@ -236,8 +230,10 @@ class Training:
             use_distributed_sampler=False,
             default_root_dir=self.resume_dir,
         )
-        # Its handler for SIGTERM talks to the other processes in the middle of whatever runs.
+        # Its handler for SIGTERM talks to the other processes in the middle of whatever runs, and
+        # each batch asks whether it did, for which a GPU has to finish its queued work.
         trainer._signal_connector.register_signal_handlers = lambda: None
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
         return trainer
 
     def _logger(self, state: dict[str, Any] | None) -> Any:
@@ -247,65 +243,6 @@ class Training:
         if state is None:  # the curves of another training must not run into these
             shutil.rmtree(self.out_dir / TENSORBOARD, ignore_errors=True)
         return _EventFiles(self.out_dir, name=TENSORBOARD, version="")
-
-    def _compare_epochs(self, say: Log) -> None:
-        """Tell when a file from the middle of an epoch counts on other batches than these.
-
-        TAO's does not hold the batch size; its finished epochs give the batches of one.
-        """
-        start = self.restored.progress
-        here, finished = len(self.loader), start.batches - start.epoch_batches
-        if start.shape is None and finished != start.epoch * here:
-            say(
-                f"resuming in the middle of epoch {start.epoch}: its {start.epoch} finished epochs "
-                f"had {finished} batches, with the present batch size they have "
-                f"{start.epoch * here}: the rows skipped as done may not be those that were seen"
-            )
-
-    def _compare_order(self) -> None:
-        """Refuse a file of ours from the middle of an epoch that saw other batches than these."""
-        start = self.restored.progress
-        found, now = start.shape, self.loader.shape(start.epoch)
-        if found is None or found == now:
-            return
-        changed = [name for name in now if found.get(name) != now[name]]
-        differs = [f"{name} {found.get(name)} (now {now[name]})" for name in changed]
-        raise self._other_batches(
-            f": {', '.join(differs)}",
-            "use the seed, the training table, dataset.classify.batch_size and train.num_gpus "
-            "that it was saved with, or a file from an epoch's end",
-        )
-
-    def _require_steps(self, done: int) -> None:
-        """Stop when an epoch has no batch, or none after the ``done`` ones of a file."""
-        parts, draws = self.parts, self.parts.draws
-        if len(self.loader) > done:
-            return
-        size, processes = parts.batch_size, parts.processes.size
-        whole = f"{size}" if processes == 1 else f"{processes} x {size}"
-        if done:
-            raise self._other_batches(
-                f": {done} batches of epoch {self.restored.progress.epoch} are done, but its "
-                f"{draws} draws make only {len(self.loader)} of {whole}",
-                "use the dataset.classify.batch_size and train.num_gpus it was saved with, or a "
-                "file from an epoch's end",
-            )
-        epoch = 0 if self.restored is None else self.restored.progress.epoch + 1
-        raise HardStop(
-            "no_new_checkpoint",
-            f"epoch {epoch} made no step: {draws} draws do not fill a batch of {whole}",
-            file=parts.spec.source,
-            fix="lower dataset.classify.batch_size",
-        )
-
-    def _other_batches(self, how: str, fix: str) -> HardStop:
-        return HardStop(
-            "spec_invalid",
-            "train.resume_training_checkpoint_path: the file was saved in the middle of an epoch "
-            f"with other batches{how}",
-            file=self.parts.spec.train.resume_training_checkpoint_path,
-            fix=fix,
-        )
 
 
 def quiet() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from deft.core.progress import Progress
 from deft.tables.fingerprint import decode
@@ -33,6 +32,8 @@ def difference(test: np.ndarray, golden: np.ndarray) -> np.ndarray:
     ``test``, ``golden``: uint8 (h, w) of equal size. Returns float32 (h, w), 0 to 255.
     """
     size = 2 * TOLERANCE_PX + 1
+    from scipy import ndimage  # wanted only by the strategies that look for a place
+
     low = ndimage.minimum_filter(golden, size).astype(np.int16)
     high = ndimage.maximum_filter(golden, size).astype(np.int16)
     seen = test.astype(np.int16)

@@ -13,7 +13,7 @@ import pytest
 import settings_pages
 
 from deft.core.errors import HardStop
-from deft.demo.workspace import Request as DemoRequest
+from deft.demo.workspace import WorkspaceRequest
 from deft.embedding.encoders import table as encoders
 from deft.embedding.encoders.base import PRECISIONS, RUNTIMES
 from deft.importers.deeppcb_settings import Settings as DeepPcbSettings
@@ -85,7 +85,7 @@ def test_choices_are_those_of_the_code_that_has_them():
 @pytest.mark.parametrize(
     ("group", "kind", "beside"),
     [
-        ("demo", DemoRequest, {"seed"}),
+        ("demo", WorkspaceRequest, {"seed"}),
         ("deeppcb", DeepPcbSettings, set()),
         ("explore", ExploreRequest, {"device", "seed", "threads"}),
     ],

@@ -80,7 +80,9 @@ def _writable(ctx: Context) -> None:
             fix=f"convert the pairs to {ext} yourself",
         )
     longest = LONGEST_PX.get(kind)
-    for path in files if longest else ():
+    if longest is None:
+        return
+    for path in files:
         width, height = _size(path)
         if path.suffix.lower() != ext and max(width, height) > longest:
             raise HardStop(

@@ -1,13 +1,15 @@
 """Compare every number that the report and other texts quote with the run's analysis.json."""
 
+import argparse
 import shlex
 import sys
 
+from deft.core.layout import Run
 from deft.report.quotes import check_quotes
 from deft.run.cli import launch, parser
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> int:
     """Check; exit status 1 when a number is wrong or has no key."""
     told, problems = check_quotes(run, shlex.split(args.files))
     for problem in problems:

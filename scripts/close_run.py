@@ -1,13 +1,15 @@
 """After a failed command: log the stop, mark the state, render the report from what is there."""
 
+import argparse
 import sys
 
+from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import take_last_stop
 from deft.stages.close_run import close_run
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Close a failed command; a run that has no state yet is left alone."""
     stop = take_last_stop()
     if not (args.aside or stop.startswith("HARD STOP approval_missing")):

@@ -1,12 +1,15 @@
 """Decide whether the loop stops here."""
 
+import argparse
+
+from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage_files import files_of
 from deft.stages.context import Context
 from deft.stages.decide import Files, decide
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Write the decision; it has no line in the loop log."""
     files = files_of(args, Files)
     context, asked = Context.of(args, run), (args.phase, args.question, args.kpi)

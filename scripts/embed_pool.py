@@ -1,5 +1,8 @@
 """Join the embedded shards of the source pool."""
 
+import argparse
+
+from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.jobs import registered
 from deft.run.stage import hard_stop_recorded
@@ -7,7 +10,7 @@ from deft.run.stage_files import files_of
 from deft.stages.embed_pool import Files, embed_pool
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Join; the contract's log has no line for it, only for its failure."""
     with (
         hard_stop_recorded(

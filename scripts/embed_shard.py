@@ -1,5 +1,8 @@
 """Embed one shard of the source pool with the configured encoder."""
 
+import argparse
+
+from deft.core.layout import Run
 from deft.embedding.cache import cache_folder
 from deft.run.cli import launch, parser
 from deft.run.jobs import registered
@@ -10,7 +13,7 @@ from deft.stages.embed_shard import Files, embed_shard
 from deft.stages.encoder import add_encoder_options, open_encoder
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Embed; the contract's log has no line for it, only for its failure."""
     files, context = files_of(args, Files), Context.of(args, run)
     with (

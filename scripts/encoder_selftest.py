@@ -1,7 +1,9 @@
 """Compare the encoder with its record on five shipped pictures and measure its speed."""
 
+import argparse
+
 from deft.core.errors import HardStop
-from deft.core.layout import BASELINE
+from deft.core.layout import BASELINE, Run
 from deft.embedding.encoders.selftest import images_per_s, table, verify
 from deft.embedding.encoders.table import CHANGENET
 from deft.run.cli import add_engine, launch, parser
@@ -10,7 +12,7 @@ from deft.stages.context import Context
 from deft.stages.encoder import add_encoder_options, open_encoder
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Print the table; a mismatch is a hard stop."""
     metrics = args.baseline or run.phase(BASELINE) / "metrics.json"
     if args.encoder == CHANGENET and not metrics.is_file():

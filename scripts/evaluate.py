@@ -1,5 +1,8 @@
 """Evaluate the KPI of a phase."""
 
+import argparse
+
+from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
@@ -7,7 +10,7 @@ from deft.stages.context import Context
 from deft.stages.evaluate import Files, evaluate
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Evaluate as one logged stage."""
     run_stage(
         run.dir,

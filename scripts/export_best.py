@@ -1,7 +1,9 @@
 """Export the best model as ONNX and check it on the KPI set."""
 
+import argparse
 import time
 
+from deft.core.layout import Run
 from deft.run.cli import flag, launch, parser
 from deft.run.jobs import registered
 from deft.run.stage import hard_stop_recorded, status_line
@@ -10,7 +12,7 @@ from deft.stages.context import Context
 from deft.stages.export_best import Files, export_best
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Write best_model/ of a run whose loop has stopped in good order."""
     began = time.monotonic()
     with (

@@ -1,14 +1,16 @@
 """End the loop: hand-off, lab record, final report."""
 
+import argparse
 from pathlib import Path
 
+from deft.core.layout import Run
 from deft.report import render_report
 from deft.run.cli import launch, parser
 from deft.run.stage import hard_stop_recorded, status_line
 from deft.stages.finish import finish
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Finish a run whose loop has stopped in good order."""
     code_dir = Path(__file__).resolve().parents[1]
     with hard_stop_recorded(run.dir, "preflight", "loop_stop"):

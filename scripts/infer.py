@@ -1,5 +1,8 @@
 """Score the KPI set with both weight files of a phase."""
 
+import argparse
+
+from deft.core.layout import Run
 from deft.run.cli import flag, launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
@@ -8,7 +11,7 @@ from deft.stages.infer import Files, infer
 from deft.stages.train import forget_state
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Infer as one logged stage."""
     files = files_of(args, Files)
     run_stage(

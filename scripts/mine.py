@@ -1,7 +1,9 @@
 """Mine the pool for the weak samples of the previous phase."""
 
+import argparse
 import json
 
+from deft.core.layout import Run
 from deft.embedding.cache import cache_folder
 from deft.mining.approximate import KINDS
 from deft.mining.strategies import STRATEGIES, Rules
@@ -13,7 +15,7 @@ from deft.stages.encoder import add_encoder_options, open_encoder
 from deft.stages.mine import Files, MineOptions, mine
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Mine as one logged stage."""
 
     def work():

@@ -1,14 +1,16 @@
 """Render the HTML report of a run from its files (and, with --phase, that phase's own page)."""
 
+import argparse
 import sys
 
+from deft.core.layout import Run
 from deft.record.artifacts import record_knowledge
 from deft.record.summaries import write_summary
 from deft.report import render_pages
 from deft.run.cli import launch, parser
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> int:
     """Render, check every number against its key, say where the report lies."""
     pages, problems = render_pages(run.dir, args.workspace, args.phase)
     if args.phase:

@@ -1,7 +1,9 @@
 """Put back a deleted weight file by repeating its training, if that gives the same bytes."""
 
+import argparse
 from pathlib import Path
 
+from deft.core.layout import Run
 from deft.run.cli import launch
 from deft.run.stage_files import files_of
 from deft.stages.context import Context
@@ -10,7 +12,7 @@ from deft.stages.train import Files
 from train import training_options, training_parser
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Restore one file."""
     summary = restore_weights(
         Context.of(args, run),

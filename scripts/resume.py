@@ -1,5 +1,6 @@
 """After a crash: end the orphans of a run, so that nothing writes beside its second copy; go on."""
 
+import argparse
 import json
 import re
 import socket
@@ -130,7 +131,7 @@ def go_on(run, extra: list[str]) -> int:
     )
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> int:
     """End what is left of an earlier command; with --go-on, unlock and run."""
     workspace = Path(run.workspace).expanduser()
     run = Run(workspace, run_to_resume(workspace, args.run))

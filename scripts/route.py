@@ -1,7 +1,9 @@
 """Route the gaps of the previous phase to mining and AnomalyGen."""
 
+import argparse
 import json
 
+from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
@@ -9,7 +11,7 @@ from deft.stages.context import Context
 from deft.stages.route import Files, route
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Route as one logged stage."""
     run_stage(
         run.dir,

@@ -1,5 +1,8 @@
 """Score the KPI set with both weight files of a phase in TAO's container."""
 
+import argparse
+
+from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
@@ -9,7 +12,7 @@ from deft.stages.tao_infer import tao_infer
 from deft.stages.tao_train import forget_training
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Infer as one logged stage."""
     context = Context.of(args, run)
     run_stage(

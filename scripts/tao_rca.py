@@ -1,5 +1,8 @@
 """Find the weak samples of a phase with TAO's gap analysis."""
 
+import argparse
+
+from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
@@ -7,7 +10,7 @@ from deft.stages.context import Context
 from deft.stages.tao_rca import Files, tao_rca
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Analyse as one logged stage."""
     run_stage(
         run.dir,

@@ -1,5 +1,8 @@
 """Train a phase in TAO's container, or take pre-seeded baseline weights."""
 
+import argparse
+
+from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
@@ -8,7 +11,7 @@ from deft.stages.tao_train import tao_train
 from deft.stages.train import Files
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Train as one logged stage."""
     run_stage(
         run.dir,

@@ -1,6 +1,9 @@
 """Train a phase natively, or take pre-seeded baseline weights."""
 
+import argparse
+
 from deft.changenet.training.options import Options
+from deft.core.layout import Run
 from deft.run.cli import flag, launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
@@ -8,7 +11,7 @@ from deft.stages.context import Context
 from deft.stages.train import Files, train
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Train as one logged stage."""
     run_stage(
         run.dir,
@@ -27,7 +30,7 @@ def body(args, run):
     )
 
 
-def training_parser(description):
+def training_parser(description: str | None) -> argparse.ArgumentParser:
     """Return the options that train and restore_weights share."""
     options = parser(description, files=Files)
     options.add_argument("--epochs", type=int, default=0, help="0 = the spec's")
@@ -44,7 +47,7 @@ def training_parser(description):
     return options
 
 
-def training_options(args):
+def training_options(args: argparse.Namespace) -> Options:
     """Return what the options say of a training."""
     return Options(
         seed=args.seed,

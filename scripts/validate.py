@@ -1,5 +1,8 @@
 """Validate the training table of a lap before the training is paid for."""
 
+import argparse
+
+from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
@@ -7,7 +10,7 @@ from deft.stages.context import Context
 from deft.stages.validate import Files, validate
 
 
-def body(args, run):
+def body(args: argparse.Namespace, run: Run) -> None:
     """Validate as the second half of the logged stage data_merge."""
     run_stage(
         run.dir,

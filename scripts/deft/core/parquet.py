@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deft.core.errors import HardStop
 from deft.core.reading import parse_json, require_file, shortened, stop_of
+
+if TYPE_CHECKING:  # pandas takes a second, and not every stage reads a table
+    import pandas as pd
 
 FIX = "delete the file and run the same command again, which makes it anew"
 # Besides Arrow's own classes (ValueError, OSError, MemoryError among them): what its bindings let

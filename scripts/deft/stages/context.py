@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from deft.changenet.spec import Spec, load_spec
 from deft.core import layout
@@ -21,6 +19,9 @@ from deft.core.reading import check_shape
 from deft.run import roots
 from deft.run.state import read_state
 from deft.tables import sealed
+
+if TYPE_CHECKING:  # some stages read no table, and pandas takes a second
+    import pandas as pd
 
 
 @dataclass(frozen=True)

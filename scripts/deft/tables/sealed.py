@@ -14,13 +14,14 @@ import csv
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file
 from deft.core.reading import require_file, shortened
+
+if TYPE_CHECKING:  # pandas takes a second, and not every stage reads a table
+    import pandas as pd
 
 TABLES = "tables"
 UNREADABLE = ("missing_input", "csv_invalid", "silent_drop")  # codes of a file nobody can use

@@ -275,10 +275,13 @@ def test_a_foreign_segment_is_never_used(pictures, tmp_path):
     assert vectors.tobytes() == plain(pictures).tobytes()
 
 
+# What another process imports: the helpers, this module, the library.
+TESTS = Path(__file__).resolve().parents[1]
+CODE = [str(TESTS / "support"), str(TESTS / "embedding"), str(TESTS.parent / "scripts")]
 KILLED = """
 import os, sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}, {library!r}]
+sys.path[:0] = {paths_of_code!r}
 from deft.core import files
 from deft.embedding import segment
 from spy_encoder import SpyEncoder
@@ -309,9 +312,8 @@ embed({paths!r}, Path({folder!r}))
 def test_a_job_killed_while_it_writes_leaves_a_sound_cache(pictures, tmp_path, limit):
     folder = tmp_path / "cache"
     embed(pictures[:8], folder)
-    here = Path(__file__).resolve().parents[1]
     code = KILLED.format(
-        tests=str(here / "support"), library=str(here.parent / "scripts"), limit=limit,
+        paths_of_code=CODE, limit=limit,
         paths=pictures, folder=str(folder),
     )  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -327,7 +329,7 @@ def test_a_job_killed_while_it_writes_leaves_a_sound_cache(pictures, tmp_path, l
 WRITER = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}, {library!r}]
+sys.path[:0] = {paths_of_code!r}
 from deft.embedding import cache
 from test_embedding_cache import embed
 cache.SEGMENT_ROWS = 3
@@ -338,12 +340,11 @@ sys.stdout.write(vectors.tobytes().hex())
 
 
 def test_two_jobs_at_once_agree_and_keep_everything(pictures, tmp_path):
-    here, folder = Path(__file__).resolve().parents[1], tmp_path / "cache"
+    folder = tmp_path / "cache"
     jobs = []
     for part in (pictures, pictures[::-1], pictures[5:]):
         code = WRITER.format(
-            tests=str(here / "support"),
-            library=str(here.parent / "scripts"),
+            paths_of_code=CODE,
             paths=part,
             folder=str(folder),
         )

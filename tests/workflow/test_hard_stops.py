@@ -152,7 +152,6 @@ def test_every_code_has_a_case() -> None:
     assert SECOND_EXAMPLES <= {case.name for case in CASES}
 
 
-@pytest.mark.slow  # the slow cases make their rows
 def test_the_document_has_the_cases_in_order() -> None:
     assert list(rows_on_disk()) == [case.name for case in CASES]
     assert DOCUMENT.read_text(encoding="utf-8").startswith(HEAD)

@@ -61,7 +61,7 @@ fuzz: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PYTHONPATH=scripts $(BIN)/lint-imports --no-cache
+	env PYTHONPATH=scripts $(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile

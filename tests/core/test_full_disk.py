@@ -20,6 +20,7 @@ import pytest
 import torch
 from forked_cli import forked
 from full_disk import BALLAST, fill, free, limit_files, small_disk
+from stage_calls import arguments
 from tiny_workspace import make_tiny_workspace
 from workflow_tools import RUN
 
@@ -27,6 +28,7 @@ import deft.changenet.training.train  # noqa: F401  imported once, for all forks
 from deft.core.disk import EXIT_DISK_FULL, DiskFull, explain
 from deft.core.errors import HardStop
 from deft.core.files import TEMPORARY, copy_atomically, replace_atomically, write_text_atomic
+from deft.core.layout import Run
 from deft.preflight import checks_disk
 from deft.report.render import REPORT_FILE
 from deft.run.state import LOG_FILE, STATE_FILE, log_stage, read_log, read_state, update_state
@@ -281,7 +283,9 @@ CPU = ["--device", "cpu", "--threads", "1"]
 ENCODER = ["--encoder", "changenet", "--batch-size", "4", *CPU]
 RUN_DIR = f"results/{RUN}"
 KPI = ["--question", "kpi", "--kpi", "FAR < 0.0001% at recall=100%", "--max-iterations", "1"]
-DECISION = ["--decision", f"{RUN_DIR}/iter1/decide/kpi.json"]
+LAST_DECISION = Path(RUN_DIR) / "iter1/decide/kpi.json"
+DECISION = ["--decision", str(LAST_DECISION)]
+SHARD = "1-of-1"
 STAGES = [
     ("stage_pool", [*GIVEN, "--encoder", "changenet"]),
     ("train", [*BASE, *CPU, "--epochs", "1", "--seed", "3"]),
@@ -290,8 +294,8 @@ STAGES = [
     ("decide", [*BASE, *KPI]),
     ("rca", [*BASE, "--min-recall", "1.0", "--top-k", "5"]),
     ("route", LAP),
-    ("embed_shard", [*GIVEN, "--shard", "1-of-1", *ENCODER]),
-    ("embed_pool", [*GIVEN, "--shards", f"{RUN_DIR}/synth_pool/shards/1-of-1.parquet"]),
+    ("embed_shard", [*GIVEN, "--item", SHARD, *ENCODER]),
+    ("embed_pool", GIVEN),
     (
         "mine",
         [*LAP, "--strategy", "nearest", "--top-k", "2", "--min-similarity", "-1", *ENCODER],
@@ -302,7 +306,7 @@ STAGES = [
     ("infer", [*LAP, *CPU]),
     ("evaluate", [*LAP, "--min-recall", "1.0"]),
     ("decide", [*LAP, *KPI]),
-    ("export_best", [*GIVEN, *DECISION, *CPU]),
+    ("export_best", [*GIVEN, *CPU]),
     ("finish", [*GIVEN, *DECISION]),
     ("report", GIVEN),
 ]
@@ -344,12 +348,30 @@ def _stage(
     return job.wait(), job.text()
 
 
+def _files(workspace: Path, name: str, args: list[str]) -> list[str]:
+    """Return a stage's files as its rule names them, relative to the workspace."""
+    run, which = Run(Path(), RUN), ()
+    if name in ("finish", "report"):
+        return []
+    if "--phase" in args:
+        which = (args[args.index("--phase") + 1],)
+    elif name == "embed_shard":
+        which = (SHARD,)
+    elif name == "embed_pool":
+        which = ([run.synth_pool / f"shards/{SHARD}.parquet"],)
+    elif name == "export_best":
+        best = json.loads((workspace / LAST_DECISION).read_text())["best_phase"]
+        which = (LAST_DECISION, best)
+    return arguments(name, run, *which)
+
+
 def _chain(workspace: Path, out: Path, stages, levels, hinder) -> int:
     """Run stages hindered at every level, then as it should be; return the failures seen."""
     failures = 0
-    for name, args in stages:
+    for name, options in stages:
         if name == "route":
             (workspace / RUN_DIR / "iter1").mkdir(exist_ok=True)
+        args = [*options, *_files(workspace, name, options)]
         for level in levels:
             before = hinder(level)
             status, said = _stage(workspace, out, name, args, before)

@@ -16,7 +16,20 @@ ALLOCATION = REPOSITORY / "profiles/slurm/allocation.sh"
 WAIT_S = 60
 BARE = {"HOME": os.environ.get("HOME", "/"), "PATH": "/usr/bin:/bin"}
 # What a recipe may start beside the environment's own programs.
-SHELL_WORDS = {"grep", "sed", "echo", "touch", "test", "rm", "python3", "cat", "exit", "{", "}"}
+SHELL_WORDS = {
+    "grep",
+    "sed",
+    "echo",
+    "touch",
+    "test",
+    "rm",
+    "python3",
+    "cat",
+    "exit",
+    "env",
+    "{",
+    "}",
+}
 
 
 @pytest.fixture

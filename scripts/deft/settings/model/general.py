@@ -27,7 +27,10 @@ class Where(Group):
         approval="no",
     )
     engine: Literal["native", "tao"] = setting(
-        "native", "native = PyTorch here | tao = NVIDIA's containers", read_by="snakemake"
+        "native",
+        "native = PyTorch here | tao = NVIDIA's containers",
+        read_by="snakemake stage_pool train restore_weights infer rca embed_shard mine validate "
+        "export_best encoder_selftest",
     )
     container_runtime: Literal["docker", "podman"] = setting(
         "docker",

@@ -99,7 +99,7 @@ ASKED = {
     "stages/embed_pool.py": {"embed_pool": CHANGED, "_facts_of": CHANGED},
     "stages/encoder.py": {"_baseline": BUG},
     "stages/export_best.py": {"export_best": CHANGED, "refuse_other_decisions": BUG},
-    "stages/infer.py": {"infer": "kpi_classes"},
+    "stages/infer.py": {"_scored": "kpi_classes"},
     "stages/rca.py": {"rca": BUG},
     "stages/restore_weights.py": {"restore_weights": CHANGED},
     "stages/stage_pool.py": {"stage_pool": BUG},

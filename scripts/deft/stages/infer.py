@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from deft.run.stage_files import read, written
 from deft.run.state import update_phase
 from deft.stages.context import Context
 from deft.stages.weights import weights_file, weights_table
+
+# Kind, weight file and table to write -> its rows, and what else the record says of the kind.
+Score = Callable[[str, Path, Path], tuple[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -46,42 +50,57 @@ def infer(
     names the provider it really ran on and the export's digest. The exports are not kept: the same
     weights give the same file again at the hand-off.
     """
+    ran: dict[str, Any] = {"name": runtime}
+
+    def score(kind: str, weights: Path, out: Path) -> tuple[int, dict[str, Any]]:
+        nonlocal ran
+        if runtime != "onnx":
+            return _scored(context, weights, out, device, threads, compile=compile), {}
+        rows, ran, exported = _by_onnx(context, weights, out, device, threads)
+        return rows, exported
+
+    facts = score_kinds(context, files, score)
+    where = f" by ONNX Runtime ({ran['provider']})" if runtime == "onnx" else ""
+    return record_scores(context, files, phase, facts, ran) + where
+
+
+def score_kinds(context: Context, files: Files, score: Score) -> dict[str, Any]:
+    """Write both inference tables, with ``score`` for each distinct weight file.
+
+    Returns kind -> what ``inference.json`` says of it.
+    """
     weights = weights_table(files.weights)
     digests = {entry["path"]: entry["sha256"] for entry in weights["files"]}
-    tables = {kind: getattr(files, kind) for kind in KINDS}
     facts: dict[str, Any] = {}
-    ran: dict[str, Any] = {"name": runtime}
     for kind in KINDS:
-        name = weights[kind]
-        out = tables[kind]
+        name, out = weights[kind], getattr(files, kind)
+        csv = f"{kind}/inference.csv"
         twin = next((k for k, f in facts.items() if f["weights_sha256"] == digests[name]), None)
         if twin:
-            copy_atomically(tables[twin], out)
-            facts[kind] = {**facts[twin], "weights": name, "csv": f"{kind}/inference.csv"}
+            copy_atomically(getattr(files, twin), out)
+            facts[kind] = {**facts[twin], "weights": name, "csv": csv}
             continue
         file = weights_file(context, files.weights.with_name(name), digests[name])
-        exported: dict[str, Any] = {}
-        if runtime == "onnx":
-            rows, ran, exported = _by_onnx(context, file, out, device, threads)
-        else:
-            rows = _scored(context, file, out, device, threads, compile=compile)
-        if not rows:
-            raise HardStop(
-                "kpi_invalid", "the KPI table has no row", file=context.workspace / layout.KPI_TABLE
-            )
+        rows, more = score(kind, file, out)
         facts[kind] = {
             "weights": name,
             "weights_sha256": digests[name],
-            "csv": f"{kind}/inference.csv",
+            "csv": csv,
             "csv_sha256": sha256_file(out),
             "rows": rows,
-            **exported,
+            **more,
         }
-    write_json_atomic(files.facts, {"kinds": facts, "runtime": ran})
+    return facts
+
+
+def record_scores(
+    context: Context, files: Files, phase: str, facts: dict[str, Any], runtime: dict[str, Any]
+) -> str:
+    """Write ``inference.json`` and the state; return the summary's beginning."""
+    write_json_atomic(files.facts, {"kinds": facts, "runtime": runtime})
     update_phase(context.run.dir, phase, stage_completed="inference")
-    distinct = len({digests[weights[kind]] for kind in KINDS})
-    where = f" by ONNX Runtime ({ran['provider']})" if runtime == "onnx" else ""
-    return f"{facts['best_val']['rows']} KPI rows scored with {distinct} weight file(s){where}"
+    distinct = len({told["weights_sha256"] for told in facts.values()})
+    return f"{facts['best_val']['rows']} KPI rows scored with {distinct} weight file(s)"
 
 
 def _scored(
@@ -93,10 +112,11 @@ def _scored(
     onnx: Scorer | None = None,
     compile: bool = False,
 ) -> int:
-    return infer_table(
+    table = context.workspace / layout.KPI_TABLE
+    rows = infer_table(
         context.spec,
         weights,
-        context.workspace / layout.KPI_TABLE,
+        table,
         context.image_root,
         out,
         device=device,
@@ -106,6 +126,9 @@ def _scored(
         levels=context.picture_levels,
         workspace=context.root,
     )
+    if not rows:
+        raise HardStop("kpi_invalid", "the KPI table has no row", file=table)
+    return rows
 
 
 def _by_onnx(

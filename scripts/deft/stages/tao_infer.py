@@ -12,13 +12,10 @@ import pandas as pd
 from deft.changenet.infer import scored_csv
 from deft.core import layout
 from deft.core.errors import HardStop
-from deft.core.files import copy_atomically, sha256_file, write_json_atomic, write_text_atomic
-from deft.kpi.evaluation import KINDS
-from deft.run.state import update_phase
+from deft.core.files import write_text_atomic
 from deft.stages.context import Context
-from deft.stages.infer import Files
+from deft.stages.infer import Files, record_scores, score_kinds
 from deft.stages.train import table_changes
-from deft.stages.weights import weights_file, weights_table
 from deft.tables.changenet_table import MANDATORY, SCORE_COLUMN, line_of, read_table
 from deft.tao.spec import container_spec, write_spec
 from deft.tao.stages import inference_arguments
@@ -36,34 +33,14 @@ def tao_infer(context: Context, files: Files, phase: str) -> str:
     HardStop ``missing_input``, ``spec_invalid``, ``kpi_invalid`` (no row), ``score_invalid`` (other
     rows than the KPI table's, or a score that is not finite); StageFailed.
     """
-    weights = weights_table(files.weights)
-    digests = {entry["path"]: entry["sha256"] for entry in weights["files"]}
-    tables = {kind: getattr(files, kind) for kind in KINDS}
-    facts: dict[str, Any] = {}
     image = Work(context, phase, STAGE).image()
-    for kind in KINDS:
-        name = weights[kind]
-        out = tables[kind]
-        twin = next((k for k, f in facts.items() if f["weights_sha256"] == digests[name]), None)
-        if twin:
-            copy_atomically(tables[twin], out)
-            facts[kind] = {**facts[twin], "weights": name, "csv": f"{kind}/{TABLE}"}
-            continue
-        file = weights_file(context, files.weights.with_name(name), digests[name])
-        rows = _scored(context, phase, kind, file, out)
-        facts[kind] = {
-            "weights": name,
-            "weights_sha256": digests[name],
-            "csv": f"{kind}/{TABLE}",
-            "csv_sha256": sha256_file(out),
-            "rows": rows,
-        }
+
+    def score(kind: str, weights: Path, out: Path) -> tuple[int, dict[str, Any]]:
+        return _scored(context, phase, kind, weights, out), {}
+
+    facts = score_kinds(context, files, score)
     ran = {"name": "tao", "image": image.name, "image_id": image.id}
-    write_json_atomic(files.facts, {"kinds": facts, "runtime": ran})
-    update_phase(context.run.dir, phase, stage_completed="inference")
-    distinct = len({digests[weights[kind]] for kind in KINDS})
-    rows = facts["best_val"]["rows"]
-    return f"{rows} KPI rows scored with {distinct} weight file(s) in TAO's container"
+    return f"{record_scores(context, files, phase, facts, ran)} in TAO's container"
 
 
 def _scored(context: Context, phase: str, kind: str, weights: Path, out: Path) -> int:

@@ -14,12 +14,10 @@ from pytorch_lightning import Callback, Trainer
 from deft.changenet.precision import Precision
 from deft.changenet.training.module import TrainingModule
 from deft.changenet.training.parts import Parts
-from deft.changenet.training.progress import History, Reporter, Seconds
+from deft.changenet.training.progress import History, Log, Reporter, Seconds
 from deft.changenet.training.selection import EarlyStop
 from deft.changenet.training.validate import validate
 from deft.core.errors import HardStop
-
-Log = Callable[[str], None]
 
 
 class Validation(Callback):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from deft.changenet.training import resume
 from deft.changenet.training.distributed import DistributedContext
 from deft.changenet.training.options import Options
 from deft.changenet.training.parts import Parts
+from deft.changenet.training.progress import Log
 from deft.changenet.training.restore import Restored, restore_training
 from deft.changenet.training.schedule import make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
@@ -30,8 +30,6 @@ from deft.settings.config import logic_version
 
 if TYPE_CHECKING:
     from deft.changenet.training.trainer import Training
-
-Log = Callable[[str], None]
 
 
 def train_here(

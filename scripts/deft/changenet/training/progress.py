@@ -23,6 +23,7 @@ LINE_EVERY_S = 60.0  # in a log file, within a long epoch
 # In the status log TAO's names stand first and mean what they mean there; ours come after them.
 TAO_KPI = ("train_loss", "train_acc", "train_fpr", "val_loss", "val_acc", "val_fpr")
 OUR_KPI = ("val_far_pct", "val_recall_pct", "val_far_at_recall_pct")
+Log = Callable[[str], None]  # takes what a training says, line by line
 
 
 @dataclass
@@ -119,7 +120,7 @@ class Reporter:
         self,
         epochs: int,
         done: int,
-        log: Callable[[str], None] | None,
+        log: Log | None,
         steps: int,
         made: int = 0,
     ) -> None:

@@ -74,7 +74,7 @@ class ResumeState(Callback):
     ----------
     requests: signals that this process got.
     going_on: the state that is taken over, None otherwise.
-    at: the middle of an epoch that a model file is resumed in, None otherwise.
+    start: how far the training of a model file was that is gone on from, None otherwise.
     """
 
     def __init__(
@@ -84,13 +84,14 @@ class ResumeState(Callback):
         history: History,
         resume_dir: Path,
         requests: Requests,
+        going_on: dict[str, Any] | None,
+        start: Progress | None,
     ) -> None:
         self.parts, self.files, self.history = parts, files, history
         self.resume_dir, self.requests = resume_dir, requests
-        self.going_on: dict[str, Any] | None = None
-        self.start: Progress | None = None
+        self.going_on, self.start = going_on, start
         self.saved = time.monotonic()
-        self.kept = False  # whether a state of this training lies in the folder
+        self.kept = going_on is not None  # whether a state of this training lies in the folder
 
     # --- Lightning's hooks
 

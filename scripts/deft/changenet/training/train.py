@@ -9,7 +9,6 @@ a whole training in TAO's file, ``own_process`` is a whole training in one proce
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ from deft.changenet.training.distributed import DistributedContext
 from deft.changenet.training.launch import train_in_processes
 from deft.changenet.training.options import Options
 from deft.changenet.training.own_process import train_here
+from deft.changenet.training.progress import Log
 from deft.core.interrupt import Requests
-
-Log = Callable[[str], None]
 
 
 def train(

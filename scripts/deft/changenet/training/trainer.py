@@ -6,7 +6,6 @@ import logging
 import math
 import shutil
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from deft.changenet.training.loader import EpochLoader
 from deft.changenet.training.module import TrainingModule
 from deft.changenet.training.options import require_tensorboard
 from deft.changenet.training.parts import Parts
-from deft.changenet.training.progress import History, Reporter
+from deft.changenet.training.progress import History, Log, Reporter
 from deft.changenet.training.restore import Restored, check_batches, require_steps
 from deft.changenet.training.saving import ModelFiles
 from deft.changenet.training.schedule import scheduler_state
@@ -35,7 +34,6 @@ from deft.changenet.training.state import ResumeState, StateFile, Stopped, take_
 from deft.changenet.training.sync_norm import synchronise_batch_norm
 from deft.core.interrupt import Requests
 
-Log = Callable[[str], None]
 TENSORBOARD = "tensorboard"
 
 
@@ -148,17 +146,18 @@ class Training:
         )
         module = TrainingModule(parts, self.loader)
         precision = Precision(spec, parts.device)
-        keeper = ResumeState(parts, self.files, history, self.resume_dir, requests)
-        keeper.going_on, keeper.kept = state, state is not None
-        keeper.start = self.restored.progress if self.restored else None
+        start = self.restored.progress if self.restored else None
+        resume_state = ResumeState(
+            parts, self.files, history, self.resume_dir, requests, state, start
+        )
         validation = Validation(
-            parts, precision, (lambda text: None) if silent else say, keeper.safe_point
+            parts, precision, (lambda text: None) if silent else say, resume_state.safe_point
         )
         for row in history.validation:
             validation.early.says_stop(row["epoch"], row)
         callbacks: list[Any] = [validation, self.files]
         callbacks += [] if silent else [Status(parts, history, self.out_dir)]
-        callbacks += [keeper, Display(parts, reporter)]
+        callbacks += [resume_state, Display(parts, reporter)]
         state_file = StateFile(self.identity, state or self._checkpoint())
         going_on = self.resume_dir / resume.STATE_FILE if state_file.given else None
         trainer = self._trainer(precision, callbacks, state_file, state)

@@ -18,7 +18,7 @@ from deft.stages.mine import Files, MineOptions, mine
 def body(args: argparse.Namespace, run: Run) -> None:
     """Mine as one logged stage."""
 
-    def work():
+    def work() -> str:
         from deft.changenet.device import pick_device  # seconds of import, wanted only here
 
         given = json.loads(args.rules)

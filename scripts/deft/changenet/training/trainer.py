@@ -180,7 +180,7 @@ class Training:
         return {
             "epoch": start.epoch,
             "global_step": start.step,
-            "pytorch-lightning.__version__": lightning.__version__,
+            "pytorch-lightning_version": lightning.__version__,
             "state_dict": parts.model.state_dict(),
             "loops": loop_counters(start),
             "callbacks": {},

@@ -235,6 +235,26 @@ def test_faults_of_the_spec(workspace, changes, config):
     assert error.code == "spec_invalid" and error.file.endswith(SPEC)
 
 
+def test_keys_without_effect_are_said_once_each(workspace):
+    edit_spec(workspace, encryption_key="tlt_encode", gen_trt_engine={"onnx_file": "/m.onnx"})
+    result, _ = preflight(workspace)
+    said = [c for c in result.checks if c.id.startswith("spec (")]
+    assert [c.id for c in said] == ["spec (encryption_key)", "spec (gen_trt_engine)"]
+    assert {c.status for c in said} == {"warn"} and not result.stops
+
+
+def test_a_faulty_spec_hides_no_fault_of_the_tables(workspace):
+    edit_spec(workspace, train__num_nodes=2, train__nonsense=1, wandb={"enable": True})
+    (workspace / KPI_TEST).unlink()
+    error = stop(workspace)
+    assert "unknown key train.nonsense" in error.message and "train.num_nodes" in error.message
+    assert "also stopped: images_kpi" in error.message
+    # Where the part that says how pictures are named is at fault, they are not looked for.
+    edit_spec(workspace, dataset__classify__num_input="one")
+    error = stop(workspace)
+    assert "3 findings" in error.message and "images_kpi" not in error.message
+
+
 def test_kpi_sentence_that_says_nothing(workspace):
     assert stop(workspace, kpi="as good as possible").code == "kpi_invalid"
 

@@ -23,13 +23,14 @@ something: `encryption_key`, `wandb.enable`, `train.seed`, `evaluate` and `infer
 `trt_engine`, `num_gpus`, `gpu_ids` and `num_nodes`, `export.format` and `serialize_nvdsinfer`, the
 export's size, `gen_trt_engine`, `quantize`. Taken without a word are
 `model.decode_head.in_channels` (what the backbone gives counts), `vis_after_n_batches`,
-`export.gpu_id`, `export.on_cpu` and `export.onnx_file` (the hand-off is always `best_model/model.onnx`).
+`export.gpu_id`, `export.on_cpu` and `export.onnx_file` (the hand-off is always
+`best_model/model.onnx`).
 
 `model.classify.diff_module` is TAO Deploy's older name of `difference_module`;
 `dataset.classify.batch_size: -1` beside `gen_trt_engine` is the engine's, not a training's. With
 the learnable module, `train.classify.loss` and a TAO backbone's `feature_strides` are filled in
-where they are not given, since the schema's defaults could not be trained. YAML anchors and merge keys
-(`<<: *name`) work. Made from `scripts/deft/changenet/spec/schema.py` by `pytest
+where they are not given, since the schema's defaults could not be trained. YAML anchors and merge
+keys (`<<: *name`) work. Made from `scripts/deft/changenet/spec/schema.py` by `pytest
 tests/changenet/test_spec_doc.py --update-docs`.
 
 | key | type | default | allowed | unit | source |

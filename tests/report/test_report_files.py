@@ -313,6 +313,7 @@ def test_the_failed_run_records_its_stop(built: dict[str, FakeRun]) -> None:
     ("command", "kept"),
     [
         ("x --config NGC_API_KEY=abc", "x --config NGC_API_KEY=***"),
+        ("x --config NGC_KEY=abc", "x --config NGC_KEY=***"),
         ("x --hf-token abc --cores 2", "x --hf-token *** --cores 2"),
         ("x --config top_k_per_target=5", "x --config top_k_per_target=5"),
         ("x -i https://me:a@b@host/simple y@z", "x -i https://***@host/simple y@z"),

@@ -23,7 +23,14 @@ VECTORS = os.environ.get("TAO_VECTORS", "")
 SCHEMAS = Path(VECTORS).parent / "tao_schemas" if VECTORS else None
 BACKBONE = {"backbone": "fan_tiny_8_p4_hybrid", "in_channels": (128, 256, 192, 192)}
 CONFIG = {"engine": "tao", "encoder": "changenet", "random_weights": True}
-CLEARED = ("HF_TOKEN", "NGC_API_KEY", "AIR_GAPPED", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES")
+CLEARED = (
+    "HF_TOKEN",
+    "NGC_API_KEY",
+    "NGC_KEY",
+    "AIR_GAPPED",
+    "HF_HUB_OFFLINE",
+    "CUDA_VISIBLE_DEVICES",
+)
 
 
 class Docker:

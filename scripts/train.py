@@ -33,7 +33,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
 
 SETTINGS = (
     *("seed", "device", "upstream_compat", "accumulate_steps", "select_weights_by"),
-    *("optimizer_state", "compile"),
+    *("optimizer_state", "random_weights", "compile"),
 )
 
 

@@ -40,9 +40,9 @@ class Routing:
     def table(self) -> pd.DataFrame:
         """Labels by falling number of samples, with ``to`` (where they go) and ``pool`` (parts)."""
         in_pool: dict[str, int] = {}
-        for label, parts in self.pool.items():
+        for label, count in self.pool.items():
             key = routing_key(label)
-            in_pool[key] = in_pool.get(key, 0) + parts
+            in_pool[key] = in_pool.get(key, 0) + count
         found = most_first(self.routes.summary)
         to = [DESTINATION[pair] for pair in zip(found["mining"], found["anomalygen"], strict=True)]
         parts = [in_pool.get(routing_key(label), 0) for label in found["label"]]
@@ -96,7 +96,14 @@ def _inputs(found: Routing, table: pd.DataFrame) -> list[str]:
 def _decisions(found: Routing, table: pd.DataFrame) -> list[str]:
     head = ("Label", "Count in gaps", "In source pool?", "Mining?", "AnomalyGen?", "Routed To")
     rows = [
-        (code(row.label), row.samples, _in_pool(row.pool), row.mining, row.anomalygen, row.to)
+        (
+            code(row.label),
+            row.samples,
+            f"yes ({row.pool})" if row.pool else "no",
+            row.mining,
+            row.anomalygen,
+            row.to,
+        )
         for row in table.itertuples()
     ]
     rule = (
@@ -154,7 +161,3 @@ def _actions(found: Routing, dropped: pd.DataFrame) -> list[str]:
 def _by_label(gaps: pd.DataFrame) -> str:
     counts = gaps["label"].value_counts().sort_index()
     return ", ".join(f"{code(label)} {n}" for label, n in counts.items()) or "none"
-
-
-def _in_pool(parts: int) -> str:
-    return f"yes ({parts})" if parts else "no"

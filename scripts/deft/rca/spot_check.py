@@ -68,18 +68,18 @@ def save_pictures(
     report; a picture is named by its label and its place among that label's samples.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rank = ranked.groupby("label", sort=False).cumcount() + 1
     named = slugs(sorted(map(str, ranked["label"].unique())))
     light = pictures.lights[0]
     saved = {}
-    wanted = (rank <= PICTURES_PER_LABEL) | ranked["row"].isin(spots["row"])
-    for place, row in ranked[wanted].iterrows():
+    placed = ranked.assign(rank=ranked.groupby("label", sort=False).cumcount() + 1)
+    wanted = (placed["rank"] <= PICTURES_PER_LABEL) | placed["row"].isin(spots["row"])
+    for _, row in placed[wanted].iterrows():
         test = decode(pictures.test(row, light), pictures.levels)
         golden = decode(pictures.golden(row, light), pictures.levels).resize(test.size)
         pair = Image.new("RGB", (2 * test.width + GAP_PX, test.height), "white")
         pair.paste(test, (0, 0))
         pair.paste(golden, (test.width + GAP_PX, 0))
-        name = f"{named[str(row['label'])]}_{rank[place]:02d}.png"
+        name = f"{named[str(row['label'])]}_{row['rank']:02d}.png"
         replace_atomically(folder / name, pair.save)
         saved[int(row["row"])] = f"{FOLDER}/{name}"
     return saved

@@ -203,14 +203,14 @@ def _breakdown(found: Findings) -> list[str]:
 def _actions(found: Findings) -> list[str]:
     metrics, point = found.metrics, found.point
     missed = {k: m["n_misclassified"] for k, m in metrics["per_label"].items() if is_ng(k)}
-    told = ", ".join(f"{code(k)} ({n})" for k, n in missed.items() if n) or "none"
+    told = ", ".join(f"{code(k)} {n}" for k, n in missed.items() if n)
     defects = found.spots[found.spots["label"].map(is_ng)]
     lowest = code(defects.iloc[0]["label"]) if len(defects) else "of no label"
     pictures = len(found.weak) * found.lights
     return [
         "1. **Relabel** what section 5 shows to be mislabeled; a sample is `input_path` and "
-        f"`object_name` of `inference.csv`. Missed defects by label: {told}; check their labels "
-        "first.",
+        f"`object_name` of `inference.csv`. Missed defects: {told or 'none'}."
+        + (" Check their labels first." if told else ""),
         f"2. **Augment** with `gaps.parquet` ({len(found.weak)} samples × {found.lights} light(s) "
         f"= {pictures} pictures), which routing hands on. The lowest-scoring defects set the "
         f"threshold, here {lowest}: more of them in training move it up. "

@@ -99,7 +99,7 @@ def _decisions(found: Routing, table: pd.DataFrame) -> list[str]:
         (
             code(row.label),
             row.samples,
-            f"yes ({row.pool})" if row.pool else "no",
+            _in_pool(row.pool),
             row.mining,
             row.anomalygen,
             row.to,
@@ -161,3 +161,7 @@ def _actions(found: Routing, dropped: pd.DataFrame) -> list[str]:
 def _by_label(gaps: pd.DataFrame) -> str:
     counts = gaps["label"].value_counts().sort_index()
     return ", ".join(f"{code(label)} {n}" for label, n in counts.items()) or "none"
+
+
+def _in_pool(parts: object) -> str:
+    return f"yes ({parts})" if parts else "no"

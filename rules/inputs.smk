@@ -117,10 +117,19 @@ def decision_inputs(wildcards):
     if wildcards.question == "kpi":
         phases = phases_upto(wildcards.phase)
         metrics = [f"{root}/{phase}/metrics.json" for phase in phases]
-        return {"metrics": metrics, "mining": [], "previous": []}
+        # Asked for so that a phase that an earlier version evaluated is evaluated once more: its
+        # outputs are not all there, and until they are Snakemake compares no parameters.
+        picture = f"{root}/{wildcards.phase}/inference/best_val/confusion_matrix_recall_100.png"
+        return {
+            "metrics": metrics,
+            "evaluated": ancient(picture),
+            "mining": [],
+            "previous": [],
+        }
     before = layout.previous_phase(wildcards.phase)
     return {
         "metrics": [],
+        "evaluated": [],
         "mining": f"{root}/{wildcards.phase}/mining_filter/mining.json",
         "previous": f"{root}/{before}/decide/kpi.json",
     }

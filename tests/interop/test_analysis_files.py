@@ -17,7 +17,8 @@ from nvidia_skills import needs_skills, run_aoi, skill_file, succeeded
 from scored_run import make_scored_run
 from stage_calls import evaluate, route
 
-from deft.core.layout import BASELINE
+from deft.core.files import read_json
+from deft.core.layout import BASELINE, VALIDATION_TABLE
 from deft.kpi.evaluation import KINDS
 from deft.stages.context import Context
 
@@ -143,6 +144,38 @@ def test_what_our_stages_print_looks_like_no_failure(variant, made, capsys) -> N
     }
     assert hook(variant, RCA, "rca-script-check.sh", call) == ""
     assert hook(variant, ROUTING, "routing-script-check.sh", call) == ""
+
+
+# --- training table, report -----------------------------------------------------------------------
+
+
+@both
+def test_their_validator_takes_the_assembled_table(variant, made) -> None:
+    table = made.run.phase(LAP) / f"dataset/train_combined_{LAP}.csv"
+    args = ["--csv", table, "--workspace-root", made.root]
+    args += ["--validation-csv", made.workspace / VALIDATION_TABLE, "--image-ext", ".png"]
+    for light in made.lights:
+        succeeded(run_aoi(variant, "validate_training_csv.py", *args, "--light", light))
+    other = run_aoi(variant, "validate_training_csv.py", *args, "--light", "NoLight")
+    assert other.returncode == 2 and "missing input_path on disk" in other.stderr
+
+
+def test_their_report_of_our_run_has_its_figures(run, made) -> None:
+    """With a state in version 4's words, the files that it names are ours."""
+    path = run / "deft_state.json"
+    state = json.loads(path.read_text())
+    state |= {"status": "in_progress", "kpi_target": "FAR < 95% at recall=100%"}
+    for phase in state["iterations"].values():
+        phase["status"] = "complete"
+    path.write_text(json.dumps({**state, "events": []}))
+    args = ("render_report.py", "--results-dir", run)
+    early = run_aoi("cur", *args, "--require-terminal")
+    assert early.returncode == 2 and "not terminal" in early.stderr
+    path.write_text(json.dumps({**state, "status": "complete", "events": []}))
+    succeeded(run_aoi("cur", *args, "--require-terminal"))
+    page = (run / "DEFT_Loop_Report.html").read_text()
+    far = read_json(made.run.phase(BASELINE) / "metrics.json")["kinds"][KINDS[0]]["recall_point"]
+    assert "KPI MET" in page and f"{far['far_pct']:.4g}%" in page
 
 
 # --- the KPI --------------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from stage_calls import evaluate, rca, route, stage_pool
+from stage_calls import assemble, evaluate, rca, route, stage_pool, validate
 from tiny_workspace import make_tiny_workspace
 
 from deft.core.files import sha256_file, write_json_atomic
 from deft.core.layout import KPI_TABLE, Run
 from deft.kpi.evaluation import KINDS
 from deft.stages.context import Context
+from deft.tables import sealed
 from deft.tables.changenet_table import is_ng, read_table, write_table
 
 RUN = "run_scored"
@@ -54,8 +55,25 @@ def write_scores(context: Context, phase: str, scores: Scores = overlapping) -> 
     write_json_atomic(folder / "inference/inference.json", {"kinds": kinds})
 
 
+def write_mined(context: Context) -> None:
+    """Write what mining would leave: the first parts of the pool, sealed as it seals them."""
+    out = context.run.phase("iter1") / "mining_filter"
+    pool = read_table(context.run.synth_pool / "source_pool.csv")
+    table = pool.drop(columns=["light", "filepath"]).head(6)
+    write_table(table, out / "mining_pool.csv")
+    write_json_atomic(
+        out / "mining.json",
+        {
+            "strategy": "nearest",
+            "parts": len(table),
+            "kept_count": 6,
+            "tables": sealed.seals(out, {"mining_pool.csv": len(table)}),
+        },
+    )
+
+
 def make_scored_run(folder: Path, *, top_k: int = 50, min_recall: float = 1.0) -> Context:
-    """Return a run that is evaluated, analysed and routed to its first lap."""
+    """Return a run whose first lap is routed, its training table assembled and validated."""
     workspace = make_tiny_workspace(folder, kpi=60, ng_every=3, lights=("SolderLight", "White"))
     context = Context(Run(workspace, RUN))
     stage_pool(context, "siglip")
@@ -63,4 +81,7 @@ def make_scored_run(folder: Path, *, top_k: int = 50, min_recall: float = 1.0) -
     evaluate(context, "baseline", min_recall)
     rca(context, "baseline", min_recall, top_k)
     route(context, "iter1", "pregen", [], [])
+    write_mined(context)
+    assemble(context, "iter1")
+    validate(context, "iter1", "warn")
     return context

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from scored_run import write_scores
+from scored_run import write_mined, write_scores
 from stage_calls import (
     assemble,
     embed_shard,
@@ -28,12 +28,11 @@ from tiny_workspace import make_tiny_workspace
 
 from deft.core import layout
 from deft.core.errors import HardStop
-from deft.core.files import read_json, sha256_file, write_json_atomic
+from deft.core.files import read_json, sha256_file
 from deft.stages.context import Context
 from deft.stages.run_tables import routed_gaps
 from deft.stages.train import check_table
 from deft.tables import sealed
-from deft.tables.changenet_table import read_table, write_table
 
 RUN = "run_sealed"
 
@@ -48,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evaluate(context, "baseline", 1.0)
     rca(context, "baseline", 1.0, 3)
     route(context, "iter1", "pregen", [], [])
-    mined(context)
+    write_mined(context)
     assemble(context, "iter1")
     validate(context, "iter1", "warn")
     return workspace
@@ -57,23 +56,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ramp(ng: np.ndarray) -> np.ndarray:
     """Return scores that separate nothing well."""
     return np.linspace(0.1, 0.9, ng.size, dtype=np.float32)
-
-
-def mined(context: Context) -> None:
-    """Write what mining would leave: the first parts of the pool, sealed as it seals them."""
-    out = context.run.phase("iter1") / "mining_filter"
-    pool = read_table(context.run.synth_pool / "source_pool.csv")
-    table = pool.drop(columns=["light", "filepath"]).head(6)
-    write_table(table, out / "mining_pool.csv")
-    write_json_atomic(
-        out / "mining.json",
-        {
-            "strategy": "nearest",
-            "parts": len(table),
-            "kept_count": 6,
-            "tables": sealed.seals(out, {"mining_pool.csv": len(table)}),
-        },
-    )
 
 
 @pytest.fixture

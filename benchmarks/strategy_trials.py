@@ -45,7 +45,8 @@ from deft.mining.strategies import Lap, Rules, select  # noqa: E402
 from deft.mining.strategies.rows import fresh_parts  # noqa: E402
 from deft.pool.pregen.parts import pregen_parts  # noqa: E402
 from deft.pool.source_pool import build_source_pool, stage_parts  # noqa: E402
-from deft.rca.analysis import Pictures, gaps_table  # noqa: E402
+from deft.rca.analysis import gaps_table  # noqa: E402
+from deft.rca.spot_check import Pictures  # noqa: E402
 from deft.rca.weakness import weak_samples  # noqa: E402
 from deft.tables import changenet_table  # noqa: E402
 from deft.tables.coordinates import read_pool  # noqa: E402

@@ -17,7 +17,7 @@ rule train:
         validated=of_lap("results/run_{ts}/{phase}/dataset/validation.json"),
         combined=ancient(of_lap(COMBINED)),
         assembled=ancient(of_lap("results/run_{ts}/{phase}/dataset/assembly.json")),
-        previous=of_phase_before("results/run_{ts}/{phase}/metrics.json"),
+        previous=start_inputs,
         pictures=ancient(of_lap("results/run_{ts}/synth_pool/images")),
     output:
         weights="results/run_{ts}/{phase}/train/weights.json",
@@ -110,6 +110,7 @@ rule rca:
         metrics="results/run_{ts}/{phase}/rca_results/{ts}/metrics.json",
         breakdown="results/run_{ts}/{phase}/rca_results/{ts}/weak_samples_breakdown.txt",
         gaps="results/run_{ts}/{phase}/rca_results/{ts}/kpi_gaps.parquet",
+        nvidia_gaps="results/run_{ts}/{phase}/rca_results/{ts}/gaps.parquet",
         images=directory("results/run_{ts}/{phase}/rca_results/{ts}/rca_images"),
         report="results/run_{ts}/{phase}/rca_results/{ts}/RCA_Report.md",
     log:

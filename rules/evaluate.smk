@@ -7,9 +7,10 @@ table; `decide/*.json`, the only checkpoint, which the loop's length hangs on.
 KIND_FILES = [
     "threshold_metrics.csv",
     "summary.txt",
-    "score_distribution.png",
+    "score_distribution_with_recall_100_threshold.png",
+    "confusion_matrix_recall_100.png",
+    "confusion_matrix_best_f1.png",
     "confusion_recall_point.png",
-    "confusion_best_f1.png",
     "best_f1_missed_no_pass_samples.csv",
 ]
 

@@ -52,11 +52,56 @@ def of_lap_before(pattern):
     return found
 
 
+def start_inputs(wildcards):
+    """Metrics of the phase before, which name the weights that a lap's training starts from."""
+    metrics = of_phase_before("results/run_{ts}/{phase}/metrics.json")(wildcards)
+    if metrics and starts_from(metrics, phase_of(wildcards), wildcards.ts):
+        return ancient(metrics)
+    return metrics
+
+
 def encoder_inputs(wildcards):
     """Metrics of the baseline when its own weights are the encoder, else nothing."""
-    if config["encoder"] == "changenet":
-        return f"results/run_{wildcards.ts}/baseline/metrics.json"
-    return []
+    if config["encoder"] != "changenet":
+        return []
+    root, lap = f"results/run_{wildcards.ts}", wildcards.get("lap")
+    metrics = f"{root}/baseline/metrics.json"
+    # The first lap starts from the encoder's weights; what it was trained after was made with them.
+    made = (
+        f"{lap}/mining_filter/mining.json"
+        if lap
+        else "synth_pool/source_embeddings.json"
+    )
+    times = [
+        time_of(f"{root}/{name}")
+        for name in (made, f"{lap or 'iter1'}/train/weights.json")
+    ]
+    made_before = None not in times and times[0] <= times[1]
+    if made_before and starts_from(metrics, "iter1", wildcards.ts):
+        return ancient(metrics)
+    return metrics
+
+
+def starts_from(metrics, lap, ts):
+    """Whether a lap's finished training began with the very weights that these metrics choose.
+
+    Then the metrics count as unchanged for it, whatever else stands in them: a figure more, or
+    another form of a table beside them, repeats no training.
+    """
+    try:
+        chosen = json.loads((WORKSPACE / metrics).read_text())["weights"]["sha256"]
+        trained = WORKSPACE / f"results/run_{ts}/{lap}/train/weights.json"
+        return json.loads(trained.read_text())["initialised_from"]["sha256"] == chosen
+    except (OSError, ValueError, TypeError, KeyError):
+        return False  # not there yet, or damaged: its time and content decide
+
+
+def time_of(name):
+    """When a file of the workspace was written, or None."""
+    try:
+        return (WORKSPACE / name).stat().st_mtime
+    except OSError:
+        return None
 
 
 def base_tables(wildcards):
@@ -72,10 +117,19 @@ def decision_inputs(wildcards):
     if wildcards.question == "kpi":
         phases = phases_upto(wildcards.phase)
         metrics = [f"{root}/{phase}/metrics.json" for phase in phases]
-        return {"metrics": metrics, "mining": [], "previous": []}
+        # Asked for so that a phase that an earlier version evaluated is evaluated once more: its
+        # outputs are not all there, and until they are Snakemake compares no parameters.
+        picture = f"{root}/{wildcards.phase}/inference/best_val/confusion_matrix_recall_100.png"
+        return {
+            "metrics": metrics,
+            "evaluated": ancient(picture),
+            "mining": [],
+            "previous": [],
+        }
     before = layout.previous_phase(wildcards.phase)
     return {
         "metrics": [],
+        "evaluated": [],
         "mining": f"{root}/{wildcards.phase}/mining_filter/mining.json",
         "previous": f"{root}/{before}/decide/kpi.json",
     }

@@ -19,6 +19,7 @@ rule route:
         mining="results/run_{ts}/{lap}/routing_results/{ts}/mining_gaps.parquet",
         anomalygen="results/run_{ts}/{lap}/routing_results/{ts}/anomalygen_gaps.parquet",
         summary="results/run_{ts}/{lap}/routing_results/{ts}/routing_summary.txt",
+        report="results/run_{ts}/{lap}/routing_results/{ts}/Routing_Report.md",
     log:
         "results/run_{ts}/logs/{lap}_route.log",
     retries: 0
@@ -39,6 +40,7 @@ rule route:
         " --allow-unrouted {params.allowed:q} --gaps {input.gaps:q} --analysis {input.analysis:q}"
         " --manifest {input.manifest:q} --mining {output.mining:q}"
         " --anomalygen {output.anomalygen:q} --summary {output.summary:q}"
+        " --report {output.report:q}"
         " --max-iterations {params.laps} --log {log:q}"
 
 

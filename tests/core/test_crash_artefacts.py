@@ -13,7 +13,7 @@ from filelock import FileLock
 from deft.changenet.training import resume
 from deft.core import files
 from deft.core.errors import HardStop, StageFailed
-from deft.core.files import sweep, temporary_name, to_json, to_json_line
+from deft.core.files import link_or_copy, sweep, temporary_name, to_json, to_json_line
 from deft.core.reading import read_json, read_text
 from deft.embedding.shards import SHARDS_FILE, shard_count
 from deft.pool import digest
@@ -341,8 +341,8 @@ def test_a_file_linked_over_itself_leaves_no_hidden_name(tmp_path):
     kept.write_bytes(b"numbers")
     out = tmp_path / "train" / kept.name
     for _ in range(3):  # a training that is killed and goes on links its files again
-        resume.link_or_copy(kept, out)
-    resume.link_or_copy(out, out)
+        link_or_copy(kept, out)
+    link_or_copy(out, out)
     assert [p.name for p in out.parent.iterdir()] == [kept.name]
     assert kept.samefile(out) and kept.stat().st_nlink == 2
 

@@ -60,7 +60,9 @@ def test_labels_are_routed_by_what_pool_and_generator_have():
     assert set(routes.anomalygen["label"]) == {"Bridge"}
     shown = routes.summary.set_index("label")
     assert (shown.loc["Bridge", "mining"], shown.loc["Bridge", "anomalygen"]) == ("no", "yes")
-    assert "Bridge" in summary_text(routes, "by_label")
+    told = summary_text(routes, "by_label", "a/mining.parquet", "a/generated.parquet")
+    assert "  Bridge: 1 (mining=no, anomalygen=yes)\n" in told
+    assert "Mining subset:      2 -> a/mining.parquet\n" in told
 
 
 def test_a_label_that_goes_nowhere_is_a_silent_drop_unless_allowed():

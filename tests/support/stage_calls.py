@@ -80,6 +80,7 @@ def route_files(run: Run, phase: str) -> Named:
         "mining": out / "mining_gaps.parquet",
         "anomalygen": out / "anomalygen_gaps.parquet",
         "summary": out / "routing_summary.txt",
+        "report": out / "Routing_Report.md",
     }
 
 

@@ -18,8 +18,9 @@ from deft.core.files import read_json, write_text_atomic
 from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE, Run
 from deft.kpi.evaluation import evaluate_table, read_scores
 from deft.mining.strategies import Rules
-from deft.rca.analysis import Pictures, analyse
+from deft.rca.analysis import analyse
 from deft.rca.routing import route_by_label
+from deft.rca.spot_check import Pictures
 from deft.rca.weakness import weak_samples
 from deft.record.lenient import load_run
 from deft.stages.context import Context

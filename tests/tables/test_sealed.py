@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from scored_run import write_mined, write_scores
 from stage_calls import (
     assemble,
     embed_shard,
@@ -27,13 +28,11 @@ from tiny_workspace import make_tiny_workspace
 
 from deft.core import layout
 from deft.core.errors import HardStop
-from deft.core.files import read_json, sha256_file, write_json_atomic
-from deft.kpi.evaluation import KINDS
+from deft.core.files import read_json, sha256_file
 from deft.stages.context import Context
 from deft.stages.run_tables import routed_gaps
 from deft.stages.train import check_table
 from deft.tables import sealed
-from deft.tables.changenet_table import read_table, write_table
 
 RUN = "run_sealed"
 
@@ -44,67 +43,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = make_tiny_workspace(tmp_path_factory.mktemp("made") / "w", pool=12, kpi=12)
     context = Context(layout.Run(workspace, RUN))
     stage_pool(context, "siglip")
-    scored(context, "baseline")
+    write_scores(context, "baseline", ramp)
     evaluate(context, "baseline", 1.0)
     rca(context, "baseline", 1.0, 3)
     route(context, "iter1", "pregen", [], [])
-    mined(context)
+    write_mined(context)
     assemble(context, "iter1")
     validate(context, "iter1", "warn")
     return workspace
 
 
-def scored(context: Context, phase: str) -> None:
-    """Write what training and inference would leave, with scores that separate nothing well."""
-    folder = context.run.phase(phase)
-    (folder / "train").mkdir(parents=True)
-    files = []
-    for epoch in (0, 1):
-        path = folder / "train" / f"model_epoch_{epoch:03d}.pth"
-        path.write_bytes(b"weights" * (epoch + 1))
-        files.append(
-            {"path": path.name, "epoch": epoch, "val_loss": 0.5, "sha256": sha256_file(path)}
-        )
-    write_json_atomic(
-        folder / "train/weights.json",
-        {
-            "phase": phase,
-            "files": files,
-            "best_val": files[0]["path"],
-            "latest": files[1]["path"],
-            "rows": 24,
-        },
-    )
-    table = read_table(context.workspace / layout.KPI_TABLE)
-    kinds = {}
-    for kind, entry in zip(KINDS, files, strict=True):
-        out = folder / "inference" / kind / "inference.csv"
-        scores = np.linspace(0.1, 0.9, len(table), dtype=np.float32)
-        write_table(table.assign(siamese_score=scores), out)
-        kinds[kind] = {
-            "weights": entry["path"],
-            "weights_sha256": entry["sha256"],
-            "csv_sha256": sha256_file(out),
-            "rows": len(table),
-        }
-    write_json_atomic(folder / "inference/inference.json", {"kinds": kinds})
-
-
-def mined(context: Context) -> None:
-    """Write what mining would leave: the first parts of the pool, sealed as it seals them."""
-    out = context.run.phase("iter1") / "mining_filter"
-    pool = read_table(context.run.synth_pool / "source_pool.csv")
-    table = pool.drop(columns=["light", "filepath"]).head(6)
-    write_table(table, out / "mining_pool.csv")
-    write_json_atomic(
-        out / "mining.json",
-        {
-            "strategy": "nearest",
-            "parts": len(table),
-            "kept_count": 6,
-            "tables": sealed.seals(out, {"mining_pool.csv": len(table)}),
-        },
-    )
+def ramp(ng: np.ndarray) -> np.ndarray:
+    """Return scores that separate nothing well."""
+    return np.linspace(0.1, 0.9, ng.size, dtype=np.float32)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ STANDS_FOR = {
 BESIDE = re.compile(
     rf"results/{RUN}/(deft_state\.json.*|loop_log\.jsonl|logs/.*|\.jobs/.*|\.[a-z_]+\.lock)"
     r"|.*/train/(.*\.pth|train\.log)|.*/train_resume/.*|.*/routing_results/\w+/routing\.json"
-    r"|.*/source_embed\.log|.*/rca_images/.*|.*/rca_results/\w+/gaps\.parquet"
+    r"|.*/source_embed\.log|.*/rca_images/.*"
     r"|.*/best_model/(read_picture\.py|model\.int8\.onnx)"
     r"|results/encoder_selftest/.*|.*/tao/.*|.*/rca_results/\w+/tao\.json"
 )

@@ -26,9 +26,10 @@ EACH_KIND = (
     "inference.csv",
     "threshold_metrics.csv",
     "summary.txt",
-    "score_distribution.png",
+    "score_distribution_with_recall_100_threshold.png",
+    "confusion_matrix_recall_100.png",
+    "confusion_matrix_best_f1.png",
     "confusion_recall_point.png",
-    "confusion_best_f1.png",
     "best_f1_missed_no_pass_samples.csv",
 )
 EACH_PHASE = (
@@ -49,12 +50,14 @@ EACH_RCA = (
     "metrics.json",
     "weak_samples_breakdown.txt",
     "kpi_gaps.parquet",
+    "gaps.parquet",
     "RCA_Report.md",
 )
 EACH_LAP = (
     f"routing_results/{TS}/mining_gaps.parquet",
     f"routing_results/{TS}/anomalygen_gaps.parquet",
     f"routing_results/{TS}/routing_summary.txt",
+    f"routing_results/{TS}/Routing_Report.md",
     "anomalygen/ingest_summary.json",
     "mining_filter/target_embeddings.parquet",
     "mining_filter/mined.parquet",
@@ -166,6 +169,7 @@ def test_columns_of_the_tables(finished: Path) -> None:
     assert scored == [*TABLE, "siamese_score"]
     swept = header(run / "iter1/inference/latest/threshold_metrics.csv")
     named = "threshold tp fp tn fn precision recall f1 accuracy far".split()
+    named += ["predicted_no_pass_count", "actual_no_pass_count", "actual_pass_count"]
     assert swept[: len(named)] == named
     assert header(run / "iter1/mining_filter/mining_pool.csv") == [*TABLE, "provenance"]
     knn = header(run / "iter1/mining_filter/knn_summary.csv")

@@ -7,6 +7,7 @@ tests/workflow --update-docs` rewrites it.
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 from pathlib import Path
@@ -63,6 +64,10 @@ rule's files really differ; a plan names it where it may.
     tail="""
 Every change of a setting or an input that an approval covers asks for the approval again, before
 the first job, and names what changed. `approve: true` answers for unattended runs.
+
+Of a phase's `metrics.json`, a lap's training depends on the weights that it chooses, and the pool's
+embedding with `encoder: changenet` on those of the baseline. Further figures in it, or another form
+of a table beside it, repeat neither.
 
 A weight file that is deleted and asked for is made by repeating its training aside; if the bytes
 are not the same, it stays lost and nothing else is touched.
@@ -218,6 +223,22 @@ def test_new_target_really_ends(workspace: Path) -> None:
     for name in ("iteration", "threshold", "far_pct", "kpi_target", "kpi_met"):
         assert after[name] == before[name], name
     assert [e for e in log_entries(workspace) if e["stage"] == "train"] == trained
+
+
+def test_other_figures_of_a_phase_train_nothing_again(workspace: Path) -> None:
+    """A newer version writes more into `metrics.json`; what a lap starts from alone counts."""
+    path = workspace / "results" / RUN / "baseline/metrics.json"
+    metrics = json.loads(path.read_text())
+    targets = [f"results/{RUN}/iter1/train/weights.json"]
+    targets += [f"results/{RUN}/{name}" for name in ("iter2/mining_filter/mining.json",)]
+
+    def planned(content: dict) -> set[str]:
+        path.write_text(json.dumps(content))
+        return {rule for rule in plan(workspace, *targets) if is_dear(rule)}
+
+    assert planned({**metrics, "a_figure": 1}) == set()
+    other = {**metrics["weights"], "sha256": "0" * 64}
+    assert planned({**metrics, "weights": other}) >= {"train", "embed_shard", "mine"}
 
 
 # --- deleted artifacts ----------------------------------------------------------------------------

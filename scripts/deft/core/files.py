@@ -98,6 +98,25 @@ def copy_atomically(source: str | Path, target: str | Path) -> Path:
     return replace_atomically(target, lambda p: shutil.copyfile(source, p), needed_bytes=size)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` the same file as ``source`` (a copy where links do not work)."""
+    # Renaming one link of a file over another of the same file does nothing, by POSIX: the hidden
+    # name would stay, and with it the file's bytes after everybody else had deleted it.
+    if target.exists() and source.samefile(target):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(target)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        copy_atomically(source, target)
+        return
+    try:
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_bytes_atomic(path: str | Path, data: bytes) -> Path:
     """Write ``data`` whole or not at all."""
     return replace_atomically(path, lambda p: p.write_bytes(data), needed_bytes=len(data))

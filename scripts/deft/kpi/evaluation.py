@@ -22,12 +22,13 @@ from deft.kpi.operating_point import (
     sweep,
 )
 from deft.kpi.plots import plot_confusion, plot_scores
-from deft.tables.changenet_table import SCORE_COLUMN, is_ng, read_table, write_table
+from deft.tables.changenet_table import SCORE_COLUMN, is_ng, line_of, read_table, write_table
 from deft.tables.labels import first_spellings, shown
 from deft.tables.sealed import TABLES, seals
 
 KINDS = ("best_val", "latest")
 FAR_LEVELS_PCT = (100, 99, 95)
+EVERY_DEFECT = "100"  # of ``far_at_recall``: the threshold that misses no defect
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
@@ -140,23 +141,66 @@ def _write_files(
     result: dict[str, Any],
     min_recall: float,
 ) -> dict[str, Any]:
-    frame = pd.DataFrame({**swept, "threshold": swept["threshold"].astype(np.float32)})
-    frame["recall_lower95"] = recall_lower_bound(swept["tp"], swept["tp"] + swept["fn"])
-    frame["far_upper95"] = far_upper_bound(swept["fp"], swept["fp"] + swept["tn"])
+    frame = threshold_table(swept)
     write_table(frame, folder / "threshold_metrics.csv")
     write_text_atomic(folder / "summary.txt", summary_text(result, min_recall))
+    missed = missed_samples(table, result["best_f1"]["threshold"])
+    write_table(missed, folder / "best_f1_missed_no_pass_samples.csv")
     scores = table[SCORE_COLUMN].to_numpy()
     ng = table["label"].map(is_ng).to_numpy()
-    missed = ng & (scores.astype(np.float32) <= np.float32(result["best_f1"]["threshold"]))
-    write_table(table[missed], folder / "best_f1_missed_no_pass_samples.csv")
-    plot_scores(folder / "score_distribution.png", scores, ng, result["recall_point"])
-    plot_confusion(folder / "confusion_recall_point.png", result["recall_point"], "recall point")
-    plot_confusion(folder / "confusion_best_f1.png", result["best_f1"], "best F1")
+    asked, whole = result["recall_point"], result["far_at_recall"][EVERY_DEFECT]
+    lowest = folder / "score_distribution_with_recall_100_threshold.png"
+    plot_scores(lowest, scores, ng, asked, whole["threshold"])
+    plot_confusion(folder / "confusion_matrix_recall_100.png", whole, "100 % recall threshold")
+    plot_confusion(folder / "confusion_matrix_best_f1.png", result["best_f1"], "best F1")
+    plot_confusion(folder / "confusion_recall_point.png", asked, "recall point")
     written = {
         "threshold_metrics.csv": len(frame),
-        "best_f1_missed_no_pass_samples.csv": int(missed.sum()),
+        "best_f1_missed_no_pass_samples.csv": len(missed),
     }
     return seals(folder, written)
+
+
+def threshold_table(swept: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return ``threshold_metrics.csv``: the sweep, three counts by NVIDIA's names, exact bounds."""
+    tp, fp, tn, fn = (swept[name] for name in ("tp", "fp", "tn", "fn"))
+    return pd.DataFrame(
+        {
+            **swept,
+            "predicted_no_pass_count": tp + fp,
+            "actual_no_pass_count": tp + fn,
+            "actual_pass_count": tn + fp,
+            "recall_lower95": recall_lower_bound(tp, tp + fn),
+            "far_upper95": far_upper_bound(fp, fp + tn),
+        }
+    )
+
+
+def missed_samples(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return the defects that are accepted at a threshold, the lowest score first, then by row.
+
+    Behind the table's own columns stand NVIDIA's ``analysis_*``; ``analysis_row_index`` is the
+    line of ``inference.csv``, its header being the first.
+    """
+    scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
+    missed = table["label"].map(is_ng).to_numpy() & (scores <= np.float32(threshold))
+    found = table[missed].assign(
+        analysis_row_index=[line_of(i) for i in np.flatnonzero(missed)],
+        analysis_score=table[SCORE_COLUMN][missed],
+        analysis_threshold=threshold,
+        analysis_actual_label_group="NO_PASS",
+        analysis_predicted_label_group="PASS",
+        analysis_outcome="MISSED_NO_PASS",
+    )
+    return found.sort_values(["analysis_score", "analysis_row_index"], kind="stable")
+
+
+def key_line(whole: dict[str, Any]) -> str:
+    """Return the line by which other tools find the threshold that misses no defect."""
+    return (
+        f"100% recall threshold: {whole['threshold']:.9g} (FAR={whole['far_pct']:.4f}%, "
+        f"precision={whole['precision']:.6f}, recall={whole['recall']:.6f}, f1={whole['f1']:.6f})"
+    )
 
 
 def point_line(point: dict[str, Any]) -> str:
@@ -176,6 +220,8 @@ def summary_text(result: dict[str, Any], min_recall: float) -> str:
     lines = [
         "A part is rejected when its score is above the threshold; high scores are bad.",
         "Bounds are exact, one-sided, 95 % (Clopper-Pearson).",
+        "",
+        key_line(result["far_at_recall"][EVERY_DEFECT]),
         "",
         f"at recall >= {100 * min_recall:g} %: {point_line(result['recall_point'])}",
         f"at best F1: {point_line(result['best_f1'])}",

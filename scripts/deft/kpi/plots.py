@@ -28,9 +28,12 @@ def _save(figure: Any, path: str | Path) -> None:
 
 
 def plot_scores(
-    path: str | Path, scores: np.ndarray, ng: np.ndarray, point: dict[str, Any]
+    path: str | Path, scores: np.ndarray, ng: np.ndarray, point: dict[str, Any], lowest: float
 ) -> None:
-    """Draw both score populations (log counts) with the operating threshold."""
+    """Draw both score populations (log counts) with the operating threshold.
+
+    ``lowest``: the threshold that misses no defect, drawn too where the KPI allows some.
+    """
     figure = _figure(7, 3.6)
     axes = figure.subplots()
     low, high = float(scores.min()), float(scores.max())
@@ -38,6 +41,8 @@ def plot_scores(
     axes.hist(scores[~ng], edges, color=GOOD, alpha=0.75, label=f"PASS ({int((~ng).sum())})")
     axes.hist(scores[ng], edges, color=BAD, alpha=0.75, label=f"NG ({int(ng.sum())})")
     axes.axvline(point["threshold"], color=INK, linestyle="--", label="threshold")
+    if lowest != point["threshold"]:
+        axes.axvline(lowest, color=INK, linestyle=":", label="100 % recall threshold")
     axes.set_yscale("log")
     axes.set_ylabel("samples (log)")
     axes.set_xlabel("siamese_score (high = defective)")

@@ -76,13 +76,27 @@ def route_by_label(
     return Routes(gaps[upper.isin(pool)], gaps[upper.isin(drawn)], summary)
 
 
-def summary_text(routes: Routes, mode: str) -> str:
-    """Return ``routing_summary.txt``."""
+def summary_text(routes: Routes, mode: str, mining: str, anomalygen: str) -> str:
+    """Return ``routing_summary.txt``, in the form that NVIDIA's own routing gives.
+
+    ``mining``, ``anomalygen``: paths of the two tables, relative to the workspace.
+    """
     lines = [
-        f"mode: {mode}",
-        f"weak samples: {int(routes.summary['samples'].sum())}",
-        f"to mining: {len(routes.mining)}   to AnomalyGen: {len(routes.anomalygen)}",
+        "Weak-sample routing summary",
+        f"Mode: {mode}",
+        f"Total weak samples: {int(routes.summary['samples'].sum())}",
+        f"Mining subset:      {len(routes.mining)} -> {mining}",
+        f"AnomalyGen subset:  {len(routes.anomalygen)} -> {anomalygen}",
         "",
-        routes.summary.to_string(index=False),
+        "Per-label breakdown (count, mining, anomalygen):",
+    ]
+    lines += [
+        f"  {row.label}: {row.samples} (mining={row.mining}, anomalygen={row.anomalygen})"
+        for row in most_first(routes.summary).itertuples()
     ]
     return "\n".join(lines) + "\n"
+
+
+def most_first(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of labels by falling number of samples; between equals the label decides."""
+    return summary.sort_values(["samples", "label"], ascending=[False, True], kind="stable")

@@ -9,7 +9,7 @@ from pathlib import Path
 from deft.core.errors import HardStop
 from deft.core.files import read_json
 from deft.kpi.decision import phase_far_pct
-from deft.kpi.evaluation import KINDS, evaluate_phase
+from deft.kpi.evaluation import EVERY_DEFECT, KINDS, evaluate_phase, key_line
 from deft.record.records import read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
@@ -36,7 +36,9 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
     for kind in KINDS:
         scored_table(context, files.inference, kind)
     metrics = evaluate_phase(folder, phase, min_recall, weights_table(files.weights))
-    point = metrics["kinds"][metrics["chosen"]]["recall_point"]
+    chosen = metrics["kinds"][metrics["chosen"]]
+    print(key_line(chosen["far_at_recall"][EVERY_DEFECT]), flush=True)
+    point = chosen["recall_point"]
     table = files.inference.parent / metrics["chosen"] / "inference.csv"
     update_phase(
         context.run.dir,
@@ -50,13 +52,12 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
         inference_csv=context.absolute(table),
     )
     ng = point["tp"] + point["fn"]
-    degenerate = metrics["kinds"][metrics["chosen"]]["degenerate"]
     target = _wanted(files.gate.with_name("checks.json"))
     return (
         f"FAR {_before(files.previous)}{_rate(point['far_pct'])}{target} "
         f"at recall {point['recall_pct']:.1f}% "
         f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f}%)"
-        + (" · warning: degenerate, every good part is rejected" if degenerate else "")
+        + (" · warning: degenerate, every good part is rejected" if chosen["degenerate"] else "")
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from deft.core.errors import HardStop
 from deft.kpi.evaluation import read_scores
-from deft.rca.analysis import Pictures, affected_labels, analyse
+from deft.rca.analysis import affected_labels, analyse
+from deft.rca.spot_check import Pictures
 from deft.record.records import read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
@@ -23,7 +24,9 @@ class Files:
 
     metrics: Path = read("metrics.json of the phase")
     inference: Path = read("inference.json, its tables in folders beside it")
-    gaps: Path = written("kpi_gaps.parquet; threshold.txt, RCA_Report.md, … go beside it")
+    gaps: Path = written(
+        "kpi_gaps.parquet; gaps.parquet (a link), threshold.txt, RCA_Report.md, … beside it"
+    )
 
 
 def rca(
@@ -51,12 +54,12 @@ def rca(
             f"no threshold reaches recall {min_recall:.4%}; best {found['best_recall']:.4%}",
             file=table,
         )
-    wrong = {k: m["n_misclassified"] for k, m in found["labels"].items() if m["n_misclassified"]}
+    wrong = {k: m["n_misclassified"] for k, m in found["per_label"].items() if m["n_misclassified"]}
     update_phase(
         context.run.dir,
         phase,
         stage_completed="rca",
-        rca_target_defects=affected_labels(found["labels"]),
+        rca_target_defects=affected_labels(found["per_label"]),
         rca_gaps_parquet=context.absolute(files.gaps),
         rca_threshold=found["threshold"],
     )

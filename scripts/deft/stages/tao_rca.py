@@ -22,7 +22,7 @@ from deft.core.parquet import read_frame
 from deft.core.reading import read_text
 from deft.kpi import operating_point
 from deft.kpi.evaluation import read_scores
-from deft.rca.analysis import Pictures
+from deft.rca.spot_check import Pictures
 from deft.record.records import read_metrics
 from deft.run.stage_files import read
 from deft.stages import rca as native

@@ -19,13 +19,13 @@ from deft.changenet.device import lease_training
 from deft.changenet.model import build_model
 from deft.changenet.spec import Spec, dump_spec
 from deft.changenet.training.progress import TRAIN_COLUMNS, VALIDATION_COLUMNS
-from deft.changenet.training.resume import link_or_copy
 from deft.changenet.training.selection import best_file
 from deft.changenet.weights import key_report, read_state
 from deft.core import layout
 from deft.core.errors import HardStop, StageFailed
 from deft.core.files import (
     copy_atomically,
+    link_or_copy,
     read_json,
     sha256_file,
     write_json_atomic,

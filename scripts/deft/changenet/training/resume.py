@@ -19,31 +19,12 @@ import torch
 from deft.changenet.data.pairs import PairData
 from deft.changenet.weights import write_torch
 from deft.core.errors import HardStop
-from deft.core.files import copy_atomically, sha256_file, sweep, temporary_name
+from deft.core.files import link_or_copy, sha256_file, sweep
 from deft.core.weight_files import endless_name
 
 STATE_FILE = "resume.pth"
 LAYOUT = 3  # of the state's entries
 STAT_THREADS, STAT_CHUNK = 16, 256
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make ``target`` the same file as ``source`` (a copy where links do not work)."""
-    # Renaming one link of a file over another of the same file does nothing, by POSIX: the hidden
-    # name would stay, and with it the file's bytes after everybody else had deleted it.
-    if target.exists() and source.samefile(target):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(target)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        copy_atomically(source, target)
-        return
-    try:
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def sweep_folders(out_dir: Path, resume_dir: Path) -> None:

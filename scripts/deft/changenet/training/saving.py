@@ -17,7 +17,7 @@ from deft.changenet.training.module import TrainingModule
 from deft.changenet.training.parts import Parts
 from deft.changenet.training.selection import TopK
 from deft.changenet.weights import save_weights, weights_name
-from deft.core.files import sha256_file
+from deft.core.files import link_or_copy, sha256_file
 
 NUMBER = r"[-+ ]*[0-9][0-9.,_eE%+-]*"  # as a format of epoch, step or val_loss writes it
 FIGURES = ("val_loss", "val_far_pct", "val_far_at_recall_pct")
@@ -159,7 +159,7 @@ class ModelFiles(Callback):
                 shape=None if at.epoch_done else module.loader.shape(at.epoch),
             ),
         )
-        resume.link_or_copy(kept, self.out_dir / name)
+        link_or_copy(kept, self.out_dir / name)
         return {
             "path": name,
             "epoch": at.epoch,

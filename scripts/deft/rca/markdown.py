@@ -1,0 +1,17 @@
+"""Tables of the Markdown reports; what a user wrote must not end a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def code(text: object) -> str:
+    """Return a user's text as code for a table's cell."""
+    one_line = " ".join(str(text).split()).replace("`", "'").replace("|", "\\|")
+    return f"`{one_line}`"
+
+
+def table_lines(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Return a table's lines; the cells are Markdown already."""
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(map(str, cells))} |" for cells in lines]

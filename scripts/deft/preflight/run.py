@@ -182,6 +182,7 @@ def _report(ctx: Context, found: list[Check], hex_digest: str) -> dict[str, Any]
         "arm": ctx.config.get("mining"),
         "lights": spec.lights if spec else [],
         "image_root": facts.get("image_root"),
+        "table_roots": facts.get("table_roots", {}),
         "pregen": facts.get("pregen"),
         "coverage": facts.get("coverage"),
         "gpus": facts.get("gpus", []),

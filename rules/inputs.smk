@@ -52,6 +52,24 @@ def of_lap_before(pattern):
     return found
 
 
+def history_before(wildcards):
+    """The history up to the lap before, where mining looks at it."""
+    if not HISTORY:
+        return []
+    return of_lap_before(HISTORY["history"].replace("{lap}", "{phase}"))(wildcards)
+
+
+def history_files(wildcards, input, output):
+    """Options that name the history's files; as parameters of files they are no trigger."""
+    if not HISTORY:
+        return ""
+    named = {name: output[name] for name in HISTORY}
+    named["previous-history"] = input.previous_history
+    return " ".join(
+        f"--{name.replace('_', '-')}={path}" for name, path in named.items()
+    )
+
+
 def encoder_inputs(wildcards):
     """Metrics of the baseline when its own weights are the encoder, else nothing."""
     if config["encoder"] == "changenet":

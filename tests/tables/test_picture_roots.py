@@ -1,4 +1,4 @@
-"""Where a table's pictures lie: beside the pool's table, or under the root that all tables share."""
+"""Where a table's pictures lie: beside the pool's table, or under the root that all share."""
 
 from __future__ import annotations
 

@@ -114,6 +114,7 @@ def collect_results(files: RunFiles) -> dict[str, float]:
         scored |= _scored(phase)
         if phase.metrics:
             out.put(f"{phase.name}.models_scored_so_far", len(scored))
+    _mined_again(out, files)
     _run(out, files, len(scored))
     _best(out, files)
     _export(out, files)
@@ -252,6 +253,21 @@ def _growth(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
     rows, synthetic = out.get(f"{key}.rows"), out.get(f"{key}.sdg_rows")
     if rows and synthetic is not None:
         out.put(f"{key}.sdg_share_pct", 100 * synthetic / rows)
+
+
+def _mined_again(out: Numbers, files: RunFiles) -> None:
+    """What history-aware mining leaves out of each lap but the first, or would leave out."""
+    known: set[tuple[str, str]] = set()
+    for phase in (p for p in files.phases if len(p.mined) or p.mining):
+        key, left_out = f"{phase.name}.mining", dig(phase.mining, "history", "already_mined_count")
+        found = phase.mined
+        named = {"input_path", "object_name"} <= set(found.columns)
+        parts = set(zip(found["input_path"], found["object_name"], strict=True)) if named else set()
+        out.put(f"{key}.history_left_out", left_out)
+        if known and left_out is None:
+            out.put(f"{key}.parts", len(parts))
+            out.put(f"{key}.mined_before", len(parts & known))
+        known |= parts
 
 
 def _rca(out: Numbers, phase: PhaseFiles) -> None:

@@ -84,16 +84,28 @@ def base_tables(wildcards):
     return content_digest(layout.SPEC, layout.VALIDATION_TABLE)
 
 
+def metric_asked():
+    """What a measurement depends on; targets and operators only judge it."""
+    return json.dumps(METRIC.asked(), sort_keys=True) if METRIC else ""
+
+
 def decision_inputs(wildcards):
     """Metrics of all phases so far, or what mining found beside the last word on the KPI."""
     root = f"results/run_{wildcards.ts}"
     if wildcards.question == "kpi":
         phases = phases_upto(wildcards.phase)
         metrics = [f"{root}/{phase}/metrics.json" for phase in phases]
-        return {"metrics": metrics, "mining": [], "previous": []}
+        results = [f"{root}/{phase}/metric_result.json" for phase in phases if METRIC]
+        return {
+            "metrics": metrics,
+            "results": results,
+            "mining": [],
+            "previous": [],
+        }
     before = layout.previous_phase(wildcards.phase)
     return {
         "metrics": [],
+        "results": [],
         "mining": f"{root}/{wildcards.phase}/mining_filter/mining.json",
         "previous": f"{root}/{before}/decide/kpi.json",
     }
@@ -131,6 +143,7 @@ def finish_inputs(wildcards):
         "decision": files[-1],
         # A loop that ended sooner, under another target, has ended by one of these.
         "on_the_way": files[:-1],
+        "results": [f"{root}/{phase}/metric_result.json" for phase in phases if METRIC],
         "rca": f"{root}/{best}/rca_results/{wildcards.ts}/metrics.json",
     }
 

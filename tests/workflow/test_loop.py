@@ -25,6 +25,7 @@ TS = RUN.removeprefix("run_")
 EACH_KIND = (
     "inference.csv",
     "threshold_metrics.csv",
+    "metric_result.json",
     "summary.txt",
     "score_distribution.png",
     "confusion_recall_point.png",

@@ -22,6 +22,7 @@ from deft.kpi.operating_point import (
     sweep,
 )
 from deft.kpi.plots import plot_confusion, plot_scores
+from deft.settings.metric_contract import far_result
 from deft.tables.changenet_table import SCORE_COLUMN, is_ng, read_table, write_table
 from deft.tables.labels import first_spellings, shown
 from deft.tables.sealed import TABLES, seals
@@ -149,6 +150,7 @@ def _write_files(
     ng = table["label"].map(is_ng).to_numpy()
     missed = ng & (scores.astype(np.float32) <= np.float32(result["best_f1"]["threshold"]))
     write_table(table[missed], folder / "best_f1_missed_no_pass_samples.csv")
+    write_json_atomic(folder / "metric_result.json", far_result(result["recall_point"]))
     plot_scores(folder / "score_distribution.png", scores, ng, result["recall_point"])
     plot_confusion(folder / "confusion_recall_point.png", result["recall_point"], "recall point")
     plot_confusion(folder / "confusion_best_f1.png", result["best_f1"], "best F1")

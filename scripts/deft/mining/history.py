@@ -125,15 +125,22 @@ def write_history(
     stays where this lap's entry is what it was.
     """
     share = counts["already_mined_count"] / max(1, counts["candidate_unique_count"])
-    of_files = {
+    of_files: dict[str, Any] = {
         "candidate_parquet": str(files.candidates),
         "candidate_sha256": sha256_file(files.candidates),
         "output_parquet": str(files.mined),
         "output_sha256": sha256_file(files.mined),
     }
-    summary = {"version": VERSION, "iteration": lap, "identity": IDENTITY, "topn": top_k}
-    summary |= counts | of_files
-    summary |= {"historical_candidate_rate": share, "recommendation": advice(counts)}
+    summary = {
+        "version": VERSION,
+        "iteration": lap,
+        "identity": IDENTITY,
+        "topn": top_k,
+        **counts,
+        **of_files,
+        "historical_candidate_rate": share,
+        "recommendation": advice(counts),
+    }
     write_json_atomic(files.summary, summary)
     counted = ("candidate_unique_count", "already_mined_count", "selected_count")
     entry = {

@@ -12,9 +12,11 @@ import pandas as pd
 from deft.changenet.spec import load_spec
 from deft.core.errors import HardStop
 from deft.core.layout import FALLBACK_IMAGES, PREGEN_DIR, SPEC, image_root
+from deft.kpi.measuring import refuse_program
 from deft.kpi.operating_point import parse_kpi
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.settings.config import epochs
+from deft.settings.metric_contract import contract_of
 from deft.tables.changenet_table import (
     PASS,
     clean_label,
@@ -44,6 +46,8 @@ def checks(ctx: Context) -> Iterator[Check]:
     yield _image_root(ctx)
     yield from _spec(ctx)
     yield _kpi_target(ctx)
+    if ctx.config.get("metric_contract") is not None:
+        yield _metric_contract(ctx)
     for name in TABLES:
         yield from _table(ctx, name)
     yield from _roots(ctx)
@@ -149,6 +153,16 @@ def _kpi_target(ctx: Context) -> Check:
     except HardStop as stop:
         return stopped("kpi_target", stop)
     return ok("kpi_target", ctx.kpi.canonical())
+
+
+def _metric_contract(ctx: Context) -> Check:
+    try:
+        contract = contract_of(ctx.config)
+        refuse_program(contract)
+    except HardStop as stop:
+        return stopped("metric_contract", stop)
+    who = contract.evaluator.get("path") or contract.evaluator.get("producer") or "kpi"
+    return ok("metric_contract", f"{contract.told()}, measured by {who}")
 
 
 def _table(ctx: Context, name: str) -> Iterator[Check]:

@@ -3,8 +3,9 @@
 Training, validation and KPI rows lie under the KPI image root
 (:func:`deft.core.layout.image_root`). A pool row's test picture lies beside the pool's table, or
 else under that root, or else under ``images/``, where NVIDIA's current workflow keeps the pictures
-of every table; its golden lies under the shared root, or else beside the pool's table. The first place that holds the picture counts:
-names of parts recur from board to board, so a picture of the same name elsewhere is another one.
+of every table; its golden lies under the shared root, or else beside the pool's table. The first
+place that holds the picture counts: names of parts recur from board to board, so a picture of the
+same name elsewhere is another one.
 """
 
 from __future__ import annotations

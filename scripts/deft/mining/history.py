@@ -22,7 +22,7 @@ VERSION = 1
 IDENTITY = "filepath"
 ROOT = "deft_root"  # of the ledger: the workspace that its paths lie under
 MANY = 0.5  # share of candidates that earlier laps mined from which a wider search is advised
-ENTRY = {"iteration": int, "selected_filepaths": list, "output_parquet": str}
+ENTRY = {"iteration": int, "selected_filepaths": [str], "output_parquet": str}
 
 
 @dataclass(frozen=True)

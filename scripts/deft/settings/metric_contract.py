@@ -283,10 +283,9 @@ def _bound(given: Mapping[str, Any], where: str) -> Bound:
 
 
 def _evaluator(given: Any, primary: Bound) -> dict[str, Any]:
-    if not isinstance(given, Mapping) or given.get("type") not in TYPES:
-        kind = given.get("type") if isinstance(given, Mapping) else given
+    kind = given.get("type") if isinstance(given, Mapping) else given
+    if not isinstance(given, Mapping) or kind not in list(TYPES):  # kind may be unhashable
         _refuse(f"evaluator.type is {kind!r}, none of {', '.join(TYPES)}")
-    kind = given["type"]
     _known(given, ("type", *TYPES[kind]), "evaluator.")
     if kind == "builtin":
         if given.get("id") != BUILTIN or primary.name != FAR:

@@ -78,7 +78,8 @@ def _evaluation(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) 
     elif bound is None:
         status = f"{n(key, '%.2f')}pp from target"
     else:
-        status = f"{n(key, '%.4g')} {bound.unit} from target of {bound.display_name}"
+        unit = f" {bound.unit}" if bound.unit else ""
+        status = f"{n(key, '%.4g')}{unit} from target of {bound.display_name}"
     sign = "<" if files.target.get("strict", True) else "≤"
     target = shown(results, "target.far_max_pct", PLAIN_PERCENT)
     recall = shown(results, "target.min_recall_pct", PLAIN_PERCENT)

@@ -196,7 +196,7 @@ class Trial:
         rules = Rules(
             good_share=self.bench.given.good_share,
             min_similarity=MIN_SIMILARITY if lap == 1 else -1.0,
-            history=True,
+            skip_known=True,
         )
         todo = Lap(taken, self.budget, self.bench.seed * 1_000_003 + lap)
         for k in NEIGHBOURS:

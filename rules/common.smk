@@ -25,6 +25,7 @@ from deft.core.errors import HardStop
 from deft.core.hardware import has_card
 from deft.core.kept_digests import KeptDigests
 from deft.settings.kpi_target import parse_kpi
+from deft.settings.metric_contract import contract_of, measured_by
 from deft.core.reading import stop_of
 from deft.settings.run_name import check_run_name, require_run, run_of_command
 from deft.settings.session import check_container, hand_down, inherited
@@ -75,7 +76,7 @@ def resolve_config():
     """The configuration, complete. The doctor goes on with defaults and tells what is wrong."""
     try:
         found = deft_config.resolve(config)
-        parse_kpi(found["kpi"])
+        contract_of(found)
         for typed in (a.removeprefix("kpi=") for a in sys.argv if a.startswith("kpi=")):
             if "#" in typed:  # to Snakemake, which reads YAML there, a comment
                 parse_kpi(typed)
@@ -169,6 +170,7 @@ try:
     if not DOCTOR:
         check_container(config["container"], WORKSPACE)
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
+    METRIC = measured_by(config)
     GPU_REQUEST = profile_default("gpu_request")
     GPU, GRES = gpus(1)
     try:

@@ -1,10 +1,11 @@
 """From scores to the KPI and the stop decision.
 
 Needs: both inference tables of a phase, its weights. Makes: `metrics.json` and the files beside each
-table; `decide/*.json`, the only checkpoint, which the loop's length hangs on.
+table; `metric_result.json` of a metric contract; `decide/*.json`, the only checkpoint, which the loop's length hangs on.
 """
 
 KIND_FILES = [
+    "metric_result.json",
     "threshold_metrics.csv",
     "summary.txt",
     "score_distribution_with_recall_100_threshold.png",
@@ -50,6 +51,38 @@ rule evaluate:
         " --max-iterations {params.laps} --log {log:q}"
 
 
+rule measure:
+    input:
+        gate=ancient(GATE),
+        metrics="results/run_{ts}/{phase}/metrics.json",
+        facts=ancient("results/run_{ts}/{phase}/inference/inference.json"),
+        best_val=ancient("results/run_{ts}/{phase}/inference/best_val/inference.csv"),
+        latest=ancient("results/run_{ts}/{phase}/inference/latest/inference.csv"),
+    output:
+        result="results/run_{ts}/{phase}/metric_result.json",
+    log:
+        "results/run_{ts}/logs/{phase}_measure.log",
+    retries: 0
+    localrule: True
+    conda:
+        conda_env("loop")
+    params:
+        asked=metric_asked(),
+        programs=digest(*(METRIC.programs() if METRIC else [])),
+        contract=no_trigger(json.dumps(config["metric_contract"], sort_keys=True)),
+        timeout=no_trigger(config["metric_timeout_s"]),
+        laps=no_trigger(config["max_iterations"]),
+        logic=logic("measure"),
+    message:
+        "{wildcards.phase}: the metric of the contract"
+    shell:
+        'python "$DEFT_HOME/scripts/measure.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --contract {params.contract:q}"
+        " --metric-timeout-s {params.timeout} --metrics {input.metrics:q}"
+        " --inference {input.facts:q} --result {output.result:q}"
+        " --max-iterations {params.laps} --log {log:q}"
+
+
 checkpoint decide:
     input:
         unpack(decision_inputs),
@@ -64,6 +97,8 @@ checkpoint decide:
         conda_env("loop")
     params:
         kpi=config["kpi"],
+        # Without a contract it is no parameter of a run that began before there was one.
+        contract=json.dumps(METRIC.as_dict()) if METRIC else no_trigger(""),
         laps=config["max_iterations"],
         logic=logic("decide"),
     message:
@@ -71,6 +106,7 @@ checkpoint decide:
     shell:
         'python "$DEFT_HOME/scripts/decide.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.phase} --question {wildcards.question} --kpi={params.kpi:q}"
+        " --contract={params.contract:q} --results {input.results:q}"
         " --metrics {input.metrics:q} --mining={input.mining:q} --previous={input.previous:q}"
         " --decision {output.decision:q}"
         " --max-iterations {params.laps} --log {log:q}"

@@ -60,6 +60,24 @@ def start_inputs(wildcards):
     return metrics
 
 
+def history_before(wildcards):
+    """The history up to the lap before, where mining looks at it."""
+    if not HISTORY:
+        return []
+    return of_lap_before(HISTORY["history"].replace("{lap}", "{phase}"))(wildcards)
+
+
+def history_files(wildcards, input, output):
+    """Options that name the history's files; as parameters of files they are no trigger."""
+    if not HISTORY:
+        return ""
+    named = {name: output[name] for name in HISTORY}
+    named["previous-history"] = input.previous_history
+    return " ".join(
+        f"--{name.replace('_', '-')}={path}" for name, path in named.items()
+    )
+
+
 def encoder_inputs(wildcards):
     """Metrics of the baseline when its own weights are the encoder, else nothing."""
     if config["encoder"] != "changenet":
@@ -111,6 +129,11 @@ def base_tables(wildcards):
     return content_digest(layout.SPEC, layout.VALIDATION_TABLE)
 
 
+def metric_asked():
+    """What a measurement depends on; targets and operators only judge it."""
+    return json.dumps(METRIC.asked(), sort_keys=True) if METRIC else ""
+
+
 def decision_inputs(wildcards):
     """Metrics of all phases so far, or what mining found beside the last word on the KPI."""
     root = f"results/run_{wildcards.ts}"
@@ -120,9 +143,11 @@ def decision_inputs(wildcards):
         # Asked for so that a phase that an earlier version evaluated is evaluated once more: its
         # outputs are not all there, and until they are Snakemake compares no parameters.
         picture = f"{root}/{wildcards.phase}/inference/best_val/confusion_matrix_recall_100.png"
+        results = [f"{root}/{phase}/metric_result.json" for phase in phases if METRIC]
         return {
             "metrics": metrics,
             "evaluated": ancient(picture),
+            "results": results,
             "mining": [],
             "previous": [],
         }
@@ -130,6 +155,7 @@ def decision_inputs(wildcards):
     return {
         "metrics": [],
         "evaluated": [],
+        "results": [],
         "mining": f"{root}/{wildcards.phase}/mining_filter/mining.json",
         "previous": f"{root}/{before}/decide/kpi.json",
     }
@@ -167,6 +193,7 @@ def finish_inputs(wildcards):
         "decision": files[-1],
         # A loop that ended sooner, under another target, has ended by one of these.
         "on_the_way": files[:-1],
+        "results": [f"{root}/{phase}/metric_result.json" for phase in phases if METRIC],
         "rca": f"{root}/{best}/rca_results/{wildcards.ts}/metrics.json",
     }
 

@@ -3,6 +3,17 @@
 Needs: the routed gaps, the embedded pool, the training table so far. Makes: `mining_filter/`.
 """
 
+# Of history-aware mining, as NVIDIA's tools name them.
+HISTORY = {
+    name: f"results/run_{{ts}}/{{lap}}/mining_filter/{file}"
+    for name, file in (
+        ("candidates", "mined_candidates.parquet"),
+        ("history", "mining_history.json"),
+        ("history_summary", "mining_history_summary.json"),
+    )
+    if config["mining_history"]
+}
+
 
 rule mine:
     input:
@@ -21,8 +32,10 @@ rule mine:
         previous_mining=ancient(
             of_lap_before("results/run_{ts}/{phase}/mining_filter/mining.json")
         ),
+        previous_history=ancient(history_before),
         baseline=encoder_inputs,
     output:
+        **HISTORY,
         facts="results/run_{ts}/{lap}/mining_filter/mining.json",
         targets="results/run_{ts}/{lap}/mining_filter/target_embeddings.parquet",
         mined="results/run_{ts}/{lap}/mining_filter/mined.parquet",
@@ -56,6 +69,7 @@ rule mine:
         leakage=config["content_leakage"],
         seed=config["seed"],
         rules=json.dumps(deft_config.mining_rules(config), sort_keys=True),
+        history=history_files,
         laps=no_trigger(config["max_iterations"]),
         tables=digest(layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE),
         logic=f"{logic('mine')}-{logic('embed_pool')}",
@@ -75,4 +89,5 @@ rule mine:
         ' --cache "$DEFT_EMBEDDING_CACHE"'
         " --search {params.search} --memory-mb {params.memory_mb}"
         " --content-leakage {params.leakage} --seed {params.seed} --rules {params.rules:q}"
+        " {params.history}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"

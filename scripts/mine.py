@@ -15,6 +15,11 @@ from deft.stages.encoder import add_encoder_options, open_encoder
 from deft.stages.mine import Files, MineOptions, mine
 
 
+def _rules(given):
+    """Rules of the selection; history is the files', and is said by naming them."""
+    return Rules(**{name: value for name, value in given.items() if name != "history"})
+
+
 def body(args: argparse.Namespace, run: Run) -> None:
     """Mine as one logged stage."""
 
@@ -34,7 +39,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
             args.search,
             str(pick_device(args.device)),
             given.pop("budget", None),
-            Rules(**given),
+            _rules(given),
             cache_folder(context.workspace, args.cache),
             args.threads,
         )

@@ -1115,3 +1115,52 @@ def bundle(place: Path, data: bytes) -> None:
 
 
 CLEAR = (HardStop, StageFailed)
+
+
+def _metric() -> dict[str, Any]:
+    evaluator = {"type": "command", "path": "/opt/cost.py", "args": ["--policy", "/opt/p.json"]}
+    held = [{"name": "recall_pct", "operator": ">=", "target": 99.5, "unit": "%"}]
+    made = {"name": "cost", "operator": "<=", "target": 0.02, "unit": "cost/board"}
+    return made | {"evaluator": evaluator, "constraints": held}
+
+
+@reader("json", lambda: seeds.as_json(_metric()))
+def metric_contract(place: Path, data: bytes) -> None:
+    from deft.core.reading import read_json
+    from deft.settings.metric_contract import parse_contract, recorded_contract
+
+    given = read_json(put(place / "contract.json", data), not_finite=True)
+    recorded_contract(given)
+    made = parse_contract(given)
+    assert parse_contract(made.as_dict()) == made
+    made.programs()
+
+
+@reader(
+    "json",
+    lambda: seeds.as_json(
+        {"name": "cost", "value": 0.1, "unit": "cost/board", "constraints": {"recall_pct": 99.8}}
+    ),
+)
+def metric_answer(place: Path, data: bytes) -> None:
+    from deft.kpi.measuring import measure
+    from deft.settings.metric_contract import parse_contract
+
+    path = str(place / "{iter_label}.json")
+    evaluator = {"type": "artifact", "producer": "plant", "path_template": path}
+    contract = parse_contract(_metric() | {"evaluator": evaluator})
+    put(place / "iter1.json", data)
+    contract.failed(measure(contract, "iter1", place / "inference.csv", 1))
+
+
+def _ledger() -> list[bytes]:
+    entry = {"iteration": 1, "selected_filepaths": ["/w/a.png"], "output_parquet": "/w/m.parquet"}
+    return seeds.as_json({"version": 1, "iterations": [entry], "deft_root": "/w"})
+
+
+@reader("json", _ledger)
+def mining_history(place: Path, data: bytes) -> None:
+    from deft.mining.history import novel, read_ledger
+
+    entries = read_ledger(put(place / "mining_history.json", data), place, 2)
+    novel([str(place / "a.png")], entries)

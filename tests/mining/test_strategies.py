@@ -240,7 +240,7 @@ def tables(seed=0, n=40, lights=("A", "B")):
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
-@pytest.mark.parametrize("changed", [Rules(), Rules(min_distance=0.2, history=True)])
+@pytest.mark.parametrize("changed", [Rules(), Rules(min_distance=0.2, skip_known=True)])
 def test_the_order_of_the_pool_changes_nothing(name, changed, monkeypatch):
     monkeypatch.setattr(
         "deft.mining.strategies.rows.cells_of",
@@ -271,7 +271,7 @@ def test_nearest_under_rules_keeps_no_more_than_it_looked_at():
     one_light = targets["light"] == targets["light"].iloc[0]
     targets, target_vectors = targets[one_light], target_vectors[one_light]
     pairs = neighbours.knn_pairs(targets, normalise(target_vectors), pool, vectors, k=2)
-    lap, rules = Lap(frozenset(), budget=99, seed=0), Rules(history=True)
+    lap, rules = Lap(frozenset(), budget=99, seed=0), Rules(skip_known=True)
     found = select("nearest", pool, ArrayVectors(vectors), pairs, rules, lap)
     assert len(found.rows) > found.candidate_count, "both lights of each part"
     assert found.kept_count == found.candidate_count and found.rejected_count == 0
@@ -319,6 +319,6 @@ def test_a_parts_vector_is_the_mean_over_its_lights():
 
 def test_an_exhausted_pool_comes_with_advice():
     assert "every part" in advice("nearest", 0, 5, 0)[0]
-    assert "mining_history" in advice("nearest", 0, 5, 9)[0]
+    assert "mining_skip_known" in advice("nearest", 0, 5, 9)[0]
     assert "3 of 5" in advice("random", 3, 5, 3)[0]
     assert advice("none", 0, 5, 9) == [] and advice("balanced", 5, 5, 9) == []

@@ -106,6 +106,48 @@ def test_the_other_image_root_is_accepted_and_recorded(tmp_path):
     assert report(workspace)["image_root"]["path"] == "images"
 
 
+def test_the_root_of_each_table_is_recorded_and_shown(tmp_path):
+    """NVIDIA's layout: the pool's pictures under images/ too."""
+    workspace = make_tiny_workspace(tmp_path, image_root="images", kpi=4, base=4, pool=4)
+    shutil.move(workspace / "augmentation/mining_pool/images", workspace / "images/line1")
+    table = workspace / POOL_TABLE
+    table.write_text(table.read_text().replace("images/R", "images/line1/R"))
+    _, text = preflight(workspace)
+    roots = report(workspace)["table_roots"]
+    assert {name: [(r["path"], r["rows"]) for r in found] for name, found in roots.items()} == {
+        "base": [("images", 4)],
+        "validation": [("images", 12)],
+        "kpi": [("images", 4)],
+        "pool": [("images", 4)],
+    }
+    assert roots["pool"][0]["resolved"] == str((workspace / "images").resolve())
+    assert "pool pictures" in text
+    # A missing picture is looked for where the others lie.
+    (workspace / "images/line1/R3001@1_SolderLight.png").unlink()
+    assert "images/line1/R3001@1" in stop(workspace).message
+
+
+def test_pictures_under_the_root_that_is_not_read_are_a_stop_that_says_both(workspace):
+    shutil.move(workspace / "kpi/images/kpi", workspace / "images/kpi")
+    found = stop(workspace)
+    assert found.code == "missing_input" and found.file.endswith("testing_set.csv")
+    assert "kpi/images and images both exist" in found.message and found.rows[0] == 2
+
+
+def test_other_pictures_of_the_same_name_under_the_other_root_are_a_warning(workspace):
+    shutil.copytree(workspace / "kpi/images", workspace / "images")
+    preflight(workspace)
+    assert status(workspace, "image_roots") == "ok"  # the same pictures twice
+    shutil.copy(
+        workspace / "images/kpi/kpi1/C2001@1_SolderLight.png",
+        workspace / "images/kpi/kpi0/C2000@1_SolderLight.png",
+    )
+    preflight(workspace)
+    told = next(c for c in report(workspace)["checks"] if c["id"] == "image_roots")
+    assert told["status"] == "warn" and told["evidence"].startswith("kpi/images is read")
+    assert "1 row(s) of kpi/testing_set.csv, first row 2" in told["evidence"]
+
+
 def test_a_linked_image_root_is_resolved_and_recorded(workspace, tmp_path):
     (workspace / "kpi/images").rename(tmp_path / "elsewhere")
     (workspace / "kpi/images").symlink_to(tmp_path / "elsewhere")

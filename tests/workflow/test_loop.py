@@ -25,6 +25,7 @@ TS = RUN.removeprefix("run_")
 EACH_KIND = (
     "inference.csv",
     "threshold_metrics.csv",
+    "metric_result.json",
     "summary.txt",
     "score_distribution_with_recall_100_threshold.png",
     "confusion_matrix_recall_100.png",
@@ -371,10 +372,10 @@ def test_laps_stop_when_the_target_is_met(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_strategy_with_rules(tmp_path: Path) -> None:
-    rules = {"mining_budget": 4, "mining_history": "true", "mining_min_distance": 1e-6}
+    rules = {"mining_budget": 4, "mining_skip_known": "true", "mining_min_distance": 1e-6}
     workspace, _ = one_lap(tmp_path, mining="places", **rules)
     facts = load(workspace, "iter1/mining_filter/mining.json")
     assert facts["strategy"] == "places" and facts["budget"] == 4
-    assert facts["rules"]["history"] is True and facts["rules"]["min_distance"] == 1e-6
+    assert facts["rules"]["skip_known"] is True and facts["rules"]["min_distance"] == 1e-6
     assert 0 < facts["new_rows"] <= 4
     assert load(workspace, "iter1/dataset/assembly.json")["new_rows"] == facts["new_rows"]

@@ -1,4 +1,4 @@
-"""Where each file of a workspace and of a run lies. Nothing here touches the disk."""
+"""Where each file of a workspace and of a run lies. Only :func:`image_root` looks at the disk."""
 
 from __future__ import annotations
 
@@ -91,8 +91,15 @@ class Run:
 
 
 def image_root(workspace: str | Path) -> Path:
-    """Return the KPI image root: ``kpi/images``, or ``images`` where only that exists."""
+    """Return the KPI image root: ``kpi/images``, or ``images`` where only that holds anything."""
     root = Path(workspace)
     preferred = root / KPI_IMAGES
     fallback = root / FALLBACK_IMAGES
-    return preferred if preferred.is_dir() or not fallback.is_dir() else fallback
+    if not fallback.is_dir():
+        return preferred
+    try:
+        return preferred if any(preferred.iterdir()) else fallback
+    except (NotADirectoryError, FileNotFoundError):
+        return fallback
+    except OSError:  # it may not be read: the pre-flight says so
+        return preferred

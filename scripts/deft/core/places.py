@@ -41,6 +41,7 @@ RUN_FILES = (
     "best_model.json",
     "best_model_inference_spec.yaml",
     "best_model_inference_spec_host.yaml",
+    "mining_history.json",
 )
 RECORD_FILES = ("manifest.json", "summary.json", "analysis.json")
 PHASE_FILES = ("metrics.json", "report.html")

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from deft.core.layout import phase_number
 from deft.settings.kpi_target import KpiTarget
+from deft.settings.metric_contract import Contract
 
 # Why a loop ends, or not; "failed" is the state's own word.
 KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED = "kpi_met", "max_iterations", "pool_exhausted"
 CONTINUE = "continue"
 
 
-def best_phase(metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the phase with the lowest FAR at the required recall; ties go to the earlier one."""
+@dataclass(frozen=True)
+class Judged:
+    """What the phases were measured by, where it is not FAR: a contract, and a result of each."""
+
+    contract: Contract
+    results: tuple[dict[str, Any], ...]
+
+    def verdict(self, at: int) -> dict[str, Any]:
+        """Return what a decision notes of a phase's result."""
+        result = self.results[at]
+        failed = self.contract.failed(result)
+        held = {b.name: self.contract.value_of(result, b) for b in self.contract.constraints}
+        return {
+            "name": self.contract.primary.name,
+            "value": float(result["value"]),
+            "unit": self.contract.primary.unit,
+            "constraints": held,
+            "passed": not failed,
+            "failed": [bound.name for bound in failed],
+        }
+
+
+def best_phase(metrics: list[dict[str, Any]], judged: Judged | None = None) -> dict[str, Any]:
+    """Return the best phase by the contract; without one that with the lowest FAR at the required
+    recall. Ties go to the earlier one.
+    """
+    if judged is not None:
+        return metrics[judged.contract.best(judged.results)]
     return min(metrics, key=lambda m: (phase_far_pct(m), phase_number(m["phase"])))
 
 
@@ -31,14 +59,23 @@ def choice_of(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def decide_kpi(
-    metrics: list[dict[str, Any]], target: KpiTarget, max_iterations: int
+    metrics: list[dict[str, Any]],
+    target: KpiTarget,
+    max_iterations: int,
+    judged: Judged | None = None,
 ) -> dict[str, Any]:
     """Decide after a phase: stop when the target is met or no lap is left.
 
-    ``metrics`` holds the phases so far, the newest last.
+    ``metrics`` holds the phases so far, the newest last, ``judged`` their results in this order.
     """
-    newest, best = metrics[-1], best_phase(metrics)
-    met = target.met(phase_far_pct(newest))
+    newest, best = metrics[-1], best_phase(metrics, judged)
+    met, best_met = target.met(phase_far_pct(newest)), target.met(phase_far_pct(best))
+    noted: dict[str, Any] = {}
+    if judged is not None:
+        now, then = judged.verdict(-1), judged.verdict(metrics.index(best))
+        met, best_met = now["passed"], then["passed"]
+        contract = judged.contract.as_dict()
+        noted = {"metric_contract": contract, "metric": now, "best_metric": then}
     reason = CONTINUE
     if met:
         reason = KPI_MET
@@ -50,9 +87,10 @@ def decide_kpi(
         "phase": newest["phase"],
         "far_pct": phase_far_pct(newest),
         "target_far_pct": target.far_max_pct,
-        "kpi_met": target.met(phase_far_pct(best)),
+        "kpi_met": best_met,
         "best_phase": best["phase"],
         "best_far_pct": phase_far_pct(best),
+        **noted,
     }
 
 

@@ -22,6 +22,7 @@ from deft.kpi.operating_point import (
     sweep,
 )
 from deft.kpi.plots import plot_confusion, plot_scores
+from deft.settings.metric_contract import far_result
 from deft.tables.changenet_table import SCORE_COLUMN, is_ng, line_of, read_table, write_table
 from deft.tables.labels import first_spellings, shown
 from deft.tables.sealed import TABLES, seals
@@ -146,6 +147,7 @@ def _write_files(
     write_text_atomic(folder / "summary.txt", summary_text(result, min_recall))
     missed = missed_samples(table, result["best_f1"]["threshold"])
     write_table(missed, folder / "best_f1_missed_no_pass_samples.csv")
+    write_json_atomic(folder / "metric_result.json", far_result(result["recall_point"]))
     scores = table[SCORE_COLUMN].to_numpy()
     ng = table["label"].map(is_ng).to_numpy()
     asked, whole = result["recall_point"], result["far_at_recall"][EVERY_DEFECT]

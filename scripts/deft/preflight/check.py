@@ -93,6 +93,7 @@ class Context:
     kpi: KpiTarget | None = None
     pool_prefix: int | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    raw: dict[str, pd.DataFrame] = field(default_factory=dict)
     sound: set[str] = field(default_factory=set)  # tables whose pictures may be opened
     pairs: list[tuple[Path, Path]] | None = None  # pre-generated (NG, OK) files
     parts: list[SynthPart] | None = None

@@ -11,10 +11,12 @@ import pandas as pd
 
 from deft.changenet.spec import check_intervals, examine
 from deft.core.errors import HardStop
-from deft.core.layout import PREGEN_DIR, SPEC, image_root
+from deft.core.layout import FALLBACK_IMAGES, PREGEN_DIR, SPEC, image_root
+from deft.kpi.measuring import refuse_program
 from deft.kpi.operating_point import parse_kpi
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.settings.config import epochs
+from deft.settings.metric_contract import contract_of
 from deft.tables.changenet_table import (
     PASS,
     clean_label,
@@ -24,6 +26,7 @@ from deft.tables.changenet_table import (
     split_pool_cell,
 )
 from deft.tables.coordinates import base_rows, inside_cell, pool_rows, read_pool
+from deft.tables.picture_roots import doubtful, other_root, roots_of
 
 WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -43,8 +46,11 @@ def checks(ctx: Context) -> Iterator[Check]:
     yield _image_root(ctx)
     yield from _spec(ctx)
     yield _kpi_target(ctx)
+    if ctx.config.get("metric_contract") is not None:
+        yield _metric_contract(ctx)
     for name in TABLES:
         yield from _table(ctx, name)
+    yield from _roots(ctx)
     _spell(ctx)
     yield _kpi_classes(ctx)
     yield _training_classes(ctx)
@@ -66,6 +72,44 @@ def _image_root(ctx: Context) -> Check:
     linked = f", a link to {target}" if is_link else ""
     ctx.facts["image_root"] = {"path": ctx.relative(root), "resolved": str(target)}
     return ok("image_root", f"{ctx.relative(root)}{linked}")
+
+
+def _roots(ctx: Context) -> Iterator[Check]:
+    """Record where each table's pictures lie, and judge two image roots beside each other."""
+    ctx.facts["table_roots"] = {
+        name: [
+            {"path": root, "resolved": str((ctx.workspace / root).resolve()), "rows": count}
+            for root, count in roots_of(rows).items()
+        ]
+        for name, rows in ctx.tables.items()
+    }
+    other = other_root(ctx.workspace)
+    if ctx.image_root is None or other is None:
+        return
+    taken, unused = ctx.relative(ctx.image_root), ctx.relative(other)
+    fix = f"move the pictures into one of the two, or make {unused} a link to {taken}"
+    differing = []
+    for name in (n for n in ctx.raw if n != "pool"):
+        only, unlike = doubtful(ctx.raw[name], ctx.image_root, other)
+        if only:
+            stop = HardStop(
+                "missing_input",
+                f"{taken} and {unused} both exist; {taken} is read, and pictures of {len(only)} "
+                f"row(s) lie under {unused} alone",
+                file=ctx.workspace / TABLES[name],
+                row=only,
+                fix=fix,
+            )
+            yield stopped("image_roots", stop)
+            return
+        if unlike:
+            differing.append(f"{len(unlike)} row(s) of {TABLES[name]}, first row {unlike[0]}")
+    told = f"{taken} is read; {unused} exists beside it"
+    if differing:
+        what = f"{told} and holds other pictures of the same names: {'; '.join(differing)}"
+        yield warn("image_roots", what, fix)
+    else:
+        yield ok("image_roots", f"{told} and decides nothing")
 
 
 def _spec(ctx: Context) -> Iterator[Check]:
@@ -107,6 +151,16 @@ def _kpi_target(ctx: Context) -> Check:
     return ok("kpi_target", ctx.kpi.canonical())
 
 
+def _metric_contract(ctx: Context) -> Check:
+    try:
+        contract = contract_of(ctx.config)
+        refuse_program(contract)
+    except HardStop as stop:
+        return stopped("metric_contract", stop)
+    who = contract.evaluator.get("path") or contract.evaluator.get("producer") or "kpi"
+    return ok("metric_contract", f"{contract.told()}, measured by {who}")
+
+
 def _table(ctx: Context, name: str) -> Iterator[Check]:
     """Read one table, check its cells, and bring it into workspace coordinates."""
     path, id = ctx.workspace / TABLES[name], f"table_{name}"
@@ -122,7 +176,7 @@ def _table(ctx: Context, name: str) -> Iterator[Check]:
     except HardStop as stop:
         yield stopped(id, stop)
         return
-    ctx.tables[name] = rows
+    ctx.tables[name], ctx.raw[name] = rows, raw
     ctx.sound.add(name)
     labels = [clean_label(label) for label in rows["label"]]
     counts = pd.Series(labels).value_counts().sort_index()
@@ -224,6 +278,7 @@ def allowed_roots(ctx: Context) -> list[Path]:
     linked = [
         ctx.workspace,
         ctx.image_root,
+        ctx.workspace / FALLBACK_IMAGES,
         ctx.workspace / "augmentation/mining_pool",
         ctx.workspace / "augmentation/mining_pool/images",
         ctx.workspace / PREGEN_DIR,

@@ -23,6 +23,7 @@ from deft.preflight.missing_cause import Wanted, likely_cause
 from deft.run.state import read_state
 from deft.tables.changenet_table import image_name, line_of
 from deft.tables.fingerprint import fingerprint
+from deft.tables.picture_roots import ROOTS, roots_of
 
 PROGRESS_EVERY = 2000  # pictures
 KINDS = {"input_path": "test", "golden_path": "golden"}
@@ -165,8 +166,14 @@ def _cause(ctx: Context, name: str, missing: list[str]) -> str:
     groups = {c: [w for at, w in wanted.values() if at == c] for c in KINDS}
     column = max(groups, key=lambda c: len(groups[c]))
     own = name == "pool" and column == "input_path"
-    root = POOL_DIR if own else ctx.relative(ctx.image_root)
+    root = _pool_root(rows) if own else ctx.relative(ctx.image_root)
     return likely_cause(ctx.workspace, root, groups[column], lights, ext)
+
+
+def _pool_root(rows: pd.DataFrame) -> str:
+    """Return the folder under which most of the pool's pictures lie."""
+    root = next(iter(roots_of(rows)))
+    return root if root in ROOTS else POOL_DIR
 
 
 def _pregen(ctx: Context) -> Iterator[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from deft.preflight import (
 from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped, stopped
 from deft.preflight.summary import render
 from deft.preflight.tables import parameters, summary_tables
+from deft.settings.metric_contract import contract_of
 
 CHECKS_FILE = "preflight/checks.json"
 SUMMARY_FILE = "preflight/summary.md"
@@ -177,6 +179,13 @@ def pool_prefix_to_use(workspace: Path, run_dir: Path) -> int | None:
     return known["prefix_bytes"] if now == known else None
 
 
+def _contract(ctx: Context) -> dict[str, Any] | None:
+    """Return what the run is judged by, NVIDIA's form; None where it cannot be read."""
+    with suppress(HardStop):
+        return contract_of(ctx.config).as_dict()
+    return None
+
+
 def _report(ctx: Context, found: list[Check], hex_digest: str) -> dict[str, Any]:
     spec, facts = ctx.spec, ctx.facts
     return {
@@ -187,10 +196,12 @@ def _report(ctx: Context, found: list[Check], hex_digest: str) -> dict[str, Any]
         "parameters": parameters(ctx),
         "dataset": facts.get("dataset", {}),
         "kpi_target": ctx.kpi.as_dict() if ctx.kpi else None,
+        "metric_contract": _contract(ctx),
         "arm": ctx.config.get("mining"),
         "lights": spec.lights if spec else [],
         "image_root": facts.get("image_root"),
         "backbone_file": facts.get("backbone_file"),
+        "table_roots": facts.get("table_roots", {}),
         "pregen": facts.get("pregen"),
         "coverage": facts.get("coverage"),
         "gpus": facts.get("gpus", []),

@@ -8,6 +8,7 @@ from typing import Any
 
 from deft.preflight.check import STOP, WARN
 from deft.settings.kpi_target import KpiTarget
+from deft.settings.metric_contract import recorded_contract
 
 WIDTH = 98  # columns of a terminal line
 LABELS_SHOWN = 6
@@ -50,6 +51,10 @@ def target_line(report: dict[str, Any]) -> str:
     target = KpiTarget.from_dict(report.get("kpi_target") or {})
     if target is None:
         return "Target: not understood, see the check kpi_target."
+    contract = recorded_contract(report.get("metric_contract"))
+    if contract is not None:
+        recall = f"FAR is reported at a recall of {target.recall_pct:g} %, and decides nothing"
+        return f"Target: {contract.told()} ({recall})"
     return f"Target: {target.canonical()}"
 
 

@@ -103,6 +103,10 @@ def _images(ctx: Context) -> list[tuple[str, Any]]:
     rows = [("KPI image root", root.get("path", "?"))]
     if root and not str(root["resolved"]).endswith(root["path"]):
         rows.append(("  resolves to", root["resolved"]))
+    for name, roots in ctx.facts.get("table_roots", {}).items():
+        several = len(roots) > 1
+        under = [r["path"] + f" ({r['rows']} rows)" * several for r in roots]
+        rows.append((f"  {name} pictures", ", ".join(under)))
     if ctx.spec is not None:
         height, width = ctx.spec.picture_size
         rows += [

@@ -13,8 +13,10 @@ from deft.tables.labels import clean_label, is_ng
 
 TYPES_NAMED = 4
 HALF = 0.5
-BEST_SO_FAR = "lowest FAR so far"
-BEST_OF_RUN = "lowest FAR of the run"
+BEST_NOTES = {  # by FAR? -> while it runs, and at its end
+    True: ("lowest FAR so far", "lowest FAR of the run"),
+    False: ("best by the metric contract so far", "best of the run by the metric contract"),
+}
 
 
 def _said(*parts: Part) -> list[Part]:
@@ -26,7 +28,8 @@ def phase_notes(files: RunFiles, phase: PhaseFiles, met: bool | None) -> list[Se
     """Return the short notes on a phase, for its table line and its card."""
     notes: list[Sentence] = []
     if phase is files.best:
-        notes.append([BEST_SO_FAR if files.running else BEST_OF_RUN])
+        so_far, whole = BEST_NOTES[files.contract is None]
+        notes.append([so_far if files.running else whole])
     if phase.kind.get("degenerate"):
         notes.append(["the threshold rejects every good part (degenerate)"])
     before = files.phases[: files.phases.index(phase)]

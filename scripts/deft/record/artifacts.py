@@ -156,7 +156,9 @@ def summary_of(files: RunFiles, results: dict[str, float]) -> dict[str, Any]:
         recorded = best.metrics.get("weights") or {}
         pointer = {
             "path": relative(weights_path(best), files.workspace),
-            "selected_by": "lowest FAR at the required recall on the KPI set over all phases",
+            "selected_by": "lowest FAR at the required recall on the KPI set over all phases"
+            if files.contract is None
+            else f"metric contract over all phases: {files.contract.told()}",
             "epoch": recorded.get("epoch"),
             "sha256": recorded.get("sha256"),
             "phase": best.name,

@@ -22,10 +22,11 @@ from deft.core.layout import Run
 from deft.core.reading import lines_of, read_text
 from deft.core.schemas import validate
 from deft.core.weight_files import BACKBONE_KEY
-from deft.kpi.decision import best_phase, phase_far_pct
+from deft.kpi.decision import Judged, best_phase, phase_far_pct
 from deft.record.records import (
     decided_phases,
     read_decision,
+    read_metric_result,
     read_metrics,
     read_record,
     read_weights,
@@ -66,6 +67,7 @@ class Best:
     spec: dict[str, Any]
     export: dict[str, Any]
     files: RunFiles
+    metric_result: dict[str, Any] | None = None
 
     @property
     def point(self) -> dict[str, Any]:
@@ -112,24 +114,52 @@ def read_best(run_dir: str | Path, workspace: str | Path, decision_path: Path) -
     phase = decision["best_phase"]
     if phase not in metrics:
         refuse(decision_path, f"its best phase {phase} was not evaluated: {', '.join(metrics)}")
-    _same_choice(decision_path, decision, metrics, files)
+    judged = _judged(decision_path, decision, metrics, files)
+    _same_choice(decision_path, decision, metrics, files, judged)
     checkpoint = _weights(run, phase, metrics[phase])
     spec_path, spec = _training_spec(run, phase)
     export = _export(run, phase, metrics[phase])
-    return Best(phase, decision, metrics[phase], checkpoint, spec_path, spec, export, files)
+    result = None if judged is None else judged.results[list(metrics).index(phase)]
+    return Best(phase, decision, metrics[phase], checkpoint, spec_path, spec, export, files, result)
+
+
+def _judged(
+    path: Path, decision: dict[str, Any], metrics: dict[str, dict[str, Any]], files: RunFiles
+) -> Judged | None:
+    """Return what the phases were measured by, the same for decision and pre-flight."""
+    contract = files.contract
+    told = decision.get("metric_contract")
+    if told != (None if contract is None else contract.as_dict()):
+        wanted = "FAR" if contract is None else contract.told()
+        refuse(path, f"it judges by another metric than the pre-flight, which has {wanted}")
+    if contract is None:
+        return None
+    found = [
+        read_metric_result(files.run.phase(name) / "metric_result.json", contract, of)
+        for name, of in metrics.items()
+    ]
+    judged = Judged(contract, tuple(found))
+    best = judged.verdict(list(metrics).index(decision["best_phase"]))
+    if best != decision["best_metric"] or best["passed"] != decision["kpi_met"]:
+        refuse(path, f"it has {decision['best_metric']}, and metric_result.json gives {best}")
+    return judged
 
 
 def _same_choice(
-    path: Path, decision: dict[str, Any], metrics: dict[str, dict[str, Any]], files: RunFiles
+    path: Path,
+    decision: dict[str, Any],
+    metrics: dict[str, dict[str, Any]],
+    files: RunFiles,
+    judged: Judged | None,
 ) -> None:
     """Compare the decision with the metrics that it was made of, and with the target."""
     phase = decision["best_phase"]
-    lowest = best_phase(list(metrics.values()))["phase"]
+    lowest = best_phase(list(metrics.values()), judged)["phase"]
     far = phase_far_pct(metrics[phase])
     if lowest != phase or far != decision["best_far_pct"]:
         refuse(
             files.run.phase(lowest if lowest != phase else phase) / "metrics.json",
-            f"by the metrics {lowest} has the lowest FAR and {phase} has {far:g} %; the decision "
+            f"by the metrics {lowest} is the best phase and {phase} has {far:g} %; the decision "
             f"({path.name} of {decision['phase']}) says {phase} with {decision['best_far_pct']:g} "
             "%. One of the two is damaged",
         )
@@ -155,7 +185,8 @@ def _same_choice(
         )
     except (KeyError, TypeError, ValueError):
         refuse(checks, f"kpi_target is {target!r}")
-    if wanted.far_max_pct != decision["target_far_pct"] or wanted.met(far) != decision["kpi_met"]:
+    far_met = decision["kpi_met"] if judged else wanted.met(far)  # else it is not FAR's
+    if wanted.far_max_pct != decision["target_far_pct"] or far_met != decision["kpi_met"]:
         refuse(
             path,
             f"it judges by a FAR of {decision['target_far_pct']:g} % (met: "
@@ -296,6 +327,7 @@ def best_model(best: Best) -> dict[str, Any]:
         "images_dir": str(layout.image_root(files.workspace).resolve()),
         "kpi_target": files.target,
         "kpi_met": best.decision["kpi_met"],
+        **_by_contract(best),
         "mining_arm": files.arm,
         "run": files.name,
         "training_spec": str(best.spec_path),
@@ -321,6 +353,18 @@ def backbone_paths(files: RunFiles) -> tuple[Path, str | None]:
         and Path(named).suffix == path.suffix
     )
     return path, str(named) if kept else f"{CONTAINER_BACKBONES}/{path.name}"
+
+
+def _by_contract(best: Best) -> dict[str, Any]:
+    """Return the contract that chose the phase and its answer, where FAR did not."""
+    contract = best.files.contract
+    if contract is None or best.metric_result is None:
+        return {}
+    passed = {"passed": not contract.failed(best.metric_result)}
+    return {
+        "metric_contract": contract.as_dict(),
+        "metric_result": {**best.metric_result, **passed},
+    }
 
 
 def onnx_pointer(best: Best) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from deft.core.places import KNOWLEDGE, KNOWLEDGE_PAGES
 from deft.core.reading import read_text, set_aside
 from deft.core.workspace_source import SOURCE_FILE
 from deft.record.advice import phase_notes
+from deft.record.metric import phase_met
 from deft.record.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
-from deft.record.results import met_of
 from deft.record.run_files import PhaseFiles, RunFiles
 
 METHODS = """\
@@ -126,9 +126,11 @@ def _run_decisions(files: RunFiles, results: Mapping[str, Any]) -> str:
             for p in files.evaluated
         )
         so_far = " so far" if files.running else ""
+        why = "the lowest FAR at the required recall"
+        if files.contract is not None:
+            why = f"the best by the metric contract, {files.contract.told()}"
         lines.append(
-            f"- Phase: {files.best.name}, the lowest FAR at the required recall{so_far}, the "
-            f"earlier one between equals ({fars})."
+            f"- Phase: {files.best.name}, {why}{so_far}, the earlier one between equals ({fars})."
         )
     if files.stop_reason:
         lines.append(f"- The loop ended: {files.stop_reason}.")
@@ -172,7 +174,7 @@ def _decision(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) ->
     if files.hard_stop.get("phase") == name:
         stop = files.hard_stop
         lines.append(f"- Hard stop `{stop.get('code')}`: {stop.get('message')}")
-    notes = phase_notes(files, phase, met_of(files, phase.far_pct))
+    notes = phase_notes(files, phase, phase_met(files, phase))
     lines += ["- " + sentence(plain(note, results)) for note in notes]
     return "\n".join(lines)
 

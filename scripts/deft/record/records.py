@@ -15,7 +15,9 @@ from deft.core.files import made_again, read_json
 from deft.core.layout import Run, phase_name, phase_number
 from deft.core.schemas import checked
 from deft.kpi.decision import POOL_EXHAUSTED
+from deft.settings.metric_contract import Contract
 
+METRIC_OF = "measured"  # of metric_result.json: what the loop says of an evaluator's answer
 NEAR_PCT = 1e-9  # a rate and the counts it was made of, percent
 
 
@@ -58,6 +60,24 @@ def read_metrics(path: Path) -> dict[str, Any]:
                     f"{point[misses]}, of {counts[total]} parts",
                 )
     return metrics
+
+
+def read_metric_result(path: Path, contract: Contract, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return ``metric_result.json`` of the phase that ``metrics`` is of; it must answer the
+    contract, and speak of the weights that were chosen.
+    """
+    result = read_json(path, {METRIC_OF: {"phase": str, "weights_sha256": str}})
+    problem = contract.check(result)
+    if problem:
+        refuse(path, problem)
+    told = result[METRIC_OF]
+    for key, wanted in (
+        ("phase", metrics["phase"]),
+        ("weights_sha256", metrics["weights"]["sha256"]),
+    ):
+        if told[key] != wanted:
+            refuse(path, f"{key} is {told[key]}, and in metrics.json {wanted}")
+    return dict(result)
 
 
 def read_weights(run: Run, phase: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from deft.core import layout
 from deft.rca.weakness import wrong_side
 from deft.record.lenient import load_run
+from deft.record.metric import key_of, result_of
 from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.settings.kpi_target import KpiTarget
@@ -114,6 +115,8 @@ def collect_results(files: RunFiles) -> dict[str, float]:
         scored |= _scored(phase)
         if phase.metrics:
             out.put(f"{phase.name}.models_scored_so_far", len(scored))
+    _mined_again(out, files)
+    _metric(out, files)
     _run(out, files, len(scored))
     _best(out, files)
     _export(out, files)
@@ -254,6 +257,36 @@ def _growth(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
         out.put(f"{key}.sdg_share_pct", 100 * synthetic / rows)
 
 
+def _metric(out: Numbers, files: RunFiles) -> None:
+    """What a metric contract asks for, and each phase's answer; nothing where FAR decides."""
+    contract = files.contract
+    for bound in contract.bounds if contract else ():
+        assert contract is not None
+        key = key_of(bound, contract.primary)
+        out.put(f"{key}.target", bound.target)
+        for phase in files.phases:
+            result = result_of(files, phase)
+            if result is not None:
+                value = contract.value_of(result, bound)
+                out.put(f"{phase.name}.{key}.value", value)
+                out.put(f"{phase.name}.{key}.gap", bound.gap(value))
+
+
+def _mined_again(out: Numbers, files: RunFiles) -> None:
+    """What history-aware mining leaves out of each lap but the first, or would leave out."""
+    known: set[tuple[str, str]] = set()
+    for phase in (p for p in files.phases if len(p.mined) or p.mining):
+        key, left_out = f"{phase.name}.mining", dig(phase.mining, "history", "already_mined_count")
+        found = phase.mined
+        named = {"input_path", "object_name"} <= set(found.columns)
+        parts = set(zip(found["input_path"], found["object_name"], strict=True)) if named else set()
+        out.put(f"{key}.history_left_out", left_out)
+        if known and left_out is None:
+            out.put(f"{key}.parts", len(parts))
+            out.put(f"{key}.mined_before", len(parts & known))
+        known |= parts
+
+
 def _rca(out: Numbers, phase: PhaseFiles) -> None:
     gaps = phase.gaps
     if "weakness" not in gaps:
@@ -313,9 +346,3 @@ def _export(out: Numbers, files: RunFiles) -> None:
     out.put_all("export", files.export, ("opset", "kpi_rows"))
     int8 = ("flips", "largest_difference", "speed_ratio", "kept")
     out.put_all("export.int8", dig(files.export, "int8"), int8)
-
-
-def met_of(files: RunFiles, far_pct: float | None) -> bool | None:
-    """Return whether a FAR meets the target; None when either is unknown."""
-    target = KpiTarget.from_dict(files.target)
-    return target.met(far_pct) if target and far_pct is not None else None

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from deft.core import layout
+from deft.settings.metric_contract import Contract, recorded_contract
 from deft.tables.labels import first_spellings, shown
 from deft.tables.sealed import read_parquet, seal_of, seal_of_kind
 
@@ -85,6 +86,7 @@ class PhaseFiles:
     rca_dir: Path | None = None
     rca: dict[str, Any] = field(default_factory=dict)
     spelling: dict[str, str] = field(default_factory=dict)  # clean label -> as the user writes it
+    metric_result: dict[str, Any] = field(default_factory=dict)  # by a metric contract
 
     @property
     def chosen(self) -> str:
@@ -205,9 +207,18 @@ class RunFiles:
         """Phases that have a FAR, in order."""
         return [p for p in self.phases if p.far_pct is not None]
 
+    @cached_property
+    def contract(self) -> Contract | None:
+        """The metric contract that decides in this run, or None where FAR does."""
+        return recorded_contract(self.checks.get("metric_contract"))
+
     @property
     def best(self) -> PhaseFiles | None:
-        """Phase with the lowest FAR; between equals the earlier one."""
+        """Best phase by the contract, else that with the lowest FAR; of equals the earlier one."""
+        if self.contract is not None:
+            measured = [p for p in self.evaluated if not self.contract.check(p.metric_result)]
+            results = [p.metric_result for p in measured]
+            return measured[self.contract.best(results)] if measured else None
         return min(self.evaluated, key=lambda p: p.far_pct or 0.0, default=None)
 
     @property
@@ -336,6 +347,7 @@ def load_phase(
         decisions=[d for d in decisions if d],
         rca_dir=rca_dir,
         rca=reader.record(rca_dir / "metrics.json") if rca_dir else {},
+        metric_result=reader.record(folder / "metric_result.json"),
         spelling=dict(spelling or {}),
     )
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from deft.core.files import write_text_atomic
 from deft.record.advice import phase_notes, recommendations
+from deft.record.metric import failed_gap, key_of, phase_met
 from deft.record.phrases import PERCENT, PLAIN_PERCENT, SCORE, plain, shown
-from deft.record.results import collect_results, met_of
+from deft.record.results import collect_results
 from deft.record.run_files import PhaseFiles, RunFiles, load_run
 from deft.record.strict import Strict
 from deft.tables.changenet_table import is_ng
@@ -38,7 +39,7 @@ def summary_text(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any])
     head = [f"# {phase.name} of {files.name}", ""]
     body = [*_evaluation(files, phase, results), *_growth(phase, results)]
     types = _types(phase, results)
-    met = bool(met_of(files, phase.far_pct))
+    met = bool(phase_met(files, phase))
     advice = [
         "- " + plain(line, results) for line in recommendations(files, results, met)[:ADVICE_LINES]
     ]
@@ -68,16 +69,23 @@ def _evaluation(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) 
     if phase.far_pct is None:
         why = "; ".join(plain(note, results) for note in phase_notes(files, phase, None))
         return [f"Not evaluated: {why}."]
-    met = met_of(files, phase.far_pct)
+    met, contract = phase_met(files, phase), files.contract
+    key, bound = failed_gap(files, phase)
     if met is None:
         status = "IN PROGRESS"
+    elif met:
+        status = "MET"
+    elif bound is None:
+        status = f"{n(key, '%.2f')}pp from target"
     else:
-        status = "MET" if met else f"{n('gap_pp', '%.2f')}pp from target"
+        unit = f" {bound.unit}" if bound.unit else ""
+        status = f"{n(key, '%.4g')}{unit} from target of {bound.display_name}"
     sign = "<" if files.target.get("strict", True) else "≤"
     target = shown(results, "target.far_max_pct", PLAIN_PERCENT)
     recall = shown(results, "target.min_recall_pct", PLAIN_PERCENT)
+    wanted = f"FAR {sign} {target} at recall {recall}" if contract is None else contract.told()
     lines = [
-        f"Status: {status} (FAR {sign} {target} at recall {recall})",
+        f"Status: {status} ({wanted})",
         f"- FAR {n('far_pct', PERCENT)} ({n('fp')}/{n('pass')} good parts rejected, at most "
         f"{n('far_upper95_pct', PERCENT)}); at recall 99 % {n('far_at_recall_99_pct', PERCENT)}, "
         f"at 95 % {n('far_at_recall_95_pct', PERCENT)}",
@@ -87,6 +95,9 @@ def _evaluation(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) 
         f"weights `{Path(str((phase.metrics.get('weights') or {}).get('path', ''))).name}` "
         f"({phase.chosen})",
     ]
+    if contract is not None:
+        values = [(b, n(f"{key_of(b, contract.primary)}.value", "%.6g")) for b in contract.bounds]
+        lines += [f"- {b.display_name} {value} {b.unit}".rstrip() for b, value in values]
     if f"{name}.far_delta_pp" in results and name != "baseline":
         lines.append(f"- against the baseline {n('far_delta_pp', '%+.2f')} percentage points")
     notes = phase_notes(files, phase, met)

@@ -11,9 +11,10 @@ from typing import Any
 
 from deft.core import layout
 from deft.kpi.decision import KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
-from deft.record.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
+from deft.record.advice import BEST_NOTES, phase_notes, recommendations
+from deft.record.metric import FAR_GAP, failed_gap, key_of, met_of, phase_met
 from deft.record.phrases import PERCENT, SCORE, shown
-from deft.record.results import MIN_NG_TO_CERTIFY, met_of
+from deft.record.results import MIN_NG_TO_CERTIFY
 from deft.record.rows import whatif_rows
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
@@ -29,6 +30,7 @@ REASONS = {
     POOL_EXHAUSTED: "Mining found no row that is not yet in the training set.",
     "failed": "The run failed before its end.",
 }
+BEST_WORDS = [words for notes in BEST_NOTES.values() for words in notes]
 SOURCES = {"user": "you", "spec": "spec", "default": "default"}
 
 
@@ -41,6 +43,17 @@ def status(met: bool | None, gap_key: str, *, running: bool) -> dict[str, Any]:
     return {"kind": "gap", "key": gap_key}
 
 
+def judged(
+    files: RunFiles, phase: PhaseFiles | None, met: bool | None, key: str, *, running: bool
+) -> dict[str, Any]:
+    """Return the status of a phase, by the contract where there is one; ``key``: its numbers'."""
+    gap, bound = failed_gap(files, phase) if phase else (FAR_GAP, None)
+    found = status(met, f"{phase.name if phase and bound else key}.{gap}", running=running)
+    if bound is not None:
+        found |= {"unit": bound.unit, "of": bound.display_name}
+    return found
+
+
 def build_view(
     files: RunFiles, results: Mapping[str, Any], drawn: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
@@ -50,7 +63,7 @@ def build_view(
     """
     thumbs = Thumbnails(levels=files.picture_levels)
     best = files.best
-    met = met_of(files, best.far_pct) if best else None
+    met = phase_met(files, best) if best else None
     rca = best if best is not None and len(best.gaps) else None
     rca = rca or next((p for p in reversed(files.phases) if len(p.gaps)), None)
     mined = next((p for p in reversed(files.phases) if len(p.neighbours)), None)
@@ -58,7 +71,7 @@ def build_view(
     return {
         **_frame(files),
         "refresh_s": REFRESH_S if files.running else None,
-        "status": status(met, "best.gap_pp", running=files.running),
+        "status": judged(files, best, met, "best", running=files.running),
         "best": best.name if best else None,
         "handed_off": (files.run.dir / "best_model.json").is_file(),
         "int8": dig(files.export, "int8"),
@@ -94,7 +107,7 @@ def build_phase_view(
     thumbs = Thumbnails(levels=files.picture_levels)
     rca = phase if len(phase.gaps) else None
     view = phase_view(files, phase)
-    view["notes"] = [n for n in view["notes"] if n[0] not in (BEST_SO_FAR, BEST_OF_RUN)]
+    view["notes"] = [n for n in view["notes"] if n[0] not in BEST_WORDS]
     return {
         **_frame(files),
         "refresh_s": None,
@@ -121,6 +134,7 @@ def _frame(files: RunFiles) -> dict[str, Any]:
             "sentence": files.target.get("sentence"),
             "sign": "<" if files.target.get("strict", True) else "≤",
         },
+        "metric": _metric(files),
         "arm": files.arm,
         "control_arm": files.arm in ("random", "none"),
         "running": files.running,
@@ -132,9 +146,23 @@ def _frame(files: RunFiles) -> dict[str, Any]:
     }
 
 
+def _metric(files: RunFiles) -> dict[str, Any] | None:
+    """Return what the metric contract asks for; None where FAR decides."""
+    contract = files.contract
+    if contract is None:
+        return None
+    bounds = [
+        {"key": key_of(b, contract.primary), "name": b.display_name, "unit": b.unit}
+        | {"operator": b.operator}
+        for b in contract.bounds
+    ]
+    by = contract.evaluator.get("path") or contract.evaluator.get("producer")
+    return {"told": contract.told(), "bounds": bounds, "by": by}
+
+
 def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
     """Return one phase: its status, notes and what its card needs."""
-    met = met_of(files, phase.far_pct)
+    met = phase_met(files, phase)
     weights = phase.metrics.get("weights") or {}
     curves = charts.training_curves(
         phase.curve("train_curve.csv"), phase.curve("validation_curve.csv"), phase.name
@@ -142,7 +170,7 @@ def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
     return {
         "name": phase.name,
         "evaluated": phase.far_pct is not None,
-        "status": status(met, f"{phase.name}.gap_pp", running=phase.far_pct is None)
+        "status": judged(files, phase, met, phase.name, running=phase.far_pct is None)
         if files.running or phase.far_pct is not None
         else None,
         "notes": phase_notes(files, phase, met),

@@ -174,16 +174,17 @@ def state_here(state: dict[str, Any], run_dir: str | Path) -> dict[str, Any]:
     new = str(here.parent.parent)
     if old == new or os.path.realpath(old) == os.path.realpath(new):
         return state
-    out = {**state, **{k: _mapped(state[k], old, new) for k in STATE_PATHS if k in state}}
+    out = {**state, **{k: rerooted_in(state[k], old, new) for k in STATE_PATHS if k in state}}
     earlier = state.get(MOVED_FROM)
     earlier = earlier if isinstance(earlier, list) else []
     out[MOVED_FROM] = [*(place for place in earlier if place != new), old]
     return out
 
 
-def _mapped(value: Any, old: str, new: str) -> Any:
+def rerooted_in(value: Any, old: str, new: str) -> Any:
+    """Return what JSON held with every path below ``old`` below ``new``."""
     if isinstance(value, str):
         return rerooted(value, old, new)
     if isinstance(value, dict):
-        return {k: _mapped(v, old, new) for k, v in value.items()}
-    return [_mapped(v, old, new) for v in value] if isinstance(value, list) else value
+        return {k: rerooted_in(v, old, new) for k, v in value.items()}
+    return [rerooted_in(v, old, new) for v in value] if isinstance(value, list) else value

@@ -19,9 +19,9 @@ def read(what: str, **more: Any) -> Any:
     return field(metadata={"help": f"reads {what}"}, **more)
 
 
-def written(what: str) -> Any:
-    """Return the field of a file that a stage writes."""
-    return field(metadata={"help": f"writes {what}"})
+def written(what: str, **more: Any) -> Any:
+    """Return the field of a file that a stage writes; ``more``: of :func:`dataclasses.field`."""
+    return field(metadata={"help": f"writes {what}"}, **more)
 
 
 def add_files(parser: argparse.ArgumentParser, kind: type) -> None:

@@ -20,7 +20,7 @@ from deft.embedding.embed import (
     write_embeddings,
 )
 from deft.embedding.encoders.base import Encoder
-from deft.mining import neighbours
+from deft.mining import history, neighbours
 from deft.mining.approximate import Search
 from deft.mining.strategies import Lap, Rules, select
 from deft.mining.strategies.problem import Key
@@ -55,6 +55,10 @@ class Files:
     previous_combined: Path | None = read("its training table", default=None)
     previous_provenance: Path | None = read("its provenance", default=None)
     previous_mining: Path | None = read("mining.json of the lap before", default=None)
+    previous_history: Path | None = read("mining history up to the lap before", default=None)
+    candidates: Path | None = written("the candidates before the history", default=None)
+    history: Path | None = written("mining history up to this lap", default=None)
+    history_summary: Path | None = written("what the history left of the lap", default=None)
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,8 @@ def mine(
         pictures_of(context, pool) if options.strategy == "places" else None,
         context.picture_levels,
     )
+    found = selection
+    earlier, selection, drops = _novel(context, files, phase, found)
     survivors = selection.rows.drop_duplicates(["input_path", "object_name"]).reset_index(drop=True)
     survivors = survivors[[*COLUMNS, "provenance"]]
     warnings += _leakage(context, survivors, out, options)
@@ -160,6 +166,8 @@ def mine(
     later = neighbours.yield_warning(int(np.sum(fresh)), _new_parts(files.previous_mining))
     if options.strategy == "nearest":  # the others do not look at the cutoff
         later += neighbours.cutoff_warning(similarity, options.min_similarity)
+    if drops and (told := history.advice(drops)):
+        later += [told]
     for warning in later:
         print(f"warning: {warning}", flush=True)
     warnings += later
@@ -180,6 +188,7 @@ def mine(
         "labels": {k: int(v) for k, v in survivors["label"].value_counts().sort_index().items()},
         "warnings": warnings,
         **({"search": search.facts} if search.facts else {}),
+        **({"history": drops} if drops else {}),
         **rule_facts(options, budget),
     }
     if options.strategy != "none":
@@ -189,6 +198,7 @@ def mine(
     labels = neighbours.label_table(pairs, selection, options.min_similarity)
     labels = labels.assign(label=[shown(label, spelling) for label in labels.get("label", [])])
     _write(context, out, selection, survivors, pairs, facts, labels)
+    _write_history(context, files, phase, found, selection, (earlier, drops), options)
     update_phase(
         context.run.dir,
         phase,
@@ -200,6 +210,52 @@ def mine(
         f"{options.strategy}: kept {facts['kept_count']} of {facts['candidate_count']} candidates, "
         f"{facts['new_rows']} new parts ({facts['new_real']} real, {facts['new_sdg']} synthetic)"
     )
+
+
+Entries = list[dict[str, Any]]  # of the mining history
+
+
+def _novel(
+    context: Context, files: Files, phase: str, found: neighbours.Selection
+) -> tuple[Entries, neighbours.Selection, dict[str, int]]:
+    """Return the history before the lap, what it leaves of the choice, and the counts of both."""
+    if files.history is None:
+        return [], found, {}
+    earlier = history.read_ledger(files.previous_history, context.root, phase_number(phase))
+    chosen, counts = history.novel(list(found.rows["filepath"]), earlier)
+    return earlier, replace(found, rows=found.rows.iloc[chosen]), counts
+
+
+def _write_history(
+    context: Context,
+    files: Files,
+    phase: str,
+    found: neighbours.Selection,
+    selection: neighbours.Selection,
+    known: tuple[Entries, dict[str, int]],
+    options: MineOptions,
+) -> None:
+    if files.history is None or files.candidates is None or files.history_summary is None:
+        return
+    _write_paths(context, files.candidates, found.rows)
+    here = [files.candidates, files.facts.with_name("mined.parquet"), files.history_summary]
+    history.write_history(
+        files.history,
+        context.run.dir / files.history.name,
+        history.LapFiles(*(Path(context.absolute(path)) for path in here)),
+        known[0],
+        list(selection.rows["filepath"]),
+        known[1],
+        lap=phase_number(phase),
+        top_k=options.top_k,
+        root=context.root,
+    )
+
+
+def _write_paths(context: Context, path: Path, rows: pd.DataFrame) -> int:
+    table = with_root(pa.table({"filepath": pa.array(rows["filepath"], pa.string())}), context.root)
+    replace_atomically(path, lambda p: pq.write_table(table, p))
+    return len(table)
 
 
 def _new_parts(record: Path | None) -> int | None:
@@ -227,7 +283,7 @@ def left_out(
         hashes = np.array([p.dhash for p in prints if p is not None], np.uint64)
         gone |= copies_in(pool, hashes, rules.copies_bits)
         print(f"near-copies left out of the pool: {int(gone.sum())} of {len(pool)}", flush=True)
-    if rules.history:
+    if rules.skip_known:
         gone |= np.array([key in taken for key in neighbours.part_keys(pool)], bool)
     return gone if gone.any() else None
 
@@ -270,9 +326,7 @@ def _write(
     facts: dict[str, Any],
     labels: pd.DataFrame,
 ) -> None:
-    mined = pa.table({"filepath": pa.array(selection.rows["filepath"], pa.string())})
-    mined = with_root(mined, context.root)
-    replace_atomically(out / "mined.parquet", lambda p: pq.write_table(mined, p))
+    mined = _write_paths(context, out / "mined.parquet", selection.rows)
     arrow = with_root(pa.Table.from_pandas(pairs, preserve_index=False), context.root)
     replace_atomically(out / "knn_pairs.parquet", lambda p: pq.write_table(arrow, p))
     write_table(survivors, out / "mining_pool.csv")
@@ -282,7 +336,7 @@ def _write(
     write_text_atomic(out / "mining_summary.txt", neighbours.summary_text(facts, labels))
     written = {
         "target_embeddings.parquet": facts["targets"],
-        "mined.parquet": len(mined),
+        "mined.parquet": mined,
         "knn_pairs.parquet": len(pairs),
         "mining_pool.csv": len(survivors),
         "knn_summary.csv": 1,

@@ -1,7 +1,8 @@
 """Bringing rows of every table into one coordinate space: relative to the workspace root.
 
 Base, validation and KPI rows are written relative to the KPI image root; pool rows relative to
-the pool's folder (their golden pictures to the KPI image root).
+the pool's folder (their golden pictures to the KPI image root), or to the root that all tables
+share (:mod:`deft.tables.picture_roots`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import pandas as pd
 
 from deft.core import layout
 from deft.core.errors import HardStop
-from deft.tables.changenet_table import read_table, split_pool_cell
+from deft.tables.changenet_table import read_table
+from deft.tables.picture_roots import pool_places
 
 
 def join(prefix: str, folder: str) -> str:
@@ -93,11 +95,18 @@ def pool_rows(table: pd.DataFrame, workspace: str | Path) -> pd.DataFrame:
     ``input_path`` may name a file; its directory counts. Rows of one part (one a light) become
     equal and stay in the frame: the caller drops duplicates.
     """
-    prefix = image_prefix(workspace)
-    folders = pd.Series([split_pool_cell(p)[0] for p in table["input_path"]], dtype=object)
+    shared = list(dict.fromkeys((image_prefix(workspace), layout.FALLBACK_IMAGES)))
+
+    def place(root: str, folder: str) -> str:
+        inner = inside_cell(folder, workspace)
+        return join(root, folder) if inner is None else inner
+
+    def folders(column: str, roots: list[str]) -> list[str]:
+        return pool_places(table, column, roots, Path(workspace), place)
+
     return table.assign(
-        input_path=placed(layout.POOL_DIR, folders, workspace),
-        golden_path=placed(prefix, table["golden_path"], workspace),
+        input_path=folders("input_path", [layout.POOL_DIR, *shared]),
+        golden_path=folders("golden_path", [*shared, layout.POOL_DIR]),
     )
 
 

@@ -30,7 +30,7 @@ class Rules:
     min_distance: 1 - cosine that two chosen parts keep at least; 0 = off.
     label_quota: label -> highest share of the budget; the label in any spelling, kept in the form
     that the pool has. Two spellings of one label are ``config_invalid``.
-    history: leave out parts of the training table before the neighbours are searched.
+    skip_known: leave out parts of the training table before the neighbours are searched.
     copies_bits: leave out near-copies of another pool picture: bits of the difference hash that
     may differ, 0 to 3; None = off.
     """
@@ -39,7 +39,7 @@ class Rules:
     min_similarity: float = -1.0
     min_distance: float = 0.0
     label_quota: Mapping[str, float] = field(default_factory=dict)
-    history: bool = False
+    skip_known: bool = False
     copies_bits: int | None = None
 
     def __post_init__(self) -> None:

@@ -56,7 +56,9 @@ def select(
     ``nearest`` under rules that change nothing is the contract's choice, row by row: every
     neighbour of the weak samples at or above ``min_similarity``, known ones too.
     """
-    if name == "nearest" and not (rules.limited or rules.history or rules.copies_bits is not None):
+    if name == "nearest" and not (
+        rules.limited or rules.skip_known or rules.copies_bits is not None
+    ):
         return select_nearest(pairs, pool, rules.min_similarity)
     keys, part = parts_of(pool)
     free = np.array([key not in lap.taken for key in keys], bool)
@@ -150,7 +152,7 @@ def advice(name: str, new_parts: int, budget: int, free: int) -> list[str]:
     if new_parts == 0 and name != "none":
         return [
             f"pool_exhausted: {free} parts of the pool are not in the training table, but none "
-            "passed: lower min_similarity, raise top_k_per_target, set mining_history: true, "
+            "passed: lower min_similarity, raise top_k_per_target, set mining_skip_known: true, "
             "loosen mining_min_distance or mining_label_quota, or choose mining: balanced"
         ]
     if name != "none" and new_parts < budget:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from deft.settings.model.declaration import CONTAINERS, EMBEDDING, TRAINING, Group, setting
 
@@ -115,6 +115,22 @@ class Goal(Group):
         "a sentence; FAR = good parts rejected / all good parts",
         read_by=f"decide evaluate rca {TRAINING}",
         min_length=1,
+    )
+    metric_contract: dict[str, Any] | None = setting(
+        None,
+        "null = FAR as kpi says | another metric, as NVIDIA's metric_contract has it (by "
+        "--configfile): docs/metric.md",
+        read_by="measure decide",
+        approval="when set",
+    )
+    metric_timeout_s: int = setting(
+        1800,
+        "a metric_contract's command is ended after so long",
+        unit="s",
+        read_by="measure",
+        approval="no",
+        ge=1,
+        le=604_800,
     )
     max_iterations: int = setting(
         3, "laps after the baseline", unit="laps", read_by="snakemake decide", ge=0, le=50

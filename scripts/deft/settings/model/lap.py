@@ -58,7 +58,15 @@ class Lap(Group):
         {}, "highest share of the chosen by label, e.g. {bridge: 0.2}", read_by="mine"
     )
     mining_history: bool = setting(
-        False, "true = parts of the training table are nobody's neighbours", read_by="mine"
+        False,
+        "true = NVIDIA's history-aware mining: pictures that an earlier lap mined drop out of the "
+        "candidates; with its files",
+        read_by="mine",
+    )
+    mining_skip_known: bool = setting(
+        False,
+        "true = parts of the training table are nobody's neighbours: the search goes past them",
+        read_by="mine",
     )
     mining_copies_bits: int | None = setting(
         None,

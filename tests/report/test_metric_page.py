@@ -1,0 +1,72 @@
+"""The pages of a run that a metric contract judges: numbers with their keys, FAR beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_run import FakeRun
+from metric_command import contract
+
+from deft.record.artifacts import summary_of
+from deft.record.lenient import load_run
+from deft.record.results import build_results
+from deft.record.summaries import write_summary
+from deft.report.check import check_html
+from deft.report.render import render_report
+
+pytestmark = pytest.mark.usefixtures("unsaved_charts")
+PHASES = ("baseline", "iter1", "iter2")
+
+
+def judged(run: FakeRun, values: list[float], good: list[float], **changes: object) -> FakeRun:
+    """Let a contract judge a run: values of the metric and of its constraint by phase."""
+    checks = json.loads((run.dir / "preflight/checks.json").read_text())
+    made = contract(Path("/opt/quiet.py"), **changes)
+    run.json("preflight/checks.json", checks | {"metric_contract": made})
+    for phase, value, held in zip(PHASES, values, good, strict=True):
+        answer = {"name": made["name"], "value": value, "unit": made["unit"]}
+        run.json(f"{phase}/metric_result.json", answer | {"constraints": {"mean_good_score": held}})
+    return run
+
+
+def page_of(run: FakeRun) -> str:
+    page = render_report(run.dir, run.workspace)
+    assert check_html(page, build_results(run.dir, run.workspace)) == []
+    return page.read_text()
+
+
+def test_the_best_phase_is_the_contracts_and_every_number_has_its_key(finished):
+    far_best = load_run(finished.dir, finished.workspace).best
+    run = judged(finished, [0.2, 0.9, 0.9], [0.5, 0.5, 0.5])
+    files = load_run(run.dir, run.workspace)
+    assert files.best.name == "baseline" != far_best.name
+    html = page_of(run)
+    assert "The metric of the contract" in html and "Quiet defects" in html
+    assert "best of the run by the metric contract" in html and "lowest FAR" not in html
+    assert 'data-key="baseline.metric.value">0.2<' in html
+    assert 'data-key="best.far_upper95_pct"' in html
+    selected = summary_of(files, build_results(run.dir, run.workspace))["best_checkpoint"]
+    assert "Quiet defects <= 0.5" in selected["selected_by"] and selected["phase"] == "baseline"
+
+
+def test_a_broken_constraint_is_told_with_its_gap(finished):
+    run = judged(finished, [0.2, 0.3, 0.4], [1.25, 1.5, 1.75])
+    html = page_of(run)
+    assert 'data-key="baseline.metric.constraints.mean_good_score.gap">0.25<' in html
+    text = write_summary(run.dir, "baseline").read_text()
+    assert "Status: 0.25 from target of Mean good score" in text
+    assert "- Quiet defects 0.2 share" in text and "- FAR" in text
+
+
+def test_a_phase_that_was_not_measured_is_in_progress(finished):
+    run = judged(finished, [0.2, 0.3, 0.4], [0.5, 0.5, 0.5])
+    (run.dir / "iter2/metric_result.json").write_text('{"name": "other"}')
+    assert "In progress" in page_of(run) or "IN PROGRESS" in page_of(run)
+    results = build_results(run.dir, run.workspace)
+    assert "iter2.metric.value" not in results and "iter1.metric.value" in results
+
+
+def test_without_a_contract_nothing_of_it_is_shown(finished):
+    assert "metric contract" not in page_of(finished)

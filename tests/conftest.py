@@ -47,3 +47,10 @@ def pytest_terminal_summary(terminalreporter) -> None:
         import tao_reference
 
         terminalreporter.write_line(tao_reference.compared())
+
+    skipped = terminalreporter.stats.get("skipped", [])
+    names = [r.nodeid for r in skipped if "TAO_SKILLS is not set" in str(r.longrepr)]
+    if names:
+        import nvidia_skills
+
+        terminalreporter.write_line(nvidia_skills.skipped_here(names))

@@ -10,7 +10,7 @@ from typing import Any
 from deft.core.airgap import offline
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic, write_text_atomic
-from deft.core.layout import POOL_TABLE
+from deft.core.layout import MANIFEST_FILE, POOL_TABLE
 from deft.core.reading import stop_of
 from deft.pool import digest
 from deft.preflight import (
@@ -33,7 +33,6 @@ from deft.preflight.tables import parameters, summary_tables
 
 CHECKS_FILE = "preflight/checks.json"
 SUMMARY_FILE = "preflight/summary.md"
-MANIFEST_FILE = "synth_pool/manifest.json"
 TOPICS = (
     ("inputs", checks_inputs.checks),
     ("pictures", checks_pictures.checks),

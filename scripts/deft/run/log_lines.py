@@ -142,5 +142,5 @@ def _stand_in(seq: int, line: bytes, around: dict[str, Any]) -> bytes:
         hit = words.search(line)
         entry[name] = hit[1].decode() if hit else around[name]
     told = f"this line could not be read; it is kept in {KEPT_FILE}"
-    rest = {"status": "error", "summary": told, "duration_sec": 0.0, "context_tokens": 0}
+    rest = {"status": "error", "summary": told, "duration_sec": 0, "context_tokens": 0}
     return to_json_line({**entry, **rest}).encode()

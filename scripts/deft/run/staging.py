@@ -10,6 +10,7 @@ from deft.core.errors import HardStop
 from deft.core.layout import BASELINE, SPEC
 from deft.core.yaml_files import read_yaml
 from deft.run.state import read_state
+from deft.run.state_format import TRAINED_HERE, own
 
 # Keys of the spec that name a file, with their place in it.
 SPEC_KEYS = (
@@ -72,7 +73,7 @@ def seeded_weights(run_dir: str | Path, workspace: str | Path) -> Path | None:
     state = read_state(run_dir)
     entry = (state.get("iterations") or {}).get(BASELINE) or {}
     path = entry.get("best_ckpt_path")
-    if state.get("baseline_trained_here") or entry.get("stage_completed") != "train" or not path:
+    if own(state).get(TRAINED_HERE) or entry.get("stage_completed") != "train" or not path:
         return None
     return Path(path) if Path(path).is_absolute() else Path(workspace) / path
 

@@ -11,6 +11,7 @@ from deft.kpi.operating_point import parse_kpi
 from deft.record.records import read_decision, read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
+from deft.run.state_format import COMPLETE
 from deft.stages.context import Context
 
 
@@ -32,12 +33,12 @@ def decide(
     kpi_sentence: str,
     max_iterations: int,
 ) -> str:
-    """Write the decision on ``kpi`` or ``pool``; the first marks the phase completed."""
+    """Write the decision on ``kpi`` or ``pool``; the first marks the phase complete."""
     if question == "kpi":
         metrics = [read_metrics(path) for path in files.metrics]
         decision = decide_kpi(metrics, parse_kpi(kpi_sentence), max_iterations)
         decision |= choice_of(best_phase(metrics))
-        update_phase(context.run.dir, phase, status="completed")
+        update_phase(context.run.dir, phase, status=COMPLETE)
     else:
         assert files.mining and files.previous, "the question on the pool has both"
         decision = decide_pool(read_json(files.mining), read_decision(files.previous), phase)

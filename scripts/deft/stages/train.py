@@ -22,7 +22,8 @@ from deft.core.files import (
 from deft.core.layout import BASELINE
 from deft.run.stage_files import read, written
 from deft.run.staging import seeded_weights
-from deft.run.state import SKIPPED, update_phase, update_state
+from deft.run.state import update_phase, update_state
+from deft.run.state_format import IN_PROGRESS, SKIPPED, TRAINED_HERE, own_part
 from deft.settings.config import DEFAULT_EPOCHS
 from deft.stages.context import Context
 from deft.stages.run_tables import validated_table
@@ -150,11 +151,11 @@ def note_training(
 ) -> None:
     """Write a training's end into the state, whatever engine trained. ``best``: its model file."""
     if phase == BASELINE and not seeded:
-        update_state(context.run.dir, lambda state: state.update(baseline_trained_here=True))
+        update_state(context.run.dir, lambda state: own_part(state).update({TRAINED_HERE: True}))
     update_phase(
         context.run.dir,
         phase,
-        status="running",
+        status=IN_PROGRESS,
         stage_completed="train",
         best_ckpt_path=context.absolute(best),
         best_ckpt_kind="best_val",

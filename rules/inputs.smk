@@ -52,6 +52,15 @@ def of_lap_before(pattern):
     return found
 
 
+def gate_of_staging(wildcards):
+    """The gate; its passing puts a pool aside that other tools staged, so ours is then made."""
+    gate = GATE.format(ts=wildcards.ts)
+    elsewhere = deft_handover.staged_elsewhere(
+        WORKSPACE / gate.partition("/preflight/")[0]
+    )
+    return gate if elsewhere else ancient(gate)
+
+
 def encoder_inputs(wildcards):
     """Metrics of the baseline when its own weights are the encoder, else nothing."""
     if config["encoder"] == "changenet":

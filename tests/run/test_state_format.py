@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deft.core.layout import Run
 from deft.run import roots
-from deft.run.staging import seeded_weights
+from deft.run.handover import given_weights
 from deft.run.state import STATE_FILE, log_stage, read_state, update_phase, update_state
 
 RUN = "run_20260101_000000"
@@ -75,9 +75,9 @@ def test_it_is_written_so_by_the_first_change_and_then_stays(tmp_path: Path) -> 
 
 def test_a_baseline_that_an_earlier_version_trained_is_nobodys_gift(tmp_path: Path) -> None:
     entry = {"stage_completed": "train", "best_ckpt_path": "/w/b.pth"}
-    assert seeded_weights(earlier(tmp_path, iterations={"baseline": entry}).dir, tmp_path) is None
+    assert given_weights(earlier(tmp_path, iterations={"baseline": entry}).dir, tmp_path) is None
     given = earlier(tmp_path / "b", iterations={"baseline": entry}, baseline_trained_here=False)
-    assert seeded_weights(given.dir, tmp_path / "b") == Path("/w/b.pth")
+    assert given_weights(given.dir, tmp_path / "b") == Path("/w/b.pth")
 
 
 def test_what_is_ours_moves_with_the_workspace(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from deft.pool.source_pool import check_pregen_unchanged
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import allowed_roots
 from deft.preflight.missing_cause import Wanted, likely_cause
+from deft.run.handover import staged_elsewhere
 from deft.run.state import read_state
 from deft.run.state_format import COMPLETE
 from deft.tables.changenet_table import image_name, line_of
@@ -245,7 +246,9 @@ def _defect_spec(ctx: Context) -> Check:
 
 def _unchanged(ctx: Context) -> Iterator[Check]:
     manifest = ctx.run_dir / MANIFEST_FILE
-    if not manifest.is_file() or read_state(ctx.run_dir).get("status") == COMPLETE:
+    if not manifest.is_file() or staged_elsewhere(ctx.run_dir):
+        return
+    if read_state(ctx.run_dir).get("status") == COMPLETE:
         return
     try:
         check_pregen_unchanged(ctx.workspace, read_json(manifest), manifest)

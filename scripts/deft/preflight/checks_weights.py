@@ -15,7 +15,7 @@ from deft.core.errors import HardStop
 from deft.core.layout import BACKBONE_DIR
 from deft.core.weight_files import SUFFIXES, refuse_foreign
 from deft.preflight.check import Check, Context, ok, stopped, warn
-from deft.run.staging import seeded_weights
+from deft.run.handover import given_weights
 
 BACKBONE_KEY = "model.backbone.pretrained_backbone_path"
 START_KEY = "train.pretrained_model_path"
@@ -59,7 +59,7 @@ def checks(ctx: Context, model: Any) -> Iterator[Check]:
             path = ctx.workspace / Path(value).expanduser()
             # TAO reads its files itself, some of them as pickles; here only their kind is known.
             yield _opened(ctx, id, key, path, read if native else refuse_foreign)
-    seeded = seeded_weights(ctx.run_dir, ctx.workspace)
+    seeded = given_weights(ctx.run_dir, ctx.workspace)
     if seeded is not None and not seeded.exists():
         yield warn(
             "seeded_weights",

@@ -15,6 +15,7 @@ from deft.core.reading import stop_of
 from deft.pool import digest
 from deft.preflight import (
     checks_data,
+    checks_handover,
     checks_inputs,
     checks_machine,
     checks_model,
@@ -30,11 +31,13 @@ from deft.preflight import (
 from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped, stopped
 from deft.preflight.summary import render
 from deft.preflight.tables import parameters, summary_tables
+from deft.run.handover import staged_elsewhere
 
 CHECKS_FILE = "preflight/checks.json"
 SUMMARY_FILE = "preflight/summary.md"
 TOPICS = (
     ("inputs", checks_inputs.checks),
+    ("handover", checks_handover.checks),
     ("pictures", checks_pictures.checks),
     ("rows", checks_rows.checks),
     ("data", checks_data.checks),
@@ -161,7 +164,8 @@ def pool_prefix_to_use(workspace: Path, run_dir: Path) -> int | None:
     known = (digest.recorded(run_dir) or {}).get("inputs", {}).get(POOL_TABLE)
     if known is not None and digest.pool_prefix(run_dir) is None:
         known = None  # spoiled: then all rows are looked at, and the approval is void
-    begun = (run_dir / digest.APPROVAL_FILE).exists() or (run_dir / MANIFEST_FILE).exists()
+    staged = (run_dir / MANIFEST_FILE).exists() and not staged_elsewhere(run_dir)
+    begun = (run_dir / digest.APPROVAL_FILE).exists() or staged
     if not known or not begun:
         return None
     now = digest.pool_digest(workspace / POOL_TABLE, known["prefix_bytes"])

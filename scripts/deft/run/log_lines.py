@@ -70,7 +70,12 @@ def _entry(line: bytes) -> dict[str, Any] | None:
         entry = parse_json(line.decode("utf-8"), not_finite=False)
     except ValueError:
         return None
-    return None if check_shape(entry, SHAPE) else entry
+    return entry if is_entry(entry) else None
+
+
+def is_entry(entry: Any) -> bool:
+    """Return whether a value is what a line of the log holds."""
+    return not check_shape(entry, SHAPE)
 
 
 def append(path: Path, found: Lines, entry: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from deft.core.errors import HardStop, StageFailed
 from deft.core.files import write_json_atomic
 from deft.core.reading import may_read, read_json, set_aside
-from deft.run.log_lines import append, read_lines
+from deft.run.log_lines import append, is_entry, read_lines
 from deft.run.roots import state_here
 from deft.run.state_format import (
     FAILED,
@@ -187,6 +187,15 @@ def log_stage(
         if is_version_4(state) and not problem:
             _write(run_dir, state)
     return entry
+
+
+def import_events(run_dir: str | Path, events: list[Any]) -> None:
+    """Begin the log with the lines that another tool kept in its state; others are left out."""
+    path = Path(run_dir) / LOG_FILE
+    with _lock(Path(run_dir)):
+        for event in events:
+            if is_entry(event):
+                append(path, read_lines(path), event)
 
 
 def record_hard_stop(run_dir: str | Path, phase: str, stage: str, stop: HardStop) -> None:

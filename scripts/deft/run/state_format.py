@@ -59,6 +59,11 @@ ONCE_ABOVE = ("hard_stop", "moved_from", TRAINED_HERE, "rebuilt", "stop_reason")
 ONCE_SAID = {"running": IN_PROGRESS, "completed": COMPLETE}
 
 
+def is_phase(name: str) -> bool:
+    """Return whether a name is that of a phase: ``baseline``, ``iter1``, …"""
+    return PHASE.fullmatch(name) is not None
+
+
 def own(state: dict[str, Any]) -> dict[str, Any]:
     """Return what only this project knows of a run, to be read."""
     found = state.get(OWN)

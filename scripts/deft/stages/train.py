@@ -20,8 +20,8 @@ from deft.core.files import (
     write_text_atomic,
 )
 from deft.core.layout import BASELINE
+from deft.run.handover import given_weights
 from deft.run.stage_files import read, written
-from deft.run.staging import seeded_weights
 from deft.run.state import update_phase, update_state
 from deft.run.state_format import IN_PROGRESS, SKIPPED, TRAINED_HERE, own_part
 from deft.settings.config import DEFAULT_EPOCHS
@@ -92,9 +92,9 @@ def table_changes(context: Context) -> dict[str, Any]:
     return changes
 
 
-def preseeded_weights(context: Context) -> Path | None:
+def pregiven_weights(context: Context) -> Path | None:
     """Return the baseline weights that a pre-seeded state names, if the file exists."""
-    found = seeded_weights(context.run.dir, context.workspace)
+    found = given_weights(context.run.dir, context.workspace)
     return found if found is not None and found.is_file() else None
 
 
@@ -113,7 +113,7 @@ def train(
     to see it end well.
     """
     out = files.weights.parent
-    seeded = preseeded_weights(context) if phase == BASELINE else None
+    seeded = pregiven_weights(context) if phase == BASELINE else None
     check_table(context, files)
     spec = phase_spec(context, files, epochs)
     if seeded:

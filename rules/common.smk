@@ -20,6 +20,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from deft.settings import config as deft_config
 from deft.core import layout, places
 from deft.run import slurm
+from deft.run import handover as deft_handover
 from deft.run import roots as deft_roots
 from deft.core.errors import HardStop
 from deft.core.hardware import has_card
@@ -169,8 +170,6 @@ try:
     WORKSPACE = resolve_workspace()
     if not DOCTOR:
         check_container(config["container"], WORKSPACE)
-    MIN_RECALL = parse_kpi(config["kpi"]).min_recall
-    METRIC = measured_by(config)
     GPU_REQUEST = profile_default("gpu_request")
     GPU, GRES = gpus(1)
     try:
@@ -179,6 +178,11 @@ try:
         if not DOCTOR:
             raise
         RUN, CONFIG_PROBLEM = new_run(), CONFIG_PROBLEM or error.text()
+    config, TAKEN = deft_handover.with_taken(
+        config, WORKSPACE / run_file(""), NAMED_BY_USER
+    )
+    MIN_RECALL = parse_kpi(config["kpi"]).min_recall
+    METRIC = measured_by(config)
     if is_main_process() and not DOCTOR and not {"explore", *MAKING} & set(sys.argv):
         # Snakemake would make its folders first, and fail there.
         places.require(WORKSPACE, layout.Run(WORKSPACE, RUN))
@@ -200,6 +204,7 @@ hand_down(
     run=RUN,
     config=config,
     user_keys=NAMED_BY_USER,
+    taken_keys=TAKEN,
     embed_shards=EMBED_SHARDS,
 )
 

@@ -78,6 +78,15 @@ def history_files(wildcards, input, output):
     )
 
 
+def gate_of_staging(wildcards):
+    """The gate; its passing puts a pool aside that other tools staged, so ours is then made."""
+    gate = GATE.format(ts=wildcards.ts)
+    elsewhere = deft_handover.staged_elsewhere(
+        WORKSPACE / gate.partition("/preflight/")[0]
+    )
+    return gate if elsewhere else ancient(gate)
+
+
 def encoder_inputs(wildcards):
     """Metrics of the baseline when its own weights are the encoder, else nothing."""
     if config["encoder"] != "changenet":

@@ -7,7 +7,7 @@ Makes: `synth_pool/`. A grown pool table does not run this again; the next run t
 
 rule stage_pool:
     input:
-        gate=ancient(GATE),
+        gate=gate_of_staging,
     output:
         manifest="results/run_{ts}/synth_pool/manifest.json",
         sdg="results/run_{ts}/synth_pool/sdg_rows.csv",

@@ -8,6 +8,7 @@ from deft.embedding.shards import record_shards
 from deft.preflight.approval import gate
 from deft.preflight.cli import PHASE, STAGE, parse, recorded
 from deft.preflight.start import record_start
+from deft.run.handover import take_over
 from deft.run.stage import main, status_line
 from deft.run.state import log_stage, read_log
 from deft.settings.session import inherited
@@ -22,6 +23,7 @@ def body() -> int:
         return f"approved by {passed['approved_by']}, digest {passed['digest'][:16]}"
 
     summary = recorded(request, work)
+    take_over(request.run_dir, request.workspace)
     record_start(*request[:3])
     if shards := inherited("DEFT_EMBED_SHARDS"):
         record_shards(request.run_dir, int(shards))

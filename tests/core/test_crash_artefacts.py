@@ -121,7 +121,7 @@ def test_a_name_that_is_no_utf8_can_be_logged_and_recorded(tmp_path):
     stop = HardStop("image_invalid", f"cannot decode {name}", file=name, evidence={"stem": name})
     with pytest.raises(HardStop):
         run_stage(tmp_path, "iter1", "rca", lambda: (_ for _ in ()).throw(stop))
-    assert read_state(tmp_path)["hard_stop"]["evidence"] == {"stem": name}
+    assert read_state(tmp_path)["native"]["hard_stop"]["evidence"] == {"stem": name}
     shown = r"b\udcffd.png"  # as any terminal can print it; the evidence keeps the name itself
     assert shown in read_log(tmp_path)[0]["summary"]
     with pytest.raises(HardStop) as again:
@@ -153,8 +153,9 @@ def test_a_state_of_another_type_is_made_again_from_the_log(tmp_path, text, caps
     base = state["iterations"]["baseline"]
     assert (base["stage_completed"], base["far_pct"], base["threshold"]) == ("evaluate", 12.5, 0.25)
     assert base["best_ckpt_path"] == str(run / "baseline/train/b.pth")
-    assert state["baseline_trained_here"] is True, "else its weights would pass for pre-seeded"
-    assert state["current_iteration"] == 1 and state["rebuilt"]["log_entries"] == 3
+    trained = state["native"]["baseline_trained_here"]
+    assert trained is True, "else its weights would pass for pre-seeded"
+    assert state["current_iteration"] == 1 and state["native"]["rebuilt"]["log_entries"] == 3
     assert (run / f"{STATE_FILE}.unreadable").read_text() == text
     assert "made again from the log" in capsys.readouterr().err
 
@@ -162,7 +163,7 @@ def test_a_state_of_another_type_is_made_again_from_the_log(tmp_path, text, caps
 def test_a_state_made_again_still_tells_the_stop_and_the_earlier_place(tmp_path):
     run = begun(tmp_path / "w/results" / RUN)
     checks = {
-        "kpi_target": {"far_max_pct": 0.5},
+        "kpi_target": {"far_max_pct": 0.5, "sentence": "FAR < 0.5%"},
         "parameters": [
             {"name": "workspace", "value": "/was/here"},
             {"name": "max_iterations", "value": 3},
@@ -176,16 +177,17 @@ def test_a_state_made_again_still_tells_the_stop_and_the_earlier_place(tmp_path)
     log_stage(run, "baseline", "loop_stop", "score_invalid", status="error")
     (run / STATE_FILE).write_bytes((run / STATE_FILE).read_bytes()[:50])
     state = read_state(run)
-    assert (state["status"], state["hard_stop"]) == (
+    assert (state["status"], state["native"]["hard_stop"]) == (
         "failed",
         {"phase": "baseline", "stage": "rca", **stop.as_dict()},
     )
-    assert state["kpi_target"] == checks["kpi_target"] and state["max_iterations"] == 3
-    assert (state["results_dir"], state["moved_from"]) == (str(run), ["/was/here"])
+    assert state["kpi_target"] == "FAR < 0.5%" and state["max_iterations"] == 3
+    assert (state["results_dir"], state["native"]["moved_from"]) == (str(run), ["/was/here"])
     (run / "hard_stops/baseline_rca.json").write_text("{")
-    assert read_state(run)["hard_stop"]["code"] == "score_invalid"
+    assert read_state(run)["native"]["hard_stop"]["code"] == "score_invalid"
     log_stage(run, "baseline", "rca", "done after all")
-    assert read_state(run)["status"] == "running" and "hard_stop" not in read_state(run)
+    state = read_state(run)
+    assert state["status"] == "in_progress" and "hard_stop" not in state["native"]
 
 
 def test_what_this_user_may_not_read_is_not_called_damaged(tmp_path, monkeypatch):

@@ -385,7 +385,7 @@ class FakeRun:
                 line |= {"ts": "2026-01-31T12:00:00Z", "summary": "", "duration_sec": 12.5}
                 handle.write(json.dumps(line) + "\n")
 
-    def state(self, status: str = "running", **more: object) -> None:
+    def state(self, status: str = "in_progress", **more: object) -> None:
         """Write the state."""
         self.json(
             "deft_state.json",
@@ -507,7 +507,7 @@ def finished(
         run.decide(name, "kpi", reason if number == laps else "continue")
         run.log(*[(name, stage) for stage in PHASE_STAGES])
     run.log((f"iter{laps}", "loop_stop"))
-    run.state("completed")
+    run.state("complete")
     run.export(json.loads(run.decision.read_text())["best_phase"])
     return run
 
@@ -523,7 +523,7 @@ def exhausted(root: Path) -> FakeRun:
     run.mine("iter1", new_rows=0)
     run.decide("iter1", "pool", "pool_exhausted")
     run.log(("iter1", "data_mining"), ("iter1", "loop_stop"))
-    run.state("completed")
+    run.state("complete")
     return run
 
 
@@ -538,7 +538,7 @@ def failed(root: Path) -> FakeRun:
         "rows": [4, 9, 11],
         "fix": "remove the 3 rows from the pool",
     }
-    run.state("failed", hard_stop={"phase": "iter1", "stage": "data_merge", **stop})
+    run.state("failed", native={"hard_stop": {"phase": "iter1", "stage": "data_merge", **stop}})
     return run
 
 

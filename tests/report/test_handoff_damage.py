@@ -200,8 +200,10 @@ def test_a_damaged_state_is_mended_and_changes_nothing_that_is_handed_off(
     assert (run.dir / f"{STATE_FILE}.unreadable").read_bytes() == spoiled
     made = read_state(run.dir)
     checks = json.loads((run.dir / "preflight/checks.json").read_text())
-    assert made["kpi_target"] == checks["kpi_target"] and made["results_dir"] == str(run.dir)
-    assert (made["status"], made["stop_reason"]) == (state["status"], state["stop_reason"])
+    assert made["kpi_target"] == checks["kpi_target"]["sentence"]
+    assert made["results_dir"] == str(run.dir)
+    assert made["status"] == state["status"]
+    assert made["native"]["stop_reason"] == state["native"]["stop_reason"]
 
 
 def test_the_phase_is_the_decisions(finished: FakeRun) -> None:

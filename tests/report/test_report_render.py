@@ -114,7 +114,7 @@ def test_the_hard_stop_is_told(built: dict[str, FakeRun]) -> None:
 @pytest.mark.usefixtures("unsaved_charts")
 def test_a_stop_that_was_overcome_is_not_told(finished: FakeRun) -> None:
     stop = {"code": "leakage", "message": "old", "phase": "iter1", "stage": "data_merge"}
-    finished.state("running", hard_stop=stop)
+    finished.state("in_progress", native={"hard_stop": stop})
     assert "leakage" not in visible(html_of(finished))
 
 

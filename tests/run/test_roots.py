@@ -22,6 +22,7 @@ from deft.core.errors import HardStop
 from deft.record.lenient import load_run
 from deft.run import roots
 from deft.run.state import read_state, update_phase, update_state
+from deft.run.state_format import own
 from deft.stages.context import Context
 from deft.stages.mine import MineOptions
 from deft.stages.train import preseeded_weights
@@ -127,10 +128,10 @@ def test_a_run_of_an_earlier_version_is_known_by_its_state(old: Context, tmp_pat
     poison(old.root)
     forget_roots(copy.root)
     assert same(mined(copy), expected)  # by results_dir
-    assert read_state(copy.run.dir)[roots.MOVED_FROM] == [str(old.root)]
+    assert own(read_state(copy.run.dir))[roots.MOVED_FROM] == [str(old.root)]
     again = moved_to(copy, tmp_path / "third")
     assert same(mined(again), expected)  # by moved_from: results_dir is rewritten by then
-    assert read_state(again.run.dir)[roots.MOVED_FROM] == [str(old.root), str(copy.root)]
+    assert own(read_state(again.run.dir))[roots.MOVED_FROM] == [str(old.root), str(copy.root)]
 
 
 def test_an_unknown_old_place_stops(old: Context, tmp_path: Path) -> None:
@@ -198,10 +199,10 @@ def test_the_state_of_a_copy_speaks_of_the_copy(tmp_path: Path) -> None:
     assert state["config"] == {"images_dir": f"{new}/kpi/images", "num_gpus": 1, "x": [f"{new}/a"]}
     assert state["iterations"]["baseline"]["best_ckpt_path"] == f"{new}/results/{RUN}/b.pth"
     assert state["notes"] == "/was/here/ is mine"
-    update_phase(run_dir, "baseline", status="completed")
+    update_phase(run_dir, "baseline", status="complete")
     on_disk = json.loads((run_dir / "deft_state.json").read_text())
     assert on_disk["results_dir"] == str(run_dir)
-    assert on_disk[roots.MOVED_FROM] == ["/was/here"]
+    assert own(on_disk)[roots.MOVED_FROM] == ["/was/here"]
     assert read_state(run_dir) == on_disk
 
 

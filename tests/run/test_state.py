@@ -76,7 +76,7 @@ def test_a_hard_stop_is_logged_once_and_raised_again_on_a_second_attempt(tmp_pat
     assert again.value.code == "leakage" and again.value.rows == [3]
     assert len(calls) == 1
     assert [e["status"] for e in read_log(tmp_path)] == ["error"]
-    assert read_state(tmp_path)["hard_stop"]["code"] == "leakage"
+    assert read_state(tmp_path)["native"]["hard_stop"]["code"] == "leakage"
     run_stage(tmp_path, "iter1", "data_mining", lambda: "mended", attempt=1)
     assert [e["status"] for e in read_log(tmp_path)] == ["error", "ok"]
 

@@ -52,7 +52,7 @@ def test_the_loop_runs_by_jobs_and_ends_in_the_local_results(
     assert [on_cluster[name] for name in SAME] == [here[name] for name in SAME]
     stages = [(e["iter"], e["stage"]) for e in log_entries(place.workspace)]
     assert sorted(stages) == sorted((e["iter"], e["stage"]) for e in log_entries(local))
-    assert state(place.workspace)["status"] == "completed"
+    assert state(place.workspace)["status"] == "complete"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_loop_in_one_allocation(cluster: Cluster, tmp_path: Path, more: list
     assert "Provided cores: 1 " in text, "the allocation's, not the machine's"
     assert re.search(r"\bgpu\W.*?\b1\b", line) and re.search(r"\bmem_mb\W.*?\b6000\b", line), line
     assert load(workspace, "best_model.json")["iteration"] in ("baseline", "iter1")
-    assert state(workspace)["status"] == "completed"
+    assert state(workspace)["status"] == "complete"
 
 
 def test_an_allocation_that_ends_goes_on_in_the_next(cluster: Cluster, tmp_path: Path) -> None:

@@ -51,6 +51,6 @@ def test_a_stage_embeds_nothing_with_an_encoder_that_differs(workspace: Path) ->
     assert done.returncode != 0 and "HARD STOP encoder_mismatch" in done.stdout
     errors = [e for e in log_entries(workspace) if e["status"] == "error"]
     assert [(e["iter"], e["stage"]) for e in errors][:1] == [("iter1", "data_mining")]
-    assert state(workspace)["hard_stop"]["code"] == "encoder_mismatch"
+    assert state(workspace)["native"]["hard_stop"]["code"] == "encoder_mismatch"
     shutil.rmtree(workspace / CACHE)
     succeed(snakemake(workspace, f"results/{RUN}/iter1/mining_filter/mining.json"))

@@ -112,7 +112,7 @@ def test_the_loop_gives_the_native_engines_tables(docker, tmp_path):
     names = ["label", "siamese_score", "weakness", "row", "object_name", "light"]
     pd.testing.assert_frame_equal(gaps[0][names], gaps[1][names])
     facts = state(ours)
-    assert facts["status"] == "completed" and facts["config"]["train_container"].endswith("-pyt")
+    assert facts["status"] == "complete" and facts["config"]["train_container"].endswith("-pyt")
     assert [e["stage"] for e in log_entries(ours)] == [e["stage"] for e in log_entries(theirs)]
     # Nothing is left to do, and nothing runs.
     assert plan(ours, config=SETTINGS) == {}

@@ -142,7 +142,7 @@ def _recorded(case: Case, workspace: Path, entries: list[dict]) -> None:
     assert errors[1]["summary"] == case.code
     kept = state(workspace)
     assert kept["status"] == "failed"
-    assert kept["hard_stop"]["code"] == case.code
+    assert kept["native"]["hard_stop"]["code"] == case.code
     sequence = [e["seq"] for e in log_entries(workspace)]
     assert sequence == list(range(1, len(sequence) + 1))
 

@@ -270,15 +270,19 @@ def test_log_has_every_stage_once_and_no_gap(finished: Path) -> None:
 
 def test_state_has_the_fields_of_the_contract(finished: Path) -> None:
     found = state(finished)
-    assert set(STATE) <= set(found)
-    assert set(STATE_CONFIG) <= set(found["config"])
-    assert found["version"] == 2 and found["status"] == "completed"
+    assert set(STATE_CONFIG) == set(found["config"])
+    assert set(found) == {*STATE, "native"}, "what is ours alone stands under one key"
+    assert found["version"] == 2 and found["status"] == "complete"
+    assert found["kpi_target"] == load(finished, "preflight/checks.json")["kpi_target"]["sentence"]
+    assert found["config"]["pregen"] == str(finished / "results" / RUN / "synth_pool/manifest.json")
+    assert found["config"]["mining_filter"]["sub_skill"] == "tao-mine-aoi-images"
+    assert all(type(entry["duration_sec"]) is int for entry in log_entries(finished))
     assert found["current_iteration"] == 2 and found["max_iterations"] == 2
     assert sorted(found["iterations"]) == sorted(PHASES)
     for phase in PHASES:
         entry = found["iterations"][phase]
         assert set(entry) == set(STATE_PHASE)
-        assert entry["status"] == "completed"
+        assert entry["status"] == "complete"
         assert Path(entry["best_ckpt_path"]).is_file()
         assert entry["routing_anomalygen_parquet"] is None
     assert found["config"]["anomalygen"]["sub_skill"] is None
@@ -335,7 +339,7 @@ def test_exhausted_pool_is_a_good_end(tmp_path: Path) -> None:
     assert (last["stage"], last["status"]) == ("loop_stop", "ok")
     assert last["summary"].startswith("pool_exhausted")
     found = state(workspace)
-    assert found["status"] == "completed" and found["stop_reason"] == "pool_exhausted"
+    assert found["status"] == "complete" and found["native"]["stop_reason"] == "pool_exhausted"
     run = workspace / "results" / RUN
     assert (run / "best_model.json").is_file() and (run / "DEFT_Loop_Report.html").is_file()
     assert not (run / "iter1/train").exists()

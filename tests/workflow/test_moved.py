@@ -23,9 +23,9 @@ def test_a_moved_run_is_finished(finished: Path, tmp_path: Path) -> None:
     changed = changes(before, tree(copy))
     assert not [name for name in changed if name.endswith((".pth", "metrics.json", ".parquet"))]
     for name in ("best_model.json", "deft_state.json"):
-        text = json.dumps({**load(copy, name), "moved_from": None}, ensure_ascii=False)
+        text = json.dumps({**load(copy, name), "native": None}, ensure_ascii=False)
         assert str(finished) not in text and str(copy) in text
-    assert state(copy)["moved_from"] == [str(finished)]
+    assert state(copy)["native"]["moved_from"] == [str(finished)]
     back = tmp_path / "back"
     shutil.move(copy, back)
     assert plan(back) == {"finish": 1}

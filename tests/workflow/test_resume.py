@@ -99,7 +99,7 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
 
     entries = log_entries(workspace)
     assert [e["seq"] for e in entries] == list(range(1, len(entries) + 1))
-    assert state(workspace)["status"] == "completed"
+    assert state(workspace)["status"] == "complete"
     good = [(e["iter"], e["stage"]) for e in entries if e["status"] == "ok"]
     assert good.count(("baseline", "train")) == 1
     assert good[-1][1] == "loop_stop"

@@ -14,7 +14,9 @@ from deft.pool import digest
 from deft.pool.digest import APPROVAL_FILE, GATE_FILE
 from deft.pool.source_pool import check_pregen_unchanged
 from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, run_preflight
+from deft.run.handover import staged_elsewhere
 from deft.run.state import STATE_FILE, read_state, update_state, utc_now
+from deft.run.state_format import IN_PROGRESS, own, own_part
 from deft.settings.kpi_target import parse_kpi
 
 Log = Callable[[str], None]
@@ -69,6 +71,8 @@ def refuse_mutated_pregen(
     manifest = run_dir / "synth_pool" / "manifest.json"
     approved = (approval or {}).get("inputs", {}).get("inputs", {})
     names = (PREGEN_DIR, DEFECT_SPEC)
+    if staged_elsewhere(run_dir):
+        return
     if manifest.is_file() and any(approved.get(n) != matter["inputs"].get(n) for n in names):
         check_pregen_unchanged(workspace, read_json(manifest), manifest)
 
@@ -162,11 +166,11 @@ def missing_approval(
 
 def forget_stop(run_dir: Path) -> None:
     """Clear a pre-flight stop from the state once the gate is passed."""
-    stopped = (Path(run_dir) / STATE_FILE).exists() and read_state(run_dir).get("hard_stop")
+    stopped = (Path(run_dir) / STATE_FILE).exists() and own(read_state(run_dir)).get("hard_stop")
     if stopped and stopped.get("stage") == "preflight":
 
         def change(state: dict[str, Any]) -> None:
-            del state["hard_stop"]
-            state["status"] = "running"
+            del own_part(state)["hard_stop"]
+            state["status"] = IN_PROGRESS
 
         update_state(run_dir, change)

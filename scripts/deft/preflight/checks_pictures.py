@@ -12,7 +12,7 @@ import pandas as pd
 
 from deft.core.errors import HardStop
 from deft.core.files import read_json
-from deft.core.layout import DEFECT_SPEC, POOL_DIR, PREGEN_DIR, PREGEN_NG, PREGEN_OK
+from deft.core.layout import DEFECT_SPEC, MANIFEST_FILE, POOL_DIR, PREGEN_DIR, PREGEN_NG, PREGEN_OK
 from deft.pool.pregen.listing import paired_pregen, unread_files
 from deft.pool.pregen.parts import check_allocation, pregen_parts, spelled
 from deft.pool.pregen.spec import read_defect_spec
@@ -20,7 +20,9 @@ from deft.pool.source_pool import check_pregen_unchanged
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import allowed_roots
 from deft.preflight.missing_cause import Wanted, likely_cause
+from deft.run.handover import staged_elsewhere
 from deft.run.state import read_state
+from deft.run.state_format import COMPLETE
 from deft.tables.changenet_table import image_name, line_of
 from deft.tables.fingerprint import fingerprint
 from deft.tables.picture_roots import ROOTS, roots_of
@@ -250,8 +252,10 @@ def _defect_spec(ctx: Context) -> Check:
 
 
 def _unchanged(ctx: Context) -> Iterator[Check]:
-    manifest = ctx.run_dir / "synth_pool/manifest.json"
-    if not manifest.is_file() or read_state(ctx.run_dir).get("status") == "completed":
+    manifest = ctx.run_dir / MANIFEST_FILE
+    if not manifest.is_file() or staged_elsewhere(ctx.run_dir):
+        return
+    if read_state(ctx.run_dir).get("status") == COMPLETE:
         return
     try:
         check_pregen_unchanged(ctx.workspace, read_json(manifest), manifest)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from deft.core.errors import HardStop
-from deft.core.layout import BASELINE
 from deft.preflight.check import Check, Context, ok, stopped, warn
+from deft.run.handover import given_weights
 from deft.run.state import read_log, read_state
 
 LAST_ENTRIES = 5
@@ -35,32 +34,28 @@ def checks(ctx: Context) -> Iterator[Check]:
         return
     last = f"; last: {done[-1]['iter']} {done[-1]['stage']} {done[-1]['status']}" if done else ""
     yield ok("resume", f"resumes {ctx.run_dir.name}: {len(done)} stage entries{last}")
-    yield from _baseline(ctx, state)
+    yield from _baseline(ctx)
 
 
-def preseeded_weights(ctx: Context) -> str | None:
+def preseeded_weights(ctx: Context) -> Path | None:
     """Return the weights that take the place of the baseline's training, if they are there."""
     try:
-        state = read_state(ctx.run_dir)
+        found = given_weights(ctx.run_dir, ctx.workspace)
     except HardStop:
         return None
-    entry = state.get("iterations", {}).get(BASELINE) or {}
-    path = entry.get("best_ckpt_path")
-    if entry.get("stage_completed") != "train" or not path:
-        return None
-    return str(path) if (ctx.workspace / Path(path)).is_file() else None
+    return found if found is not None and found.is_file() else None
 
 
-def _baseline(ctx: Context, state: dict[str, Any]) -> Iterator[Check]:
-    entry = state.get("iterations", {}).get(BASELINE) or {}
-    if entry.get("stage_completed") != "train":
+def _baseline(ctx: Context) -> Iterator[Check]:
+    path = given_weights(ctx.run_dir, ctx.workspace)
+    if path is None:
         return
-    path = entry.get("best_ckpt_path")
-    if preseeded_weights(ctx):
+    if path.is_file():
         yield ok("baseline_weights", f"baseline training is skipped: {path} is given")
     else:
         yield warn(
             "baseline_weights",
-            f"the state says the baseline is trained, but {path!r} is no file: it trains again",
+            f"the state says the baseline is trained, but {str(path)!r} is no file: it trains "
+            "again",
             "correct iterations.baseline.best_ckpt_path in deft_state.json",
         )

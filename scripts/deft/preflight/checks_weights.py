@@ -15,7 +15,7 @@ from deft.core.errors import HardStop
 from deft.core.layout import BACKBONE_DIR
 from deft.core.weight_files import BACKBONE_KEY, SUFFIXES, refuse_foreign
 from deft.preflight.check import Check, Context, ok, stopped, warn
-from deft.run.staging import seeded_weights
+from deft.run.handover import given_weights
 
 START_KEY = "train.pretrained_model_path"
 GO_ON_KEY = "train.resume_training_checkpoint_path"
@@ -31,7 +31,7 @@ def checks(ctx: Context, model: Any) -> Iterator[Check]:
     from deft.changenet.weights import load_weights
 
     assert ctx.spec is not None
-    seeded = seeded_weights(ctx.run_dir, ctx.workspace)
+    seeded = given_weights(ctx.run_dir, ctx.workspace)
     yield from _backbone(ctx, model, needed=seeded is None or not seeded.exists())
     ways: list[tuple[str, str, str | None, Callable[[Path], Any]]] = [
         (

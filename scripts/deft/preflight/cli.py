@@ -18,6 +18,7 @@ from deft.settings.config import from_json, sources
 from deft.settings.run_name import run_argument
 
 PHASE = STAGE = "preflight"
+HANDED_OVER = "hand-over"  # source of a setting that the run's earlier state names
 
 
 class PreflightRequest(NamedTuple):
@@ -46,6 +47,13 @@ def parse(description: str | None, argv: list[str] | None = None) -> PreflightRe
         metavar="KEY",
         help="keys that the user gave himself",
     )
+    parser.add_argument(
+        "--taken-keys",
+        nargs="*",
+        default=os.environ.get("DEFT_TAKEN_KEYS", "").split(),
+        metavar="KEY",
+        help="keys whose value is that of the state that this run was handed over with",
+    )
     parser.add_argument("--log", type=Path, help="also write everything printed to this file")
     given = parser.parse_args(argv)
     try:
@@ -58,7 +66,7 @@ def parse(description: str | None, argv: list[str] | None = None) -> PreflightRe
         given.workspace.absolute(),
         given.run_dir.absolute(),
         config,
-        sources(config, set(given.user_keys)),
+        {**sources(config, set(given.user_keys)), **dict.fromkeys(given.taken_keys, HANDED_OVER)},
     )
 
 

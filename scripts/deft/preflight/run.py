@@ -11,11 +11,12 @@ from typing import Any
 from deft.core.airgap import offline
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic, write_text_atomic
-from deft.core.layout import POOL_TABLE
+from deft.core.layout import MANIFEST_FILE, POOL_TABLE
 from deft.core.reading import stop_of
 from deft.pool import digest
 from deft.preflight import (
     checks_data,
+    checks_handover,
     checks_inputs,
     checks_machine,
     checks_model,
@@ -31,13 +32,14 @@ from deft.preflight import (
 from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped, stopped
 from deft.preflight.summary import render
 from deft.preflight.tables import parameters, summary_tables
+from deft.run.handover import staged_elsewhere
 from deft.settings.metric_contract import contract_of
 
 CHECKS_FILE = "preflight/checks.json"
 SUMMARY_FILE = "preflight/summary.md"
-MANIFEST_FILE = "synth_pool/manifest.json"
 TOPICS = (
     ("inputs", checks_inputs.checks),
+    ("handover", checks_handover.checks),
     ("pictures", checks_pictures.checks),
     ("rows", checks_rows.checks),
     ("data", checks_data.checks),
@@ -172,7 +174,8 @@ def pool_prefix_to_use(workspace: Path, run_dir: Path) -> int | None:
     known = (digest.recorded(run_dir) or {}).get("inputs", {}).get(POOL_TABLE)
     if known is not None and digest.pool_prefix(run_dir) is None:
         known = None  # spoiled: then all rows are looked at, and the approval is void
-    begun = (run_dir / digest.APPROVAL_FILE).exists() or (run_dir / MANIFEST_FILE).exists()
+    staged = (run_dir / MANIFEST_FILE).exists() and not staged_elsewhere(run_dir)
+    begun = (run_dir / digest.APPROVAL_FILE).exists() or staged
     if not known or not begun:
         return None
     now = digest.pool_digest(workspace / POOL_TABLE, known["prefix_bytes"])

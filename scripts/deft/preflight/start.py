@@ -13,6 +13,8 @@ from deft.core import layout
 from deft.core.files import write_text_atomic
 from deft.core.hardware import gpus
 from deft.run.state import update_state
+from deft.run.state_format import EVENTS_VERSION, IN_PROGRESS, STARTED, own_part
+from deft.run.state_version_4 import as_version_2, execution_policy, metric_contract
 from deft.settings.config import epochs
 from deft.settings.kpi_target import parse_kpi
 from deft.settings.tao import settings
@@ -27,8 +29,15 @@ def record_start(workspace: str | Path, run_dir: str | Path, config: dict[str, A
 
     def change(state: dict[str, Any]) -> None:
         settings = {**state.get("config", {}), **facts.pop("config")}
-        state.update(facts, config=settings, status="running")
+        version = config["state_version"] or state.get("version")
+        state.update(facts, config=settings, status=IN_PROGRESS)
+        if version == EVENTS_VERSION:
+            state.update(version=version, **version_4_facts(config))
+            settings.update(version_4_config(root, Path(state["results_dir"]), config))
+        else:
+            as_version_2(state)
         state.setdefault("current_iteration", 0)
+        own_part(state)[STARTED] = True
 
     update_state(run_dir, change)
     # What `make resume` goes on with, and a record of every setting beside the results.
@@ -51,7 +60,7 @@ def start_facts(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, 
         else None,
     }
     return {
-        "kpi_target": parse_kpi(config["kpi"]).as_dict(),
+        "kpi_target": config["kpi"],
         "results_dir": str(run_dir),
         "max_iterations": config["max_iterations"],
         "config": {
@@ -68,11 +77,47 @@ def start_facts(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, 
             "batch_size": spec.dataset.classify.batch_size,
             "num_epochs": epochs(config, spec.named_epochs)[0],
             "anomalygen": pregen,
-            "pregen": True,
-            "mining_filter": {
-                "top_k_per_target": config["top_k_per_target"],
-                "metric": "cosine",
-                "min_similarity": config["min_similarity"],
+            "pregen": str(run_dir / layout.MANIFEST_FILE),
+            "mining_filter": mining_filter(config),
+        },
+    }
+
+
+def version_4_facts(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the run-level fields that only version 4 of the state has."""
+    return {
+        "metric_contract": metric_contract(parse_kpi(config["kpi"])),
+        "execution_policy": execution_policy(),
+    }
+
+
+def version_4_config(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Return its further fields of ``config``, the whole ``mining_filter`` among them."""
+    cards = gpus()
+    model = f"{cards[0].name} ({cards[0].memory_gib:g} GiB)" if cards else "none (CPU)"
+    return {
+        "mining_pool_csv": str(root / layout.POOL_TABLE),
+        "mining_images_root": str(root / layout.POOL_DIR),
+        "resolved_mining_pool_csv": str(
+            (run_dir / layout.MANIFEST_FILE).with_name("source_pool.csv")
+        ),
+        "gpu_model": model,
+        "mining_filter": {
+            **mining_filter(config),
+            "history_aware": {
+                "enabled": config["mining_history"],
+                "identity": "filepath",
+                "history_file": str(run_dir / "mining_history.json"),
             },
         },
+    }
+
+
+def mining_filter(config: dict[str, Any]) -> dict[str, Any]:
+    """Return how mining chooses, as both versions have it."""
+    return {
+        "sub_skill": "tao-mine-aoi-images",
+        "top_k_per_target": config["top_k_per_target"],
+        "metric": "cosine",
+        "min_similarity": config["min_similarity"],
     }

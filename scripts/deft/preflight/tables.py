@@ -23,7 +23,8 @@ def parameters(ctx: Context) -> list[dict[str, Any]]:
             continue
         source, unit = ctx.sources.get(name, "default"), rule_of(name).get("x-unit", "")
         if name == "training_epochs" and "num_epochs" in ctx.facts:
-            value, source = ctx.facts["num_epochs"]
+            value, where = ctx.facts["num_epochs"]
+            source = where if source == "default" else source
         elif name == "run":
             value = ctx.run_dir.name
         elif name == "workspace":

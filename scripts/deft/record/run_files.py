@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +18,14 @@ from typing import Any, Protocol
 import pandas as pd
 
 from deft.core import layout
+from deft.core.errors import HardStop
+from deft.run.state_format import COMPLETE, FAILED, own
+from deft.settings.kpi_target import parse_kpi
 from deft.settings.metric_contract import Contract, recorded_contract
 from deft.tables.labels import first_spellings, shown
 from deft.tables.sealed import read_parquet, seal_of, seal_of_kind
 
 SECRET = re.compile(r"token|api_?key|ngc_key|secret|passw|credential", re.IGNORECASE)
-ENDED = ("completed", "complete", "finished", "done", "stopped", "failed")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -224,8 +227,13 @@ class RunFiles:
     @property
     def target(self) -> dict[str, Any]:
         """The KPI target: ``far_max_pct`` [%], ``min_recall`` [0..1], ``sentence``."""
-        found = self.checks.get("kpi_target") or self.state.get("kpi_target") or {}
-        return found if isinstance(found, dict) else {"sentence": str(found)}
+        found = self.checks.get("kpi_target")
+        sentence = str(self.state.get("kpi_target") or "")
+        if not isinstance(found, dict) and sentence:
+            with suppress(HardStop):
+                return parse_kpi(sentence).as_dict()
+            return {"sentence": sentence}
+        return found if isinstance(found, dict) else {}
 
     @property
     def parameters(self) -> list[dict[str, Any]]:
@@ -258,13 +266,13 @@ class RunFiles:
     @property
     def hard_stop(self) -> dict[str, Any]:
         """The hard stop that ended the run, or ``{}`` (also once the run goes on after it)."""
-        failed = self.state.get("status") == "failed"
-        return (self.state.get("hard_stop") or {}) if failed else {}
+        failed = self.state.get("status") == FAILED
+        return (own(self.state).get("hard_stop") or {}) if failed else {}
 
     @property
     def stop_reason(self) -> str | None:
         """Why the loop ended, or None while it runs."""
-        if self.state.get("status") == "failed":
+        if self.state.get("status") == FAILED:
             return "failed"
         return next((p.decision.get("reason") for p in self.phases if p.decision.get("stop")), None)
 
@@ -272,7 +280,7 @@ class RunFiles:
     def running(self) -> bool:
         """Whether more is to come."""
         logged = bool(self.log) and self.log[-1].get("stage") == "loop_stop"
-        ended = str(self.state.get("status", "running")) in ENDED
+        ended = self.state.get("status") in (COMPLETE, FAILED)
         return not (ended or logged or self.stop_reason)
 
     @cached_property

@@ -70,7 +70,12 @@ def _entry(line: bytes) -> dict[str, Any] | None:
         entry = parse_json(line.decode("utf-8"), not_finite=False)
     except ValueError:
         return None
-    return None if check_shape(entry, SHAPE) else entry
+    return entry if is_entry(entry) else None
+
+
+def is_entry(entry: Any) -> bool:
+    """Return whether a value is what a line of the log holds."""
+    return not check_shape(entry, SHAPE)
 
 
 def append(path: Path, found: Lines, entry: dict[str, Any]) -> None:
@@ -142,5 +147,5 @@ def _stand_in(seq: int, line: bytes, around: dict[str, Any]) -> bytes:
         hit = words.search(line)
         entry[name] = hit[1].decode() if hit else around[name]
     told = f"this line could not be read; it is kept in {KEPT_FILE}"
-    rest = {"status": "error", "summary": told, "duration_sec": 0.0, "context_tokens": 0}
+    rest = {"status": "error", "summary": told, "duration_sec": 0, "context_tokens": 0}
     return to_json_line({**entry, **rest}).encode()

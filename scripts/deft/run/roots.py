@@ -11,21 +11,22 @@ knows (its ``results_dir``, and ``moved_from``).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deft.core.errors import HardStop
 from deft.core.reading import read_json
+from deft.run.state_format import OWN, own
 
 if TYPE_CHECKING:  # the Snakefile reads this module, and pandas takes a second
     import pandas as pd
 
 ROOT_KEY = b"deft_root"  # of a parquet file's metadata
 PATH_COLUMNS = ("filepath", "golden_filepath", "target", "source")
-MOVED_FROM = "moved_from"  # of the state: places where the workspace was
+MOVED_FROM = "moved_from"  # of what is our own in the state: places where the workspace was
 CHECKS_FILE = "preflight/checks.json"
-STATE_PATHS = ("results_dir", "config", "iterations", "hard_stop")
+STATE_PATHS = ("results_dir", "config", "iterations", "final_artifacts", "metric_contract")
 
 
 def absolute(root: str | Path) -> str:
@@ -145,9 +146,9 @@ def birthplace(run_dir: Path) -> str | None:
         return None
 
 
-def places_of(state: Mapping[str, Any]) -> list[str]:
+def places_of(state: dict[str, Any]) -> list[str]:
     """Return where the workspace was, as a state tells."""
-    given = state.get(MOVED_FROM)
+    given = own(state).get(MOVED_FROM)
     found = [str(place) for place in given] if isinstance(given, list) else []
     root = _root_of(state.get("results_dir"))
     return [*found, *([root] if root else [])]
@@ -175,9 +176,10 @@ def state_here(state: dict[str, Any], run_dir: str | Path) -> dict[str, Any]:
     if old == new or os.path.realpath(old) == os.path.realpath(new):
         return state
     out = {**state, **{k: rerooted_in(state[k], old, new) for k in STATE_PATHS if k in state}}
-    earlier = state.get(MOVED_FROM)
+    earlier = own(state).get(MOVED_FROM)
     earlier = earlier if isinstance(earlier, list) else []
-    out[MOVED_FROM] = [*(place for place in earlier if place != new), old]
+    places = [*(place for place in earlier if place != new), old]
+    out[OWN] = {**rerooted_in(own(state), old, new), MOVED_FROM: places}
     return out
 
 

@@ -21,7 +21,8 @@ from deft.core.interrupt import Interrupted
 from deft.core.reading import read_json, set_aside, stop_of
 from deft.run.jobs import AlreadyRunning, registered
 from deft.run.leaving import leave
-from deft.run.state import MARKER_DIR, log_stage, record_hard_stop
+from deft.run.state import log_stage, record_hard_stop
+from deft.run.state_format import MARKER_DIR
 
 EXIT_STOP, EXIT_UNEXPECTED, EXIT_MEMORY = 1, 2, 137
 GPU_MEMORY_ERROR = "OutOfMemoryError"  # torch's

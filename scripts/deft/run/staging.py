@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from deft.core.errors import HardStop
-from deft.core.layout import BACKBONE_DIR, BASELINE, SPEC
+from deft.core.layout import BACKBONE_DIR, SPEC
 from deft.core.weight_files import BACKBONE_KEY, staged_files
 from deft.core.yaml_files import read_yaml
-from deft.run.state import read_state
 
 # Keys of the spec that name a file, with their place in it.
 SPEC_KEYS = (
@@ -71,16 +70,6 @@ def named_weights(workspace: str | Path, config: dict[str, Any]) -> list[Named]:
         else:
             found.append(Named(ENCODER_KEY, f"not set; encoder {encoder}", None))
     return found
-
-
-def seeded_weights(run_dir: str | Path, workspace: str | Path) -> Path | None:
-    """Return the baseline's weights that a pre-seeded state names, whether they exist or not."""
-    state = read_state(run_dir)
-    entry = (state.get("iterations") or {}).get(BASELINE) or {}
-    path = entry.get("best_ckpt_path")
-    if state.get("baseline_trained_here") or entry.get("stage_completed") != "train" or not path:
-        return None
-    return Path(path) if Path(path).is_absolute() else Path(workspace) / path
 
 
 def _named(workspace: Path, key: str, value: str) -> Named:

@@ -70,6 +70,7 @@ def hand_down(
     run: str,
     config: dict[str, Any],
     user_keys: list[str],
+    taken_keys: list[str],
     embed_shards: int,
 ) -> None:
     """Set the environment of all jobs.
@@ -89,6 +90,7 @@ def hand_down(
         DEFT_RUN=run,
         DEFT_CONFIG=json.dumps(config, sort_keys=True),
         DEFT_USER_KEYS=" ".join(user_keys),
+        DEFT_TAKEN_KEYS=" ".join(taken_keys),
         DEFT_EMBED_SHARDS=str(embed_shards),
         # As a parameter of a rule another place would make the pool's embedding run again.
         DEFT_EMBEDDING_CACHE=str(config["embedding_cache"] or ""),

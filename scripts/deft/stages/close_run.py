@@ -6,6 +6,7 @@ from deft.core.errors import HardStop
 from deft.core.layout import Run
 from deft.report import render_report
 from deft.run.state import log_stage, read_log, read_state, update_state
+from deft.run.state_format import FAILED, own
 
 
 def close_run(run: Run) -> str:
@@ -18,9 +19,9 @@ def close_run(run: Run) -> str:
         return "nothing was started"
     log = read_log(run.dir)
     if log and log[-1]["stage"] != "loop_stop":
-        stop = state.get("hard_stop") or {}
+        stop = own(state).get("hard_stop") or {}
         why = stop.get("code", "a job failed; its log names the reason")
         log_stage(run.dir, log[-1]["iter"], "loop_stop", why, status="error")
-    update_state(run.dir, lambda s: s.update(status="failed"))
+    update_state(run.dir, lambda s: s.update(status=FAILED))
     render_report(run.dir, run.workspace)
     return f"the run stopped; report: {run.dir / 'DEFT_Loop_Report.html'}"

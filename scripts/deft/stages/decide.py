@@ -11,6 +11,7 @@ from deft.kpi.operating_point import parse_kpi
 from deft.record.records import read_decision, read_metric_result, read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
+from deft.run.state_format import COMPLETE
 from deft.settings.metric_contract import Contract
 from deft.stages.context import Context
 
@@ -35,7 +36,7 @@ def decide(
     max_iterations: int,
     contract: Contract | None = None,
 ) -> str:
-    """Write the decision on ``kpi`` or ``pool``; the first marks the phase completed.
+    """Write the decision on ``kpi`` or ``pool``; the first marks the phase complete.
 
     ``contract``: what the phases were measured by; None = FAR as ``kpi_sentence`` says.
     """
@@ -48,7 +49,7 @@ def decide(
             judged = Judged(contract, tuple(results))
         decision = decide_kpi(metrics, parse_kpi(kpi_sentence), max_iterations, judged)
         decision |= choice_of(best_phase(metrics, judged))
-        update_phase(context.run.dir, phase, status="completed")
+        update_phase(context.run.dir, phase, status=COMPLETE)
     else:
         assert files.mining and files.previous, "the question on the pool has both"
         decision = decide_pool(read_json(files.mining), read_decision(files.previous), phase)

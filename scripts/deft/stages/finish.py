@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from deft.core.layout import Run
 from deft.record.artifacts import check_records, write_artifacts
 from deft.record.handoff import read_best, write_handoff
 from deft.record.records import read_decision
 from deft.run.state import log_stage, read_log, update_state
+from deft.run.state_format import COMPLETE, own_part
 
 REASONS = {
     "kpi_met": "target met",
@@ -27,10 +29,12 @@ def finish(run: Run, decision_path: Path, *, seed: int, code_dir: Path) -> str:
     check_records(run.dir, run.workspace)  # all is read before anything is written
     best = write_handoff(run.dir, run.workspace, decision_path)
     reason = REASONS[decision["reason"]]
-    update_state(
-        run.dir,
-        lambda state: state.update(status="completed", stop_reason=decision["reason"]),
-    )
+
+    def ended(state: dict[str, Any]) -> None:
+        state["status"] = COMPLETE
+        own_part(state)["stop_reason"] = decision["reason"]
+
+    update_state(run.dir, ended)
     summary = (
         f"{decision['reason']}: {reason}; best {best['iteration']} at FAR {best['far_pct']:.2f}%"
     )

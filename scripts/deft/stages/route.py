@@ -15,6 +15,7 @@ from deft.rca.routing import Routes, route_by_label, route_pregen, summary_text
 from deft.rca.routing_report import Routing, report_markdown
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
+from deft.run.state_format import IN_PROGRESS
 from deft.stages.context import Context, damaged
 from deft.stages.run_tables import ROUTING_RECORD
 from deft.tables.sealed import TABLES, read_parquet, seals
@@ -75,7 +76,7 @@ def route(
     update_phase(
         context.run.dir,
         phase,
-        status="running",
+        status=IN_PROGRESS,
         stage_completed="routing",
         routing_mining_parquet=context.absolute(files.mining),
         routing_anomalygen_parquet=None if mode == "pregen" else context.absolute(files.anomalygen),

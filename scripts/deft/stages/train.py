@@ -22,9 +22,10 @@ from deft.core.files import (
 )
 from deft.core.layout import BASELINE
 from deft.core.weight_files import BACKBONE_KEY
+from deft.run.handover import given_weights
 from deft.run.stage_files import read, written
-from deft.run.staging import seeded_weights
-from deft.run.state import SKIPPED, update_phase, update_state
+from deft.run.state import update_phase, update_state
+from deft.run.state_format import IN_PROGRESS, SKIPPED, TRAINED_HERE, own_part
 from deft.settings.config import DEFAULT_EPOCHS
 from deft.stages.context import Context
 from deft.stages.run_tables import validated_table
@@ -100,7 +101,7 @@ def table_changes(context: Context) -> dict[str, Any]:
 
 def preseeded_weights(context: Context) -> Path | None:
     """Return the baseline weights that a pre-seeded state names, if the file exists."""
-    found = seeded_weights(context.run.dir, context.workspace)
+    found = given_weights(context.run.dir, context.workspace)
     return found if found is not None and found.is_file() else None
 
 
@@ -157,11 +158,11 @@ def note_training(
 ) -> None:
     """Write a training's end into the state, whatever engine trained. ``best``: its model file."""
     if phase == BASELINE and not seeded:
-        update_state(context.run.dir, lambda state: state.update(baseline_trained_here=True))
+        update_state(context.run.dir, lambda state: own_part(state).update({TRAINED_HERE: True}))
     update_phase(
         context.run.dir,
         phase,
-        status="running",
+        status=IN_PROGRESS,
         stage_completed="train",
         best_ckpt_path=context.absolute(best),
         best_ckpt_kind="best_val",

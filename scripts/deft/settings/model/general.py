@@ -138,3 +138,10 @@ class Goal(Group):
     approve: bool = setting(
         False, "true = approve the pre-flight summary unattended", read_by="gate", approval="no"
     )
+    state_version: Literal[2, 4] | None = setting(
+        None,
+        "form of deft_state.json: 2 | 4 (the newer form of NVIDIA's tools); null = that of a run "
+        "of theirs that goes on here, else 2",
+        read_by="gate",
+        approval="when set",
+    )

@@ -15,7 +15,9 @@ from typing import Any
 
 from deft.core import layout
 from deft.rca.weakness import wrong_side
+from deft.record.judged import judge
 from deft.record.lenient import load_run
+from deft.record.numbers import POINT_FIELDS, Numbers
 from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.settings.kpi_target import KpiTarget
@@ -28,20 +30,6 @@ CERTIFY_RECALL = 0.95
 MIN_NG_TO_CERTIFY = math.ceil(math.log(ALPHA) / math.log(CERTIFY_RECALL))
 RECALL_LEVELS = ("99", "95")  # FAR there is comparable between KPI sets, unlike FAR at 100 %
 PROVENANCES = ("real", "sdg")
-POINT_FIELDS = (
-    "threshold",
-    "tp",
-    "fp",
-    "tn",
-    "fn",
-    "precision",
-    "recall_pct",
-    "f1",
-    "accuracy",
-    "far_pct",
-    "recall_lower95_pct",
-    "far_upper95_pct",
-)
 LABEL_FIELDS = (
     "count",
     "caught",
@@ -62,39 +50,6 @@ MINING_FIELDS = (
     "similarity_threshold",
 )
 ASSEMBLY_FIELDS = ("previous_rows", "mined_rows", "duplicates", "rows", "real_rows", "sdg_rows")
-
-
-class Numbers(dict[str, Any]):
-    """A flat dict that keeps finite numbers and drops everything else."""
-
-    def put(self, key: str, value: Any) -> None:
-        """Set ``key`` when ``value`` is a finite number (a bool counts as 0 or 1)."""
-        if hasattr(value, "item"):
-            value = value.item()
-        if isinstance(value, bool):
-            value = int(value)
-        if isinstance(value, int | float) and math.isfinite(value):
-            self[key] = value
-
-    def put_all(self, prefix: str, source: Any, fields: tuple[str, ...]) -> None:
-        """Set ``prefix.field`` for each field that ``source`` has."""
-        for name in fields:
-            self.put(f"{prefix}.{name}", dig(source, name))
-
-    def put_point(self, prefix: str, point: Any) -> None:
-        """Set the numbers of one operating point, with the counts behind its rates."""
-        self.put_all(prefix, point, POINT_FIELDS)
-        if not isinstance(point, dict):
-            return
-        for key, parts in ((f"{prefix}.ng", ("tp", "fn")), (f"{prefix}.pass", ("fp", "tn"))):
-            counts = [point.get(part) for part in parts]
-            if all(isinstance(count, int | float) for count in counts):
-                self.put(key, sum(counts))
-
-    def difference(self, key: str, left: str, right: str) -> None:
-        """Set ``key`` to ``left - right`` when both are there."""
-        if left in self and right in self:
-            self.put(key, self[left] - self[right])
 
 
 def build_results(run_dir: str | Path, workspace: str | Path) -> dict[str, float]:
@@ -218,6 +173,9 @@ def _phase(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
     out.put_all(f"{name}.mining", phase.mining, MINING_FIELDS)
     if {"label", "provenance"} <= set(phase.mined.columns):
         _by_provenance(out, f"{name}.mining.labels", phase.mined)
+    if phase.point:
+        for key, value in judge(files, phase)[1].items():
+            out.put(f"{name}.{key}", value)
     _rca(out, phase)
     _neighbours(out, phase)
     seconds: dict[str, float] = {}
@@ -292,7 +250,8 @@ def _best(out: Numbers, files: RunFiles) -> None:
     best = files.best
     if best is None:
         return
-    for key in ("threshold", "tp", "fp", "ng", "pass", *POINT_FIELDS, "gap_pp"):
+    judged = ("set_threshold", "verdict.proven.far", "verdict.proven.recall")
+    for key in (*judged, "ng", "pass", *POINT_FIELDS, "gap_pp"):
         out.put(f"best.{key}", out.get(f"{best.name}.{key}"))
     out.put_all("best", best.metrics.get("weights"), ("epoch", "val_loss"))
     out.difference("best.improvement_pp", "baseline.far_pct", f"{best.name}.far_pct")

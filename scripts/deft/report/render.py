@@ -14,6 +14,7 @@ from deft.core.files import write_text_atomic
 from deft.record.lenient import load_run
 from deft.record.phrases import (
     COUNT,
+    EXACT,
     MISSING,
     PERCENT,
     PLAIN_PERCENT,
@@ -119,6 +120,7 @@ def to_html(template: str, view: Mapping[str, Any], results: Mapping[str, Any]) 
             plain_percent=PLAIN_PERCENT,
             points=POINTS,
             score=SCORE,
+            exact=EXACT,
             whatif_start=start,
             css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
             js=Markup((TEMPLATES / "whatif.js").read_text(encoding="utf-8")),

@@ -19,6 +19,7 @@ from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
 from deft.report.thumbs import Thumbnails
+from deft.report.verdict import verdict_view
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS, is_ng
 
@@ -32,10 +33,13 @@ REASONS = {
 SOURCES = {"user": "you", "spec": "spec", "default": "default"}
 
 
-def status(met: bool | None, gap_key: str, *, running: bool) -> dict[str, Any]:
-    """Return the status wording: MET, IN PROGRESS or the gap to the target."""
+def status(met: bool | None, gap_key: str, *, running: bool, proven: bool = True) -> dict[str, Any]:
+    """Return the status wording: MET, IN PROGRESS or the gap to the target.
+
+    Green is for what is also ``proven``.
+    """
     if met:
-        return {"kind": "met"}
+        return {"kind": "met" if proven else "measured"}
     if running or met is None:
         return {"kind": "progress"}
     return {"kind": "gap", "key": gap_key}
@@ -58,8 +62,9 @@ def build_view(
     return {
         **_frame(files),
         "refresh_s": REFRESH_S if files.running else None,
-        "status": status(met, "best.gap_pp", running=files.running),
+        "status": status(met, "best.gap_pp", running=files.running, proven=_proven(results)),
         "best": best.name if best else None,
+        "verdict": verdict_view(files, best, results, thumbs) if best else None,
         "handed_off": (files.run.dir / "best_model.json").is_file(),
         "int8": dig(files.export, "int8"),
         "reason": REASONS.get(str(files.stop_reason)),
@@ -104,6 +109,12 @@ def build_phase_view(
         "rca": rca_view(files, rca, thumbs) if rca else None,
         "neighbours": neighbours_view(phase, thumbs) if len(phase.neighbours) else None,
     }
+
+
+def _proven(results: Mapping[str, Any]) -> bool:
+    return bool(
+        results.get("best.verdict.proven.far") and results.get("best.verdict.proven.recall")
+    )
 
 
 def _frame(files: RunFiles) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from deft.rca.weakness import wrong_side
 from deft.record.judged import judge
 from deft.record.lenient import load_run
 from deft.record.numbers import POINT_FIELDS, Numbers
-from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows
+from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS, is_ng
@@ -255,13 +255,6 @@ def _best(out: Numbers, files: RunFiles) -> None:
         out.put(f"best.{key}", out.get(f"{best.name}.{key}"))
     out.put_all("best", best.metrics.get("weights"), ("epoch", "val_loss"))
     out.difference("best.improvement_pp", "baseline.far_pct", f"{best.name}.far_pct")
-    for step, (_, row) in enumerate(whatif_rows(best).iterrows()):
-        key = f"whatif.{step:02d}"
-        out.put(f"{key}.threshold", row["threshold"])
-        out.put(f"{key}.far_pct", 100 * row["far"])
-        out.put(f"{key}.recall_pct", 100 * row["recall"])
-        for name in ("fp", "fn"):
-            out.put(f"{key}.{name}", int(row[name]) if name in row and row[name] >= 0 else None)
 
 
 def _export(out: Numbers, files: RunFiles) -> None:

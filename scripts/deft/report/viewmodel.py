@@ -12,11 +12,10 @@ from typing import Any
 from deft.core import layout
 from deft.kpi.decision import KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
 from deft.record.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
-from deft.record.phrases import PERCENT, SCORE, shown
 from deft.record.results import MIN_NG_TO_CERTIFY, met_of
-from deft.record.rows import whatif_rows
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
+from deft.report.instrument import instrument_view
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
 from deft.report.thumbs import Thumbnails
 from deft.report.verdict import verdict_view
@@ -77,7 +76,7 @@ def build_view(
         "synthetic": synthetic,
         "pool_labels": _pool_labels(files, results),
         "mined_phases": [p.name for p in files.phases if p.mining],
-        "whatif": _whatif(files, results),
+        "instrument": instrument_view(files, best, results) if best else None,
         "recommendations": recommendations(files, results, bool(met)),
         "parameters": [_parameter(p, results) for p in files.parameters],
         "timings": _timings(files, results),
@@ -272,19 +271,6 @@ def _pool_labels(files: RunFiles, results: Mapping[str, Any]) -> list[str]:
         if ".labels." in key and key.rpartition(".")[2] in ("real", "sdg"):
             names.add(key.partition(".labels.")[2].rpartition(".")[0])
     return sorted(names, key=lambda name: (name != PASS, name))
-
-
-def _whatif(files: RunFiles, results: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the slider's steps, every number already printed as the page shows it."""
-    if files.best is None:
-        return []
-    steps = []
-    for i in range(len(whatif_rows(files.best))):
-        key = f"whatif.{i:02d}"
-        forms = {"threshold": SCORE, "far_pct": PERCENT, "recall_pct": PERCENT}
-        forms |= {"fp": "%d", "fn": "%d"}
-        steps.append({"key": key} | {n: shown(results, f"{key}.{n}", f) for n, f in forms.items()})
-    return steps if len(steps) > 1 else []
 
 
 def _parameter(parameter: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from deft.core import layout
 from deft.rca.weakness import wrong_side
-from deft.record.judged import judge
+from deft.record.failures import failures_of
+from deft.record.judged import judge, lights_and_ext
 from deft.record.lenient import load_run
 from deft.record.numbers import POINT_FIELDS, Numbers
 from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts
@@ -71,6 +72,7 @@ def collect_results(files: RunFiles) -> dict[str, float]:
             out.put(f"{phase.name}.models_scored_so_far", len(scored))
     _run(out, files, len(scored))
     _best(out, files)
+    _failures(out, files)
     _export(out, files)
     return dict(sorted(out.items()))
 
@@ -255,6 +257,14 @@ def _best(out: Numbers, files: RunFiles) -> None:
         out.put(f"best.{key}", out.get(f"{best.name}.{key}"))
     out.put_all("best", best.metrics.get("weights"), ("epoch", "val_loss"))
     out.difference("best.improvement_pp", "baseline.far_pct", f"{best.name}.far_pct")
+
+
+def _failures(out: Numbers, files: RunFiles) -> None:
+    thresholds = {p.name: out.get(f"{p.name}.set_threshold") for p in files.phases}
+    found = failures_of(files, thresholds, len(lights_and_ext(files)[0]))
+    if found is not None:
+        out.put("failures.parts", found.failing)
+        out.put("failures.shown", found.shown_failing)
 
 
 def _export(out: Numbers, files: RunFiles) -> None:

@@ -15,6 +15,7 @@ from deft.record.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommenda
 from deft.record.results import MIN_NG_TO_CERTIFY, met_of
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
+from deft.report.gallery import gallery_view
 from deft.report.instrument import instrument_view
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
 from deft.report.thumbs import Thumbnails
@@ -61,14 +62,16 @@ def build_view(
     return {
         **_frame(files),
         "refresh_s": REFRESH_S if files.running else None,
-        "status": status(met, "best.gap_pp", running=files.running, proven=_proven(results)),
+        "status": status(
+            met, "best.gap_pp", running=files.running, proven=_proven(results, "best")
+        ),
         "best": best.name if best else None,
         "verdict": verdict_view(files, best, results, thumbs) if best else None,
         "handed_off": (files.run.dir / "best_model.json").is_file(),
         "int8": dig(files.export, "int8"),
         "reason": REASONS.get(str(files.stop_reason)),
         "hard_stop": files.hard_stop,
-        "phases": [phase_view(files, p) for p in files.phases],
+        "phases": [phase_view(files, p, results) for p in files.phases],
         "charts": _run_charts(files, results),
         "focus": focus_view(files, best, results, drawn) if best else None,
         "rca": rca_view(files, rca, thumbs) if rca else None,
@@ -77,6 +80,7 @@ def build_view(
         "pool_labels": _pool_labels(files, results),
         "mined_phases": [p.name for p in files.phases if p.mining],
         "instrument": instrument_view(files, best, results) if best else None,
+        "gallery": gallery_view(files, results),
         "recommendations": recommendations(files, results, bool(met)),
         "parameters": [_parameter(p, results) for p in files.parameters],
         "timings": _timings(files, results),
@@ -97,7 +101,7 @@ def build_phase_view(
         raise ValueError(f"phase {name!r} has no files in {files.run.dir}")
     thumbs = Thumbnails(levels=files.picture_levels)
     rca = phase if len(phase.gaps) else None
-    view = phase_view(files, phase)
+    view = phase_view(files, phase, results)
     view["notes"] = [n for n in view["notes"] if n[0] not in (BEST_SO_FAR, BEST_OF_RUN)]
     return {
         **_frame(files),
@@ -110,10 +114,8 @@ def build_phase_view(
     }
 
 
-def _proven(results: Mapping[str, Any]) -> bool:
-    return bool(
-        results.get("best.verdict.proven.far") and results.get("best.verdict.proven.recall")
-    )
+def _proven(results: Mapping[str, Any], phase: str) -> bool:
+    return all(results.get(f"{phase}.verdict.proven.{side}") for side in ("far", "recall"))
 
 
 def _frame(files: RunFiles) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def _frame(files: RunFiles) -> dict[str, Any]:
     }
 
 
-def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
+def phase_view(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> dict[str, Any]:
     """Return one phase: its status, notes and what its card needs."""
     met = met_of(files, phase.far_pct)
     weights = phase.metrics.get("weights") or {}
@@ -152,7 +154,12 @@ def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
     return {
         "name": phase.name,
         "evaluated": phase.far_pct is not None,
-        "status": status(met, f"{phase.name}.gap_pp", running=phase.far_pct is None)
+        "status": status(
+            met,
+            f"{phase.name}.gap_pp",
+            running=phase.far_pct is None,
+            proven=_proven(results, phase.name),
+        )
         if files.running or phase.far_pct is not None
         else None,
         "notes": phase_notes(files, phase, met),

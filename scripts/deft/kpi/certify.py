@@ -9,6 +9,7 @@ import numpy as np
 from deft.kpi.operating_point import RECALL_TOLERANCE, far_upper_bound, recall_lower_bound
 from deft.settings.kpi_target import KpiTarget
 
+CERTIFY_RECALL = 0.95  # of one defect type
 MOST_PARTS = 10**9  # nobody collects more; beyond it a target counts as out of reach
 
 

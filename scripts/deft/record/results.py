@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from deft.core import layout
+from deft.kpi.certify import CERTIFY_RECALL
 from deft.rca.weakness import wrong_side
+from deft.record.breakdown import buckets, groupings
 from deft.record.failures import failures_of
 from deft.record.judged import judge, lights_and_ext
 from deft.record.lenient import load_run
@@ -27,7 +29,6 @@ from deft.tables.changenet_table import PASS, is_ng
 CONFIDENCE_PCT = 95.0
 ALPHA = 1 - CONFIDENCE_PCT / 100
 # All n defects caught prove recall >= 95 % (at 95 % confidence) from n = ln 0.05 / ln 0.95 on.
-CERTIFY_RECALL = 0.95
 MIN_NG_TO_CERTIFY = math.ceil(math.log(ALPHA) / math.log(CERTIFY_RECALL))
 RECALL_LEVELS = ("99", "95")  # FAR there is comparable between KPI sets, unlike FAR at 100 %
 PROVENANCES = ("real", "sdg")
@@ -256,6 +257,8 @@ def _best(out: Numbers, files: RunFiles) -> None:
     for key in (*judged, "ng", "pass", *POINT_FIELDS, "gap_pp"):
         out.put(f"best.{key}", out.get(f"{best.name}.{key}"))
     out.put_all("best", best.metrics.get("weights"), ("epoch", "val_loss"))
+    groupings(best, KpiTarget.from_dict(files.target), out)
+    buckets(best, out)
     out.difference("best.improvement_pp", "baseline.far_pct", f"{best.name}.far_pct")
 
 

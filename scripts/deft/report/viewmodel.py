@@ -12,6 +12,8 @@ from typing import Any
 from deft.core import layout
 from deft.kpi.decision import KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
 from deft.record.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommendations
+from deft.record.breakdown import buckets, groupings
+from deft.record.numbers import Numbers
 from deft.record.results import MIN_NG_TO_CERTIFY, met_of
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
@@ -81,6 +83,7 @@ def build_view(
         "mined_phases": [p.name for p in files.phases if p.mining],
         "instrument": instrument_view(files, best, results) if best else None,
         "gallery": gallery_view(files, results),
+        "breakdown": _breakdown(files, best) if best else None,
         "recommendations": recommendations(files, results, bool(met)),
         "parameters": [_parameter(p, results) for p in files.parameters],
         "timings": _timings(files, results),
@@ -251,6 +254,15 @@ def _defect(label: str, content: Mapping[str, Any], phase: PhaseFiles) -> dict[s
         "key": f"{phase.name}.labels.{label}",
         "detectable": detectable,
         "too_few": count < MIN_NG_TO_CERTIFY,
+    }
+
+
+def _breakdown(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
+    numbers = Numbers()  # they are in the results already
+    target = KpiTarget.from_dict(files.target)
+    return {
+        "groupings": groupings(phase, target, numbers),
+        "buckets": buckets(phase, numbers),
     }
 
 

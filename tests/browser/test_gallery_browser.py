@@ -34,7 +34,11 @@ function choose(name, value) {
 }
 function cards() { return Array.from(root.querySelectorAll(".failure")); }
 function line(card) { return Number(card.getAttribute("data-line")); }
-function lines() { return cards().map(line); }
+function lines() {
+  var more = document.getElementById("gallery-more");
+  if (!more.hidden) more.click();
+  return cards().map(line);
+}
 """
 
 

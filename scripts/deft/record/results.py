@@ -17,6 +17,7 @@ from deft.core import layout
 from deft.kpi.certify import CERTIFY_RECALL
 from deft.rca.weakness import wrong_side
 from deft.record.breakdown import buckets, groupings
+from deft.record.embedding_map import embedding_map
 from deft.record.failures import failures_of
 from deft.record.judged import judge, lights_and_ext
 from deft.record.lenient import load_run
@@ -74,6 +75,7 @@ def collect_results(files: RunFiles) -> dict[str, float]:
     _run(out, files, len(scored))
     _best(out, files)
     _failures(out, files)
+    _map(out, files)
     _export(out, files)
     return dict(sorted(out.items()))
 
@@ -268,6 +270,13 @@ def _failures(out: Numbers, files: RunFiles) -> None:
     if found is not None:
         out.put("failures.parts", found.failing)
         out.put("failures.shown", found.shown_failing)
+
+
+def _map(out: Numbers, files: RunFiles) -> None:
+    found = embedding_map(files)
+    if found is not None:
+        out.put("map.variance_pct", found.variance_pct)
+        out.put("map.pool_rows", found.rows)
 
 
 def _export(out: Numbers, files: RunFiles) -> None:

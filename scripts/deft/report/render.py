@@ -30,7 +30,8 @@ from deft.report.check import check_text
 from deft.report.viewmodel import build_phase_view, build_view
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("gallery.js", "instrument.js")  # the instrument tells the gallery its threshold
+# The instrument tells the gallery its threshold, which must listen by then.
+SCRIPTS = ("gallery.js", "instrument.js", "map.js")
 REPORT_FILE = "DEFT_Loop_Report.html"
 PHASE_REPORT_FILE = "report.html"
 

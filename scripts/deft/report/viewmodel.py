@@ -17,6 +17,7 @@ from deft.record.numbers import Numbers
 from deft.record.results import MIN_NG_TO_CERTIFY, met_of
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
+from deft.report.embedding_view import map_view
 from deft.report.gallery import gallery_view
 from deft.report.instrument import instrument_view
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
@@ -83,6 +84,7 @@ def build_view(
         "mined_phases": [p.name for p in files.phases if p.mining],
         "instrument": instrument_view(files, best, results) if best else None,
         "gallery": gallery_view(files, results),
+        "map": map_view(files),
         "breakdown": _breakdown(files, best) if best else None,
         "recommendations": recommendations(files, results, bool(met)),
         "parameters": [_parameter(p, results) for p in files.parameters],

@@ -5,6 +5,7 @@
   if (!source || !root) return;
   document.documentElement.classList.add("js");
   var data = JSON.parse(source.textContent), list = document.getElementById("gallery-list");
+  var more = document.getElementById("gallery-more");
   var told = document.getElementById("gallery-told"), dialog = document.getElementById("gallery-large");
   var best = data.phases.findIndex(function (p) { return p.best; });
   var cuts = data.phases.map(function (p) { return Math.fround(p.threshold); });
@@ -49,7 +50,7 @@
     near: function (item, lap) { return wrong(item, lap) !== null; },
     all: function () { return true; },
   };
-  var NEAR = 24;
+  var NEAR = 24, FIRST = 24, whole = false;
   function weakness(item, lap) { return (item.ng ? -1 : 1) * (item.scores[lap] - cuts[lap]); }
   var orders = {
     worst: function (lap) { return function (a, b) { return weakness(b, lap) - weakness(a, lap); }; },
@@ -103,7 +104,9 @@
     }
     shown.sort(orders[fields.order.value](lap));
     list.textContent = ""; cards = [];
-    shown.forEach(function (item, i) {
+    more.hidden = whole || shown.length <= FIRST;
+    more.textContent = "show all " + shown.length;
+    (whole ? shown : shown.slice(0, FIRST)).forEach(function (item, i) {
       var card = element("figure", undefined, "failure");
       card.tabIndex = i === 0 ? 0 : -1;
       card.setAttribute("data-line", item.line);
@@ -135,6 +138,7 @@
     if (event.key === "Enter" || event.key === " ") { open(at); event.preventDefault(); }
   });
   var opened = 0;
+  more.addEventListener("click", function () { whole = true; render(); focus(FIRST); });
   function open(i) {
     if (i < 0 || i >= shown.length) return;
     opened = i;
@@ -161,7 +165,7 @@
   });
   dialog.addEventListener("close", function () { focus(opened); });
   dialog.addEventListener("click", function (event) { if (event.target === dialog) dialog.close(); });
-  Object.keys(fields).forEach(function (name) { fields[name].addEventListener("change", render); });
+  Object.keys(fields).forEach(function (name) { fields[name].addEventListener("change", function () { whole = false; render(); }); });
   var due = null;
   document.addEventListener("threshold", function (event) {
     cuts[best] = event.detail.cut; data.phases[best].threshold = event.detail.value;

@@ -25,7 +25,7 @@ from deft.changenet.data.pairs import PairData, open_pairs  # noqa: E402
 from deft.changenet.model import ChangeNet, build_model  # noqa: E402
 from deft.changenet.onnx.export import export_network  # noqa: E402
 from deft.changenet.onnx.int8 import try_int8  # noqa: E402
-from deft.changenet.onnx.parity import pairs_per_s, parity, safe_threshold  # noqa: E402
+from deft.changenet.onnx.parity import pairs_per_s, parity  # noqa: E402
 from deft.changenet.onnx.scorer import Scorer  # noqa: E402
 from deft.changenet.scoring import outputs  # noqa: E402
 from deft.changenet.spec import Spec, load_spec, render  # noqa: E402
@@ -36,6 +36,7 @@ from deft.importers.deeppcb import import_deeppcb  # noqa: E402
 from deft.importers.deeppcb_settings import DEFECTS, Settings  # noqa: E402
 from deft.importers.deeppcb_source import find_groups  # noqa: E402
 from deft.kpi import operating_point  # noqa: E402
+from deft.kpi.handed_off import threshold_to_set  # noqa: E402
 
 ROOT = os.environ.get("DEEPPCB_ROOT", str(HOME.parent / "shared/data/deeppcb"))
 RECALLS = (1.0, 0.99, 0.95)
@@ -142,7 +143,7 @@ def main() -> int:
     )
     if given.int8:
         training = open_pairs(spec, workspace / layout.BASE_TABLE, images)
-        cut = safe_threshold(scores, operating_point.at_recall(swept, RECALLS[0])["threshold"])
+        cut = threshold_to_set(scores, operating_point.at_recall(swept, RECALLS[0])["threshold"])
         int8 = given.out / "model.int8.onnx"
         record = try_int8(path, int8, data, training, scores, cut, threads=given.threads)
         print(json.dumps(record, indent=2))

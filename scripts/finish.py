@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from deft.core.layout import Run
+from deft.record.verdict import verdict_lines
 from deft.report import render_report
 from deft.run.cli import launch, parser
 from deft.run.stage import hard_stop_recorded, status_line
@@ -16,7 +17,10 @@ def body(args: argparse.Namespace, run: Run) -> None:
     with hard_stop_recorded(run.dir, "preflight", "loop_stop"):
         summary = finish(run, args.decision, seed=args.seed, code_dir=code_dir)
         page = render_report(run.dir, run.workspace)
+        verdict = verdict_lines(run.dir, run.workspace)
     print(status_line("run", "loop_stop", summary, 0))
+    for line in verdict:
+        print(f"  {line}")
     print(f"report: {page}")
 
 

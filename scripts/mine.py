@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from typing import Any
 
 from deft.core.layout import Run
 from deft.embedding.cache import cache_folder
@@ -15,7 +16,7 @@ from deft.stages.encoder import add_encoder_options, open_encoder
 from deft.stages.mine import Files, MineOptions, mine
 
 
-def _rules(given):
+def _rules(given: dict[str, Any]) -> Rules:
     """Rules of the selection; history is the files', and is said by naming them."""
     return Rules(**{name: value for name, value in given.items() if name != "history"})
 

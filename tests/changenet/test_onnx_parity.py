@@ -4,18 +4,15 @@ import numpy as np
 import pytest
 import torch
 from changenet_pairs import spec_data
-from hypothesis import given
-from hypothesis import strategies as st
 
 from deft.changenet.data.pairs import open_pairs
 from deft.changenet.model import build_model
 from deft.changenet.onnx.export import export_network
 from deft.changenet.onnx.int8 import form_for, quantize, try_int8
-from deft.changenet.onnx.parity import compare, gate, hardest_rows, parity, safe_threshold
+from deft.changenet.onnx.parity import compare, gate, hardest_rows, parity
 from deft.changenet.onnx.scorer import Scorer, score_pairs
 from deft.changenet.spec import from_dict
 from deft.core.errors import HardStop
-from deft.kpi.operating_point import candidate_thresholds
 from deft.stages.export_best import _summary, refuse_other_decisions
 
 
@@ -40,41 +37,6 @@ def test_gate_names_the_rows_that_flip(tmp_path):
         gate(compare([0.1, 0.9], [0.2, 0.4], 0.5), tmp_path / "t.csv", "it")
     assert stop.value.code == "score_invalid" and stop.value.rows == [3]
     assert stop.value.evidence["flips"] == 1 and "runtime: onnx" in stop.value.fix
-
-
-def test_safe_threshold_decides_as_every_kpi_threshold_does_and_is_farther_away():
-    scores = np.random.default_rng(0).random(50).astype(np.float32)
-    for threshold in candidate_thresholds(scores):
-        safe = safe_threshold(scores, float(threshold))
-        assert ((scores > np.float32(safe)) == (scores > threshold)).all()
-        assert safe == float(np.float32(safe))
-        if (scores > threshold).any() and (scores <= threshold).any():
-            gap = scores[scores > threshold].min() - scores[scores <= threshold].max()
-            assert np.abs(scores - safe).min() == pytest.approx(gap / 2, rel=0.01)
-
-
-def test_safe_threshold_at_the_ends_and_between_neighbours():
-    scores = np.float32([0.25, 0.5])
-    assert safe_threshold(scores, float(np.nextafter(np.float32(0.25), np.float32(0)))) == 0.125
-    assert safe_threshold(scores, 0.5) == 0.5  # nothing is above it: it stays
-    low = np.float32(0.5)
-    high = np.nextafter(low, np.float32(1))
-    assert safe_threshold(np.array([low, high]), float(low)) == low
-
-
-def test_safe_threshold_where_a_rejected_score_is_zero():
-    scores = np.float32([0, 0.2, 0.9])
-    lowest = candidate_thresholds(scores)[0]
-    assert (scores > lowest).all()  # recall 100 % with a defect at 0: everything is rejected
-    assert (scores > np.float32(safe_threshold(scores, float(lowest)))).all()
-
-
-@given(st.lists(st.floats(0, 2, width=32), min_size=1, max_size=12))
-def test_safe_threshold_decides_every_score_as_the_kpi_threshold(values):
-    scores = np.array(values, np.float32)
-    for threshold in candidate_thresholds(scores):
-        safe = safe_threshold(scores, float(threshold))
-        refuse_other_decisions(scores, safe, float(threshold), "t.csv")
 
 
 def test_a_handed_off_threshold_that_decides_otherwise_stops():

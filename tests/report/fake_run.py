@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from deft.core.files import sha256_file
 from deft.kpi import operating_point
+from deft.kpi.handed_off import threshold_to_set
 from deft.run.roots import with_root
 from deft.tables.changenet_table import PASS, is_ng
 
@@ -349,7 +350,8 @@ class FakeRun:
         (folder / "score_pair.py").write_text("print()\n")
         digest = sha256_file(folder / "model.onnx")
         (folder / "model.onnx.sha256").write_text(f"{digest}  model.onnx\n")
-        safe = float(np.float32(kpi_threshold + 1e-3))
+        scored = pd.read_csv(self.dir / phase / "inference/best_val/inference.csv")
+        safe = threshold_to_set(scored["siamese_score"].to_numpy(np.float32), kpi_threshold)
         self.json(
             "best_model/preprocessing.json",
             {

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import fake_run
-import pandas as pd
 import pytest
 from fake_run import TS, FakeRun
 
@@ -252,21 +251,6 @@ def test_results_are_the_files_numbers(built: dict[str, FakeRun]) -> None:
     assert results["iter1.dataset.sdg_share_pct"] == pytest.approx(100 * 12 / 270)
     assert all(isinstance(v, int | float) and not isinstance(v, bool) for v in results.values())
     assert list(results) == sorted(results)
-
-
-@pytest.mark.usefixtures("unsaved_charts")
-def test_the_slider_holds_the_operating_point(built: dict[str, FakeRun]) -> None:
-    run = built["finished"]
-    results = build_results(run.dir, run.workspace)
-    steps = [v for k, v in results.items() if re.fullmatch(r"whatif\.\d\d\.threshold", k)]
-    sweep = pd.read_csv(run.dir / "iter1/inference/best_val/threshold_metrics.csv")
-    assert 2 < len(steps) <= 40
-    assert min(abs(s - results["best.threshold"]) for s in steps) < 1e-6
-    assert min(steps) == pytest.approx(sweep["threshold"].min())
-    html = html_of(run)
-    value = re.search(r'id="whatif-slider"[^>]* value="(\d+)"', html)
-    assert value
-    assert results[f"whatif.{int(value[1]):02d}.far_pct"] == pytest.approx(results["best.far_pct"])
 
 
 def test_before_the_baseline_the_kpi_table_is_counted(built: dict[str, FakeRun]) -> None:

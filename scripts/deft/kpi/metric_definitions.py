@@ -32,7 +32,14 @@ METRICS: dict[str, tuple[str, str, str, bool | None]] = {
     "defects": ("best.ng", f"{_NG}", "count", None),
     "threshold": (
         "best.threshold",
-        "a part is rejected when its siamese score lies above it (high = defective)",
+        "the KPI's own, a part's score; a part is rejected when its siamese score lies above it "
+        "(high = defective)",
+        "score",
+        None,
+    ),
+    "set_threshold": (
+        "best.set_threshold",
+        "the threshold to set: between two scores, decides the KPI set as `threshold` does",
         "score",
         None,
     ),

@@ -30,6 +30,7 @@ class Check:
     evidence: str
     fix: str = ""
     stop: HardStop | None = None
+    pairs: tuple[tuple[str, str], ...] | None = None  # pictures that look alike
 
     def as_dict(self) -> dict[str, Any]:
         """Return the form of ``checks.json``."""
@@ -43,6 +44,8 @@ class Check:
             out["code"] = self.stop.code
             out["file"] = self.stop.file
             out["rows"] = self.stop.rows[:100]
+        if self.pairs is not None:
+            out["pairs"] = [list(pair) for pair in self.pairs]
         return out
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from deft.core.layout import PREGEN_NG
-from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
+from deft.preflight.check import TABLES, WARN, Check, Context, ok, skipped, stopped, warn
 from deft.tables.changenet_table import PASS, clean_label
-from deft.tables.leakage import Side, compare, stop_of
+from deft.tables.leakage import Leak, Side, compare, stop_of
 
 NAMES = {"base": "training", "validation": "validation", "kpi": "KPI", "pool": "mining pool"}
 # Training and pool rows must not be in a held-out set; validation × KPI only makes the choice of
@@ -22,6 +22,7 @@ PAIRS = (
     ("pool", "kpi"),
     ("validation", "kpi"),
 )
+PAIRS_KEPT = 10_000  # of pictures that look alike, in checks.json
 
 
 def checks(ctx: Context) -> Iterator[Check]:
@@ -59,13 +60,19 @@ def _leakage(ctx: Context, a: str, b: str) -> Iterator[Check]:
             if not held_out_pair and (kind == "key" or strict):
                 yield stopped(id, stop_of(found, kind))
             else:
-                yield warn(
-                    id, found.text(kind), "remove the shared parts, or read the KPI with care"
-                )
+                told = found.text(kind)
+                fix = "remove the shared parts, or read the KPI with care"
+                yield Check(id, WARN, told, fix, pairs=_pictures(getattr(found, kind)))
             return
     yield ok(id, f"no shared sample or test picture ({len(found.a.rows)} × {len(found.b.rows)})")
     if found.near:
-        yield warn(f"{id}_near", found.text("near"), "look at the pictures: the same part twice?")
+        fix = "look at the pictures: the same part twice?"
+        yield Check(f"{id}_near", WARN, found.text("near"), fix, pairs=_pictures(found.near))
+
+
+def _pictures(leaks: Sequence[Leak]) -> tuple[tuple[str, str], ...]:
+    """Return the pictures of each pair, for the report to show."""
+    return tuple(leak.pictures for leak in leaks[:PAIRS_KEPT] if leak.pictures)
 
 
 def _pregen_leakage(ctx: Context) -> Iterator[Check]:

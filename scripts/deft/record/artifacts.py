@@ -21,6 +21,7 @@ from deft.record.provenance import environment
 from deft.record.results import collect_results
 from deft.record.run_files import PhaseFiles, RunFiles, load_run
 from deft.record.strict import Strict
+from deft.record.verdict import verdict_of
 from deft.run.state import utc_now
 from dl_lab.record import (
     SCHEMA_VERSION,
@@ -90,6 +91,7 @@ def write_artifacts(
         "tag": files.name,
         "results": results,
         "history": [history_entry(p, results) for p in files.phases],
+        "verdict": verdict_record(files, results),
     }
     summary = summary_of(files, results)
     _write("analysis", analysis, folder)
@@ -170,7 +172,14 @@ def summary_of(files: RunFiles, results: dict[str, float]) -> dict[str, Any]:
         "metrics": metrics,
         "metric_definitions": definitions(metrics),
         "best_checkpoint": pointer,
+        "verdict": verdict_record(files, results),
     }
+
+
+def verdict_record(files: RunFiles, results: dict[str, float]) -> dict[str, Any] | None:
+    """Return the verdict on the best phase as texts, or None before the first evaluation."""
+    verdict = verdict_of(files, files.best, results) if files.best else None
+    return verdict.record(results) if verdict else None
 
 
 def manifest_of(

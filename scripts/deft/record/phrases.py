@@ -18,6 +18,7 @@ PERCENT = "%.2f\u00a0%%"
 PLAIN_PERCENT = "%.12g\u00a0%%"  # a target: its digits are the user's, none is dropped
 POINTS = "%.2f"
 SCORE = "%.6g"
+EXACT = "%r"  # the shortest text that is read back as the same number
 
 
 @dataclass(frozen=True)

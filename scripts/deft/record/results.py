@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from deft.core import layout
+from deft.kpi.certify import CERTIFY_RECALL
 from deft.rca.weakness import wrong_side
+from deft.record.breakdown import buckets, groupings
+from deft.record.embedding_map import embedding_map
+from deft.record.failures import failures_of
+from deft.record.judged import judge, lights_and_ext
 from deft.record.lenient import load_run
 from deft.record.metric import key_of, result_of
-from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts, whatif_rows
+from deft.record.numbers import POINT_FIELDS, Numbers
+from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS, is_ng
@@ -25,24 +31,9 @@ from deft.tables.changenet_table import PASS, is_ng
 CONFIDENCE_PCT = 95.0
 ALPHA = 1 - CONFIDENCE_PCT / 100
 # All n defects caught prove recall >= 95 % (at 95 % confidence) from n = ln 0.05 / ln 0.95 on.
-CERTIFY_RECALL = 0.95
 MIN_NG_TO_CERTIFY = math.ceil(math.log(ALPHA) / math.log(CERTIFY_RECALL))
 RECALL_LEVELS = ("99", "95")  # FAR there is comparable between KPI sets, unlike FAR at 100 %
 PROVENANCES = ("real", "sdg")
-POINT_FIELDS = (
-    "threshold",
-    "tp",
-    "fp",
-    "tn",
-    "fn",
-    "precision",
-    "recall_pct",
-    "f1",
-    "accuracy",
-    "far_pct",
-    "recall_lower95_pct",
-    "far_upper95_pct",
-)
 LABEL_FIELDS = (
     "count",
     "caught",
@@ -63,39 +54,6 @@ MINING_FIELDS = (
     "similarity_threshold",
 )
 ASSEMBLY_FIELDS = ("previous_rows", "mined_rows", "duplicates", "rows", "real_rows", "sdg_rows")
-
-
-class Numbers(dict[str, Any]):
-    """A flat dict that keeps finite numbers and drops everything else."""
-
-    def put(self, key: str, value: Any) -> None:
-        """Set ``key`` when ``value`` is a finite number (a bool counts as 0 or 1)."""
-        if hasattr(value, "item"):
-            value = value.item()
-        if isinstance(value, bool):
-            value = int(value)
-        if isinstance(value, int | float) and math.isfinite(value):
-            self[key] = value
-
-    def put_all(self, prefix: str, source: Any, fields: tuple[str, ...]) -> None:
-        """Set ``prefix.field`` for each field that ``source`` has."""
-        for name in fields:
-            self.put(f"{prefix}.{name}", dig(source, name))
-
-    def put_point(self, prefix: str, point: Any) -> None:
-        """Set the numbers of one operating point, with the counts behind its rates."""
-        self.put_all(prefix, point, POINT_FIELDS)
-        if not isinstance(point, dict):
-            return
-        for key, parts in ((f"{prefix}.ng", ("tp", "fn")), (f"{prefix}.pass", ("fp", "tn"))):
-            counts = [point.get(part) for part in parts]
-            if all(isinstance(count, int | float) for count in counts):
-                self.put(key, sum(counts))
-
-    def difference(self, key: str, left: str, right: str) -> None:
-        """Set ``key`` to ``left - right`` when both are there."""
-        if left in self and right in self:
-            self.put(key, self[left] - self[right])
 
 
 def build_results(run_dir: str | Path, workspace: str | Path) -> dict[str, float]:
@@ -119,6 +77,8 @@ def collect_results(files: RunFiles) -> dict[str, float]:
     _metric(out, files)
     _run(out, files, len(scored))
     _best(out, files)
+    _failures(out, files)
+    _map(out, files)
     _export(out, files)
     return dict(sorted(out.items()))
 
@@ -221,6 +181,9 @@ def _phase(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
     out.put_all(f"{name}.mining", phase.mining, MINING_FIELDS)
     if {"label", "provenance"} <= set(phase.mined.columns):
         _by_provenance(out, f"{name}.mining.labels", phase.mined)
+    if phase.point:
+        for key, value in judge(files, phase)[1].items():
+            out.put(f"{name}.{key}", value)
     _rca(out, phase)
     _neighbours(out, phase)
     seconds: dict[str, float] = {}
@@ -325,17 +288,28 @@ def _best(out: Numbers, files: RunFiles) -> None:
     best = files.best
     if best is None:
         return
-    for key in ("threshold", "tp", "fp", "ng", "pass", *POINT_FIELDS, "gap_pp"):
+    judged = ("set_threshold", "verdict.proven.far", "verdict.proven.recall")
+    for key in (*judged, "ng", "pass", *POINT_FIELDS, "gap_pp"):
         out.put(f"best.{key}", out.get(f"{best.name}.{key}"))
     out.put_all("best", best.metrics.get("weights"), ("epoch", "val_loss"))
+    groupings(best, KpiTarget.from_dict(files.target), out)
+    buckets(best, out)
     out.difference("best.improvement_pp", "baseline.far_pct", f"{best.name}.far_pct")
-    for step, (_, row) in enumerate(whatif_rows(best).iterrows()):
-        key = f"whatif.{step:02d}"
-        out.put(f"{key}.threshold", row["threshold"])
-        out.put(f"{key}.far_pct", 100 * row["far"])
-        out.put(f"{key}.recall_pct", 100 * row["recall"])
-        for name in ("fp", "fn"):
-            out.put(f"{key}.{name}", int(row[name]) if name in row and row[name] >= 0 else None)
+
+
+def _failures(out: Numbers, files: RunFiles) -> None:
+    thresholds = {p.name: out.get(f"{p.name}.set_threshold") for p in files.phases}
+    found = failures_of(files, thresholds, len(lights_and_ext(files)[0]))
+    if found is not None:
+        out.put("failures.parts", found.failing)
+        out.put("failures.shown", found.shown_failing)
+
+
+def _map(out: Numbers, files: RunFiles) -> None:
+    found = embedding_map(files)
+    if found is not None:
+        out.put("map.variance_pct", found.variance_pct)
+        out.put("map.pool_rows", found.rows)
 
 
 def _export(out: Numbers, files: RunFiles) -> None:

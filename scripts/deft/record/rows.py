@@ -1,4 +1,4 @@
-"""Which weak samples, neighbours and thresholds the report shows."""
+"""Which weak samples and neighbours the report shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 from deft.record.run_files import PhaseFiles
 
-WHATIF_STEPS = 40
 WEAK_SHOWN = 8
 TARGETS_SHOWN = 3
 NEIGHBOURS_SHOWN = 4
@@ -42,16 +41,3 @@ def shown_neighbours(phase: PhaseFiles) -> list[tuple[str, Any]]:
         group = pairs[pairs["target"] == target].sort_values("rank", kind="stable")
         groups.append((str(target), group.head(NEIGHBOURS_SHOWN)))
     return groups
-
-
-def whatif_rows(phase: PhaseFiles) -> Any:
-    """Return at most ``WHATIF_STEPS`` rows of the sweep, the operating point among them."""
-    sweep = phase.sweep
-    threshold = phase.point.get("threshold")
-    if sweep.empty or threshold is None:
-        return sweep.head(0)
-    last = len(sweep) - 1
-    steps = min(WHATIF_STEPS - 1, len(sweep))
-    wanted = {round(i * last / max(1, steps - 1)) for i in range(steps)}
-    wanted.add(int((sweep["threshold"] - threshold).abs().idxmin()))
-    return sweep.iloc[sorted(wanted)]

@@ -199,6 +199,7 @@ class RunFiles:
     spec: dict[str, Any]
     phases: list[PhaseFiles]
     export: dict[str, Any] = field(default_factory=dict)  # best_model/export.json
+    memo: dict[str, Any] = field(default_factory=dict)  # what is dear and made once per reading
 
     @property
     def name(self) -> str:

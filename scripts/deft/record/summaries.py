@@ -13,6 +13,7 @@ from deft.record.phrases import PERCENT, PLAIN_PERCENT, SCORE, plain, shown
 from deft.record.results import collect_results
 from deft.record.run_files import PhaseFiles, RunFiles, load_run
 from deft.record.strict import Strict
+from deft.record.verdict import verdict_of
 from deft.tables.changenet_table import is_ng
 
 MAX_WORDS = 300
@@ -37,6 +38,9 @@ def write_summary(run_dir: str | Path, phase: str) -> Path:
 def summary_text(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> str:
     """Return the summary; the least important lines go first when there are too many words."""
     head = [f"# {phase.name} of {files.name}", ""]
+    verdict = verdict_of(files, phase, results)
+    if verdict:
+        head += ["Verdict:", *(f"- {line}" for line in verdict.brief(results)), ""]
     body = [*_evaluation(files, phase, results), *_growth(phase, results)]
     types = _types(phase, results)
     met = bool(phase_met(files, phase))

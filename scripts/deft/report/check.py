@@ -2,7 +2,8 @@
 
 Digits may stand in three places only: in an element with ``data-key`` (one number, equal to that
 value at the printed precision), in one with ``data-literal`` (names, files, dates, quotations), and
-in one with ``data-chart`` (axis ticks).
+in one with ``data-chart`` (axis ticks). What the page itself works out for a threshold that its
+reader chose stands in ``data-live``; it is no value of the record.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dl_lab.quotes import same_at_precision
 
 VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
 UNSEEN = frozenset({"script", "style", "template"})
-EXEMPT = frozenset({"data-literal", "data-chart"})
+EXEMPT = frozenset({"data-literal", "data-chart", "data-live"})
 NUMBER = re.compile(r"[-+−]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 EXCERPT = 60
 

@@ -14,6 +14,7 @@ from deft.core.files import write_text_atomic
 from deft.record.lenient import load_run
 from deft.record.phrases import (
     COUNT,
+    EXACT,
     MISSING,
     PERCENT,
     PLAIN_PERCENT,
@@ -29,6 +30,8 @@ from deft.report.check import check_text
 from deft.report.viewmodel import build_phase_view, build_view
 
 TEMPLATES = Path(__file__).parent / "templates"
+# The instrument tells the gallery its threshold, which must listen by then.
+SCRIPTS = ("gallery.js", "instrument.js", "map.js")
 REPORT_FILE = "DEFT_Loop_Report.html"
 PHASE_REPORT_FILE = "report.html"
 
@@ -103,10 +106,6 @@ def to_html(template: str, view: Mapping[str, Any], results: Mapping[str, Any]) 
                 out += escape(part)
         return out
 
-    whatif = view.get("whatif") or []
-    start = next(
-        (i for i, step in enumerate(whatif) if _same(results, step["key"])), len(whatif) // 2
-    )
     return (
         _templates()
         .get_template(template)
@@ -119,14 +118,12 @@ def to_html(template: str, view: Mapping[str, Any], results: Mapping[str, Any]) 
             plain_percent=PLAIN_PERCENT,
             points=POINTS,
             score=SCORE,
-            whatif_start=start,
-            css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-            js=Markup((TEMPLATES / "whatif.js").read_text(encoding="utf-8")),
+            exact=EXACT,
+            css=Markup(_template_text("style.css")),
+            js=Markup("\n".join(_template_text(name) for name in SCRIPTS)),
         )
     )
 
 
-def _same(results: Mapping[str, Any], key: str) -> bool:
-    """Return whether a slider step is the operating point (thresholds are float32 in both)."""
-    left, right = results.get(f"{key}.threshold"), results.get("best.threshold")
-    return left is not None and right is not None and abs(left - right) <= 1e-6 * abs(right)
+def _template_text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")

@@ -12,14 +12,18 @@ from typing import Any
 from deft.core import layout
 from deft.kpi.decision import KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
 from deft.record.advice import BEST_NOTES, phase_notes, recommendations
+from deft.record.breakdown import buckets, groupings
 from deft.record.metric import FAR_GAP, failed_gap, key_of, met_of, phase_met
-from deft.record.phrases import PERCENT, SCORE, shown
+from deft.record.numbers import Numbers
 from deft.record.results import MIN_NG_TO_CERTIFY
-from deft.record.rows import whatif_rows
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
+from deft.report.embedding_view import map_view
+from deft.report.gallery import gallery_view
+from deft.report.instrument import instrument_view
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
 from deft.report.thumbs import Thumbnails
+from deft.report.verdict import verdict_view
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS, is_ng
 
@@ -34,21 +38,33 @@ BEST_WORDS = [words for notes in BEST_NOTES.values() for words in notes]
 SOURCES = {"user": "you", "spec": "spec", "default": "default"}
 
 
-def status(met: bool | None, gap_key: str, *, running: bool) -> dict[str, Any]:
-    """Return the status wording: MET, IN PROGRESS or the gap to the target."""
+def status(met: bool | None, gap_key: str, *, running: bool, proven: bool = True) -> dict[str, Any]:
+    """Return the status wording: MET, IN PROGRESS or the gap to the target.
+
+    Green is for what is also ``proven``.
+    """
     if met:
-        return {"kind": "met"}
+        return {"kind": "met" if proven else "measured"}
     if running or met is None:
         return {"kind": "progress"}
     return {"kind": "gap", "key": gap_key}
 
 
 def judged(
-    files: RunFiles, phase: PhaseFiles | None, met: bool | None, key: str, *, running: bool
+    files: RunFiles,
+    phase: PhaseFiles | None,
+    met: bool | None,
+    key: str,
+    results: Mapping[str, Any],
+    *,
+    running: bool,
 ) -> dict[str, Any]:
     """Return the status of a phase, by the contract where there is one; ``key``: its numbers'."""
     gap, bound = failed_gap(files, phase) if phase else (FAR_GAP, None)
-    found = status(met, f"{phase.name if phase and bound else key}.{gap}", running=running)
+    # What a contract asks for is a number without bounds: there is nothing more to prove.
+    proven = files.contract is not None or _proven(results, key)
+    name = f"{phase.name if phase and bound else key}.{gap}"
+    found = status(met, name, running=running, proven=proven)
     if bound is not None:
         found |= {"unit": bound.unit, "of": bound.display_name}
     return found
@@ -71,13 +87,14 @@ def build_view(
     return {
         **_frame(files),
         "refresh_s": REFRESH_S if files.running else None,
-        "status": judged(files, best, met, "best", running=files.running),
+        "status": judged(files, best, met, "best", results, running=files.running),
         "best": best.name if best else None,
+        "verdict": verdict_view(files, best, results, thumbs) if best else None,
         "handed_off": (files.run.dir / "best_model.json").is_file(),
         "int8": dig(files.export, "int8"),
         "reason": REASONS.get(str(files.stop_reason)),
         "hard_stop": files.hard_stop,
-        "phases": [phase_view(files, p) for p in files.phases],
+        "phases": [phase_view(files, p, results) for p in files.phases],
         "charts": _run_charts(files, results),
         "focus": focus_view(files, best, results, drawn) if best else None,
         "rca": rca_view(files, rca, thumbs) if rca else None,
@@ -85,7 +102,10 @@ def build_view(
         "synthetic": synthetic,
         "pool_labels": _pool_labels(files, results),
         "mined_phases": [p.name for p in files.phases if p.mining],
-        "whatif": _whatif(files, results),
+        "instrument": instrument_view(files, best, results) if best else None,
+        "gallery": gallery_view(files, results),
+        "map": map_view(files),
+        "breakdown": _breakdown(files, best) if best else None,
         "recommendations": recommendations(files, results, bool(met)),
         "parameters": [_parameter(p, results) for p in files.parameters],
         "timings": _timings(files, results),
@@ -106,7 +126,7 @@ def build_phase_view(
         raise ValueError(f"phase {name!r} has no files in {files.run.dir}")
     thumbs = Thumbnails(levels=files.picture_levels)
     rca = phase if len(phase.gaps) else None
-    view = phase_view(files, phase)
+    view = phase_view(files, phase, results)
     view["notes"] = [n for n in view["notes"] if n[0] not in BEST_WORDS]
     return {
         **_frame(files),
@@ -117,6 +137,10 @@ def build_phase_view(
         "rca": rca_view(files, rca, thumbs) if rca else None,
         "neighbours": neighbours_view(phase, thumbs) if len(phase.neighbours) else None,
     }
+
+
+def _proven(results: Mapping[str, Any], phase: str) -> bool:
+    return all(results.get(f"{phase}.verdict.proven.{side}") for side in ("far", "recall"))
 
 
 def _frame(files: RunFiles) -> dict[str, Any]:
@@ -160,7 +184,7 @@ def _metric(files: RunFiles) -> dict[str, Any] | None:
     return {"told": contract.told(), "bounds": bounds, "by": by}
 
 
-def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
+def phase_view(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> dict[str, Any]:
     """Return one phase: its status, notes and what its card needs."""
     met = phase_met(files, phase)
     weights = phase.metrics.get("weights") or {}
@@ -170,7 +194,7 @@ def phase_view(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
     return {
         "name": phase.name,
         "evaluated": phase.far_pct is not None,
-        "status": judged(files, phase, met, phase.name, running=phase.far_pct is None)
+        "status": judged(files, phase, met, phase.name, results, running=phase.far_pct is None)
         if files.running or phase.far_pct is not None
         else None,
         "notes": phase_notes(files, phase, met),
@@ -265,6 +289,15 @@ def _defect(label: str, content: Mapping[str, Any], phase: PhaseFiles) -> dict[s
     }
 
 
+def _breakdown(files: RunFiles, phase: PhaseFiles) -> dict[str, Any]:
+    numbers = Numbers()  # they are in the results already
+    target = KpiTarget.from_dict(files.target)
+    return {
+        "groupings": groupings(phase, target, numbers),
+        "buckets": buckets(phase, numbers),
+    }
+
+
 def _run_charts(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any]:
     done = [p.name for p in files.evaluated]
     grown = [p.name for p in files.phases if f"{p.name}.dataset.rows" in results]
@@ -289,19 +322,6 @@ def _pool_labels(files: RunFiles, results: Mapping[str, Any]) -> list[str]:
         if ".labels." in key and key.rpartition(".")[2] in ("real", "sdg"):
             names.add(key.partition(".labels.")[2].rpartition(".")[0])
     return sorted(names, key=lambda name: (name != PASS, name))
-
-
-def _whatif(files: RunFiles, results: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the slider's steps, every number already printed as the page shows it."""
-    if files.best is None:
-        return []
-    steps = []
-    for i in range(len(whatif_rows(files.best))):
-        key = f"whatif.{i:02d}"
-        forms = {"threshold": SCORE, "far_pct": PERCENT, "recall_pct": PERCENT}
-        forms |= {"fp": "%d", "fn": "%d"}
-        steps.append({"key": key} | {n: shown(results, f"{key}.{n}", f) for n, f in forms.items()})
-    return steps if len(steps) > 1 else []
 
 
 def _parameter(parameter: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,13 +20,13 @@ from deft.changenet.onnx.parity import (
     compare,
     gate,
     hardest_rows,
-    safe_threshold,
 )
 from deft.changenet.onnx.scorer import CUDA, Scorer, runtime_facts, score_pairs
 from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
 from deft.kpi.evaluation import read_scores
+from deft.kpi.handed_off import threshold_to_set
 from deft.record.records import read_decision, read_metrics, refuse
 from deft.run.stage_files import read, written
 from deft.stages.context import Context
@@ -76,7 +76,7 @@ def export_best(context: Context, files: Files, *, device: str, threads: int, in
             file=table,
             fix="start another run: snakemake preflight --config run=new",
         )
-    safe = safe_threshold(scores, kpi_threshold)
+    safe = threshold_to_set(scores, kpi_threshold)
     refuse_other_decisions(scores, safe, kpi_threshold, table)
     rows = hardest_rows(scores, safe, COMPARED_ROWS)
     by_onnx = read_json(files.inference).get("runtime", {}).get("name") == "onnx"

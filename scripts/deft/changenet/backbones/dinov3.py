@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from deft.changenet.backbones.base import Backbone
-from deft.changenet.backbones.pretrained import KEY, fill_part, read_backbone_file
+from deft.changenet.backbones.pretrained import fill_part, read_backbone_file
 from deft.changenet.backbones.radio_vit import PATCH_PX
 from deft.changenet.backbones.vit_adapter import AdapterPyramid, AdapterSize
 from deft.changenet.layout import as_map, padded
 from deft.core.errors import HardStop
+from deft.core.weight_files import BACKBONE_KEY
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec
@@ -118,8 +119,8 @@ def load_dino(vit: nn.Module, path: str | Path) -> list[str]:
     if UNCONVERTED in tensors:
         raise HardStop(
             "spec_invalid",
-            f"{KEY} has {UNCONVERTED}: a file as DINOv3's own training writes it, not in timm's "
-            "layout",
+            f"{BACKBONE_KEY} has {UNCONVERTED}: a file as DINOv3's own training writes it, not in "
+            "timm's layout",
             file=path,
             fix="convert it with TAO's `dinov3 convert`, or take timm's published file",
         )

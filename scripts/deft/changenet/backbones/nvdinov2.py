@@ -21,10 +21,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from deft.changenet.backbones.base import Backbone
-from deft.changenet.backbones.pretrained import KEY, fill_part, read_backbone_file
+from deft.changenet.backbones.pretrained import fill_part, read_backbone_file
 from deft.changenet.backbones.vit_adapter import AdapterPyramid, AdapterSize
 from deft.changenet.layout import padded
 from deft.core.errors import HardStop
+from deft.core.weight_files import BACKBONE_KEY
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec
@@ -209,7 +210,7 @@ def _load(part: nn.Module, path: str | Path) -> list[str]:
         if math.isqrt(table.shape[1] - CLASS_TOKENS) ** 2 != table.shape[1] - CLASS_TOKENS:
             raise HardStop(
                 "spec_invalid",
-                f"{KEY}: {TABLE} has {table.shape[1]} entries, which is no square and one",
+                f"{BACKBONE_KEY}: {TABLE} has {table.shape[1]} entries, which is no square and one",
                 file=path,
                 fix="give a file without register tokens",
             )

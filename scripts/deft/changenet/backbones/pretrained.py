@@ -22,7 +22,7 @@ from torch import nn
 
 from deft.changenet.weights import fill, named_tensors, read_state, read_tensors
 from deft.core.errors import HardStop
-from deft.core.weight_files import BACKBONE_KEY as KEY
+from deft.core.weight_files import BACKBONE_KEY
 
 TAO_TASK = "classification"
 WRAPPERS = ("state_dict", "model")
@@ -52,8 +52,8 @@ def read_backbone_file(path: str | Path) -> dict[str, torch.Tensor]:
     if task != TAO_TASK:
         raise HardStop(
             "spec_invalid",
-            f"{KEY} names a TAO checkpoint of {task!r}; only weights of a backbone and TAO "
-            f"checkpoints of {TAO_TASK!r} are read here",
+            f"{BACKBONE_KEY} names a TAO checkpoint of {task!r}; only weights of a backbone and "
+            f"TAO checkpoints of {TAO_TASK!r} are read here",
             file=path,
             fix="a whole ChangeNet goes into train.pretrained_model_path",
         )
@@ -111,7 +111,7 @@ def fill_part(
     wanted = part.state_dict()
     used = {k: v for k, v in tensors.items() if k in wanted or k.startswith(tuple(own))}
     fix = "give the weights of the backbone that model.backbone.type names"
-    fill(part, used, path, "spec_invalid", f"{KEY} does not fit {name}", fix)
+    fill(part, used, path, "spec_invalid", f"{BACKBONE_KEY} does not fit {name}", fix)
     return [k for k in tensors if k not in used]
 
 
@@ -127,7 +127,8 @@ def load_radio(vit: nn.Module, path: str | Path) -> list[str]:
         found = ", ".join(list(tensors)[:3]) or "no tensors"
         raise HardStop(
             "spec_invalid",
-            f"{KEY} is no C-RADIO file: {' and '.join(absent)} missing (it has {found}, ...)",
+            f"{BACKBONE_KEY} is no C-RADIO file: {' and '.join(absent)} missing "
+            f"(it has {found}, ...)",
             file=path,
             fix="names must begin with one of "
             + ", ".join(f"{p!r}" for p in RADIO_PREFIXES)
@@ -138,7 +139,7 @@ def load_radio(vit: nn.Module, path: str | Path) -> list[str]:
     if tokens is not None and tokens.ndim == 2 and len(tokens) != len(wanted[PREFIX_TOKENS]):
         raise HardStop(
             "spec_invalid",
-            f"{KEY} has {len(tokens)} class and register tokens instead of "
+            f"{BACKBONE_KEY} has {len(tokens)} class and register tokens instead of "
             f"{len(wanted[PREFIX_TOKENS])}",
             file=path,
             fix="give the weights of the backbone that model.backbone.type names",
@@ -158,7 +159,7 @@ def resampled_table(table: torch.Tensor, places: int, path: str | Path) -> torch
     if side * side != table.shape[1]:
         raise HardStop(
             "spec_invalid",
-            f"{KEY}: {TABLE} has {table.shape[1]} places, which is no square",
+            f"{BACKBONE_KEY}: {TABLE} has {table.shape[1]} places, which is no square",
             file=path,
         )
     grid = table.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)

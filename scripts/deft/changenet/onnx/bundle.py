@@ -34,7 +34,7 @@ def preprocessing(
     """Return ``preprocessing.json``: how pictures become inputs, and the output a decision.
 
     ``threshold`` is the one to use; ``kpi_threshold`` is a KPI picture's own score, see
-    :func:`deft.changenet.onnx.parity.safe_threshold`. Both are float32 values. ``levels``: full
+    :func:`deft.kpi.handed_off.threshold_to_set`. Scores are compared in float32. ``levels``: full
     scale of pictures deeper than 8 bits; without it the key ``picture_levels`` is left out.
     """
     data = spec.dataset.classify
@@ -120,7 +120,7 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         f"| `{READER}` | how the pipeline reads a picture file, and which ones it refuses |",
         f"| `{FACTS}` | how the export was checked |",
         "",
-        f"A part is NO_PASS when its score is above {facts['threshold']:.9g}.",
+        f"A part is NO_PASS when its score is above {facts['threshold']!r}.",
         "",
         f"Checked on {found['pairs']} of {record['kpi_rows']} KPI parts, from file to decision: "
         f"scores differ from the pipeline's by at most {found['largest_difference']:.2g}, no score "

@@ -17,6 +17,7 @@ from deft.changenet.model import ChangeNet
 from deft.changenet.onnx.scorer import Scorer, score_pairs
 from deft.changenet.scoring import outputs
 from deft.core.errors import HardStop
+from deft.kpi.handed_off import threshold_to_set
 from deft.tables.changenet_table import line_of
 
 ROWS_KEPT = 20  # flipped rows that a record names
@@ -25,26 +26,6 @@ LARGEST_NOISE = 1e-5  # of a score, between two sound runtimes; more is no matte
 RUNTIME_FIX = (
     "set runtime: onnx, so that the KPI and its threshold are measured with what is handed off"
 )
-
-
-def safe_threshold(scores: np.ndarray, threshold: float) -> float:
-    """Return the middle of all thresholds that decide as ``threshold`` does on ``scores``.
-
-    A KPI threshold is itself the score of a picture (the sweep tries every score), so a difference
-    in its eighth digit would turn that picture. Every threshold from the highest score that passes
-    up to below the lowest that is rejected decides alike; their middle is farthest from both. The
-    result is a float32 value; scores are compared in float32.
-    """
-    scores, cut = np.asarray(scores, np.float32), np.float32(threshold)
-    passing, rejected = scores[scores <= cut], scores[scores > cut]
-    if not rejected.size:
-        return float(cut)
-    high = rejected.min()
-    if not passing.size and high <= 0:  # a score of 0 is rejected: only below 0 is that so
-        return float(cut)
-    low = passing.max() if passing.size else np.float32(0)  # no score is negative
-    middle = np.float32((float(low) + float(high)) / 2)
-    return float(middle if low <= middle < high else low)
 
 
 def hardest_rows(scores: np.ndarray, threshold: float, limit: int) -> np.ndarray:
@@ -82,7 +63,7 @@ def compare(reference: np.ndarray, other: np.ndarray, threshold: float) -> dict[
     worse = flipped[~noise[flipped]]
     return {
         "pairs": int(reference.size),
-        "threshold": float(cut),
+        "threshold": float(threshold),  # as it is typed
         "largest_difference": float(apart.max()),
         "smallest_margin": margin,
         "above_noise": margin > FLOAT_NOISE,
@@ -123,14 +104,14 @@ def parity(
     """Score a table with torch and with ONNX Runtime on the CPU and compare at ``threshold``.
 
     ``at_kpi_threshold`` is :func:`compare` there, ``at_safe_threshold`` at
-    :func:`safe_threshold`, which is what a hand-off carries.
+    :func:`deft.kpi.handed_off.threshold_to_set`, which is what a hand-off carries.
     """
     torch.set_num_threads(max(1, threads))
     size = batch_size or data.spec.dataset.classify.batch_size
     out = outputs(model.cpu(), data, size, torch.device("cpu"))
     reference = model.score(out).numpy()
     other = score_pairs(Scorer(onnx_path, threads=threads), data, size)
-    safe = safe_threshold(reference, threshold)
+    safe = threshold_to_set(reference, threshold)
     return {
         "at_kpi_threshold": compare(reference, other, threshold),
         "at_safe_threshold": compare(reference, other, safe),

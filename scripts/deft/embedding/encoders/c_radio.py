@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from deft.changenet.backbones.pretrained import KEY, load_radio
+from deft.changenet.backbones.pretrained import load_radio
 from deft.changenet.backbones.radio import SIZES
 from deft.changenet.backbones.radio_vit import RadioBackbone, RadioSize
 from deft.changenet.weights import read_tensors
 from deft.core.errors import HardStop
+from deft.core.weight_files import BACKBONE_KEY
 from deft.embedding.encoders.files import EncoderFiles
 from deft.embedding.encoders.preprocessing import SQUASH, Preprocessing, needed, pair, three
 from deft.embedding.encoders.torch_encoder import Options, TorchEncoder
@@ -161,7 +162,7 @@ def _fill(backbone: RadioBackbone, files: EncoderFiles) -> None:
     except HardStop as stop:
         raise HardStop(
             stop.code,
-            stop.message.replace(KEY, "encoder_weights"),
+            stop.message.replace(BACKBONE_KEY, "encoder_weights"),
             file=stop.file,
             fix=files.published.advice(),
         ) from None

@@ -19,6 +19,7 @@ from deft.changenet.onnx import bundle
 from deft.changenet.onnx.export import export_onnx
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
+from deft.score_kit.statistics import reference
 from deft.tables import pictures
 
 
@@ -40,7 +41,8 @@ def made_bundle(folder, threshold=0.5, margin=1e-3, flips=0, **classify):
     parity = {"pairs": 9, "largest_difference": 1e-8, "smallest_margin": margin}
     parity |= {"flips": flips, "above_noise": margin > 1e-6}
     record = {**exported, "kpi_rows": 9, "int8": None, "parity": {"at_safe_threshold": parity}}
-    bundle.write_bundle(folder, facts, record, run="run_a", phase="iter1")
+    kpi = reference(np.linspace(0, 1, 9, dtype=np.float32), np.arange(9) < 5, threshold)
+    bundle.write_bundle(folder, facts, record, kpi, run="run_a", phase="iter1")
     return spec, weights
 
 

@@ -109,7 +109,7 @@ def compare(one: np.ndarray, other: np.ndarray, threshold: float, rows: Sequence
     cut = np.float32(threshold)
     flipped = np.flatnonzero((one > cut) != (other > cut))
     gap = np.abs(one.astype(np.float64) - other)
-    return Found(len(one), float(gap.max(initial=0)), [int(rows[i]) for i in flipped])
+    return Found(len(one), float(gap.max(initial=0)), [int(rows[int(i)]) for i in flipped])
 
 
 def compare_engine(folder: Path, args: argparse.Namespace) -> Found:
@@ -159,7 +159,7 @@ def compare_tables(folder: Path, reference: Path, scores: Path) -> Found:
     if len(columns[0]) != len(columns[1]):
         why = f"{len(columns[1])} rows, {reference.name} has {len(columns[0])}"
         raise Stop("csv_invalid", why, file=scores, fix="give two scorings of one table")
-    return compare(*columns, read_facts(folder).threshold, range(len(columns[0])))
+    return compare(columns[0], columns[1], read_facts(folder).threshold, range(len(columns[0])))
 
 
 def main(folder: Path, argv: Sequence[str] | None = None) -> int:

@@ -52,7 +52,7 @@ def score_rows(
                     "score_invalid",
                     f"the network gives no finite score (first: {scores[broken[0]]})",
                     file=parts.source,
-                    rows=[batch.rows[i] + FIRST_LINE for i in broken],
+                    rows=[batch.rows[int(i)] + FIRST_LINE for i in broken],
                     fix="look at the pictures of that row; else copy the hand-off again",
                 )
             done(batch.rows, scores)

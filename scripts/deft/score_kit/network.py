@@ -88,9 +88,9 @@ def open_network(
 def to_scores(output: np.ndarray) -> np.ndarray:
     """Return float32 scores (B,) of logits (B, 2) (the defect's probability) or distances (B,)."""
     if output.ndim == 1:
-        return output.astype(np.float32)
+        return np.asarray(output, np.float32)
     with np.errstate(over="ignore"):  # a probability of 0
-        return (1 / (1 + np.exp(output[:, 0] - output[:, 1]))).astype(np.float32)
+        return np.asarray(1 / (1 + np.exp(output[:, 0] - output[:, 1])), np.float32)
 
 
 def open_session(path: Path, device: str, threads: int) -> tuple[Any, str]:

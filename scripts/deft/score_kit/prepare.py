@@ -87,9 +87,9 @@ class Preparer:
     def __init__(self, facts: Facts, cache_bytes: int = CACHE_BYTES) -> None:
         self.facts = facts
         every = np.arange(256, dtype=np.float32)[:, None]
-        full = np.float32(255)
+        mean, std = (np.array(values, np.float32) for values in (facts.mean, facts.std))
         # A byte has 256 values: each is normalised once, by the same float32 steps.
-        normal = (every / full - np.float32(facts.mean)) / np.float32(facts.std)
+        normal = (every / np.float32(255) - mean) / std
         self._normal = np.ascontiguousarray(normal.T)  # float32 (3, 256)
         self._room, self._kept = cache_bytes, OrderedDict[tuple[Path, ...], np.ndarray]()
         self._lock = threading.Lock()

@@ -62,7 +62,8 @@ def _pass(picture: np.ndarray, after: int, axis: int) -> np.ndarray:
     along = (-1, 1, 1) if axis == 0 else (1, -1, 1)
     for places, weights in _weights(picture.shape[axis], after):
         total += picture.take(places, axis=axis) * weights.reshape(along)
-    return np.clip(total >> BITS, 0, 255).astype(np.uint8)
+    done: np.ndarray = np.clip(total >> BITS, 0, 255).astype(np.uint8)
+    return done
 
 
 def join_lights(lights: list[np.ndarray], grid: tuple[int, int] | None) -> np.ndarray:

@@ -90,4 +90,4 @@ def _thumbnail(preparer: Preparer, files: list[Path]) -> str:
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}" if done else ""
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}" if done else ""

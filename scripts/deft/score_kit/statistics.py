@@ -153,5 +153,5 @@ def _chance(distance: float, count: int, other: int) -> float:
     z = (size + 0.12 + 0.11 / size) * distance
     if z < 0.2:  # the series below needs more terms there; the chance is 1
         return 1.0
-    total = sum((-1) ** (k - 1) * math.exp(-2 * (k * z) ** 2) for k in range(1, 101))
+    total = sum((1, -1)[k % 2 == 0] * math.exp(-2 * (k * z) ** 2) for k in range(1, 101))
     return min(1.0, max(0.0, 2 * total))

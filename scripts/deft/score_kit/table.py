@@ -99,9 +99,9 @@ def read_folders(test: Path, golden: Path, facts: Facts) -> Parts:
             raise Stop("missing_input", "the folder does not exist", file=folder)
     ending = image_name("", facts.lights[0], facts.ext)
     rows = []
-    for folder, names, files in os.walk(test):
+    for at, names, files in os.walk(test):
         names.sort()
-        inside = Path(folder).relative_to(test).as_posix()
+        inside = Path(at).relative_to(test).as_posix()
         found = sorted(f.removesuffix(ending) for f in files if f.endswith(ending) and f != ending)
         rows += [[inside, inside, name] for name in found]
     if not rows:

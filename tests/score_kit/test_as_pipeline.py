@@ -65,9 +65,11 @@ def test_jpegs_give_the_bytes_that_pillow_gives(tmp_path, quality, options):
     assert np.array_equal(read_rgb(path), np.asarray(pictures.open_rgb(path)))
 
 
-@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (20, 30, 4)])
 def test_deep_pictures_are_scaled_as_in_the_pipeline_and_refused_without_levels(tmp_path, shape):
     deep = np.random.default_rng(3).integers(0, 4096, shape).astype(np.uint16)
+    if shape[2:] == (4,):
+        deep[..., 3] = 65535  # what hides nothing
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), deep)
     want = np.asarray(pictures.open_rgb(path, 4095))
@@ -127,7 +129,7 @@ def test_four_inks_are_refused_not_guessed(tmp_path):
     with pytest.raises(PictureError, match="no such file") as stop:
         read_rgb(tmp_path / "b.png")
     assert stop.value.missing
-    with pytest.raises(PictureError, match="no regular file"):
+    with pytest.raises(PictureError, match="no regular file stands there"):
         read_rgb(tmp_path)
 
 

@@ -1,11 +1,20 @@
-"""Files that appear whole, or not at all."""
+"""Files that are read whole, and appear whole or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from .errors import Stop
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes; raises OSError, also for a pipe, which would be waited for."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no regular file stands there")
+    return path.read_bytes()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from .errors import Stop
+from .files import read_file
 from .prepare import Facts
 
 INPUTS, OUTPUT = ("input_1", "input_2"), "output"
@@ -142,7 +143,7 @@ def _check_files(folder: Path, facts: Facts) -> None:
     """Compare the network's files with ``model.onnx.sha256``, which names each."""
     sums = folder / CHECKSUM
     try:
-        lines = sums.read_text(encoding="utf-8").split("\n")
+        lines = read_file(sums).decode("utf-8").split("\n")
         told = {name: digest for digest, name in (line.split(None, 1) for line in lines if line)}
     except (OSError, ValueError):
         raise Stop(

@@ -14,7 +14,7 @@ from typing import TextIO
 import numpy as np
 
 from .errors import Stop
-from .files import cannot_write
+from .files import cannot_write, read_file
 from .network import Network
 from .table import Parts, picture_files
 
@@ -81,7 +81,7 @@ class Partial:
         """Return name -> score of whole lines; the last may be cut."""
         found: dict[str, float] = {}
         try:
-            lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+            lines = read_file(self.path).decode("utf-8", "replace").split("\n")[:-1]
         except OSError:
             return found
         for line in lines:

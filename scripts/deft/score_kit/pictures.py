@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from .files import read_file
 from .headers import RESAVE, Unfit, read_header
 
 FULL = 255  # of a picture with 8 bits a channel
@@ -38,16 +38,12 @@ def read_rgb(path: Path, levels: int | None = None) -> np.ndarray:
     of 16 bits without ``levels``.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise Unfit("no regular file stands where a picture is due", "put the picture there")
-        data = path.read_bytes()
+        data = read_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise PictureError(path, "there is no such file", missing=True) from None
-    except OSError as error:
-        raise PictureError(path, f"cannot be read ({error.strerror})") from None
-    except Unfit as error:
-        raise PictureError(path, error.reason, fix=error.fix) from None
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        why = getattr(error, "strerror", None) or str(error)
+        raise PictureError(path, f"cannot be read ({why})", fix="put a picture there") from None
     try:
         return _decoded(data, levels)
     except Unfit as error:
@@ -72,11 +68,13 @@ def _decoded(data: bytes, levels: int | None) -> np.ndarray:
         picture = None
     if picture is None:
         raise Unfit("the picture does not decode: it is damaged", "copy the file again")
+    if picture.ndim == 2:
+        picture = np.broadcast_to(picture[..., None], (*picture.shape, 3))
+    else:
+        picture = picture[..., 2::-1]  # from BGR, alpha left out
     if picture.dtype != np.uint8:
         picture = _scaled(picture, levels)
-    if picture.ndim == 2:
-        return np.ascontiguousarray(np.broadcast_to(picture[..., None], (*picture.shape, 3)))
-    return np.ascontiguousarray(picture[..., 2::-1])  # BGR, and alpha left out
+    return np.ascontiguousarray(picture)
 
 
 def _scaled(picture: np.ndarray, levels: int | None) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import Stop
+from .files import read_file
 from .pictures import read_rgb
 from .resize import join_lights, resize
 
@@ -50,17 +51,25 @@ def read_facts(folder: str | Path) -> Facts:
     path = Path(folder) / FACTS
     fix = "copy the hand-off's folder again, whole"
     try:
-        return facts_of(json.loads(path.read_text(encoding="utf-8")))
+        return facts_of(json.loads(read_file(path)))
     except FileNotFoundError:
         raise Stop("missing_input", "the hand-off has no such file", file=path, fix=fix) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
         raise Stop("spec_invalid", f"{FACTS} {what}", file=path, fix=fix) from None
 
 
 def facts_of(told: dict[str, Any]) -> Facts:
     """Return the facts of ``preprocessing.json``'s content; KeyError, TypeError, ValueError."""
-    return Facts(
+    found = Facts(
         file=str(told["file"]),
         sha256=str(told["sha256"]),
         lights=tuple(told["lights"]),
@@ -76,6 +85,13 @@ def facts_of(told: dict[str, Any]) -> Facts:
         levels=told.get("picture_levels"),
         height_may_lead=bool(told["resize_height_may_lead"]),
     )
+    numbers = (*found.mean, *found.std, found.threshold)
+    counts = (found.height, found.width, *found.grid, found.num_golden)
+    if (len(found.mean), len(found.std)) != (3, 3) or not np.isfinite(numbers).all():
+        raise ValueError("mean, std and threshold are seven numbers")
+    if min(counts) < 1 or len(found.lights) != found.grid[0] * found.grid[1]:
+        raise ValueError(f"{len(found.lights)} lights, joined {found.grid}, of size {counts[:2]}")
+    return found
 
 
 class Preparer:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import Stop
+from .files import read_file
 from .table import PASS
 
 REFERENCE = "kpi_reference.json"
@@ -90,11 +91,13 @@ def read_reference(folder: Path) -> dict[str, Any]:
     """Read the reference of a hand-off; raises Stop ``missing_input``."""
     path = folder / REFERENCE
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(read_file(path))
         for name in ("good", "defects"):
-            told[name] = np.asarray(told[name], np.float32)
+            told[name] = np.asarray(told[name], np.float32).reshape(-1)
+        told["counts"] = {name: int(told["counts"][name]) for name in ("tp", "fn", "fp", "tn")}
+        told["threshold"] = float(told["threshold"])
         return dict(told)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         why = f"the KPI set's scores cannot be read ({error})"
         fix = "copy the hand-off's folder again, whole"
         raise Stop("missing_input", why, file=path, fix=fix) from None

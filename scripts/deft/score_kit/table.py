@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import Stop
+from .files import read_file
 from .naming import evenly, image_name
 from .prepare import Facts
 
@@ -172,7 +173,7 @@ def _goldens_in(folder: Path, facts: Facts) -> list[str]:
 def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a CSV; raises Stop ``missing_input``, ``csv_invalid``."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         why = f"the table is not UTF-8 (byte {error.start})"
         raise Stop("csv_invalid", why, file=path, fix=SAVE_AS) from None

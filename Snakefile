@@ -44,6 +44,7 @@ include: "rules/mine.smk"
 include: "rules/encoders.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
+include: "rules/score.smk"
 include: "rules/explore.smk"
 
 

@@ -124,7 +124,7 @@ def asked_for():
 
 
 MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
-READERS = {"report", "check_quotes"}  # they show what a run has, and begin none
+READERS = {"report", "check_quotes", "score"}  # they use what a run has, begin none
 
 
 def run_file(name):

@@ -38,6 +38,9 @@ rule export_best:
         preprocessing=update("results/run_{ts}/best_model/preprocessing.json"),
         example=update("results/run_{ts}/best_model/score_pair.py"),
         reader=update("results/run_{ts}/best_model/read_picture.py"),
+        scoring=update(
+            expand("results/run_{{ts}}/best_model/{name}", name=layout.SCORING_FILES)
+        ),
         readme=update("results/run_{ts}/best_model/README.md"),
         facts=update("results/run_{ts}/best_model/export.json"),
     log:

@@ -9,39 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from changenet_pairs import COLUMNS, spec_data
+from changenet_pairs import COLUMNS
+from handoff_folder import CASES, made_bundle
 from PIL import Image
 
 from deft.changenet.infer import score_table
-from deft.changenet.model import build_model
 from deft.changenet.onnx import bundle
-from deft.changenet.onnx.export import export_onnx
-from deft.changenet.spec import from_dict
-from deft.changenet.weights import save_weights
 from deft.tables import pictures
-
-
-def made_bundle(folder, threshold=0.5, margin=1e-3, flips=0, **classify):
-    """Export random weights into ``folder``; return (spec, weights)."""
-    data = spec_data()
-    data["dataset"]["classify"] |= classify
-    if classify.get("euclidean"):
-        data["dataset"]["classify"].pop("euclidean")
-        data["model"]["classify"]["difference_module"] = "euclidean"
-        data["train"]["classify"] = {"loss": "contrastive"}
-    data["export"] = {"batch_size": data["dataset"]["classify"].pop("fixed", -1)}
-    spec = from_dict(data)
-    torch.manual_seed(0)
-    weights = folder.parent / "m.pth"
-    save_weights(weights, build_model(spec), epoch=0, step=1)
-    exported = export_onnx(spec, weights, folder / bundle.MODEL)
-    facts = bundle.preprocessing(spec, exported, threshold=threshold, kpi_threshold=threshold)
-    parity = {"pairs": 9, "largest_difference": 1e-8, "smallest_margin": margin}
-    parity |= {"flips": flips, "above_noise": margin > 1e-6}
-    record = {**exported, "kpi_rows": 9, "int8": None, "parity": {"at_safe_threshold": parity}}
-    bundle.write_bundle(folder, facts, record, run="run_a", phase="iter1")
-    return spec, weights
 
 
 def example(folder, *pictures):
@@ -55,21 +29,7 @@ def example(folder, *pictures):
     return float(score), decision
 
 
-LIGHTS = {"num_input": 2, "input_map": {"A": 0, "B": 1}}
-FOUR = {"num_input": 4, "input_map": {"D": 0, "A": 0, "C": 0, "B": 0}}
-
-
-@pytest.mark.parametrize(
-    "classify",
-    [
-        {},
-        {"euclidean": True},
-        {"fixed": 2},
-        LIGHTS,
-        {**FOUR, "concat_type": "grid", "grid_map": {"x": 2, "y": 2}},
-    ],
-    ids=["one light", "euclidean", "fixed batch", "linear", "grid"],
-)
+@pytest.mark.parametrize("classify", CASES.values(), ids=CASES)
 def test_the_example_gives_the_pipelines_score(tmp_path, classify):
     folder = tmp_path / "best_model"
     spec, weights = made_bundle(folder, **classify)

@@ -20,6 +20,7 @@ from typing import Any
 import seeds
 
 from deft.core.errors import HardStop, StageFailed
+from deft.score_kit.errors import Stop
 
 Call = Callable[[Path, bytes], Any]
 RUN = seeds.RUN
@@ -1022,6 +1023,38 @@ def picture(place: Path, data: bytes) -> None:
             assert read_picture(path, (8, 8), levels=levels).shape == (8, 8, 3)
         with contextlib.suppress(PictureError):
             open_rgb(path, levels, draft_px=4)
+
+
+@reader("png", seeds.pictures, "torch")
+def picture_to_score(place: Path, data: bytes) -> None:
+    """What is read has Pillow's bytes: where OpenCV is more lenient, the file is refused."""
+    from deft.score_kit.pictures import PictureError, read_rgb
+
+    for name, levels in (("p.png", None), ("p.jpg", 65535)):
+        with contextlib.suppress(PictureError):
+            assert read_rgb(put(place / name, data), levels).shape[2] == 3
+
+
+@reader("csv", lambda: seeds.of_workspace("kpi/testing_set.csv"), "torch", (Stop,))
+def table_to_score(place: Path, data: bytes) -> None:
+    """No row is lost: a row for every line below the header."""
+    from deft.score_kit.table import read_csv
+
+    read = read_csv(put(place / "testing_set.csv", data))[1]
+    lines = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
+    assert len(read) == len(lines) - 1
+
+
+@reader("json", seeds.handed_off, "torch", (Stop,))
+def hand_off_that_scores(place: Path, data: bytes) -> None:
+    from deft.score_kit.prepare import Preparer, read_facts
+    from deft.score_kit.statistics import drift, read_reference
+
+    put(place / "preprocessing.json", data)
+    put(place / "kpi_reference.json", data)
+    with contextlib.suppress(Stop):
+        Preparer(read_facts(place))
+    drift([0.1] * 40, read_reference(place))
 
 
 @reader("png", seeds.pictures, "torch")

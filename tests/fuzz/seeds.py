@@ -174,6 +174,21 @@ def onnx_model() -> list[bytes]:
     return [model.SerializeToString()]
 
 
+def handed_off() -> list[bytes]:
+    """``preprocessing.json`` and ``kpi_reference.json`` of a hand-off."""
+    facts = {
+        "file": "model.onnx", "sha256": "0", "lights": ["A"], "picture_name": "{object_name}.png",
+        "height_px": 8, "width_px": 8, "join_x": 1, "join_y": 1, "num_golden": 1,
+        "mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2], "output": "logits", "threshold": 0.5,
+        "resize_height_may_lead": True,
+    }  # fmt: skip
+    kpi = {
+        "threshold": 0.5, "counts": {"tp": 1, "fn": 0, "fp": 0, "tn": 2},
+        "good": [0.1] * 40, "defects": [0.9],
+    }  # fmt: skip
+    return as_json(facts, kpi)
+
+
 def pictures() -> list[bytes]:
     """Return pictures of several formats and depths."""
     import numpy as np

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from stage_calls import arguments
 from workflow_tools import REPOSITORY, RUN, load, plan, reseal, script, snakemake, succeed
 
+from deft.core import layout
 from deft.core.layout import Run
 
 pytestmark = pytest.mark.workflow
@@ -33,7 +35,8 @@ def best_phase(workspace: Path) -> tuple[Path, dict]:
 
 def test_the_folder_scores_two_pictures_as_the_pipeline_did(finished: Path) -> None:
     folder = finished / "results" / RUN / "best_model"
-    assert {p.name for p in folder.iterdir()} == HANDED_OFF
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert there == HANDED_OFF | set(layout.SCORING_FILES)
     phase, metrics = best_phase(finished)
     scored = pd.read_csv(phase / "inference" / metrics["chosen"] / "inference.csv")
     threshold = metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"]
@@ -60,8 +63,10 @@ def test_the_folder_scores_two_pictures_as_the_pipeline_did(finished: Path) -> N
 def test_the_docs_name_every_file_of_the_folder(finished: Path) -> None:
     page = (REPOSITORY / "docs/deploy.md").read_text(encoding="utf-8")
     readme = (finished / "results" / RUN / "best_model/README.md").read_text(encoding="utf-8")
-    assert [name for name in HANDED_OFF if f"| `{name}` |" not in page] == []
-    named = HANDED_OFF - {"README.md", "model.onnx.sha256"}
+    scoring = {n for n in layout.SCORING_FILES if not n.startswith("score_kit/")} | {"score_kit/"}
+    every = HANDED_OFF | scoring
+    assert [name for name in every if f"| `{name}` |" not in page] == []
+    named = every - {"README.md", "model.onnx.sha256"}
     assert [name for name in named if f"| `{name}` |" not in readme] == []
     assert "sha256sum -c model.onnx.sha256" in readme
 
@@ -71,6 +76,75 @@ def test_the_folder_s_reader_of_pictures_can_be_asked_for(workspace: Path) -> No
     target = f"results/{RUN}/best_model/read_picture.py"
     (workspace / target).unlink()
     assert plan(workspace, target) == {"export_best": 1}
+
+
+def decisions(workspace: Path) -> tuple[list[str], pd.DataFrame]:
+    """Return the record's decision of every KPI part, and the KPI table."""
+    phase, metrics = best_phase(workspace)
+    table = pd.read_csv(phase / "inference" / metrics["chosen"] / "inference.csv")
+    point = metrics["kinds"][metrics["chosen"]]["recall_point"]
+    above = table["siamese_score"].to_numpy(np.float32) > np.float32(point["threshold"])
+    return np.where(above, "NO_PASS", "PASS").tolist(), table.drop(columns="siamese_score")
+
+
+def test_both_commands_decide_the_kpi_table_as_the_record(workspace: Path, tmp_path: Path) -> None:
+    wanted, table = decisions(workspace)
+    run = workspace / "results" / RUN
+    state = (run / "deft_state.json").read_bytes()
+    config = {"table": "kpi/testing_set.csv"}
+    out = succeed(snakemake(workspace, "score", config=config))
+    assert "24 labelled: FAR " in out and "drift: " in out
+    by_rule = run / "scored/testing_set/scores.csv"
+    moved = tmp_path / "at the line"
+    shutil.copytree(run / "best_model", moved)
+    by_script = tmp_path / "scores.csv"
+    command = [sys.executable, str(moved / "score.py"), "--csv", "kpi/testing_set.csv"]
+    command += ["--images", "kpi/images", "--out", str(by_script)]
+    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for path in (by_rule, by_script):
+        scored = pd.read_csv(path)
+        assert scored["verdict"].tolist() == wanted
+        assert scored.drop(columns=["score", "verdict", "margin"]).equals(table)
+    told = json.loads(by_rule.with_name("scores.summary.json").read_text())
+    point = best_phase(workspace)[1]
+    point = point["kinds"][point["chosen"]]["recall_point"]
+    for name in ("tp", "fp", "tn", "fn"):
+        assert told["measured"][name] == told["kpi"][name] == point[name]
+    for name in ("far_pct", "far_upper95_pct", "recall_pct", "recall_lower95_pct"):
+        assert told["measured"][name] == pytest.approx(point[name], abs=1e-9)
+    assert (run / "deft_state.json").read_bytes() == state  # no part of the loop
+    assert plan(workspace, "all") == {}
+
+
+def test_scoring_says_what_it_lacks(workspace: Path) -> None:
+    run = workspace / "results" / RUN
+    for config, words in (
+        ({}, "HARD STOP config_invalid: table is not set"),
+        ({"table": "none.csv"}, "HARD STOP missing_input: the table cannot be read"),
+        ({"table": "kpi/testing_set.csv", "images": "train"}, "24 of 24 parts lack a picture"),
+    ):
+        done = snakemake(workspace, "score", config=config)
+        assert done.returncode and words in done.stdout and "Traceback" not in done.stdout
+    (run / "best_model/model.onnx").write_bytes(b"x")
+    done = snakemake(workspace, "score", config={"table": "kpi/testing_set.csv"})
+    assert "is not the file that was handed off" in done.stdout
+    advice = f"snakemake best_model -R export_best --config run={RUN}"
+    assert advice in done.stdout
+    assert plan(workspace, "best_model", args=["-R", "export_best"])["export_best"] == 1
+
+
+def test_the_advice_for_a_file_that_no_rule_names_makes_it_again(workspace: Path) -> None:
+    record = workspace / "results" / RUN / "best_model/export.json"
+    told = json.loads(record.read_text())
+    told["files"]["model.int8.onnx"] = "0" * 64
+    record.write_text(json.dumps(told))
+    (workspace / "results" / RUN / "best_model.json").unlink()
+    done = snakemake(workspace)
+    target = f"results/{RUN}/best_model/export.json"
+    assert f"snakemake {target} -R export_best" in done.stdout
+    succeed(snakemake(workspace, target, args=["-R", "export_best"]))
+    assert "model.int8.onnx" not in json.loads(record.read_text())["files"]
 
 
 def test_the_handed_off_threshold_decides_every_kpi_part_alike(finished: Path) -> None:

@@ -25,6 +25,25 @@ BACKBONE_DIR = "augmentation/backbone"
 SPEC = "specs/baseline_spec.yaml"
 MANIFEST_FILE = "synth_pool/manifest.json"  # of a run: its staged pool
 BEST_MODEL_FILE = "best_model.json"  # of a run: which weights to deploy
+SCORE_KIT = (  # copied into best_model/score_kit/
+    *("__init__", "command", "engine", "errors", "files", "headers", "loop", "naming", "network"),
+    *(
+        "partial",
+        "pictures",
+        "prepare",
+        "report",
+        "resize",
+        "score",
+        "sheet",
+        "statistics",
+        "table",
+    ),
+)
+SCORING_FILES = (  # of best_model/: what scores new boards and serves the model
+    *("score.py", "compare_engine.py", "kpi_reference.json"),
+    *("triton/changenet/config.pbtxt", "tensorrt/build_engine.sh"),
+    *(f"score_kit/{name}.py" for name in SCORE_KIT),
+)
 
 
 def phase_name(iteration: int) -> str:

@@ -219,8 +219,11 @@ def _weights(run: Run, phase: str, metrics: dict[str, Any]) -> Path:
     return path.resolve()
 
 
-def _check(path: Path, told: dict[str, Any], record: Path, rule: str) -> None:
-    sealed.check(path, told, record, rule=rule, target=target_of(path))
+def _check(
+    path: Path, told: dict[str, Any], record: Path, rule: str, target: str | None = None
+) -> None:
+    """``target``: what is typed for Snakemake to have ``path`` again; default: the path."""
+    sealed.check(path, told, record, rule=rule, target=target or target_of(path))
 
 
 def _training_spec(run: Run, phase: str) -> tuple[Path, dict[str, Any]]:
@@ -265,13 +268,15 @@ def _export(run: Run, phase: str, metrics: dict[str, Any]) -> dict[str, Any]:
     ):
         if found != wanted:
             refuse(path, f"{what} is {found} here and {wanted} in the decision and the metrics")
+    # Some files (model.onnx.data, model.int8.onnx) are no rule's output, so the rule is forced.
+    again = f"{target_of(path)} -R {EXPORT_RULE}"
     told = {record["file"]: record["sha256"], **record.get("files", {})}
     if record.get("data_file"):
         told[record["data_file"]] = record["data_sha256"]
     sums = folder / "model.onnx.sha256"
     told |= {name: digest for name, digest in _listed(sums).items() if name not in told}
     for name, digest in told.items():
-        _check(folder / name, {"sha256": digest}, path, EXPORT_RULE)
+        _check(folder / name, {"sha256": digest}, path, EXPORT_RULE, again)
     for name, digest in _listed(sums).items():
         if digest != told[name]:
             refuse(sums, f"{name} has another digest here than in {path.name}")
@@ -287,7 +292,7 @@ def _export(run: Run, phase: str, metrics: dict[str, Any]) -> dict[str, Any]:
         if not same:
             refuse(facts_path, f"{key} is {found} here and {wanted} in {path.name}")
     if "score_pair.py" not in told:  # an earlier version's record
-        _check(folder / "score_pair.py", {}, path, EXPORT_RULE)
+        _check(folder / "score_pair.py", {}, path, EXPORT_RULE, again)
     return record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deft.changenet.data.pairs import open_pairs
+from deft.changenet.data.pairs import PairData, open_pairs
 from deft.changenet.infer import score_table
 from deft.changenet.onnx import bundle
 from deft.changenet.onnx.export import export_onnx
@@ -29,6 +30,12 @@ from deft.kpi.evaluation import read_scores
 from deft.kpi.handed_off import threshold_to_set
 from deft.record.records import read_decision, read_metrics, refuse
 from deft.run.stage_files import read, written
+from deft.score_kit.errors import Stop
+from deft.score_kit.loop import score_rows
+from deft.score_kit.network import Network
+from deft.score_kit.prepare import facts_of
+from deft.score_kit.statistics import reference
+from deft.score_kit.table import Parts
 from deft.stages.context import Context
 from deft.stages.run_tables import scored_table
 from deft.stages.weights import chosen_weights
@@ -83,8 +90,15 @@ def export_best(context: Context, files: Files, *, device: str, threads: int, in
     scorer = Scorer(
         folder / bundle.MODEL, device=_device(device, asserted=by_onnx), threads=threads
     )
+    facts = bundle.preprocessing(
+        context.spec,
+        exported,
+        threshold=safe,
+        kpi_threshold=float(np.float32(kpi_threshold)),
+        levels=levels,
+    )
     size = context.spec.dataset.classify.batch_size
-    found = score_pairs(scorer, kpi, size, rows)
+    unread, found = as_handed_off(facts, scorer, kpi, rows, size, threads)
     parity = {
         "at_safe_threshold": compare(scores[rows], found, safe),
         "at_kpi_threshold": compare(scores[rows], found, kpi_threshold),
@@ -104,6 +118,7 @@ def export_best(context: Context, files: Files, *, device: str, threads: int, in
         "kpi_rows": len(kpi),
         "parity": {name: _without_rows(p) for name, p in parity.items()},
         "int8": None,
+        "score_py_cannot_read": unread,
     }
     if int8:
         training = open_pairs(
@@ -124,15 +139,48 @@ def export_best(context: Context, files: Files, *, device: str, threads: int, in
             threads=threads,
             rows=rows,
         )
-    facts = bundle.preprocessing(
-        context.spec,
-        exported,
-        threshold=safe,
-        kpi_threshold=float(np.float32(kpi_threshold)),
-        levels=levels,
+    bundle.write_bundle(
+        folder,
+        facts,
+        record,
+        reference(scores, kpi.labels == 0, safe),
+        run=context.run.name,
+        phase=phase,
     )
-    bundle.write_bundle(folder, facts, record, run=context.run.name, phase=phase)
     return _summary(phase, record)
+
+
+def as_handed_off(
+    facts: dict[str, Any],
+    scorer: Scorer,
+    kpi: PairData,
+    rows: np.ndarray,
+    batch_size: int,
+    threads: int,
+) -> tuple[str | None, np.ndarray]:
+    """Score rows as ``score.py`` will: its reader of pictures, its batches, this ONNX.
+
+    Returns (None, float32 scores (len(rows),)). A kind of picture that only the pipeline reads
+    ends no run: then (why ``score.py`` refuses it, the scores through the pipeline's reader).
+    """
+    network = Network(scorer.path, facts_of(facts), scorer.session, scorer.provider, batch_size)
+    parts = Parts(Path(kpi.csv_path or ""), [], [[] for _ in range(len(kpi))])
+    parts.test = [kpi.test_files(row) for row in range(len(kpi))]
+    parts.golden = [kpi.golden_files(row) for row in range(len(kpi))]
+    every = np.zeros(len(kpi), np.float32)
+
+    def done(batch: Sequence[int], scores: np.ndarray) -> None:
+        every[list(batch)] = scores
+
+    try:
+        score_rows(parts, network, rows.tolist(), workers=max(2, threads), done=done)
+    except Stop as stop:
+        if stop.code != "image_invalid":
+            raise HardStop(
+                stop.code, stop.message, file=stop.file, row=stop.rows, fix=stop.fix
+            ) from None
+        return stop.message, score_pairs(scorer, kpi, batch_size, rows)
+    return None, every[rows]
 
 
 def refuse_other_decisions(
@@ -198,6 +246,8 @@ def _summary(phase: str, record: dict[str, Any]) -> str:
     torch_flips = record["parity"].get("torch", {}).get("flips", 0)
     if torch_flips:
         text += f" (warning: torch decides {torch_flips} otherwise, within float noise)"
+    if record["score_py_cannot_read"]:
+        text += f" (warning: score.py cannot read them: {record['score_py_cannot_read']})"
     if not found["above_noise"]:
         text += " (warning: margin within float noise)"
     if record["int8"]:

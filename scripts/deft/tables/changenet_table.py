@@ -17,6 +17,7 @@ import pandas as pd
 
 from deft.core.errors import HardStop
 from deft.core.files import write_text_atomic
+from deft.score_kit.naming import image_name as image_name
 from deft.tables.csv_text import decode_text, read_bytes, read_rows
 from deft.tables.labels import PASS as PASS
 from deft.tables.labels import clean_label as clean_label  # a table is where users look for it
@@ -179,11 +180,6 @@ def in_contract_order(table: pd.DataFrame) -> pd.DataFrame:
     """Return the fourteen columns in order (absent ones empty), then the further ones."""
     further = [name for name in table.columns if name not in COLUMNS]
     return table.reindex(columns=[*COLUMNS, *further], fill_value="")
-
-
-def image_name(object_name: str, light: str, ext: str) -> str:
-    """Return the file name of one light's picture; an empty light adds no suffix."""
-    return f"{object_name}_{light}{ext}" if light else f"{object_name}{ext}"
 
 
 def image_file(images_dir: str | Path, folder: str, object_name: str, light: str, ext: str) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from deft.core.errors import HardStop
+from deft.score_kit.naming import evenly
 from deft.tables.changenet_table import image_file, line_of
 
 DRAW_STREAM = 1  # keeps these draws apart from the augmentations' of the same place
@@ -71,17 +72,17 @@ class GoldenFolders:
         """
         names = self._names[self.folders[row]]
         if draw is None:
-            # Evenly over the sorted names: neighbours in a folder are often alike.
-            chosen = [i * len(names) // self.count for i in range(self.count)]
+            chosen = evenly(names, self.count)
         else:
             random = np.random.default_rng((*draw, DRAW_STREAM))
-            chosen = random.choice(len(names), self.count, replace=False).tolist()
+            picked = random.choice(len(names), self.count, replace=False).tolist()
+            chosen = [names[i] for i in picked]
         return [
             [
-                image_file(self.images_dir, self.folders[row], names[i], light, self.ext)
+                image_file(self.images_dir, self.folders[row], name, light, self.ext)
                 for light in self.lights
             ]
-            for i in chosen
+            for name in chosen
         ]
 
     def files(self) -> set[Path]:

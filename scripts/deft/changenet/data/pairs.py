@@ -23,6 +23,7 @@ from deft.changenet.data.goldens import GoldenFolders
 from deft.changenet.data.images import BICUBIC, BILINEAR, PictureCache, PictureError
 from deft.changenet.spec import Spec
 from deft.core.errors import HardStop
+from deft.score_kit.resize import join_lights
 from deft.tables.changenet_table import PASS, image_name, line_of, read_table
 from deft.tables.coordinates import rooted_folder
 
@@ -238,17 +239,6 @@ def _moved(tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor:
         # From pinned memory the copy is only queued: this thread goes on, and loads what follows.
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
-
-
-def join_lights(lights: list[np.ndarray], grid: tuple[int, int] | None) -> np.ndarray:
-    """Join pictures (h, w, 3) downwards, or as ``grid`` = (x, y) tiles row by row."""
-    if len(lights) == 1:
-        return lights[0]
-    if grid is None:
-        return np.concatenate(lights, axis=0)
-    x, y = grid
-    rows = [np.concatenate(lights[i * x : (i + 1) * x], axis=1) for i in range(y)]
-    return np.concatenate(rows, axis=0)
 
 
 def open_pairs(

@@ -8,8 +8,12 @@ from typing import Any
 
 import PIL
 
+from deft import score_kit
+from deft.changenet.onnx import recipes
 from deft.changenet.spec import Spec
+from deft.core import layout
 from deft.core.files import sha256_file, write_json_atomic, write_text_atomic
+from deft.score_kit.statistics import REFERENCE
 from deft.tables import pictures
 
 MODEL = "model.onnx"
@@ -21,6 +25,10 @@ CHECKSUM = "model.onnx.sha256"
 FACTS = "export.json"
 READER = "read_picture.py"
 EXAMPLE_SOURCE = Path(__file__).with_name(EXAMPLE)
+COMMANDS = {name: Path(__file__).with_name(name) for name in ("score.py", "compare_engine.py")}
+KIT = Path(score_kit.__file__).parent
+# Since when Pillow may resize the height first, which shows in the last bit.
+HEIGHT_MAY_LEAD = 13
 
 
 def preprocessing(
@@ -51,6 +59,7 @@ def preprocessing(
         "height_px": height,
         "width_px": width,
         "resample": f"bilinear, Pillow's Image.resize (measured with Pillow {PIL.__version__})",
+        "resize_height_may_lead": int(PIL.__version__.split(".")[0]) >= HEIGHT_MAY_LEAD,
         "join": "left to right, then down, in the order of lights",
         "join_x": grid[0],
         "join_y": grid[1],
@@ -76,19 +85,67 @@ def preprocessing(
 
 
 def write_bundle(
-    folder: Path, facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: str
+    folder: Path,
+    facts: dict[str, Any],
+    record: dict[str, Any],
+    reference: dict[str, Any],
+    *,
+    run: str,
+    phase: str,
 ) -> None:
-    """Write what stands beside the ONNX: preprocessing, checksums, example, README, record."""
+    """Write what stands beside the ONNX: preprocessing, checksums, commands, README, record.
+
+    ``reference``: the KPI set's scores (:func:`deft.score_kit.statistics.reference`).
+    """
     write_json_atomic(folder / PREPROCESSING, facts)
+    write_json_atomic(folder / REFERENCE, reference)
+    for name, text in (
+        (recipes.TRITON, recipes.triton_config(facts, record["batch"])),
+        (recipes.TENSORRT, recipes.tensorrt_script(facts, record["batch"])),
+    ):
+        write_text_atomic(folder / name, text)
+    (folder / "score_kit").mkdir(exist_ok=True)
+    for module in layout.SCORE_KIT:
+        shutil.copyfile(KIT / f"{module}.py", folder / f"score_kit/{module}.py")
+    for name, source in COMMANDS.items():
+        shutil.copyfile(source, folder / name)
     names = [p.name for p in sorted(folder.glob("model*.onnx*")) if p.name != CHECKSUM]
     lines = [f"{sha256_file(folder / name)}  {name}" for name in names]
     write_text_atomic(folder / CHECKSUM, "\n".join(lines) + "\n")
     shutil.copyfile(EXAMPLE_SOURCE, folder / EXAMPLE)
     shutil.copyfile(pictures.__file__, folder / READER)
     write_text_atomic(folder / README, readme(facts, record, run=run, phase=phase))
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != FACTS)
-    record = {**record, "files": {p.name: sha256_file(p) for p in files}}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FACTS)
+    digests = {p.relative_to(folder).as_posix(): sha256_file(p) for p in files}
+    record = {**record, "files": digests}
     write_json_atomic(folder / FACTS, record)
+
+
+SERVING = (
+    "",
+    "Nothing in this folder names a place outside of it: copy or move it as a whole.",
+    "",
+    "## Triton",
+    "",
+    "```bash",
+    "mkdir -p triton/changenet/1 && cp model.onnx triton/changenet/1/   # and model.onnx.data",
+    'docker run --rm --gpus all -p 8000-8002:8000-8002 -v "$PWD/triton:/models" \\',
+    "    nvcr.io/nvidia/tritonserver:24.12-py3 tritonserver --model-repository=/models",
+    "```",
+    "",
+    f"Its inputs are normalised pictures, see `{PREPROCESSING}`; its output is turned into a score "
+    "and a decision there too.",
+    "",
+    "## TensorRT",
+    "",
+    "```bash",
+    "sh tensorrt/build_engine.sh fp32        # or fp16; trtexec of TensorRT 8 to 10 on PATH",
+    "python compare_engine.py --csv TABLE --images ROOT --engine tensorrt/model.fp16.plan",
+    "```",
+    "",
+    "The second line ends with 4 when the engine decides a part of the table (best: the KPI table) "
+    "otherwise than the ONNX; such an engine is not to be used.",
+)
 
 
 def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: str) -> str:
@@ -103,6 +160,9 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         "",
         "```bash",
         "sha256sum -c model.onnx.sha256",
+        "pip install numpy opencv-python-headless onnxruntime",
+        "python score.py --csv TABLE --images ROOT --out scores.csv        # or",
+        "python score.py --test DIR --golden DIR --out scores.csv",
         f"python {EXAMPLE} {' '.join(names)}   # numpy, Pillow and onnxruntime; prints the score",
         "```",
         "",
@@ -116,6 +176,12 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         parts.append(f"| `{INT8}` | the same in int8; put its name into `{PREPROCESSING}` |")
     parts += [
         f"| `{PREPROCESSING}` | how pictures become inputs; threshold and rule |",
+        "| `score.py` | scores a table or two folders; `--help` says what it writes |",
+        "| `score_kit/` | what it is made of |",
+        f"| `{REFERENCE}` | scores of the KPI set, against which it judges drift |",
+        f"| `{recipes.TRITON}` | for Triton, see below |",
+        f"| `{recipes.TENSORRT}` | builds a TensorRT engine |",
+        "| `compare_engine.py` | the gate: does the engine decide as the ONNX does? |",
         f"| `{EXAMPLE}` | the whole path in 30 lines |",
         f"| `{READER}` | how the pipeline reads a picture file, and which ones it refuses |",
         f"| `{FACTS}` | how the export was checked |",
@@ -127,6 +193,7 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         f"is nearer to the threshold than {found['smallest_margin']:.2g}, "
         f"{found['flips']} decisions differ.",
     ]
+    parts += SERVING
     if not found["above_noise"]:
         parts.append(
             "\nThat margin is within float noise: on another machine the parts nearest to the "
@@ -136,6 +203,11 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         parts.append(
             f"\nWarning: {found['flips']} of the checked parts were decided otherwise by this file "
             f"than by the pipeline, all within float noise; `{FACTS}` counts them."
+        )
+    if record.get("score_py_cannot_read"):
+        parts.append(
+            f"\nWarning: score.py cannot read such pictures ({record['score_py_cannot_read']}); "
+            f"{EXAMPLE} can. The figures above were measured with the pipeline's reader."
         )
     if record["int8"]:
         kept = "kept" if record["int8"]["kept"] else "not kept"

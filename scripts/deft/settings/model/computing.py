@@ -139,6 +139,20 @@ class Computing(Group):
         read_by="check_quotes",
         approval="no",
     )
+    table: str | None = setting(
+        None,
+        "score: the table of the parts to score",
+        read_by="score",
+        approval="no",
+        min_length=1,
+    )
+    images: str | None = setting(
+        None,
+        "score: the folder that its paths start in; null = the KPI's",
+        read_by="score",
+        approval="no",
+        min_length=1,
+    )
     preflight_sample_rows: int = setting(
         20_000,
         "above this many rows only so many rows' golden pictures are decoded; test pictures always "

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from deft.settings.model.declaration import CONTAINERS, EMBEDDING, TRAINING, Group, setting
 
-ON_A_DEVICE = f"{TRAINING} infer embed_shard mine encoder_selftest export_best explore doctor"
+ON_A_DEVICE = f"{TRAINING} infer embed_shard mine encoder_selftest export_best score explore doctor"
 
 
 class Where(Group):

@@ -1,0 +1,13 @@
+"""Does a TensorRT engine decide as the ONNX does? python compare_engine.py --help"""
+
+import sys
+from pathlib import Path
+
+PACKAGES = "pip install numpy opencv-python-headless onnxruntime"
+
+if __name__ == "__main__":
+    try:
+        from score_kit.engine import main
+    except ImportError as error:
+        sys.exit(f"STOP {error}\n  do: {PACKAGES}; score_kit/ must lie beside compare_engine.py")
+    sys.exit(main(Path(__file__).resolve().parent))

@@ -1,0 +1,172 @@
+"""The ONNX file in ONNX Runtime: opened, compared with its checksum, asked for scores."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from .errors import Stop
+from .files import read_file
+from .prepare import Facts
+
+INPUTS, OUTPUT = ("input_1", "input_2"), "output"
+CHECKSUM = "model.onnx.sha256"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# Repeatable numbers rather than the last percent of speed: no TF32, no timing of algorithms.
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+WHOLE_FIX = "copy the hand-off's folder again, whole"
+BATCH = {CPU: 8, CUDA: 32}  # pairs, where the file takes any number
+
+
+class Network:
+    """A hand-off's ONNX file; ``provider`` is what it runs on, ``batch`` the pairs it is fed.
+
+    Raises Stop ``spec_invalid`` for a network of other inputs or outputs.
+    """
+
+    def __init__(
+        self, path: Path, facts: Facts, session: Any, provider: str, batch: int | None = None
+    ) -> None:
+        self.path, self.facts, self.session, self.provider = path, facts, session, provider
+        self.outputs = [found.name for found in session.get_outputs()]
+        inputs = [found.name for found in session.get_inputs()]
+        if inputs != list(INPUTS) or OUTPUT not in self.outputs:
+            raise Stop(
+                "spec_invalid",
+                f"the network has inputs {inputs} and outputs {self.outputs} instead of "
+                f"{list(INPUTS)} and {OUTPUT}",
+                file=path,
+                fix=WHOLE_FIX,
+            )
+        first = session.get_inputs()[0].shape[0]
+        self.fixed = first if isinstance(first, int) and first > 0 else None
+        self.batch = self.fixed or batch or BATCH[provider]
+
+    def buffers(self) -> list[np.ndarray]:
+        """Return float32 arrays of a batch: tests (B, 3, H, W), goldens (B, [N,] 3, H, W)."""
+        shape, count = self.facts.input_shape, self.facts.num_golden
+        golden = (count, *shape) if count > 1 else shape
+        return [np.zeros((self.batch, *s), np.float32) for s in (shape, golden)]
+
+    def scores(self, inputs: list[np.ndarray], count: int) -> np.ndarray:
+        """Return float32 scores (count,) of the first ``count`` pairs of a batch."""
+        fed = inputs if self.fixed else [side[:count] for side in inputs]
+        try:
+            (found,) = self.session.run([OUTPUT], dict(zip(INPUTS, fed, strict=True)))
+        except Exception as error:  # onnxruntime's own classes have no common base
+            raise Stop(
+                "spec_invalid",
+                f"ONNX Runtime cannot compute {fed[0].shape[0]} pair(s) of {fed[0].shape[1:]} "
+                f"({first_line(error)})",
+                file=self.path,
+                fix="where memory is short, give a smaller --batch; else copy the folder again",
+            ) from None
+        return to_scores(found[:count])
+
+
+def open_network(
+    folder: Path,
+    facts: Facts,
+    *,
+    device: str = "auto",
+    threads: int = 1,
+    batch: int | None = None,
+) -> Network:
+    """Open the network of a hand-off.
+
+    Raises Stop ``missing_input`` (a file that is gone or another one), ``spec_invalid`` (no such
+    network), ``config_invalid`` (CUDA asked for and not there).
+    """
+    _check_files(folder, facts)
+    path = folder / facts.file
+    return Network(path, facts, *open_session(path, device, threads), batch)
+
+
+def to_scores(output: np.ndarray) -> np.ndarray:
+    """Return float32 scores (B,) of logits (B, 2) (the defect's probability) or distances (B,)."""
+    if output.ndim == 1:
+        return np.asarray(output, np.float32)
+    with np.errstate(over="ignore"):  # a probability of 0
+        return np.asarray(1 / (1 + np.exp(output[:, 0] - output[:, 1])), np.float32)
+
+
+def open_session(path: Path, device: str, threads: int) -> tuple[Any, str]:
+    """Return a session and the provider that it runs on; ``auto`` is CUDA where it works.
+
+    Raises Stop as :func:`open_network` does; ONNX Runtime by itself falls back without an error.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = max(1, threads)
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4 if device == "auto" else 3
+    # Waiting threads that spin starve the decoding of pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    known = onnxruntime.get_available_providers()
+    if device == "cuda" and CUDA not in known:
+        raise Stop(
+            "config_invalid",
+            f"device cuda: this onnxruntime was built without CUDA (it has {', '.join(known)})",
+            fix="install onnxruntime-gpu instead of onnxruntime, or give --device cpu",
+        )
+    wanted = CPU if device == "cpu" or CUDA not in known else CUDA
+    providers: list[Any] = [(CUDA, CUDA_OPTIONS), CPU] if wanted == CUDA else [CPU]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's own classes have no common base
+        raise Stop(
+            "spec_invalid",
+            f"ONNX Runtime cannot load the file ({first_line(error)})",
+            file=path,
+            fix=WHOLE_FIX,
+        ) from None
+    given = session.get_providers()[0]
+    if device == "cuda" and given != CUDA:
+        raise Stop(
+            "config_invalid",
+            f"ONNX Runtime was asked for {CUDA} and fell back to {given}",
+            fix="its CUDA libraries do not load here: mend that, or give --device cpu",
+        )
+    return session, given
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+
+
+def _check_files(folder: Path, facts: Facts) -> None:
+    """Compare the network's files with ``model.onnx.sha256``, which names each."""
+    sums = folder / CHECKSUM
+    try:
+        lines = read_file(sums).decode("utf-8").split("\n")
+        told = {name: digest for digest, name in (line.split(None, 1) for line in lines if line)}
+    except (OSError, ValueError):
+        raise Stop(
+            "missing_input", "the checksums cannot be read", file=sums, fix=WHOLE_FIX
+        ) from None
+    if facts.file not in told:
+        raise Stop("missing_input", f"{facts.file} has no checksum", file=sums, fix=WHOLE_FIX)
+    for name in (facts.file, f"{facts.file}.data"):
+        if name not in told:
+            continue
+        path, found = folder / name, hashlib.sha256()
+        try:
+            with path.open("rb") as handle:
+                while block := handle.read(1 << 20):
+                    found.update(block)
+        except OSError as error:
+            why = f"{name} cannot be read ({error.strerror})"
+            raise Stop("missing_input", why, file=path, fix=WHOLE_FIX) from None
+        if found.hexdigest() != told[name]:
+            raise Stop(
+                "missing_input",
+                f"{name} is not the file that was handed off: its SHA-256 is "
+                f"{found.hexdigest()[:12]}…, {CHECKSUM} says {told[name][:12]}…",
+                file=path,
+                fix=WHOLE_FIX,
+            )

@@ -1,0 +1,106 @@
+"""The results of a scoring: the table with its new columns, the summary, words for a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import write_text
+from .network import OUTPUT, Network
+from .partial import shortest
+from .prepare import Facts
+from .statistics import FEW, counted, drift
+from .table import ADDED, PASS, Parts
+
+REJECTED = "NO_PASS"
+
+
+def write_scores(path: Path, parts: Parts, scores: np.ndarray, facts: Facts) -> None:
+    """Write the table with ``score, verdict, margin``; a margin above 0 means NO_PASS."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*parts.header, *ADDED])
+    cut = np.float32(facts.threshold)
+    for cells, score in zip(parts.rows, np.asarray(scores, np.float32), strict=True):
+        verdict = REJECTED if score > cut else PASS
+        writer.writerow([*cells, shortest(score), verdict, shortest(score - cut)])
+    write_text(path, text.getvalue())
+
+
+def summary_of(
+    parts: Parts, scores: np.ndarray, network: Network, kpi: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what ``*.summary.json`` holds."""
+    facts, labels = network.facts, parts.labels
+    out = {
+        "schema_version": 1,
+        "rows": len(parts),
+        "threshold": facts.threshold,
+        "rejected": int((scores > np.float32(facts.threshold)).sum()),
+        "model_sha256": facts.sha256,
+        "provider": network.provider,
+        "drift": drift(scores, kpi),
+        "embeddings": f"not compared: {facts.file} gives {', '.join(network.outputs)} alone"
+        if network.outputs == [OUTPUT]
+        else "not compared",
+        "kpi": kpi["counts"],
+    }
+    if labels is not None and any(label.strip() for label in labels):
+        out["measured"] = counted(scores, labels, facts.threshold)
+    return out
+
+
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Write the summary as JSON."""
+    write_text(path, json.dumps(summary, indent=2, sort_keys=True) + "\n")
+
+
+def words(summary: dict[str, Any]) -> list[str]:
+    """Return the summary's lines for a terminal."""
+    rows, rejected = summary["rows"], summary["rejected"]
+    lines = [
+        f"NO_PASS {rejected} of {rows} ({100 * rejected / rows:.3g} %) at the handed-off threshold "
+        f"{summary['threshold']:.9g}"
+    ]
+    found = summary.get("measured")
+    if found:
+        lines += [_measured(found)]
+    lines += [_drift(summary["drift"]), f"embeddings: {summary['embeddings']}"]
+    return lines
+
+
+def _measured(found: dict[str, Any]) -> str:
+    good, defects = found["fp"] + found["tn"], found["tp"] + found["fn"]
+    far = (
+        f"FAR {found['far_pct']:.3g} % ({found['fp']}/{good}, at most "
+        f"{found['far_upper95_pct']:.3g} %)"
+        if good
+        else "FAR not measured: no row is labelled PASS"
+    )
+    recall = (
+        f"recall {found['recall_pct']:.4g} % ({found['tp']}/{defects}, at least "
+        f"{found['recall_lower95_pct']:.4g} %)"
+        if defects
+        else "recall not measured: no row is labelled as a defect"
+    )
+    return f"{found['labelled']} labelled: {far}; {recall}; bounds at 95 %"
+
+
+def _drift(found: dict[str, Any]) -> str:
+    if found["drifted"] is None:
+        return (
+            f"drift: not judged, {found['passing']} new and {found['kpi_good_passing']} KPI parts "
+            f"pass and {FEW} of each are needed"
+        )
+    word = "SCORES HAVE DRIFTED" if found["drifted"] else "no drift of the scores"
+    return (
+        f"drift: {word} (parts that pass against the KPI set's: distance {found['distance']:.3f}, "
+        f"p = {found['p']:.2g}; median {found['quantiles']['50']:.3g}, there "
+        f"{found['kpi_quantiles']['50']:.3g}; rejected {found['rejected_pct']:.3g} %, there "
+        f"{found['kpi_rejected_pct']:.3g} %)"
+    )

@@ -1,0 +1,116 @@
+"""One scoring from table or folders to its files; what both commands do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import Stop
+from .loop import Progress, score_rows
+from .network import Network, open_network
+from .partial import Partial
+from .prepare import Facts, read_facts
+from .report import summary_of, words, write_scores, write_summary
+from .sheet import candidates, write_sheet
+from .statistics import read_reference
+from .table import Parts, find_missing, read_folders, read_parts
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for: a table with the root of its pictures, or two folders.
+
+    ``folder``: the hand-off; ``out``: the table to write. ``threads`` compute, ``workers`` decode.
+    """
+
+    folder: Path
+    out: Path
+    table: Path | None = None
+    images: Path | None = None
+    test: Path | None = None
+    golden: Path | None = None
+    device: str = "auto"
+    threads: int = 1
+    workers: int = 1
+    batch: int | None = None
+
+
+def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any]:
+    """Score, write ``out``, ``*.summary.json`` and ``*.false_calls.html``; return the summary.
+
+    Raises Stop; ``out`` is then as it was, and ``<out>.partial`` holds what is done, from where
+    the same command goes on.
+    """
+    facts = read_facts(request.folder)
+    kpi = read_reference(request.folder)
+    parts = _parts(request, facts)
+    if request.table is not None and request.out.exists() and request.out.samefile(request.table):
+        fix = "give another --out"
+        raise Stop("missing_input", "the output is the table itself", file=request.out, fix=fix)
+    find_missing(parts)
+    network = open_network(
+        request.folder,
+        facts,
+        device=request.device,
+        threads=request.threads,
+        batch=request.batch,
+    )
+    say(f"{len(parts)} parts, {facts.file} on {network.provider}, {network.batch} pairs a batch")
+    partial = Partial(request.out, parts, network)
+    scores = _scored(parts, network, partial, request.workers, say)
+    summary = summary_of(parts, scores, network, kpi)
+    sheet, told = beside(request.out, "false_calls.html"), beside(request.out, "summary.json")
+    shown = candidates(scores, facts.threshold, parts.labels)
+    write_sheet(sheet, parts, scores, facts, shown)
+    write_summary(told, summary)
+    write_scores(request.out, parts, scores, facts)
+    partial.close(finished=True)
+    for line in words(summary):
+        say(line)
+    say(f"written: {request.out}, {told.name}, {sheet.name} ({len(shown[0])} parts: {shown[1]})")
+    return summary
+
+
+def beside(out: Path, ending: str) -> Path:
+    """Return ``scores.<ending>`` for ``scores.csv``."""
+    return out.with_name(f"{out.name.removesuffix('.csv')}.{ending}")
+
+
+def _parts(request: Request, facts: Facts) -> Parts:
+    if request.table is not None:
+        return read_parts(request.table, request.images or request.table.parent, facts)
+    assert request.test is not None and request.golden is not None
+    return read_folders(request.test, request.golden, facts)
+
+
+def _scored(
+    parts: Parts,
+    network: Network,
+    partial: Partial,
+    workers: int,
+    say: Callable[[str], object],
+) -> np.ndarray:
+    rows = np.flatnonzero(~np.isfinite(partial.scores)).tolist()
+    if partial.taken_over:
+        say(f"{partial.taken_over} scores taken over from {partial.path.name}")
+    progress = Progress(len(parts), partial.taken_over)
+
+    def done(batch: Sequence[int], scores: np.ndarray) -> None:
+        partial.add(list(batch), scores)
+        progress(len(batch))
+
+    try:
+        score_rows(parts, network, rows, workers=workers, done=done)
+    except BaseException:
+        partial.close(finished=False)
+        if progress.bar:
+            print(file=sys.stderr)
+        raise
+    if rows:
+        say(f"scored {len(rows)} parts in {progress.seconds:.1f} s, {progress.rate:.4g} pairs/s")
+    return partial.scores

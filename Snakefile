@@ -58,6 +58,7 @@ localrules:
     check_quotes,
     demo_workspace,
     import_deeppcb,
+    settings,
     explore,
 
 

@@ -3,7 +3,7 @@
 from deft.pool import digest as approval_digest
 
 # Rules that are no part of a run: when one fails, the run is left as it is.
-OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore"}
+OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore", "settings"}
 
 
 def void_gates():
@@ -51,7 +51,10 @@ def claim_run(logs):
     from deft.core.disk import DiskFull
     from deft.run.jobs import note_command
 
-    if DOCTOR or {job.rule.name for job in workflow.dag.jobs} == {"explore"}:
+    if DOCTOR or {job.rule.name for job in workflow.dag.jobs} <= {
+        "explore",
+        "settings",
+    }:
         return
     print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
     name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
@@ -105,11 +108,11 @@ def announce_plan():
         return
     last = layout.phase_name(max(1, config["max_iterations"]))
     run_dir = WORKSPACE / "results" / RUN
-    begin = "" if run_dir.is_dir() else f" --config run={RUN}"
+    last_file = run_file(f"{last}/train/weights.json")
+    begin = {} if run_dir.is_dir() else {"run": RUN}
     print(
         "\nThis is the plan up to the next stop decision; more laps may follow (at most "
-        f"{config['max_iterations']}).\nThe whole chain to a lap: "
-        f"snakemake -n {run_file(f'{last}/train/weights.json')}{begin}",
+        f"{config['max_iterations']}).\nThe whole chain to a lap: {again('-n', last_file, **begin)}",
         file=sys.stderr,
     )
     passed = (run_dir / "preflight/gate.json").is_file()

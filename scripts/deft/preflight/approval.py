@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
 from deft.core.layout import DEFECT_SPEC, PREGEN_DIR
@@ -99,7 +100,7 @@ def approve(
             "nothing is approved yet: the summary above was not shown before"
             + (f"; changed since the last one: {'; '.join(changes)}" if changes else ""),
             file=run_dir / SUMMARY_FILE,
-            fix="read it, then run again: snakemake approve",
+            fix=f"read it, then run again: {again('approve')}",
             evidence={"changes": changes},
         )
     approval = write_approval(run_dir, matter, by="user", how="snakemake approve")
@@ -155,7 +156,7 @@ def missing_approval(
         "approval_missing",
         message,
         file=Path(run_dir) / SUMMARY_FILE,
-        fix="read the summary above, then run: snakemake approve",
+        fix=f"read the summary above, then run: {again('approve')}",
         evidence={"changes": changes},
     )
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from deft.core.commands import again
 from deft.preflight.check import STOP, WARN
 from deft.settings.kpi_target import KpiTarget
 
@@ -106,8 +107,8 @@ def _resume(resume: dict[str, Any]) -> list[str]:
 def _next_steps(report: dict[str, Any]) -> list[str]:
     digest = f"Digest of parameters and inputs: {report['digest'][:16]}"
     if any(c["status"] == STOP for c in report["checks"]):
-        return ["Mend the stops above, then run:  snakemake preflight", digest]
-    return ["To start: read this summary, then run:  snakemake approve", digest]
+        return [f"Mend the stops above, then run:  {again('preflight')}", digest]
+    return [f"To start: read this summary, then run:  {again('approve')}", digest]
 
 
 def labels_text(labels: dict[str, int]) -> str:

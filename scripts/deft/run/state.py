@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from deft.core.commands import resume
 from deft.core.errors import CODES, HardStop, StageFailed
 from deft.core.files import write_json_atomic
 from deft.core.reading import check_shape, may_read, read_json, set_aside
@@ -91,7 +92,8 @@ def _lock(run_dir: Path) -> Iterator[None]:
     except Timeout:
         raise StageFailed(
             f"{run_dir / LOCK_FILE} is held by another process for {LOCK_TIMEOUT_S} s: the state "
-            "could not be written; see which job of the run hangs (make resume ends orphans)"
+            "could not be written; see which job of the run hangs. To end orphans: "
+            f"{resume(run_dir / '../..')}"
         ) from None
 
 

@@ -80,6 +80,20 @@ def snakemake_command(
     return [*head, *limits, *args, *targets, "--config", *pairs]
 
 
+def as_documented(text: str) -> str:
+    """Return advice as it stands in the documents: without what a test's command line adds."""
+    pair = r"(?:'[^']*'|\w+=[^\s;,)`]+)"
+    head, limits = re.escape(f"{sys.executable} -m snakemake"), "(?: --[a-z-]+ [^ ]+)*"
+    snakefile = "--snakefile [^ ]+/Snakefile"
+    command = rf"{head}((?: (?!--snakefile)[^ ]+)*) {snakefile}{limits} --config((?: {pair})*)"
+
+    def short(found: re.Match[str]) -> str:
+        last = found[2].rpartition(" ")[2]  # what the advice itself sets
+        return f"snakemake{found[1]}" + (f" --config {last}" if last.startswith("run=") else "")
+
+    return re.sub(command, short, text)
+
+
 def working_folder(workspace: Path) -> Path:
     """Return the folder that the command is typed in; not the workspace, not the repository."""
     folder = workspace.with_name(f"{workspace.name}.typed_here")

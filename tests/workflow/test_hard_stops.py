@@ -19,6 +19,7 @@ from workflow.hard_stop_cases import CASES, SECOND_EXAMPLES, Case
 from workflow_tools import (
     REPOSITORY,
     RUN,
+    as_documented,
     changes,
     copy_of,
     log_entries,
@@ -61,7 +62,7 @@ def messages(output: str) -> list[tuple[str, str]]:
 
 def as_row(case: Case, code: str, message: str, workspace: Path) -> str:
     """Return the case's row of the document."""
-    shown = message.replace(str(workspace), "<workspace>")
+    shown = as_documented(message).replace(str(workspace), "<workspace>")
     shown = shown.replace(str(workspace.parent), "<elsewhere>")
     shown = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", shown)
     shown = re.sub(r"\b[0-9a-f]{12}\b", "<digest>", shown)  # of weights: differ by processor

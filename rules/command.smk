@@ -85,10 +85,12 @@ def close_run():
     """Log the end of a failed command in its run; the doctor's is no run's, it repeats its finding."""
     if not DOCTOR:
         shell(close_command())
-        return
-    from deft.run.stage import take_last_stop
+    else:
+        from deft.run.stage import take_last_stop
 
-    print(f"\n{take_last_stop()}", file=sys.stderr)
+        print(f"\n{take_last_stop()}", file=sys.stderr)
+    if BRIEF_TERMINAL:
+        BRIEF_TERMINAL.over = True  # the stop is the last thing on the terminal
 
 
 def close_command():

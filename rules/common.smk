@@ -15,8 +15,6 @@ from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, f"{workflow.basedir}/scripts")
-
 from deft.settings import config as deft_config
 from deft.core import layout, places
 from deft.run import slurm
@@ -39,11 +37,6 @@ def stop_parsing(error):
     """End with the message alone; a traceback would say nothing about the user's mistake."""
     print(f"\nHARD STOP {error.text()}", file=sys.stderr)
     sys.exit(1)
-
-
-def is_main_process():
-    """Whether this is the process that the user started, not a job's own Snakemake."""
-    return workflow.is_main_process and not workflow.remote_exec
 
 
 def resolve_workspace():

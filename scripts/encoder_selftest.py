@@ -42,4 +42,4 @@ if __name__ == "__main__":
     options = parser(__doc__, phase=False)
     add_engine(options)
     add_encoder_options(options)
-    launch(options.parse_args(), body)
+    launch(options.parse_args(), body, brief=False)

@@ -155,7 +155,7 @@ def planned_rules(output: str) -> dict[str, int]:
     """
     if NOTHING in output:
         return {}
-    tables = re.findall(r"^Job stats:\n(.*?)^total +\d+$", output, re.DOTALL | re.MULTILINE)
+    tables = re.findall(r"^job +count\n(.*?)^total +\d+$", output, re.DOTALL | re.MULTILINE)
     assert tables, f"no plan in:\n{output[-3000:]}"
     rows = re.findall(r"^(\w+) +(\d+)$", tables[-1], re.MULTILINE)
     return {rule: int(count) for rule, count in rows if rule != "all"}

@@ -29,7 +29,7 @@ TOLD = re.compile(
     rf"{NOTHING}.*)$",
     re.MULTILINE,
 )
-STATS = re.compile(r"^Job stats:\n(.*?^total +\d+)$", re.DOTALL | re.MULTILINE)
+STATS = re.compile(r"^(job +count\n.*?^total +\d+)$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ job, so that it is the last thing on the terminal.
 # What a stop may leave in the run folder, besides the pre-flight files.
 RECORDS = re.compile(
     rf"results/(current_run|embedding_cache/.*|{RUN}/(preflight/(checks|inputs|approval|gate|shards)\.json|"
-    rf"preflight/(summary\.md|config\.yaml)|logs/.*\.log|deft_state\.json|loop_log\.jsonl|\.state\.lock|"
+    rf"preflight/(summary\.md|config\.yaml|pairs\.html)|logs/.*\.log|deft_state\.json|loop_log\.jsonl|\.state\.lock|"
     rf"DEFT_Loop_Report\.html|hard_stops/.*\.json|benchmarks/.*))"
 )
 MESSAGE = re.compile(r"^HARD STOP (\w+): (.*(?:\n  (?:in|do): .*)*)", re.MULTILINE)

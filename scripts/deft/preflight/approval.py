@@ -10,11 +10,12 @@ from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
 from deft.core.layout import DEFECT_SPEC, PREGEN_DIR
-from deft.core.reading import read_json, read_text
+from deft.core.reading import read_json
 from deft.pool import digest
 from deft.pool.digest import APPROVAL_FILE, GATE_FILE
 from deft.pool.source_pool import check_pregen_unchanged
 from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, run_preflight
+from deft.preflight.summary import on_terminal
 from deft.run.state import STATE_FILE, read_state, update_state, utc_now
 from deft.settings.kpi_target import parse_kpi
 
@@ -45,7 +46,7 @@ def gate(
     if approval is None or approval.get("digest") != now:
         if config.get("approve") is not True:
             if not printed:
-                log(read_text(run_dir / SUMMARY_FILE))
+                log(on_terminal(read_json(run_dir / CHECKS_FILE), run_dir))
             raise missing_approval(run_dir, approval, matter)
         approval = write_approval(run_dir, matter, by="config", how="approve: true")
         log(f"approved by the configuration: {parse_kpi(config['kpi']).canonical()}")

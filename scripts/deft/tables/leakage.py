@@ -52,11 +52,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Leak:
-    """Row ``a`` of one side and row ``b`` of the other, both as index labels of their rows."""
+    """Row ``a`` of one side and row ``b`` of the other, both as index labels of their rows.
+
+    ``pictures``: the two that were compared, where pictures were.
+    """
 
     a: int
     b: int
     detail: str = ""
+    pictures: tuple[str, str] | None = None
 
 
 @dataclass
@@ -137,7 +141,7 @@ def find_content_leaks(
     for index, path, print_ in a:
         if print_ is not None and print_.digest in first:
             other, other_path = first[print_.digest]
-            leaks.append(Leak(index, other, f"{path} = {other_path}"))
+            leaks.append(Leak(index, other, f"{path} = {other_path}", (path, other_path)))
     return leaks
 
 
@@ -163,7 +167,7 @@ def find_near_duplicates(
             continue
         other, other_path, digest = right[near[print_.dhash]]
         if digest != print_.digest:
-            leaks.append(Leak(index, other, f"{path} ~ {other_path}"))
+            leaks.append(Leak(index, other, f"{path} ~ {other_path}", (path, other_path)))
     return leaks
 
 

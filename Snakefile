@@ -77,11 +77,14 @@ rule all:
 onstart:
     claim_run(log)
     pass_gate_again()
+    start_live_report()
 
 
 onsuccess:
+    end_live_report()
     print_result()
 
 
 onerror:
+    end_live_report()
     close_run()

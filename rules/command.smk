@@ -2,6 +2,8 @@
 
 from deft.pool import digest as approval_digest
 
+SHOWN_ALREADY = {"all", "report", "check_quotes", "preflight", "approve", "gate"}
+LIVE_REPORT = []  # the process that renders it
 # Rules that are no part of a run: when one fails, the run is left as it is.
 OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore", "settings"}
 
@@ -72,6 +74,25 @@ def claim_run(logs):
             "(--default-resources on the command line replaces the profile's)",
             file=sys.stderr,
         )
+
+
+def start_live_report():
+    """Have the report rendered while this command works on the run."""
+    if DOCTOR or not config["live_report"] or outside_the_loop():
+        return
+    if {job.rule.name for job in workflow.dag.needrun_jobs()} - SHOWN_ALREADY:
+        script = f"{workflow.basedir}/scripts/live_report.py"
+        command = [sys.executable, script, "--workspace", str(WORKSPACE), "--run", RUN]
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        LIVE_REPORT.append(subprocess.Popen(command, **quiet))
+
+
+def end_live_report():
+    """No page of a run that has ended says that it works."""
+    for process in LIVE_REPORT:
+        process.terminate()
+        process.wait()
+    LIVE_REPORT.clear()
 
 
 def print_result():

@@ -8,6 +8,7 @@ import functools
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time

@@ -31,6 +31,7 @@ CONFIG = {
     "min_similarity": 0.0,
     "top_k_per_target": 2,
     "top_k_per_label": 2,
+    "live_report": "false",
 }
 POOL = "augmentation/mining_pool/mining_pool.csv"
 POOL_ROWS = 60

@@ -17,6 +17,7 @@ from deft.record.results import MIN_NG_TO_CERTIFY, met_of
 from deft.record.rows import whatif_rows
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
+from deft.report.live import live_view
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
 from deft.report.thumbs import Thumbnails
 from deft.settings.kpi_target import KpiTarget
@@ -58,6 +59,7 @@ def build_view(
     return {
         **_frame(files),
         "refresh_s": REFRESH_S if files.running else None,
+        "live": live_view(files),
         "status": status(met, "best.gap_pp", running=files.running),
         "best": best.name if best else None,
         "handed_off": (files.run.dir / "best_model.json").is_file(),

@@ -9,6 +9,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+include: "rules/terminal.smk"
+
+
 configfile: f"{workflow.basedir}/config/config.yaml"
 
 
@@ -59,6 +62,7 @@ localrules:
     check_quotes,
     demo_workspace,
     import_deeppcb,
+    settings,
     explore,
 
 
@@ -74,11 +78,14 @@ rule all:
 onstart:
     claim_run(log)
     pass_gate_again()
+    start_live_report()
 
 
 onsuccess:
+    end_live_report()
     print_result()
 
 
 onerror:
+    end_live_report()
     close_run()

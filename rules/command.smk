@@ -2,8 +2,17 @@
 
 from deft.pool import digest as approval_digest
 
+SHOWN_ALREADY = {"all", "report", "check_quotes", "preflight", "approve", "gate"}
+LIVE_REPORT = []  # the process that renders it
 # Rules that are no part of a run: when one fails, the run is left as it is.
-OUTSIDE = {*MAKING, "encoder_selftest", "prune_embeddings", "explore", "score"}
+OUTSIDE = {
+    *MAKING,
+    "encoder_selftest",
+    "prune_embeddings",
+    "explore",
+    "score",
+    "settings",
+}
 
 
 def void_gates():
@@ -51,7 +60,10 @@ def claim_run(logs):
     from deft.core.disk import DiskFull
     from deft.run.jobs import note_command
 
-    if DOCTOR or {job.rule.name for job in workflow.dag.jobs} == {"explore"}:
+    if DOCTOR or {job.rule.name for job in workflow.dag.jobs} <= {
+        "explore",
+        "settings",
+    }:
         return
     print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)
     name = next(filter(None, map(slurm.name_in_log, map(Path, logs))), None)
@@ -71,6 +83,25 @@ def claim_run(logs):
         )
 
 
+def start_live_report():
+    """Have the report rendered while this command works on the run."""
+    if DOCTOR or not config["live_report"] or outside_the_loop():
+        return
+    if {job.rule.name for job in workflow.dag.needrun_jobs()} - SHOWN_ALREADY:
+        script = f"{workflow.basedir}/scripts/live_report.py"
+        command = [sys.executable, script, "--workspace", str(WORKSPACE), "--run", RUN]
+        quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        LIVE_REPORT.append(subprocess.Popen(command, **quiet))
+
+
+def end_live_report():
+    """No page of a run that has ended says that it works."""
+    for process in LIVE_REPORT:
+        process.terminate()
+        process.wait()
+    LIVE_REPORT.clear()
+
+
 def print_result():
     """The path of the report, if this command made one."""
     page = WORKSPACE / run_file("DEFT_Loop_Report.html")
@@ -82,10 +113,12 @@ def close_run():
     """Log the end of a failed command in its run; the doctor's is no run's, it repeats its finding."""
     if not DOCTOR:
         shell(close_command())
-        return
-    from deft.run.stage import take_last_stop
+    else:
+        from deft.run.stage import take_last_stop
 
-    print(f"\n{take_last_stop()}", file=sys.stderr)
+        print(f"\n{take_last_stop()}", file=sys.stderr)
+    if BRIEF_TERMINAL:
+        BRIEF_TERMINAL.over = True  # the stop is the last thing on the terminal
 
 
 def close_command():
@@ -105,11 +138,11 @@ def announce_plan():
         return
     last = layout.phase_name(max(1, config["max_iterations"]))
     run_dir = WORKSPACE / "results" / RUN
-    begin = "" if run_dir.is_dir() else f" --config run={RUN}"
+    last_file = run_file(f"{last}/train/weights.json")
+    begin = {} if run_dir.is_dir() else {"run": RUN}
     print(
         "\nThis is the plan up to the next stop decision; more laps may follow (at most "
-        f"{config['max_iterations']}).\nThe whole chain to a lap: "
-        f"snakemake -n {run_file(f'{last}/train/weights.json')}{begin}",
+        f"{config['max_iterations']}).\nThe whole chain to a lap: {again('-n', last_file, **begin)}",
         file=sys.stderr,
     )
     passed = (run_dir / "preflight/gate.json").is_file()

@@ -8,6 +8,7 @@ import functools
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,13 +16,12 @@ from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, f"{workflow.basedir}/scripts")
-
 from deft.settings import config as deft_config
 from deft.core import layout, places
 from deft.run import slurm
 from deft.run import handover as deft_handover
 from deft.run import roots as deft_roots
+from deft.core.commands import again, note_command
 from deft.core.errors import HardStop
 from deft.core.hardware import has_card
 from deft.core.kept_digests import KeptDigests
@@ -30,6 +30,7 @@ from deft.settings.metric_contract import contract_of, measured_by
 from deft.core.reading import stop_of
 from deft.settings.run_name import check_run_name, require_run, run_of_command
 from deft.settings.session import check_container, hand_down, inherited
+from deft.settings.workspace_file import merged, read_workspace_settings
 from deft.embedding.shards import shard_count
 from deft.settings import tao as deft_tao
 from deft.core.yaml_files import load_yaml
@@ -39,11 +40,6 @@ def stop_parsing(error):
     """End with the message alone; a traceback would say nothing about the user's mistake."""
     print(f"\nHARD STOP {error.text()}", file=sys.stderr)
     sys.exit(1)
-
-
-def is_main_process():
-    """Whether this is the process that the user started, not a job's own Snakemake."""
-    return workflow.is_main_process and not workflow.remote_exec
 
 
 def resolve_workspace():
@@ -60,8 +56,7 @@ def resolve_workspace():
         raise HardStop(
             "missing_input",
             f"the workspace {str(path)!r} is not a folder",
-            fix="set it with --config workspace=DIR, or draw one: snakemake demo_workspace "
-            "--config workspace=DIR",
+            fix=f"set it with --config workspace=DIR, or draw one: {again('demo_workspace')}",
         )
     return path.absolute()
 
@@ -73,15 +68,28 @@ def doctor_folder():
     return folder
 
 
-def resolve_config():
+def workspace_settings():
+    """What the workspace's `deft.yaml` says; a job goes on with what its command has read."""
+    if not is_main_process() and inherited("DEFT_CONFIG"):
+        return json.loads(inherited("DEFT_CONFIG"))
+    try:
+        return read_workspace_settings(WORKSPACE)
+    except HardStop as error:
+        if not DOCTOR:
+            raise
+        return {"problem": error.text()}
+
+
+def resolve_config(config):
     """The configuration, complete. The doctor goes on with defaults and tells what is wrong."""
+    problem = config.pop("problem", "")
     try:
         found = deft_config.resolve(config)
         contract_of(found)
         for typed in (a.removeprefix("kpi=") for a in sys.argv if a.startswith("kpi=")):
             if "#" in typed:  # to Snakemake, which reads YAML there, a comment
                 parse_kpi(typed)
-        return found, ""
+        return found, problem
     except HardStop as error:
         if not DOCTOR:
             raise
@@ -162,12 +170,20 @@ def gpus(count):
     return slurm.gpu_resources(count if has else 0, GPU_REQUEST)
 
 
-NAMED_BY_USER = sorted(workflow.config_settings.overwrite_config)
+TYPED = dict(workflow.config_settings.overwrite_config)
+NAMED_BY_USER = set(TYPED)
 DOCTOR = "doctor" in sys.argv[1:]
+if is_main_process():
+    note_command(sys.argv, workflow.basedir)
 try:
-    config, CONFIG_PROBLEM = resolve_config()
+    of_files = config
+    config, CONFIG_PROBLEM = resolve_config(dict(of_files))
     TYPED_IN = Path(inherited("DEFT_TYPED_IN") or Path.cwd())
     WORKSPACE = resolve_workspace()
+    OWN = workspace_settings()
+    if OWN:
+        config, CONFIG_PROBLEM = resolve_config(merged(of_files, OWN, TYPED))
+        NAMED_BY_USER |= set(OWN)
     if not DOCTOR:
         check_container(config["container"], WORKSPACE)
     GPU_REQUEST = profile_default("gpu_request")
@@ -203,7 +219,11 @@ hand_down(
     typed_in=TYPED_IN,
     run=RUN,
     config=config,
-    user_keys=NAMED_BY_USER,
+    user_keys=(
+        sorted(NAMED_BY_USER)
+        if is_main_process()
+        else (inherited("DEFT_USER_KEYS") or "").split()
+    ),
     taken_keys=TAKEN,
     embed_shards=EMBED_SHARDS,
 )

@@ -1,4 +1,4 @@
-"""Making a workspace: the drawn demo and the DeepPCB importer.
+"""Making a workspace: the drawn demo and the DeepPCB importer; and its settings.
 
 Needs: nothing, or a local copy of DeepPCB. Makes: the folders that the loop reads.
 """
@@ -32,3 +32,14 @@ rule import_deeppcb:
     shell:
         'python "$DEFT_HOME/scripts/import_deeppcb.py" --out . --seed {params.seed}'
         " --config-json {params.options:q} --log {log:q}"
+
+
+rule settings:
+    log:
+        "logs/settings.log",
+    conda:
+        conda_env("loop")
+    message:
+        "write what differs from the defaults into deft.yaml"
+    shell:
+        'python "$DEFT_HOME/scripts/settings.py" --workspace . --log {log:q}'

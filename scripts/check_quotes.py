@@ -22,4 +22,4 @@ def body(args: argparse.Namespace, run: Run) -> int:
 if __name__ == "__main__":
     options = parser(__doc__, phase=False)
     options.add_argument("--files", default="", help="further .md, .tex or .html files")
-    launch(options.parse_args(), body)
+    launch(options.parse_args(), body, brief=False)

@@ -20,4 +20,4 @@ def body(args: argparse.Namespace, run: Run) -> None:
 if __name__ == "__main__":
     options = parser(__doc__, phase=False)
     options.add_argument("--aside", action="store_true", help="only say the last hard stop again")
-    launch(options.parse_args(), body)
+    launch(options.parse_args(), body, brief=False)

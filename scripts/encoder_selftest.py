@@ -2,6 +2,7 @@
 
 import argparse
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.layout import BASELINE, Run
 from deft.embedding.encoders.selftest import SelfTested, images_per_s, table, verify
@@ -21,7 +22,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
             "missing_input",
             "encoder changenet is the baseline's weights, and this run has no evaluated baseline",
             file=metrics,
-            fix=f"snakemake results/{run.name}/{BASELINE}/metrics.json --config run={run.name}, or "
+            fix=f"{again(f'results/{run.name}/{BASELINE}/metrics.json', run=run.name)}, or "
             "name another run or encoder",
         )
     context = Context.of(args, run)
@@ -42,4 +43,4 @@ if __name__ == "__main__":
     options = parser(__doc__, phase=False)
     add_engine(options)
     add_encoder_options(options)
-    launch(options.parse_args(), body)
+    launch(options.parse_args(), body, brief=False)

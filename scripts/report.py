@@ -26,4 +26,5 @@ def body(args: argparse.Namespace, run: Run) -> int:
 if __name__ == "__main__":
     options = parser(__doc__, phase=False)
     options.add_argument("--phase", help="also write this phase's page and summary, e.g. iter1")
-    launch(options.parse_args(), body)
+    args = options.parse_args()
+    launch(args, body, brief=bool(args.phase))

@@ -28,4 +28,4 @@ def body(args: argparse.Namespace, run: Run) -> None:
 if __name__ == "__main__":
     options = training_parser(__doc__)
     options.add_argument("--restore", type=Path, required=True, help="the deleted file")
-    launch(options.parse_args(), body)
+    launch(options.parse_args(), body, brief=False)

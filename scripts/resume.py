@@ -1,7 +1,6 @@
 """After a crash: end the orphans of a run, so that nothing writes beside its second copy; go on."""
 
 import argparse
-import json
 import re
 import socket
 import subprocess
@@ -9,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from deft.core.commands import as_typed
 from deft.core.errors import HardStop
 from deft.core.layout import Run
 from deft.core.yaml_files import read_mapping
@@ -78,21 +78,6 @@ def recorded_settings(run: Run) -> list[str]:
             if key != "workspace" and isinstance(value, str) and value.startswith(f"{there}/"):
                 print(f'{key} still names {value}: set it with ARGS="--config {key}=…" if it moved')
     return ["--configfile", str(settings)]
-
-
-def as_typed(text: str) -> str:
-    """Return how a text is typed behind ``--config key=`` so that it arrives as it is.
-
-    Snakemake strips quotes from both ends and reads the rest as YAML, where ``: `` and `` #`` part
-    a path. A tag in front and an empty comment behind keep the quotes from being stripped.
-    """
-    plain = re.fullmatch(r"/[\w./+@%=~-]*|run_[\w.-]+", text)
-    if plain:
-        return text
-    quoted = json.dumps(text, ensure_ascii=False)  # its pairs of surrogates are no YAML
-    # YAML folds these line ends to blanks, and takes no control character as it is.
-    quoted = re.sub("[\x7f-\x9f\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", quoted)
-    return f"!!str {quoted} #"
 
 
 def with_config(arguments: list[str], **values: str) -> list[str]:

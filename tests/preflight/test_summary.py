@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_workspace import make_tiny_workspace
 
+from deft.core.errors import HardStop
 from deft.preflight.approval import approve, gate
 from deft.preflight.run import run_preflight
 from deft.preflight.summary import aligned, labels_text
@@ -58,3 +61,55 @@ def test_the_target_stands_first_as_it_was_read(tmp_path):
     config |= {"approve": True, "kpi": "FAR <= 1/500"}
     gate(workspace, workspace / "results/run_1", config, sources={}, log=told.append)
     assert told[-1].endswith("FAR ≤ 0.2 % while recall ≥ 100 %")
+
+
+def made(workspace, *changes):
+    """Return the pre-flight of a tiny workspace: result, what the terminal showed, run folder."""
+    config, told = resolve({"encoder": "changenet", "top_k_per_target": 7}), []
+    run_dir = workspace / "results/run_1"
+    for change in changes:
+        change(workspace)
+    settled = sources(config, set())
+    try:
+        run_preflight(workspace, run_dir, config, sources=settled, log=told.append)
+    except HardStop:
+        pass
+    return (run_dir / "preflight/summary.md").read_text(), told[-1], run_dir
+
+
+def test_the_terminal_shows_what_a_decision_needs(tmp_path):
+    sizes = {"base": 4, "validation": 3, "kpi": 6, "pool": 6, "pregen": 2}
+    whole, shown, run_dir = made(make_tiny_workspace(tmp_path, **sizes))
+    assert shown.index("## Warnings") < shown.index("## Run config") < shown.index("## Dataset")
+    assert "top_k_per_target" in shown and "min_similarity" not in shown.split("## Dataset")[0]
+    assert "min_similarity" in whole and "## Checks" in whole and "## Checks" not in shown
+    assert f"All settings and checks: {run_dir}/preflight/summary.md" in shown
+    counts = "[0-9]+ ok, [0-9]+ warnings?, 0 stops"
+    assert re.fullmatch(counts, shown.splitlines()[-1])
+    assert shown.splitlines()[-1] == whole.splitlines()[-1]
+
+
+def test_stops_come_first(tmp_path):
+    def no_kpi(workspace):
+        (workspace / "kpi/testing_set.csv").unlink()
+
+    _, shown, _ = made(make_tiny_workspace(tmp_path, base=4, validation=3, kpi=6), no_kpi)
+    assert shown.index("## Stops") < shown.index("## Warnings") < shown.index("## Run config")
+    assert re.search(r", [1-9]\d* stops?$", shown.splitlines()[-1])
+
+
+def test_suspicious_pairs_are_shown_as_pictures(tmp_path):
+    sizes = {"base": 4, "validation": 3, "kpi": 6, "pool": 6, "pregen": 2}
+
+    def copied(workspace):  # a picture of the pool becomes one of the KPI set
+        pool = sorted((workspace / "augmentation/mining_pool/images").glob("*.png"))
+        kpi = sorted((workspace / "kpi/images/kpi").rglob("*.png"))
+        pool[0].write_bytes(kpi[0].read_bytes())
+
+    _, shown, run_dir = made(make_tiny_workspace(tmp_path, **sizes), copied)
+    page = (run_dir / "preflight/pairs.html").read_text()
+    assert f"suspicious pairs, side by side: {run_dir}/preflight/pairs.html" in shown
+    assert page.count("data:image/jpeg") >= 2 and "leakage_pool_kpi" in page
+    assert "http" not in page and "<script" not in page
+    made(make_tiny_workspace(tmp_path, **sizes))  # mended
+    assert not (run_dir / "preflight/pairs.html").exists()

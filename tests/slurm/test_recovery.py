@@ -42,7 +42,7 @@ def test_an_orphan_is_cancelled_before_its_second_copy_starts(place: Workplace) 
     text = resumed.succeed()
     trainings = [n for n in resumed.submitted() if rule_of(n) == "train"]
     assert len(trainings) == 1 and orphan not in trainings
-    assert text.index("cancelled SLURM job") < text.index("Building DAG of jobs")
+    assert text.index("cancelled SLURM job") < text.index("workspace ")
     good = [(e["iter"], e["stage"]) for e in log_entries(place.workspace) if e["status"] == "ok"]
     assert good.count(("baseline", "train")) == 1
     assert len(place.load("baseline/train/weights.json")["files"]) == EPOCHS

@@ -31,6 +31,7 @@ CONFIG = {
     "min_similarity": 0.0,
     "top_k_per_target": 2,
     "top_k_per_label": 2,
+    "live_report": "false",
 }
 POOL = "augmentation/mining_pool/mining_pool.csv"
 POOL_ROWS = 60
@@ -78,6 +79,20 @@ def snakemake_command(
     # Two jobs beside each other, one thread each: torch's threads would fight for two cores.
     limits = ["--cores", "2", "--max-threads", "1"]
     return [*head, *limits, *args, *targets, "--config", *pairs]
+
+
+def as_documented(text: str) -> str:
+    """Return advice as it stands in the documents: without what a test's command line adds."""
+    pair = r"(?:'[^']*'|\w+=[^\s;,)`]+)"
+    head, limits = re.escape(f"{sys.executable} -m snakemake"), "(?: --[a-z-]+ [^ ]+)*"
+    snakefile = "--snakefile [^ ]+/Snakefile"
+    command = rf"{head}((?: (?!--snakefile)[^ ]+)*) {snakefile}{limits} --config((?: {pair})*)"
+
+    def short(found: re.Match[str]) -> str:
+        last = found[2].rpartition(" ")[2]  # what the advice itself sets
+        return f"snakemake{found[1]}" + (f" --config {last}" if last.startswith("run=") else "")
+
+    return re.sub(command, short, text)
 
 
 def working_folder(workspace: Path) -> Path:
@@ -141,7 +156,7 @@ def planned_rules(output: str) -> dict[str, int]:
     """
     if NOTHING in output:
         return {}
-    tables = re.findall(r"^Job stats:\n(.*?)^total +\d+$", output, re.DOTALL | re.MULTILINE)
+    tables = re.findall(r"^job +count\n(.*?)^total +\d+$", output, re.DOTALL | re.MULTILINE)
     assert tables, f"no plan in:\n{output[-3000:]}"
     rows = re.findall(r"^(\w+) +(\d+)$", tables[-1], re.MULTILINE)
     return {rule: int(count) for rule, count in rows if rule != "all"}

@@ -19,6 +19,7 @@ from workflow.hard_stop_cases import CASES, SECOND_EXAMPLES, Case
 from workflow_tools import (
     REPOSITORY,
     RUN,
+    as_documented,
     changes,
     copy_of,
     log_entries,
@@ -48,7 +49,7 @@ job, so that it is the last thing on the terminal.
 # What a stop may leave in the run folder, besides the pre-flight files.
 RECORDS = re.compile(
     rf"results/(current_run|embedding_cache/.*|{RUN}/(preflight/(checks|inputs|approval|gate|shards)\.json|"
-    rf"preflight/(summary\.md|config\.yaml)|logs/.*\.log|deft_state\.json|loop_log\.jsonl|\.state\.lock|"
+    rf"preflight/(summary\.md|config\.yaml|pairs\.html)|logs/.*\.log|deft_state\.json|loop_log\.jsonl|\.state\.lock|"
     rf"DEFT_Loop_Report\.html|hard_stops/.*\.json|benchmarks/.*))"
 )
 MESSAGE = re.compile(r"^HARD STOP (\w+): (.*(?:\n  (?:in|do): .*)*)", re.MULTILINE)
@@ -61,7 +62,7 @@ def messages(output: str) -> list[tuple[str, str]]:
 
 def as_row(case: Case, code: str, message: str, workspace: Path) -> str:
     """Return the case's row of the document."""
-    shown = message.replace(str(workspace), "<workspace>")
+    shown = as_documented(message).replace(str(workspace), "<workspace>")
     shown = shown.replace(str(workspace.parent), "<elsewhere>")
     shown = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", shown)
     shown = re.sub(r"\b[0-9a-f]{12}\b", "<digest>", shown)  # of weights: differ by processor

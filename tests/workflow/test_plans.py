@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 from generated_page import Page
-from workflow_tools import NOTHING, RUN, changes, copy_in_its_place, snakemake, succeed, tree
+from workflow_tools import (
+    NOTHING,
+    RUN,
+    as_documented,
+    changes,
+    copy_in_its_place,
+    snakemake,
+    succeed,
+    tree,
+)
 
 pytestmark = pytest.mark.workflow
 
@@ -20,7 +29,7 @@ TOLD = re.compile(
     rf"{NOTHING}.*)$",
     re.MULTILINE,
 )
-STATS = re.compile(r"^Job stats:\n(.*?^total +\d+)$", re.DOTALL | re.MULTILINE)
+STATS = re.compile(r"^(job +count\n.*?^total +\d+)$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ something run again is in [reruns.md](reruns.md). `--printshellcmds` shows each 
 def as_part(plan: Plan, output: str) -> str:
     """Return the plan's section of the page."""
     tables = STATS.findall(output)
-    told = TOLD.findall(output)
+    told = TOLD.findall(as_documented(output))
     lines = [f"$ {plan.command}", *(tables[-1:] or []), *told]
     shown = "\n".join(line.rstrip() for text in lines for line in text.splitlines())
     return f"## {plan.title}\n\n{plan.text}\n\n```\n{shown}\n```\n\n"

@@ -85,7 +85,7 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
     done = script(workspace, "resume", "--workspace", ".", "--go-on", "--", *limits)
     output = succeed(done)
     assert f"ended orphan baseline_train (process {training.pid})" in output
-    assert output.index("ended orphan") < output.index("Building DAG of jobs")
+    assert output.index("ended orphan") < output.index("workspace ")
     assert not training.is_running() or training.status() == psutil.STATUS_ZOMBIE
     assert notes(workspace) == []
 

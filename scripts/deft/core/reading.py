@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 
 # What a retry cannot mend; the others (a disk that does not answer, say) are the machine's.
@@ -222,11 +223,11 @@ def made_again(path: str | Path, *, there: bool = True) -> str:
     """Return how a damaged (or missing) file of the loop's own is mended, as a stop's advice."""
     path = Path(path)
     if path.parent.name == "preflight":
-        return "run: snakemake preflight, then the same command again"
+        return f"run: {again('preflight')}, then the same command again"
     if target_of(path) == str(path) or path.name == "deft_state.json":
         return "put the file back as it was"
-    again = f"run: snakemake {target_of(path)}; then run the same command again"
-    return f"put the file back as it was, or {f'delete it and {again}' if there else again}"
+    told = f"run: {again(target_of(path))}; then run the same command again"
+    return f"put the file back as it was, or {f'delete it and {told}' if there else told}"
 
 
 def check_shape(data: Any, shape: Any, where: str = "") -> str:

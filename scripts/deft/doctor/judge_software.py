@@ -96,7 +96,7 @@ def configuration(problem: str, workspace: str, exists: bool) -> Finding:
         first, *rest = problem.split("\n  do: ")
         return broken(what, first, rest[0] if rest else "see config/config.yaml")
     if not exists:
-        advice = "--config workspace=DIR; the rows on disk and locks are about the temporary folder"
+        advice = "add --config workspace=DIR; disk and locks here are the temporary folder's"
         return warn(what, f"no workspace at {workspace}", advice)
     return ok(what, f"workspace {workspace}")
 

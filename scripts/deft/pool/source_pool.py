@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deft.core import layout
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import replace_atomically, sha256_file, sha256_text
 from deft.pool.pregen.listing import paired_pregen, pregen_digest
@@ -162,6 +163,6 @@ def check_pregen_unchanged(workspace: str | Path, manifest_: dict[str, Any], pat
             "pregen_mutated",
             "the pre-generated pictures changed while the run is unfinished",
             file=Path(workspace) / layout.PREGEN_DIR,
-            fix="restore them, or start another run: snakemake preflight --config run=new",
+            fix=f"restore them, or start another run: {again('preflight', run='new')}",
             evidence={"manifest": str(path), "manifest_sha256": sha256_file(path)},
         )

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
 from deft.core.layout import DEFECT_SPEC, PREGEN_DIR
-from deft.core.reading import read_json, read_text
+from deft.core.reading import read_json
 from deft.pool import digest
 from deft.pool.digest import APPROVAL_FILE, GATE_FILE
 from deft.pool.source_pool import check_pregen_unchanged
 from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, run_preflight
+from deft.preflight.summary import on_terminal
 from deft.run.handover import staged_elsewhere
 from deft.run.state import STATE_FILE, read_state, update_state, utc_now
 from deft.run.state_format import IN_PROGRESS, own, own_part
@@ -46,7 +48,7 @@ def gate(
     if approval is None or approval.get("digest") != now:
         if config.get("approve") is not True:
             if not printed:
-                log(read_text(run_dir / SUMMARY_FILE))
+                log(on_terminal(read_json(run_dir / CHECKS_FILE), run_dir))
             raise missing_approval(run_dir, approval, matter)
         approval = write_approval(run_dir, matter, by="config", how="approve: true")
         log(f"approved by the configuration: {parse_kpi(config['kpi']).canonical()}")
@@ -103,7 +105,7 @@ def approve(
             "nothing is approved yet: the summary above was not shown before"
             + (f"; changed since the last one: {'; '.join(changes)}" if changes else ""),
             file=run_dir / SUMMARY_FILE,
-            fix="read it, then run again: snakemake approve",
+            fix=f"read it, then run again: {again('approve')}",
             evidence={"changes": changes},
         )
     approval = write_approval(run_dir, matter, by="user", how="snakemake approve")
@@ -159,7 +161,7 @@ def missing_approval(
         "approval_missing",
         message,
         file=Path(run_dir) / SUMMARY_FILE,
-        fix="read the summary above, then run: snakemake approve",
+        fix=f"read the summary above, then run: {again('approve')}",
         evidence={"changes": changes},
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -77,6 +77,15 @@ def skipped(id: str, needs: str) -> Check:
     return Check(id, WARN, f"not checked: needs {needs}, see above", "mend that first")
 
 
+class Suspect(NamedTuple):
+    """Two pictures that a check found too much alike, workspace-relative; to be looked at."""
+
+    check: str
+    left: str
+    right: str
+    what: str
+
+
 @dataclass
 class Context:
     """What the checks share. A broken input is None (or absent); the check that read it says why.
@@ -103,6 +112,7 @@ class Context:
     facts: dict[str, Any] = field(default_factory=dict)  # for the summary
     sides: dict[str, Side] = field(default_factory=dict)  # of the leakage checks, by table
     prints: dict[str, Fingerprint] = field(default_factory=dict)  # by picture, as rows name it
+    suspects: list[Suspect] = field(default_factory=list)
     spellings: dict[str, str] = field(default_factory=dict)  # clean label -> as the user writes it
 
     def add_spellings(self, *columns: Iterable[str]) -> None:

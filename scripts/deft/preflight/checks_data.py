@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from deft.core.layout import PREGEN_NG
-from deft.preflight.check import TABLES, WARN, Check, Context, ok, skipped, stopped, warn
-from deft.tables.changenet_table import PASS, clean_label
+from deft.preflight.check import TABLES, WARN, Check, Context, Suspect, ok, skipped, stopped, warn
+from deft.tables.changenet_table import PASS, clean_label, line_of
 from deft.tables.leakage import Leak, Side, compare, stop_of
 
 NAMES = {"base": "training", "validation": "validation", "kpi": "KPI", "pool": "mining pool"}
@@ -53,6 +53,12 @@ def _leakage(ctx: Context, a: str, b: str) -> Iterator[Check]:
         log=ctx.log,
         levels=ctx.config.get("picture_levels"),
     )
+    for kind, what in (("content", "the same picture"), ("near", "nearly the same picture")):
+        for leak in getattr(found, kind):
+            if leak.pictures:
+                lines = f"{a} row {line_of(leak.a)}, {b} row {line_of(leak.b)}: {what}"
+                left, right = leak.pictures
+                ctx.suspects.append(Suspect(id, left, right, lines))
     strict = ctx.config.get("content_leakage", "stop") == "stop"
     held_out_pair = a == "validation"
     for kind in ("key", "content"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from deft.changenet.spec import check_intervals, examine
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.layout import FALLBACK_IMAGES, PREGEN_DIR, SPEC, image_root
 from deft.kpi.measuring import refuse_program
@@ -38,7 +39,7 @@ def checks(ctx: Context) -> Iterator[Check]:
             "missing_input",
             "the workspace does not exist",
             file=ctx.workspace,
-            fix="set workspace=PATH, or draw one: snakemake demo_workspace",
+            fix=f"set workspace=PATH, or draw one: {again('demo_workspace')}",
         )
         yield stopped("workspace", stop)
         return

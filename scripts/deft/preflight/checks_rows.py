@@ -10,7 +10,7 @@ import pandas as pd
 from deft.core.errors import HardStop
 from deft.mining.strategies.named import Rules
 from deft.pool.pregen.parts import STEM, UNKNOWN_DEFECT
-from deft.preflight.check import TABLES, Check, Context, ok, stopped, warn
+from deft.preflight.check import TABLES, Check, Context, Suspect, ok, stopped, warn
 from deft.tables.changenet_table import image_name, line_of
 from deft.tables.fingerprint import Fingerprint
 from deft.tables.labels import clean_label, is_ng
@@ -201,6 +201,8 @@ def _one_picture_two_labels(
     )
     # Rows of one part are the other check's.
     found = [f for f in _differing(digests, rows) if len({parts[i] for i in f[0]}) > 1]
+    for group, labels in found:
+        _suspect(ctx, f"pictures_{name}_labels", (rows, group[0]), (rows, group[1]), labels)
     if found:
         strict = ctx.config.get("content_leakage", "stop") == "stop"
         yield _contradiction(
@@ -224,6 +226,9 @@ def _base_against_pool(ctx: Context, tests: dict[str, Prints]) -> Iterator[Check
         other = known.get(tuple(p.digest for p in prints)) if prints is not None else None
         if other is not None and clean_label(other[1]) != clean_label(label):
             found.append((index, label, *other))
+    for index, label, other_index, other_label in found:
+        labels = [label, other_label]
+        _suspect(ctx, "pictures_base_pool_labels", (pool, index), (base, other_index), labels)
     if found:
         index, label, other_index, other_label = found[0]
         lines = [line_of(f[0]) for f in found]
@@ -234,6 +239,24 @@ def _base_against_pool(ctx: Context, tests: dict[str, Prints]) -> Iterator[Check
             f"{line_of(other_index)} of the training table {other_label})",
             "correct the wrong one: training would learn both",
         )
+
+
+def _suspect(
+    ctx: Context,
+    id: str,
+    one: tuple[pd.DataFrame, int],
+    other: tuple[pd.DataFrame, int],
+    labels: Sequence[str],
+) -> None:
+    """Note two rows' test pictures (of the first light) to be looked at."""
+    assert ctx.spec is not None
+    light, ext = ctx.spec.lights[0], ctx.spec.dataset.classify.image_ext
+    left, right = (
+        f"{rows.at[i, 'input_path']!s}/{image_name(str(rows.at[i, 'object_name']), light, ext)}"
+        for rows, i in (one, other)
+    )
+    lines = f"rows {line_of(one[1])} and {line_of(other[1])}"
+    ctx.suspects.append(Suspect(id, left, right, f"{lines}: one picture, {', '.join(labels)}"))
 
 
 def _golden_is_test(

@@ -30,7 +30,8 @@ from deft.preflight import (
     checks_training,
 )
 from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped, stopped
-from deft.preflight.summary import render
+from deft.preflight.pairs_page import write_pairs
+from deft.preflight.summary import on_terminal, render
 from deft.preflight.tables import parameters, summary_tables
 from deft.run.handover import staged_elsewhere
 from deft.settings.metric_contract import contract_of
@@ -92,7 +93,7 @@ def run_preflight(
     ----------
     config: the resolved configuration.
     sources: ``user`` or ``default`` per parameter.
-    log: gets progress lines and, at the end, the whole summary.
+    log: gets progress lines and, at the end, what of the summary a decision needs.
 
     Raises
     ------
@@ -104,11 +105,12 @@ def run_preflight(
     ctx = Context(workspace, run_dir, config, sources, log, pool_prefix=prefix)
     found = list(all_checks(ctx))
     report = _report(ctx, found, digest.digest_of(matter))
+    report["suspicious_pairs"] = write_pairs(ctx)
     summary = render(report)
     write_json_atomic(run_dir / digest.INPUTS_FILE, {**matter, "digest": report["digest"]})
     write_text_atomic(run_dir / SUMMARY_FILE, summary)
     write_json_atomic(run_dir / CHECKS_FILE, report)
-    log(summary)
+    log(on_terminal(report, run_dir))
     result = PreflightResult(report["digest"], found, summary)
     if result.stops:
         raise first_stop(result.stops)

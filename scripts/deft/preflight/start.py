@@ -12,12 +12,14 @@ from deft.changenet.spec import load_spec
 from deft.core import layout
 from deft.core.files import write_text_atomic
 from deft.core.hardware import gpus
+from deft.core.reading import read_text
 from deft.run.state import update_state
 from deft.run.state_format import EVENTS_VERSION, IN_PROGRESS, STARTED, own_part
 from deft.run.state_version_4 import as_version_2, execution_policy, metric_contract
 from deft.settings.config import epochs
 from deft.settings.kpi_target import parse_kpi
 from deft.settings.tao import settings
+from deft.settings.workspace_file import SETTINGS_FILE
 
 CONFIG_FILE = "preflight/config.yaml"
 
@@ -44,6 +46,11 @@ def record_start(workspace: str | Path, run_dir: str | Path, config: dict[str, A
     settings = {**config, "workspace": str(root), "run": Path(run_dir).name}
     text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True)
     write_text_atomic(Path(run_dir) / CONFIG_FILE, text)
+    own, kept = root / SETTINGS_FILE, Path(run_dir) / "preflight" / SETTINGS_FILE
+    if own.is_file():
+        write_text_atomic(kept, read_text(own, code="config_invalid"))
+    else:
+        kept.unlink(missing_ok=True)
 
 
 def start_facts(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:

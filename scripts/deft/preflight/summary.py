@@ -4,34 +4,67 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from deft.core.commands import again
 from deft.preflight.check import STOP, WARN
 from deft.settings.kpi_target import KpiTarget
 from deft.settings.metric_contract import recorded_contract
 
 WIDTH = 98  # columns of a terminal line
 LABELS_SHOWN = 6
+COUNTED = ((WARN, "warning"), (STOP, "stop"))
 MARKS = {"ok": "  ok ", WARN: " warn", STOP: " STOP"}
 
 
 def render(report: dict[str, Any]) -> str:
-    """Return the summary of ``checks.json``'s content (see :mod:`deft.preflight.run`)."""
-    tables = report["summary_tables"]
+    """Return the whole summary of ``checks.json``'s content (see :mod:`deft.preflight.run`)."""
+    parts = [*_head(report), *_tables(report, all_settings=True)]
+    parts += ["## Checks", "", *_checks(report["checks"]), ""]
+    parts += ["## Resume", "", *_resume(report["resume"]), ""]
+    return "\n".join([*parts, *_end(report)]) + "\n"
+
+
+def on_terminal(report: dict[str, Any], run_dir: Path) -> str:
+    """Return what a decision needs: what is wrong, what differs from the defaults, the data."""
+    parts = [*_head(report, run_dir), *_tables(report, all_settings=False)]
+    parts += [_resume(report["resume"])[0]]
+    parts += [f"All settings and checks: {run_dir / 'preflight' / 'summary.md'}", ""]
+    return "\n".join([*parts, *_end(report)])
+
+
+def _head(report: dict[str, Any], run_dir: Path | None = None) -> list[str]:
+    """Return the target, then what stops, then what is to be read."""
     parts = [f"# Pre-Flight Summary: {report['run']}", "", target_line(report), ""]
-    parts += [_verdict(report), ""]
+    for status, title in ((STOP, "Stops"), (WARN, "Warnings")):
+        found = [check for check in report["checks"] if check["status"] == status]
+        if found:
+            parts += [f"## {title}", "", *_checks(found), ""]
+    pairs, place = report.get("suspicious_pairs"), Path("pairs.html")
+    if pairs:
+        place = run_dir / "preflight" / place if run_dir else place
+        parts += [f"{pairs} suspicious pairs, side by side: {place}", ""]
+    return parts
+
+
+def _tables(report: dict[str, Any], *, all_settings: bool) -> list[str]:
+    """Return the four tables; of the settings all, or those that are no defaults."""
+    parts = []
     for title, name in (
         ("Run config", "run_config"),
         ("Dataset", "dataset"),
         ("Augmentation", "augmentation"),
         ("Images", "images"),
     ):
-        table = tables[name]
-        parts += [f"## {title}", "", *aligned(table["head"], table["rows"]), ""]
-    parts += ["## Checks", "", *_checks(report["checks"]), ""]
-    parts += ["## Resume", "", *_resume(report["resume"]), ""]
-    parts += _next_steps(report)
-    return "\n".join(parts) + "\n"
+        table = report["summary_tables"][name]
+        rows = table["rows"]
+        if name == "run_config" and not all_settings:
+            source = table["head"].index("source")
+            rows = [row for row in rows if row[source] != "default"]
+            title += " (what differs from the defaults)"
+        parts += [f"## {title}", "", *aligned(table["head"], rows), ""]
+    return parts
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -58,10 +91,11 @@ def target_line(report: dict[str, Any]) -> str:
     return f"Target: {target.canonical()}"
 
 
-def _verdict(report: dict[str, Any]) -> str:
+def verdict(report: dict[str, Any]) -> str:
+    """Return the last line: ``35 ok, 2 warnings, 0 stops``."""
     counts = {s: sum(c["status"] == s for c in report["checks"]) for s in ("ok", WARN, STOP)}
-    text = f"{counts['ok']} checks passed, {counts[WARN]} warnings, {counts[STOP]} stops."
-    return text + (" The run cannot start." if counts[STOP] else " The run can start.")
+    warnings, stops = (f"{counts[s]} {w}{'s' * (counts[s] != 1)}" for s, w in COUNTED)
+    return f"{counts['ok']} ok, {warnings}, {stops}"
 
 
 def _checks(checks: list[dict[str, Any]]) -> list[str]:
@@ -73,7 +107,10 @@ def _checks(checks: list[dict[str, Any]]) -> list[str]:
         head = f"{MARKS[check['status']]}  {check['id'].ljust(width)} "
         lines += _wrapped(head, code + check["evidence"], indent)
         if check["fix"] and check["status"] != "ok":
-            lines += _wrapped(indent, f"→ {check['fix']}", indent + "  ")
+            fix = f"→ {check['fix']}"
+            # A command is pasted: it stays on its line.
+            whole = "snakemake" in fix or "make " in fix
+            lines += [indent + fix] if whole else _wrapped(indent, fix, indent + "  ")
     # Four spaces make it a literal block in Markdown, so the columns survive there too.
     return ["    " + line.rstrip() for line in lines]
 
@@ -108,11 +145,13 @@ def _resume(resume: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _next_steps(report: dict[str, Any]) -> list[str]:
+def _end(report: dict[str, Any]) -> list[str]:
     digest = f"Digest of parameters and inputs: {report['digest'][:16]}"
     if any(c["status"] == STOP for c in report["checks"]):
-        return ["Mend the stops above, then run:  snakemake preflight", digest]
-    return ["To start: read this summary, then run:  snakemake approve", digest]
+        told = f"Mend the stops above, then run:  {again('preflight')}"
+    else:
+        told = f"To start: read this summary, then run:  {again('approve')}"
+    return [digest, told, "", verdict(report)]
 
 
 def labels_text(labels: dict[str, int]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from deft.core import layout
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import read_json, target_of, write_json_atomic, write_text_atomic
 from deft.core.layout import Run
@@ -234,7 +235,7 @@ def _training_spec(run: Run, phase: str) -> tuple[Path, dict[str, Any]]:
             "missing_input",
             "the spec that the best phase was trained with is gone",
             file=path,
-            fix=f"put it back, or run: snakemake -R {target_of(path.with_name('weights.json'))}",
+            fix=f"put it back, or run: {again('-R', target_of(path.with_name('weights.json')))}",
         )
     spec = Strict().yaml(path)
     absent = [

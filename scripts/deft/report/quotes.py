@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.layout import Run
 from deft.record.artifacts import artifacts_dir
@@ -31,7 +32,7 @@ def check_quotes(run: Run, files: Sequence[str] = ()) -> tuple[list[str], list[s
     page = run.dir / REPORT_FILE
     for path, fix in (
         (analysis, "let the run come to its end; this file is written there"),
-        (page, "snakemake report"),
+        (page, again("report")),
     ):
         if not path.is_file():
             raise HardStop("missing_input", "there is nothing to compare yet", file=path, fix=fix)

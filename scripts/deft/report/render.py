@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,18 @@ def render_phase_report(run_dir: str | Path, workspace: str | Path, phase: str) 
 
 
 def render_pages(
-    run_dir: str | Path, workspace: str | Path, phase: str | None = None, *, whole: bool = True
+    run_dir: str | Path,
+    workspace: str | Path,
+    phase: str | None = None,
+    *,
+    whole: bool = True,
+    still: Callable[[], bool] | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write the run's page and, with ``phase``, that phase's; return the paths and their problems.
 
     All pages and their check (see :mod:`deft.report.check`) come from one reading of the run: other
-    jobs go on logging meanwhile, and a second reading would find other numbers.
+    jobs go on logging meanwhile, and a second reading would find other numbers. ``still``: asked
+    before they are written; when it says no they are old already and are left out.
     """
     files = load_run(run_dir, workspace)
     results = collect_results(files)
@@ -71,6 +77,8 @@ def render_pages(
         html = to_html("phase.html.j2", build_phase_view(files, phase, results, drawn), results)
         pages.append((files.run.phase(phase) / PHASE_REPORT_FILE, html))
     problems = [f"{path}: {text}" for path, html in pages for text in check_text(html, results)]
+    if still is not None and not still():
+        return [], problems
     return [write_text_atomic(path, html) for path, html in pages], problems
 
 

@@ -21,6 +21,7 @@ from deft.report import charts
 from deft.report.embedding_view import map_view
 from deft.report.gallery import gallery_view
 from deft.report.instrument import instrument_view
+from deft.report.live import live_view
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
 from deft.report.thumbs import Thumbnails
 from deft.report.verdict import verdict_view
@@ -88,6 +89,7 @@ def build_view(
         **_frame(files),
         "refresh_s": REFRESH_S if files.running else None,
         "status": judged(files, best, met, "best", results, running=files.running),
+        "live": live_view(files),
         "best": best.name if best else None,
         "verdict": verdict_view(files, best, results, thumbs) if best else None,
         "handed_off": (files.run.dir / "best_model.json").is_file(),

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from deft.run.leases import LEASES
 from deft.run.stage import main
 from deft.run.stage_files import add_files
 from deft.settings.run_name import run_argument
+from deft.settings.session import BRIEF, inherited
 
 
 class Tee:
@@ -33,13 +35,18 @@ class Tee:
 
     def write(self, text: str) -> int:
         """Write to both; lines that return the carriage are a bar's."""
-        if "\r" not in text and not self.log.closed:
+        if "\r" not in text:
+            self.note(text)
+        return self._shown(text)
+
+    def note(self, text: str) -> None:
+        """Write to the log alone."""
+        if not self.log.closed:
             try:
                 self.log.write(text)
                 self.log.flush()
             except OSError as error:
                 self._give_up(error)
-        return self._shown(text)
 
     def flush(self) -> None:
         """Flush both."""
@@ -74,6 +81,29 @@ class Tee:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+class Brief(Tee):
+    """A stage's stdout for a user who watches the whole loop: the log has every line.
+
+    Shown are lines of results and warnings and, as a sign of life, one other line a minute.
+    """
+
+    SHOWN = ("[", "warning")
+    EVERY_S = 60.0
+
+    def __init__(self, stream: TextIO, log: TextIO, path: Path | None = None) -> None:
+        super().__init__(stream, log, path)
+        self.line, self.told = "", time.monotonic()
+
+    def _shown(self, text: str) -> int:
+        *lines, self.line = (self.line + text).split("\n")
+        for line in lines:
+            now = time.monotonic()
+            if line.startswith(self.SHOWN) or (line.strip() and now - self.told >= self.EVERY_S):
+                self.told = now
+                super()._shown(f"{line}\n")
+        return len(text)
 
 
 def parser(
@@ -118,8 +148,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_log(path: Path | None) -> None:
-    """Write everything printed from now on to ``path`` too; tracebacks go beside it."""
+def open_log(path: Path | None, *, brief: bool = False) -> None:
+    """Write everything printed from now on to ``path`` too; tracebacks go beside it.
+
+    ``brief``: show less of it, where the command that started this process is brief.
+    """
     if path is None:
         return
     os.environ.setdefault("DEFT_TRACEBACK", f"{path}.traceback")
@@ -129,7 +162,8 @@ def open_log(path: Path | None) -> None:
     except OSError as error:  # the work itself may still succeed, or say better what is wrong
         warn(f"warning: no log is written ({disk.explain(error, path) or error})")
         return
-    sys.stdout, sys.stderr = Tee(sys.stdout, log, path), Tee(sys.stderr, log, path)
+    out = Brief if brief and inherited(BRIEF) else Tee
+    sys.stdout, sys.stderr = out(sys.stdout, log, path), Tee(sys.stderr, log, path)
 
 
 def launch(
@@ -137,14 +171,16 @@ def launch(
     body: Callable[[argparse.Namespace, Run], int | None],
     *,
     stops_in_order: bool = True,
+    brief: bool = True,
 ) -> None:
     """Open the log, run ``body(args, run)`` and exit with its status.
 
     ``stops_in_order``: SIGTERM, SIGINT and SIGUSR1 end the work as an exception does, tidily.
+    ``brief``: a stage of the loop; of others all that they print is what they were asked for.
     """
     if stops_in_order:
         raise_on_signals()
-    open_log(args.log)
+    open_log(args.log, brief=brief)
     run = getattr(args, "run", None) or ""
     named = (run, getattr(args, "phase", ""), Path(sys.argv[0]).stem)
     LEASES.begin(" ".join(filter(None, named)))  # a GPU is taken when the stage picks its device

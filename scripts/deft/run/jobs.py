@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from deft.core.commands import resume
 from deft.core.disk import writing
 from deft.core.errors import HardStop
 from deft.core.files import to_json_line, write_json_atomic
@@ -116,13 +117,13 @@ def registered(run_dir: str | Path, phase: str, stage: str) -> Iterator[None]:
     if other is not None and other["pid"] != os.getpid() and is_alive(other):
         raise AlreadyRunning(
             f"{phase} {stage} is still being worked on by {_who(other)}, left over "
-            "from an earlier command; `make resume` ends it and goes on"
+            f"from an earlier command; `{resume(Path(run_dir, '../..'))}` ends it and goes on"
         )
     container = running.living(run_dir, phase, stage)
     if container:
         raise AlreadyRunning(
             f"{phase} {stage} is still being worked on by the container {container}, left over "
-            "from an earlier command; `make resume` ends it and goes on"
+            f"from an earlier command; `{resume(Path(run_dir, '../..'))}` ends it and goes on"
         )
     write_json_atomic(path, _myself(Path(run_dir)))
     try:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.run.state_format import OWN, own
@@ -126,7 +127,7 @@ def paths_here(
                     file=file,
                     row=line,
                     fix="if the workspace was moved, move it back to finish this run, or start "
-                    "another one: snakemake preflight --config run=new",
+                    f"another one: {again('preflight', run='new')}",
                 )
             moved[column].append(rerooted(path, old, here))
     return table.assign(**moved)

@@ -23,6 +23,7 @@ from deft.run.jobs import AlreadyRunning, registered
 from deft.run.leaving import leave
 from deft.run.state import log_stage, record_hard_stop
 from deft.run.state_format import MARKER_DIR
+from deft.settings.session import BRIEF, inherited
 
 EXIT_STOP, EXIT_UNEXPECTED, EXIT_MEMORY = 1, 2, 137
 GPU_MEMORY_ERROR = "OutOfMemoryError"  # torch's
@@ -87,15 +88,23 @@ def _status_of(body: Callable[[], int | None]) -> int:
 
 def _told_stop(stop: HardStop) -> int:
     text = f"HARD STOP {stop.text()}"
-    _tell(text)
-    keep_for_the_end(text)
+    _tell_at_the_end(text)
     return EXIT_STOP
 
 
 def _told_full(full: DiskFull) -> int:
-    _tell(str(full))
-    keep_for_the_end(str(full))
+    _tell_at_the_end(str(full))
     return full.status
+
+
+def _tell_at_the_end(text: str) -> None:
+    """Say it now too, unless the terminal is brief: it would be the same line twice."""
+    if keep_for_the_end(text) and inherited(BRIEF):
+        note = getattr(sys.stderr, "note", None)  # a stage's, that has a log
+        if note is not None:
+            note(f"\n{text}\n")
+    else:
+        _tell(text)
 
 
 def _tell(text: str) -> None:
@@ -108,12 +117,14 @@ def _is_gpu_memory(error: Exception) -> bool:
     return type(error).__name__ == GPU_MEMORY_ERROR or f"{GPU_MEMORY_ERROR}: " in str(error)
 
 
-def keep_for_the_end(text: str) -> None:
-    """Have a text said again below the page that Snakemake prints after a failed job."""
+def keep_for_the_end(text: str) -> bool:
+    """Have a text said again when the command has ended; return whether it will be."""
     target = os.environ.get("DEFT_LAST_STOP")
-    with suppress(OSError):  # it has been said once
+    with suppress(OSError):  # it is said now
         if target and Path(target).parent.is_dir():
             Path(target).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+            return True
+    return False
 
 
 def take_last_stop() -> str:

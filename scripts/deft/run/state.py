@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from deft.core.commands import resume
 from deft.core.errors import HardStop, StageFailed
 from deft.core.files import write_json_atomic
 from deft.core.reading import may_read, read_json, set_aside
@@ -63,7 +64,8 @@ def _lock(run_dir: Path) -> Iterator[None]:
     except Timeout:
         raise StageFailed(
             f"{run_dir / LOCK_FILE} is held by another process for {LOCK_TIMEOUT_S} s: the state "
-            "could not be written; see which job of the run hangs (make resume ends orphans)"
+            "could not be written; see which job of the run hangs. To end orphans: "
+            f"{resume(run_dir / '../..')}"
         ) from None
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.layout import CURRENT_RUN, RUN_PREFIX
 from deft.core.reading import read_bytes
@@ -36,14 +37,13 @@ def check_run_name(name: object, *, source: str, file: Path | None = None) -> st
         "config_invalid",
         f"{source} names the run {shown}; a name is {SHAPE}, at most {MAX_CHARACTERS} characters",
         file=file,
-        fix=_ADVICE if file else "name a run so, or leave it out: then it is the current one",
+        fix=_advice() if file else "name a run so, or leave it out: then it is the current one",
     )
 
 
-_ADVICE = (
-    "write a run's name into it (the folders results/run_… are runs), or begin another: "
-    "snakemake preflight --config run=new"
-)
+def _advice() -> str:
+    told = "write a run's name into it (the folders results/run_… are runs), or begin another: "
+    return told + again("preflight", run="new")
 
 
 def run_argument(text: str) -> str:
@@ -66,14 +66,17 @@ def current_run(workspace: Path) -> str | None:
         raw = read_bytes(path, code="config_invalid")[: 10 * MAX_CHARACTERS]
     except HardStop as stop:  # a folder, a pipe, no right to read, a file where results/ should be
         told = f"the name of the current run cannot be read: {stop.message}"
-        raise HardStop("config_invalid", told, file=path, fix=_ADVICE) from None
+        raise HardStop("config_invalid", told, file=path, fix=_advice()) from None
     try:
         name = raw.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         name = raw.decode("utf-8", errors="backslashreplace").strip()
     if not name:
         raise HardStop(
-            "config_invalid", "the file of the current run's name is empty", file=path, fix=_ADVICE
+            "config_invalid",
+            "the file of the current run's name is empty",
+            file=path,
+            fix=_advice(),
         )
     return check_run_name(name, source=CURRENT_RUN, file=path)
 
@@ -98,13 +101,13 @@ def require_run(workspace: Path, name: str | None) -> str:
     shown = ", ".join(runs[-RUNS_NAMED:])
     more = f" and {len(runs) - RUNS_NAMED} earlier" if len(runs) > RUNS_NAMED else ""
     there = f"there are {shown}{more}" if len(runs) > 1 else f"there is {shown}"
-    begin = f", or, to begin this one on purpose: --config run={name}" if name else ""
+    begin = f", or, to begin this one on purpose: {again('preflight', run=name)}" if name else ""
     raise HardStop(
         "missing_input",
         f"no {f'run {name}' if name else 'current run'}; "
         f"{there if runs else 'the workspace has no run yet'}",
         file=Path(workspace) / "results",
-        fix=f"name one of the runs{begin}" if runs else f"begin with: snakemake preflight{begin}",
+        fix=f"name one of the runs{begin}" if runs else f"begin with: {again('preflight')}{begin}",
     )
 
 
@@ -173,4 +176,4 @@ def recorded_run(workspace: Path) -> str | None:
         return require_run(workspace, name)
     except HardStop as stop:
         told = f"{CURRENT_RUN} names {name}: {stop.message}"
-        raise HardStop(stop.code, told, file=Path(workspace) / CURRENT_RUN, fix=_ADVICE) from None
+        raise HardStop(stop.code, told, file=Path(workspace) / CURRENT_RUN, fix=_advice()) from None

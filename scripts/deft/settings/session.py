@@ -15,6 +15,7 @@ from typing import Any
 from deft.core.airgap import offline
 from deft.core.errors import HardStop
 
+BRIEF = "DEFT_BRIEF"  # set: a stage shows results, warnings and stops; the rest is in its log
 LAST_STOP_FILE = ".snakemake/deft_last_stop_{run}.txt"  # two runs may share a workspace
 
 

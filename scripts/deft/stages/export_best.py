@@ -24,6 +24,7 @@ from deft.changenet.onnx.parity import (
 )
 from deft.changenet.onnx.scorer import CUDA, Scorer, runtime_facts, score_pairs
 from deft.core import layout
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
 from deft.kpi.evaluation import read_scores
@@ -81,7 +82,7 @@ def export_best(context: Context, files: Files, *, device: str, threads: int, in
             "csv_invalid",
             f"the KPI table has {len(kpi)} rows, but {len(scores)} were scored",
             file=table,
-            fix="start another run: snakemake preflight --config run=new",
+            fix=f"start another run: {again('preflight', run='new')}",
         )
     safe = threshold_to_set(scores, kpi_threshold)
     refuse_other_decisions(scores, safe, kpi_threshold, table)

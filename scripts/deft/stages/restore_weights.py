@@ -8,6 +8,7 @@ from pathlib import Path
 from deft.changenet.device import training_devices
 from deft.changenet.training.options import Options
 from deft.changenet.training.train import train as run_training
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import copy_atomically, sha256_file
 from deft.stages.context import Context
@@ -71,7 +72,7 @@ def restore_weights(
                 "the repeated training gives other bytes than the deleted file had"
                 + (", as may happen on a GPU" if on_gpu else ""),
                 file=target,
-                fix=f"train the phase again with: snakemake -R {context.relative(files.weights)}",
+                fix=f"train the phase again with: {again('-R', context.relative(files.weights))}",
             )
         fresh.replace(target)
     return f"{target.name} restored"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
 from deft.stages.context import Context, damaged
@@ -23,9 +24,9 @@ def weights_table(record: Path) -> dict[str, Any]:
 
 def weights_file(context: Context, path: Path, sha256: str) -> Path:
     """Return a weight file after checking that it is the one that was trained."""
-    advice = f"snakemake {context.relative(path)}"
+    advice = again(context.relative(path))
     if context.engine == "tao":  # a training in a container is not repeated to the same bytes
-        advice = f"snakemake -R {context.relative(path.with_name('weights.json'))}"
+        advice = again("-R", context.relative(path.with_name("weights.json")))
     if not path.is_file():
         raise HardStop("missing_input", "a weight file of the run is gone", file=path, fix=advice)
     if sha256_file(path) != sha256:

@@ -52,7 +52,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Leak:
-    """Row ``a`` of one side and row ``b`` of the other, both as index labels of their rows."""
+    """Row ``a`` of one side and row ``b`` of the other, both as index labels of their rows.
+
+    ``pictures``: the two that were compared, where pictures were.
+    """
 
     a: int
     b: int

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file
 from deft.core.reading import require_file, shortened
@@ -82,16 +83,16 @@ def check(
     """
     path, record = Path(path), Path(record)
     target = path if target is None else target
-    again = (
-        f"put the file back as it was, or delete it and run: snakemake {target} (rule {rule} makes "
-        "it again); then run the same command again"
+    advice = (
+        f"put the file back as it was, or delete it and run: {again(str(target))} "
+        f"(rule {rule} makes it again); then run the same command again"
     )
     if not path.is_file():
         raise HardStop(
             "missing_input",
             f"{path.name} is gone, of which {record.name} speaks",
             file=path,
-            fix=f"run: snakemake {target} (rule {rule} makes it again), then the same command",
+            fix=f"run: {again(str(target))} (rule {rule} makes it again), then the same command",
         )
     wanted, rows = told.get("sha256"), told.get("rows")
     table = isinstance(rows, int)
@@ -100,13 +101,13 @@ def check(
         found_rows = count_rows(path) if table else rows
         if found_rows == rows:
             return path
-        raise _other_rows(path, record, found_rows, rows, again)
+        raise _other_rows(path, record, found_rows, rows, advice)
     found = sha256_file(path)
     if found == wanted:
         return path
     found_rows = count_rows(path) if table else None
     if table and found_rows != rows:
-        raise _other_rows(path, record, found_rows, rows, again)
+        raise _other_rows(path, record, found_rows, rows, advice)
     told_by_reader = _explained(path, explain)
     raise HardStop(
         "csv_invalid" if table else "missing_input",
@@ -115,7 +116,7 @@ def check(
         + (f" (rows: {rows}, as recorded)" if table else "")
         + (f"; {told_by_reader}" if told_by_reader else ""),
         file=path,
-        fix=again,
+        fix=advice,
         evidence={"record": str(record), "sha256": found, "recorded_sha256": wanted, "rows": rows},
     )
 
@@ -137,14 +138,14 @@ def _explained(path: Path, explain: Callable[[Path], object] | None) -> str:
     return ""
 
 
-def _other_rows(path: Path, record: Path, found: int | None, rows: Any, again: str) -> HardStop:
+def _other_rows(path: Path, record: Path, found: int | None, rows: Any, advice: str) -> HardStop:
     has = "cannot be read as a table" if found is None else f"has {found} rows"
     return HardStop(
         "silent_drop",
         f"{path.name} {has}, but {record.name} speaks of {rows}: rows were lost or added after "
         "it was written",
         file=path,
-        fix=again,
+        fix=advice,
         evidence={"record": str(record), "rows": found, "recorded_rows": rows},
     )
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deft.core.commands import resume
 from deft.core.errors import HardStop, StageFailed
 from deft.core.interrupt import SIGNALS, raise_on_signals, restore
 from deft.run.containers import running
@@ -99,8 +100,8 @@ def run_container(
     say = log or (lambda line: print(line, flush=True))
     if running.runs(container.runtime, container.name):  # its note must stay
         raise StageFailed(
-            f"the container {container.name} of an earlier command still works; `make resume` "
-            "ends it and goes on"
+            f"the container {container.name} of an earlier command still works; "
+            f"`{resume(Path(run_dir, '../..'))}` ends it and goes on"
         )
     note = running.note(run_dir, container, phase=phase, stage=stage)
     tail: deque[str] = deque(maxlen=TAIL_LINES)

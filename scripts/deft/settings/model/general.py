@@ -105,6 +105,12 @@ class Where(Group):
         ge=0,
         le=2**31 - 1,
     )
+    live_report: bool = setting(
+        True,
+        "render the report after each stage and within long ones, by a process of low priority",
+        read_by="snakemake",
+        approval="no",
+    )
 
 
 class Goal(Group):

@@ -1,0 +1,15 @@
+"""What the terminal shows, settled before Snakemake says anything."""
+
+import sys
+
+sys.path.insert(0, f"{workflow.basedir}/scripts")
+
+from deft.run.terminal import make_brief
+
+
+def is_main_process():
+    """Whether this is the process that the user started, not a job's own Snakemake."""
+    return workflow.is_main_process and not workflow.remote_exec
+
+
+BRIEF_TERMINAL = make_brief(workflow.output_settings) if is_main_process() else None

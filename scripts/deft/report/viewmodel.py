@@ -15,7 +15,7 @@ from deft.record.advice import BEST_OF_RUN, BEST_SO_FAR, phase_notes, recommenda
 from deft.record.phrases import PERCENT, SCORE, shown
 from deft.record.results import MIN_NG_TO_CERTIFY, met_of
 from deft.record.rows import whatif_rows
-from deft.record.run_files import PhaseFiles, RunFiles, dig
+from deft.record.run_files import FINAL_AUTOML, PhaseFiles, RunFiles, dig
 from deft.report import charts
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
 from deft.report.thumbs import Thumbnails
@@ -78,7 +78,16 @@ def build_view(
         "timings": _timings(files, results),
         "warnings": _preflight_warnings(files),
         "damaged": _damaged(files),
+        "final_automl": final_automl(files),
     }
+
+
+def final_automl(files: RunFiles) -> dict[str, Any] | None:
+    """Return what NVIDIA's AutoML sweep after the loop left in the state, or None."""
+    entry = dig(files.state, "iterations", FINAL_AUTOML)
+    if not isinstance(entry, dict):
+        return None
+    return {"weights": Path(str(entry.get("best_ckpt_path") or "")).name}
 
 
 def build_phase_view(

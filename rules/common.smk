@@ -177,9 +177,11 @@ try:
         if not DOCTOR:
             raise
         RUN, CONFIG_PROBLEM = new_run(), CONFIG_PROBLEM or error.text()
-    config, TAKEN = deft_handover.with_taken(
-        config, WORKSPACE / run_file(""), NAMED_BY_USER
-    )
+    TAKEN = []
+    if not DOCTOR:
+        config, TAKEN = deft_handover.with_taken(
+            config, WORKSPACE / run_file(""), NAMED_BY_USER
+        )
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
     if is_main_process() and not DOCTOR and not {"explore", *MAKING} & set(sys.argv):
         # Snakemake would make its folders first, and fail there.

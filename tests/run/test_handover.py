@@ -114,6 +114,13 @@ def test_what_cannot_be_taken_is_a_stop(run: Run, more: dict[str, Any], told: st
     assert check.status == "stop" and told in check.evidence and check.fix
 
 
+def test_a_value_out_of_range_names_the_state(run: Run) -> None:
+    write(run, max_iterations=99)
+    with pytest.raises(HardStop, match="max_iterations") as stop:
+        with_taken(defaults(), run.dir, [])
+    assert stop.value.code == "config_invalid" and str(stop.value.file).endswith(STATE_FILE)
+
+
 def test_a_contract_says_what_its_sentence_leaves_out() -> None:
     contract = {
         "name": "far_pct",

@@ -171,7 +171,8 @@ def with_taken(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the configuration with what the hand-over names, and the names that it changed.
 
-    What the user set himself stays: the pre-flight compares the two.
+    What the user set himself stays: the pre-flight compares the two. Raises HardStop
+    ``config_invalid`` for a value out of range.
     """
     taken, standard = taken_settings(run_dir), defaults()
     free = {
@@ -179,7 +180,11 @@ def with_taken(
         for key, value in taken.items()
         if key in standard and key not in named_by_user and config[key] == standard[key]
     }
-    return (resolve({**config, **free}), sorted(free)) if free else (config, [])
+    try:
+        return (resolve({**config, **free}), sorted(free)) if free else (config, [])
+    except HardStop as stop:  # a value out of range: it does not stand in the configuration
+        stop.file = str(Path(run_dir) / STATE_FILE)
+        raise
 
 
 def baseline_of(state: dict[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def test_another_metric_than_far_is_refused(run: Run, tmp_path: Path) -> None:
     command.chmod(0o755)
     begin_cur(run, "--kpi-target", "quality >= 0.9", "--metric-evaluator", command)
     status, evidence = checked(run)["handover_settings"]
-    assert status == "stop" and "'quality' >= 0.9" in evidence
+    assert status == "stop" and "('quality' '>=' 0.9)" in evidence
 
 
 def test_the_newer_tools_read_our_version_4(run: Run) -> None:

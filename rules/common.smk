@@ -194,9 +194,11 @@ try:
         if not DOCTOR:
             raise
         RUN, CONFIG_PROBLEM = new_run(), CONFIG_PROBLEM or error.text()
-    config, TAKEN = deft_handover.with_taken(
-        config, WORKSPACE / run_file(""), NAMED_BY_USER
-    )
+    TAKEN = []
+    if not DOCTOR:
+        config, TAKEN = deft_handover.with_taken(
+            config, WORKSPACE / run_file(""), NAMED_BY_USER
+        )
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
     METRIC = measured_by(config)
     if is_main_process() and not DOCTOR and not {"explore", *MAKING} & set(sys.argv):

@@ -741,11 +741,43 @@ def _moved() -> list[bytes]:
     old = {
         "results_dir": f"/was/results/{RUN}",
         "config": {"images_dir": "/was/kpi"},
-        "moved_from": ["/before"],
+        "native": {"moved_from": ["/before"]},
         "iterations": {"iter1": {"best_ckpt_path": "/was/a"}},
     }
     checks = {"parameters": [{"name": "workspace", "value": "/was"}]}
     return seeds.as_json(old, checks)
+
+
+def _handed_over() -> list[bytes]:
+    contract = {
+        "name": "far_pct",
+        "operator": "<",
+        "target": 5.0,
+        "evaluator": {"parameters": {"recall_target_pct": 99.0}},
+        "constraints": [{"name": "recall_pct", "operator": ">=", "target": 99.0}],
+    }
+    config = {"num_epochs": 3, "mining_filter": {"min_similarity": 0.5, "top_k_per_target": 2}}
+    phases = {"baseline": {"stage_completed": "rca", "best_ckpt_path": "/w/a.pth"}, "iter1": {}}
+    told = {"max_iterations": 2, "config": config, "iterations": phases}
+    return seeds.as_json({**told, "kpi_target": "FAR < 5%"}, {**told, "metric_contract": contract})
+
+
+@reader("json", _handed_over)
+def handed_over_state(place: Path, data: bytes) -> None:
+    """What a run that other tools began hands over, from a spoiled state."""
+    from deft.run.handover import given_weights, settings_of, trained_laps, with_taken
+    from deft.run.state import read_state
+    from deft.settings.config import defaults
+
+    put(place / "deft_state.json", data)
+    for ask in (
+        lambda: with_taken(defaults(), place, []),
+        lambda: settings_of(read_state(place)),
+        lambda: given_weights(place, place),
+        lambda: trained_laps(read_state(place)),
+    ):
+        with contextlib.suppress(HardStop):
+            ask()
 
 
 @reader("json", _moved)

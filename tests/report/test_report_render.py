@@ -118,6 +118,15 @@ def test_a_stop_that_was_overcome_is_not_told(finished: FakeRun) -> None:
 
 
 @pytest.mark.usefixtures("unsaved_charts")
+def test_a_sweep_of_other_tools_after_the_loop_is_told(finished: FakeRun) -> None:
+    assert "AutoML" not in visible(html_of(finished))
+    swept = {"far_pct": 1.25, "threshold": 0.5, "best_ckpt_path": "/w/final_automl/best.pth"}
+    finished.state("complete", iterations={"final_automl": swept})
+    text = visible(html_of(finished))
+    assert "AutoML after the loop" in text and "best.pth" in text and "1.25" in text
+
+
+@pytest.mark.usefixtures("unsaved_charts")
 def test_the_exhausted_pool_is_told(built: dict[str, FakeRun]) -> None:
     text = visible(html_of(built["exhausted"]))
     assert "Mining found no row" in text

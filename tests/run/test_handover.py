@@ -104,7 +104,7 @@ def test_other_settings_of_the_user_are_refused_not_replaced(run: Run) -> None:
         ({"config": {"mining_filter": {"metric": "euclidean"}}}, "mines by cosine alone"),
         (
             {"metric_contract": {"name": "quality", "operator": ">=", "target": 0.9}},
-            "asks for 'quality' >= 0.9",
+            "('quality' '>=' 0.9) is not a bound of far_pct",
         ),
     ],
 )
@@ -112,6 +112,13 @@ def test_what_cannot_be_taken_is_a_stop(run: Run, more: dict[str, Any], told: st
     write(run, **more)
     check = asked(run)["handover_settings"]
     assert check.status == "stop" and told in check.evidence and check.fix
+
+
+def test_a_value_out_of_range_names_the_state(run: Run) -> None:
+    write(run, max_iterations=99)
+    with pytest.raises(HardStop, match="max_iterations") as stop:
+        with_taken(defaults(), run.dir, [])
+    assert stop.value.code == "config_invalid" and str(stop.value.file).endswith(STATE_FILE)
 
 
 def test_a_contract_says_what_its_sentence_leaves_out() -> None:
@@ -124,6 +131,24 @@ def test_a_contract_says_what_its_sentence_leaves_out() -> None:
     }
     found = parse_kpi(settings_of({"kpi_target": "FAR <= 5%", "metric_contract": contract})["kpi"])
     assert (found.far_max_pct, found.min_recall, found.strict) == (5.0, 0.98, False)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"constraints": [{"name": "escape_pct", "operator": "<=", "target": 1.0}]},
+        {"constraints": [{"name": "recall_pct", "operator": "<", "target": 99.0}]},
+        {"constraints": [{"name": "recall_pct", "operator": ">=", "target": 101}]},
+        {"constraints": ["recall"]},
+        {"target": 10**400},
+        {"target": "5"},
+        {"operator": ">"},
+    ],
+)
+def test_a_contract_that_the_loop_cannot_keep_is_refused(more: dict[str, Any]) -> None:
+    contract = {"name": "far_pct", "operator": "<", "target": 5.0, **more}
+    with pytest.raises(HardStop, match="is not a bound of far_pct"):
+        settings_of({"metric_contract": contract})
 
 
 def test_other_inputs_are_refused(run: Run, tmp_path: Path) -> None:

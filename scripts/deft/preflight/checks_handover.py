@@ -20,6 +20,7 @@ from deft.run.handover import (
     given_weights,
     kept_place,
     not_ours_yet,
+    same_target,
     settings_of,
     staged_elsewhere,
     trained_laps,
@@ -115,12 +116,7 @@ def _settings(id: str, ctx: Context, state: dict[str, Any]) -> Iterator[Check]:
 def _same(name: str, value: Any, here: Any) -> bool:
     if name != "kpi":
         return bool(value == here)
-    one, other = parse_kpi(value), parse_kpi(here)
-    return (one.far_max_pct, one.min_recall, one.strict) == (
-        other.far_max_pct,
-        other.min_recall,
-        other.strict,
-    )
+    return same_target(parse_kpi(value), parse_kpi(here))
 
 
 def _inputs(id: str, ctx: Context, state: dict[str, Any]) -> Iterator[Check]:

@@ -8,6 +8,7 @@ from typing import Any
 from deft.core.layout import PREGEN_DIR, SPEC
 from deft.embedding.encoders.table import PUBLISHED
 from deft.preflight.check import Context
+from deft.preflight.runtime import estimate
 from deft.preflight.summary import labels_text
 from deft.settings.known import approval_of, rule_of
 from deft.settings.tao import embeds_in_container, needed_images
@@ -53,10 +54,16 @@ def parameters(ctx: Context) -> list[dict[str, Any]]:
 
 def summary_tables(ctx: Context) -> dict[str, dict[str, Any]]:
     """Return the seed's four tables as ``{"head": […], "rows": [[text…]…]}``."""
+    named = parameters(ctx)
+    runtime = estimate(ctx.workspace, ctx.run_dir, named, ctx.facts.get("dataset", {}))
     return {
         "run_config": _table(
             ("parameter", "value", "source", "unit"),
-            [(p["name"], _text(p["value"]), p["source"], p["unit"]) for p in parameters(ctx)],
+            [
+                *((p["name"], _text(p["value"]), p["source"], p["unit"]) for p in named),
+                ("estimated runtime", runtime, "", ""),
+                ("stop condition", stop_condition(ctx), "", ""),
+            ],
         ),
         "dataset": _table(
             ("table", "file", "rows", "PASS", "NG", "defect types"),
@@ -68,6 +75,16 @@ def summary_tables(ctx: Context) -> dict[str, dict[str, Any]]:
         "augmentation": _table(("what", "value", "detail"), _augmentation(ctx)),
         "images": _table(("what", "value"), _images(ctx)),
     }
+
+
+def stop_condition(ctx: Context) -> str:
+    """Return what ends the loop, whichever comes first."""
+    laps = ctx.config.get("max_iterations")
+    met = f"{ctx.kpi.canonical()}, or " if ctx.kpi else ""
+    return (
+        f"{met}{laps} lap{'' if laps == 1 else 's'} done, or a pool without new rows; "
+        "reaching the target is not guaranteed"
+    )
 
 
 def _augmentation(ctx: Context) -> list[tuple[str, Any, str]]:

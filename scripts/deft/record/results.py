@@ -24,7 +24,7 @@ from deft.record.lenient import load_run
 from deft.record.metric import key_of, result_of
 from deft.record.numbers import POINT_FIELDS, Numbers
 from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts
-from deft.record.run_files import PhaseFiles, RunFiles, dig
+from deft.record.run_files import FINAL_AUTOML, PhaseFiles, RunFiles, dig
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS, is_ng
 
@@ -272,6 +272,8 @@ def _neighbours(out: Numbers, phase: PhaseFiles) -> None:
 
 
 def _run(out: Numbers, files: RunFiles, scored: int) -> None:
+    swept = dig(files.state, "iterations", FINAL_AUTOML)
+    out.put_all(FINAL_AUTOML, swept, ("far_pct", "threshold"))
     out.put("run.max_iterations", files.state.get("max_iterations"))
     out.put("run.iterations_done", sum(p.name != layout.BASELINE for p in files.evaluated))
     out.put("run.phases_evaluated", len(files.evaluated))

@@ -28,6 +28,9 @@ from deft.tables.sealed import read_parquet, seal_of, seal_of_kind
 SECRET = re.compile(r"token|api_?key|ngc_key|secret|passw|credential", re.IGNORECASE)
 
 
+FINAL_AUTOML = "final_automl"  # of the state's iterations: a sweep that NVIDIA's tools make
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Return a CSV (every cell text) or parquet table of the loop's own.
 

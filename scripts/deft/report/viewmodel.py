@@ -16,7 +16,7 @@ from deft.record.breakdown import buckets, groupings
 from deft.record.metric import FAR_GAP, failed_gap, key_of, met_of, phase_met
 from deft.record.numbers import Numbers
 from deft.record.results import MIN_NG_TO_CERTIFY
-from deft.record.run_files import PhaseFiles, RunFiles, dig
+from deft.record.run_files import FINAL_AUTOML, PhaseFiles, RunFiles, dig
 from deft.report import charts
 from deft.report.embedding_view import map_view
 from deft.report.gallery import gallery_view
@@ -113,7 +113,16 @@ def build_view(
         "timings": _timings(files, results),
         "warnings": _preflight_warnings(files),
         "damaged": _damaged(files),
+        "final_automl": final_automl(files),
     }
+
+
+def final_automl(files: RunFiles) -> dict[str, Any] | None:
+    """Return what NVIDIA's AutoML sweep after the loop left in the state, or None."""
+    entry = dig(files.state, "iterations", FINAL_AUTOML)
+    if not isinstance(entry, dict):
+        return None
+    return {"weights": Path(str(entry.get("best_ckpt_path") or "")).name}
 
 
 def build_phase_view(

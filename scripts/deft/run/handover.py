@@ -21,7 +21,7 @@ from typing import Any
 from deft.core.errors import HardStop
 from deft.core.files import write_bytes_atomic, write_json_atomic
 from deft.core.layout import BASELINE, MANIFEST_FILE
-from deft.core.reading import read_bytes, read_json
+from deft.core.reading import check_shape, read_bytes, read_json
 from deft.run.log_lines import read_lines
 from deft.run.state import LOG_FILE, STATE_FILE, import_events, read_state, update_state
 from deft.run.state_format import (
@@ -125,32 +125,49 @@ def kpi_of(state: dict[str, Any]) -> str:
 
 
 def _contract_sentence(contract: dict[str, Any], sentence: Any) -> str:
-    recall = 100.0
-    with suppress(TypeError, KeyError, IndexError, ValueError):
-        recall = float(contract["evaluator"]["parameters"]["recall_target_pct"])
-        recall = float(contract["constraints"][0]["target"])
-    sign, bound = contract.get("operator"), contract.get("target")
-    far = contract.get("name") == "far_pct" and sign in ("<", "<=")
-    if not far or not isinstance(bound, int | float):
+    """Return the sentence of a contract on FAR, as it was written if it says the same."""
+    told = _contract_target(contract)
+    if told is None:
+        asked = " ".join(repr(contract.get(name)) for name in ("name", "operator", "target"))
         raise HardStop(
             "kpi_invalid",
-            f"the state's metric_contract asks for {contract.get('name')!r} {sign} {bound}, and "
-            "the loop would stop on FAR",
+            f"the state's metric_contract ({asked}) is not a bound of far_pct with a recall_pct, "
+            "and the loop would stop on that",
             file=STATE_FILE,
             fix="finish the run with the tools that began it, or set the target in a new run: "
             "snakemake preflight --config run=new",
         )
-    told = KpiTarget(float(bound), recall / 100, sign == "<", "")
     if isinstance(sentence, str):
         with suppress(HardStop):
-            read = parse_kpi(sentence)
-            if (read.far_max_pct, read.min_recall, read.strict) == (
-                told.far_max_pct,
-                told.min_recall,
-                told.strict,
-            ):
+            if same_target(parse_kpi(sentence), told):
                 return sentence
     return told.canonical()
+
+
+def _contract_target(contract: dict[str, Any]) -> KpiTarget | None:
+    if contract.get("name") != "far_pct" or contract.get("operator") not in ("<", "<="):
+        return None
+    recall: Any = 100.0
+    with suppress(KeyError, TypeError):
+        recall = contract["evaluator"]["parameters"]["recall_target_pct"]
+    for one in contract.get("constraints") or []:
+        named = check_shape(one, {"name": str, "operator": str}) == ""
+        if not named or (one["name"], one["operator"]) != ("recall_pct", ">="):
+            return None
+        recall = one.get("target")
+    if not isinstance(recall, int | float) or not 0 <= recall <= 100:
+        return None
+    told = {"far_max_pct": contract.get("target"), "min_recall": recall / 100}
+    return KpiTarget.from_dict({**told, "strict": contract["operator"] == "<"})
+
+
+def same_target(one: KpiTarget, other: KpiTarget) -> bool:
+    """Return whether two sentences ask for the same."""
+    return (one.far_max_pct, one.min_recall, one.strict) == (
+        other.far_max_pct,
+        other.min_recall,
+        other.strict,
+    )
 
 
 def taken_settings(run_dir: str | Path) -> dict[str, Any]:
@@ -171,7 +188,8 @@ def with_taken(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the configuration with what the hand-over names, and the names that it changed.
 
-    What the user set himself stays: the pre-flight compares the two.
+    What the user set himself stays: the pre-flight compares the two. Raises HardStop
+    ``config_invalid`` for a value out of range.
     """
     taken, standard = taken_settings(run_dir), defaults()
     free = {
@@ -179,7 +197,11 @@ def with_taken(
         for key, value in taken.items()
         if key in standard and key not in named_by_user and config[key] == standard[key]
     }
-    return (resolve({**config, **free}), sorted(free)) if free else (config, [])
+    try:
+        return (resolve({**config, **free}), sorted(free)) if free else (config, [])
+    except HardStop as stop:  # a value out of range: it does not stand in the configuration
+        stop.file = str(Path(run_dir) / STATE_FILE)
+        raise
 
 
 def baseline_of(state: dict[str, Any]) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class _Said:
             change = ["The target allows ", *self._allowed(), " here: "]
             change = [*change, self.n("verdict.met.fewer_fp"), " fewer would meet it."]
         elif allowed is not None:
-            change = ["More than ", *self._allowed(), " break it."]
+            change = ["The target allows ", *self._allowed(), " here."]
         return Judgement("met", GOOD if self.is_met else OPEN, state, reason, change)
 
     def _allowed(self) -> list[Part]:

@@ -11,15 +11,20 @@ WORKING_PX = 192  # the longer edge that pictures are compared at
 FARTHEST = 0.1  # of the edge: a greater shift is no registration but another picture
 ALIKE = 0.5  # the least correlation of two pictures of one part
 SEARCHED = 6  # the marked window is a sixth of the edge
-FAINT = 32  # a difference of so many levels is drawn in full
-MARK = (240, 150, 0)
+FAINT = 48  # levels; weaker differences are never drawn in full
+STRONGEST_PCT = 99  # of the pixels lie below what is drawn in full
+HEAT, FRAME = (240, 150, 0), ((255, 255, 255), (20, 20, 20))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The drawn difference, RGB (H, W, 3) uint8, and its darkest place (x, y) in shares of it."""
+    """The drawn difference and the test picture, both with the place (x, y) framed.
+
+    RGB (H, W, 3) uint8; the place in shares of width and height.
+    """
 
     picture: np.ndarray
+    test: np.ndarray
     place: tuple[float, float]
     shift_px: tuple[float, float]  # of the golden, in the compared pictures
 
@@ -46,12 +51,17 @@ def difference(test: np.ndarray, golden: np.ndarray) -> Difference:
     local = cv2.boxFilter(inner, -1, (size, size))
     y, x = np.unravel_index(int(local.argmax()), local.shape)
     grey = cv2.cvtColor(test, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32) * 0.5 + 100
-    heat = np.clip(inner / FAINT, 0, 1)[..., None]
-    drawn = np.clip(grey * (1 - heat) + np.array(MARK, np.float32) * heat, 0, 255)
-    picture = np.ascontiguousarray(drawn.astype(np.uint8))
+    full = max(FAINT, float(np.percentile(inner, STRONGEST_PCT)))
+    heat = np.clip(inner / full, 0, 1)[..., None]
+    drawn = np.clip(grey * (1 - heat) + np.array(HEAT, np.float32) * heat, 0, 255)
+    pictures = [np.array(p, np.uint8) for p in (drawn, test)]
     half = size // 2 + 1
-    cv2.rectangle(picture, (int(x) - half, int(y) - half), (int(x) + half, int(y) + half), MARK, 1)
-    return Difference(picture, (float(x / width), float(y / height)), shift)
+    for grow, colour in zip((1, 0), FRAME, strict=True):  # seen on light and dark
+        reach = half + grow
+        corner, other = (int(x) - reach, int(y) - reach), (int(x) + reach, int(y) + reach)
+        for picture in pictures:
+            cv2.rectangle(picture, corner, other, colour, 1)
+    return Difference(pictures[0], pictures[1], (float(x / width), float(y / height)), shift)
 
 
 def _small(picture: np.ndarray) -> np.ndarray:

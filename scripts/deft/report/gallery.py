@@ -125,7 +125,7 @@ def _strip(item: dict[str, Any], files: RunFiles, edge: int) -> str | None:
     panels = [golden if golden is not None else np.full_like(test, 128), test]
     if golden is not None:
         found = difference(test, golden)
-        panels.append(found.picture)
+        panels = [golden, found.test, found.picture]
         item["at"] = [round(share, 3) for share in found.place]
     height = min(edge, max(p.shape[0] for p in panels))
     row = [_fitted(panel, height) for panel in panels]

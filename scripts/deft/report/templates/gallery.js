@@ -73,7 +73,7 @@
   function picture(item) {
     if (!item.picture) return element("div", "picture not in the page", "empty");
     var made = element("img");
-    made.loading = "lazy"; made.src = item.picture;
+    made.src = item.picture; // part of the page: nothing to load lazily, and print has it all
     made.alt = "golden, test and difference of " + item.object;
     return made;
   }

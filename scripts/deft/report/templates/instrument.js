@@ -115,8 +115,11 @@
 
   // --- histogram -------------------------------------------------------------------------------
   var chart = document.getElementById("instrument-chart"), NS = "http://www.w3.org/2000/svg";
-  var W = 760, H = 230, L = 46, B = 36, T = 10, BINS = 60;
-  var first = stops[0], last = stops[stops.length - 1], span = last - first || 1;
+  // A narrow screen gets a drawing of its own, whose letters are as large as the page's.
+  var W = chart.clientWidth && chart.clientWidth < 560 ? 380 : 760, H = 230, L = 46, B = 36, T = 10, BINS = Math.floor(W / 12);
+  var first = stops[0], last = stops[stops.length - 1];
+  if (first >= 0 && last <= 1) { first = 0; last = 1; } // probabilities
+  var span = last - first || 1;
   function x(value) { return L + (W - L - 12) * Math.min(1, Math.max(0, (value - first) / span)); }
   function drawn(name, attributes, parent, text) {
     var element = document.createElementNS(NS, name);

@@ -44,6 +44,7 @@ include: "rules/mine.smk"
 include: "rules/encoders.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
+include: "rules/label_doubts.smk"
 include: "rules/explore.smk"
 
 
@@ -53,6 +54,7 @@ localrules:
     preflight,
     approve,
     gate,
+    label_doubts,
     report,
     doctor,
     check_quotes,

@@ -23,6 +23,7 @@ PREGEN_OK = "augmentation/anomalygen/original_image"
 DEFECT_SPEC = "augmentation/anomalygen/defect_spec.jsonl"
 BACKBONE_DIR = "augmentation/backbone"
 SPEC = "specs/baseline_spec.yaml"
+CORRECTIONS = "corrections.csv"  # of labels, optional; the tables themselves stay as they are
 BEST_MODEL_FILE = "best_model.json"  # of a run: which weights to deploy
 
 

@@ -13,7 +13,9 @@ from deft.core.files import write_json_atomic, write_text_atomic
 from deft.core.layout import POOL_TABLE
 from deft.core.reading import stop_of
 from deft.pool import digest
+from deft.pool.corrected_laps import keep
 from deft.preflight import (
+    checks_corrections,
     checks_data,
     checks_inputs,
     checks_machine,
@@ -38,6 +40,7 @@ TOPICS = (
     ("inputs", checks_inputs.checks),
     ("pictures", checks_pictures.checks),
     ("rows", checks_rows.checks),
+    ("corrections", checks_corrections.checks),
     ("data", checks_data.checks),
     ("training", checks_training.checks),
     ("staging", checks_staging_names.checks),
@@ -102,6 +105,8 @@ def run_preflight(
     write_json_atomic(run_dir / digest.INPUTS_FILE, {**matter, "digest": report["digest"]})
     write_text_atomic(run_dir / SUMMARY_FILE, summary)
     write_json_atomic(run_dir / CHECKS_FILE, report)
+    if ctx.corrections is not None:
+        keep(workspace, run_dir, ctx.corrections)
     log(summary)
     result = PreflightResult(report["digest"], found, summary)
     if result.stops:

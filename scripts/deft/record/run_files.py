@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import pandas as pd
 
 from deft.core import layout
+from deft.tables.corrected import corrected_table
+from deft.tables.corrections import KPI, from_dicts
 from deft.tables.labels import first_spellings, shown
 from deft.tables.sealed import read_parquet, seal_of, seal_of_kind
 
@@ -129,6 +131,8 @@ class PhaseFiles:
         )
         if "siamese_score" not in table or "label" not in table:
             return pd.DataFrame()
+        found = from_dicts(self.metrics.get("corrections") or [])
+        table = corrected_table(table, found, KPI, self.run.workspace)
         table["siamese_score"] = pd.to_numeric(table["siamese_score"], errors="coerce")
         return table.dropna(subset=["siamese_score"])
 

@@ -134,4 +134,4 @@ def test_the_summary_tells_what_runs_again(workspace: Path) -> None:
     row = rows_of("train/base/training_set.csv")(workspace)[0]
     write(workspace, row, table="training", verdict="bad_golden", new_label="")
     output = succeed(snakemake(workspace, "preflight"))
-    assert "training: 1 left out (from the baseline on)" in output
+    assert "training: 1 left out (from the baseline on)" in " ".join(output.split())

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from deft.core import layout
+from deft.pool.corrected_laps import KEPT_FILE
 from deft.tables.corrected import corrected_table
 from deft.tables.corrections import KPI, from_dicts
 from deft.tables.labels import first_spellings, shown
@@ -247,6 +248,12 @@ class RunFiles:
         mined = next((p.mining.get("strategy") for p in self.phases if p.mining), None)
         arm = self.checks.get("arm") or self.parameter("mining") or mined or "nearest"
         return str(arm.get("strategy", "nearest") if isinstance(arm, dict) else arm)
+
+    @cached_property
+    def corrections(self) -> list[dict[str, Any]]:
+        """Corrections of the run's tables (:func:`deft.pool.corrected_laps.keep`)."""
+        found = self.reader.record(self.run.dir / KEPT_FILE).get("corrections")
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
     @property
     def hard_stop(self) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def to_html(template: str, view: Mapping[str, Any], results: Mapping[str, Any]) 
             score=SCORE,
             whatif_start=start,
             css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+            doubts_js=Markup((TEMPLATES / "doubts.js").read_text(encoding="utf-8")),
             js=Markup((TEMPLATES / "whatif.js").read_text(encoding="utf-8")),
         )
     )

@@ -17,6 +17,7 @@ from deft.record.results import MIN_NG_TO_CERTIFY, met_of
 from deft.record.rows import whatif_rows
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.report import charts
+from deft.report.doubts import doubts_view
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
 from deft.report.thumbs import Thumbnails
 from deft.settings.kpi_target import KpiTarget
@@ -78,6 +79,7 @@ def build_view(
         "timings": _timings(files, results),
         "warnings": _preflight_warnings(files),
         "damaged": _damaged(files),
+        "doubts": doubts_view(files, files.picture_levels),
     }
 
 

@@ -48,6 +48,7 @@ include: "rules/encoders.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
 include: "rules/score.smk"
+include: "rules/label_doubts.smk"
 include: "rules/explore.smk"
 
 
@@ -57,6 +58,7 @@ localrules:
     preflight,
     approve,
     gate,
+    label_doubts,
     report,
     doctor,
     check_quotes,

@@ -23,7 +23,7 @@ rule assemble:
     conda:
         conda_env("loop")
     params:
-        tables=digest(layout.BASE_TABLE),
+        tables=assembled_tables,
         logic=logic("assemble"),
     message:
         "{wildcards.lap}: assemble the training table"

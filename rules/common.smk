@@ -32,6 +32,9 @@ from deft.settings.run_name import check_run_name, require_run, run_of_command
 from deft.settings.session import check_container, hand_down, inherited
 from deft.settings.workspace_file import merged, read_workspace_settings
 from deft.embedding.shards import shard_count
+from deft.pool import digest as deft_digest
+from deft.pool.corrected_laps import digest_upto
+from deft.tables import corrections
 from deft.settings import tao as deft_tao
 from deft.core.yaml_files import load_yaml
 
@@ -205,6 +208,7 @@ try:
         # Snakemake would make its folders first, and fail there.
         places.require(WORKSPACE, layout.Run(WORKSPACE, RUN))
     EMBED_SHARDS = resolve_shards()
+    CORRECTIONS = [] if DOCTOR else corrections.read_corrections(WORKSPACE)
 except HardStop as error:
     stop_parsing(error)
 except OSError as error:

@@ -17,7 +17,7 @@ rule train:
         validated=of_lap("results/run_{ts}/{phase}/dataset/validation.json"),
         combined=ancient(of_lap(COMBINED)),
         assembled=ancient(of_lap("results/run_{ts}/{phase}/dataset/assembly.json")),
-        previous=start_inputs,
+        previous=ancient(of_phase_before("results/run_{ts}/{phase}/metrics.json")),
         pictures=ancient(of_lap("results/run_{ts}/synth_pool/images")),
     output:
         weights="results/run_{ts}/{phase}/train/weights.json",
@@ -100,8 +100,8 @@ rule infer:
 rule rca:
     input:
         gate=ancient(GATE),
-        metrics="results/run_{ts}/{phase}/metrics.json",
-        inference=ancient("results/run_{ts}/{phase}/inference/inference.json"),
+        metrics=ancient("results/run_{ts}/{phase}/metrics.json"),
+        inference="results/run_{ts}/{phase}/inference/inference.json",
         best_val=ancient("results/run_{ts}/{phase}/inference/best_val/inference.csv"),
         latest=ancient("results/run_{ts}/{phase}/inference/latest/inference.csv"),
         experiment=ancient("results/run_{ts}/{phase}/train/experiment.yaml"),

@@ -40,7 +40,7 @@ rule evaluate:
     params:
         min_recall=MIN_RECALL,
         laps=no_trigger(config["max_iterations"]),
-        logic=logic("evaluate"),
+        logic=evaluate_logic,
     message:
         "{wildcards.phase}: KPI"
     shell:

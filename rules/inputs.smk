@@ -52,14 +52,6 @@ def of_lap_before(pattern):
     return found
 
 
-def start_inputs(wildcards):
-    """Metrics of the phase before, which name the weights that a lap's training starts from."""
-    metrics = of_phase_before("results/run_{ts}/{phase}/metrics.json")(wildcards)
-    if metrics and starts_from(metrics, phase_of(wildcards), wildcards.ts):
-        return ancient(metrics)
-    return metrics
-
-
 def history_before(wildcards):
     """The history up to the lap before, where mining looks at it."""
     if not HISTORY:
@@ -134,13 +126,58 @@ def time_of(name):
 def base_tables(wildcards):
     """Digest of the base tables: training and validation, or validation alone after the baseline."""
     if wildcards.phase == layout.BASELINE:
-        return content_digest(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
+        names = (layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
+        return with_corrections(content_digest(*names), "training")
     return content_digest(layout.SPEC, layout.VALIDATION_TABLE)
 
 
 def metric_asked():
     """What a measurement depends on; targets and operators only judge it."""
     return json.dumps(METRIC.asked(), sort_keys=True) if METRIC else ""
+
+
+def with_corrections(value, table):
+    """A parameter with the digest of a table's corrections; itself where there are none."""
+    found = corrections.digest(corrections.of_table(CORRECTIONS, table))
+    return f"{value}-{found}" if found else value
+
+
+def assembled_tables(wildcards):
+    """Digest of the base table as it is corrected."""
+    return with_corrections(content_digest(layout.BASE_TABLE), "training")
+
+
+def mined_tables(wildcards):
+    """Digest of the tables that mining compares with, and of what counts in the lap's pool."""
+    names = (layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE)
+    value = with_corrections(content_digest(*names), "training")
+    run_dir = WORKSPACE / f"results/run_{wildcards.ts}"
+    found = digest_upto(WORKSPACE, run_dir, wildcards.lap, CORRECTIONS)
+    return f"{value}-{found}" if found else value
+
+
+def doubted_tables(wildcards):
+    """Digest of the tables whose labels are ranked, and of all corrections and confirmations."""
+    names = (layout.SPEC, layout.BASE_TABLE, layout.KPI_TABLE, layout.CORRECTIONS)
+    pool = deft_digest.pool_prefix(WORKSPACE / f"results/run_{wildcards.ts}")
+    return f"{content_digest(*names)}-{pool}"
+
+
+def newest_phase():
+    """The last phase of the run that is evaluated; the baseline before any is."""
+    found = (WORKSPACE / run_file("")).glob("iter*/metrics.json")
+    laps = [layout.phase_number(path.parent.name) for path in found]
+    return layout.phase_name(max(laps, default=0))
+
+
+def evaluate_logic(wildcards):
+    """Version of the evaluation's logic with the KPI labels that are corrected.
+
+    What else reads a phase's metrics takes them as `ancient`, but for the decision: corrected KPI
+    labels judge the laps anew, and train none again. A lap is made again by what its analysis
+    reads: scores and the required recall.
+    """
+    return with_corrections(logic("evaluate"), "kpi")
 
 
 def decision_inputs(wildcards):

@@ -71,7 +71,7 @@ rule mine:
         rules=json.dumps(deft_config.mining_rules(config), sort_keys=True),
         history=history_files,
         laps=no_trigger(config["max_iterations"]),
-        tables=digest(layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE),
+        tables=mined_tables,
         logic=f"{logic('mine')}-{logic('embed_pool')}",
     message:
         "{wildcards.lap}: mine the pool ({params.strategy})"

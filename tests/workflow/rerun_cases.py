@@ -171,6 +171,43 @@ def deleted(name: str) -> Change:
     return change
 
 
+def correction(table: str, verdict: str, rows: Callable[[Path], list[dict[str, str]]]) -> Change:
+    """Return what writes a correction of the first of `rows` into the workspace."""
+
+    def change(workspace: Path, code: Path) -> None:
+        row = rows(workspace)[0]
+        label = "bridge" if row["label"] == "PASS" else "PASS"
+        new = label if verdict == "label_wrong" else ""
+        cells = (table, row["input_path"], row["object_name"], verdict, new)
+        header = "table,input_path,object_name,verdict,new_label"
+        path = workspace / "corrections.csv"
+        path.write_text(f"{header}\n{','.join(cells)}\n", encoding="utf-8")
+
+    return change
+
+
+def rows_of(table: str) -> Callable[[Path], list[dict[str, str]]]:
+    def rows(workspace: Path) -> list[dict[str, str]]:
+        with (workspace / table).open(encoding="utf-8", newline="") as handle:
+            return list(csv.DictReader(handle))
+
+    return rows
+
+
+def mined_in(lap: int) -> Callable[[Path], list[dict[str, str]]]:
+    """Return the pool's rows that a lap of the finished run mined, and none before it."""
+
+    def rows(workspace: Path) -> list[dict[str, str]]:
+        def names(number: int) -> set[str]:
+            file = f"results/{RUN}/iter{number}/mining_filter/mining_pool.csv"
+            return {row["object_name"] for row in rows_of(file)(workspace)}
+
+        new = names(lap).difference(*(names(n) for n in range(1, lap)))
+        return [row for row in rows_of(POOL)(workspace) if row["object_name"] in new]
+
+    return rows
+
+
 def profile(name: str, **more: Any) -> Case:
     return nothing(
         f"the profile: `{name}`",
@@ -257,6 +294,27 @@ CASES = (
         never="restore_weights",
         most_trainings=2,
         stays="the baseline's training",
+    ),
+    again(
+        "`corrections.csv`: the label of a KPI row",
+        correction("kpi", "label_wrong", rows_of("kpi/testing_set.csv")),
+        "evaluate",
+        never=f"train infer mine restore_weights {EMBEDDING}",
+        stays="every training; laps are judged again, and stay as they were made",
+        words=("corrections.csv: appeared",),
+    ),
+    again(
+        "`corrections.csv`: the label of a pool row that lap 2 mined",
+        correction("pool", "label_wrong", mined_in(2)),
+        "mine",
+        never=f"infer restore_weights {EMBEDDING}",
+        most_trainings=1,
+        stays="the baseline, lap 1, the pool's embeddings",
+    ),
+    again(
+        "`corrections.csv`: a row of the training table is left out",
+        correction("training", "leave_out", rows_of("train/base/training_set.csv")),
+        "train",
     ),
     again(
         "the FAR of the KPI target",

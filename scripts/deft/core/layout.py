@@ -24,6 +24,7 @@ DEFECT_SPEC = "augmentation/anomalygen/defect_spec.jsonl"
 BACKBONE_DIR = "augmentation/backbone"
 SPEC = "specs/baseline_spec.yaml"
 MANIFEST_FILE = "synth_pool/manifest.json"  # of a run: its staged pool
+CORRECTIONS = "corrections.csv"  # of labels, optional; the tables themselves stay as they are
 BEST_MODEL_FILE = "best_model.json"  # of a run: which weights to deploy
 SCORE_KIT = (  # copied into best_model/score_kit/
     *("__init__", "command", "engine", "errors", "files", "headers", "loop", "naming", "network"),

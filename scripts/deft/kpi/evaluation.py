@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,20 @@ FAR_LEVELS_PCT = (100, 99, 95)
 EVERY_DEFECT = "100"  # of ``far_at_recall``: the threshold that misses no defect
 
 
-def read_scores(path: str | Path) -> pd.DataFrame:
+Correct = Callable[[pd.DataFrame], pd.DataFrame]  # a table as read -> with its labels corrected
+
+
+def read_scores(path: str | Path, correct: Correct | None = None) -> pd.DataFrame:
     """Read an inference table; ``siamese_score`` becomes float64 of the float32 in the file.
 
-    Spellings of one label (``Bridge``, ``BRIDGE``) become its first one in the table.
+    Spellings of one label (``Bridge``, ``BRIDGE``) become its first one in the table. ``correct``:
+    what a person corrected in the KPI table; the index still names the rows of the file.
 
     Raises ``csv_invalid`` without the column, ``score_invalid`` for what is not a finite number.
     """
     table = read_table(path, check_labels=False)
+    if correct is not None:
+        table = correct(table)
     if SCORE_COLUMN not in table:
         raise HardStop("csv_invalid", f"column {SCORE_COLUMN} is missing", file=path, row=1)
     scores = pd.to_numeric(table[SCORE_COLUMN], errors="coerce").to_numpy(dtype=np.float32)
@@ -50,7 +57,9 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     return table.assign(label=labels, **{SCORE_COLUMN: scores.astype(np.float64)})
 
 
-def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
+def evaluate_table(
+    path: str | Path, min_recall: float, correct: Correct | None = None
+) -> dict[str, Any]:
     """Evaluate one inference table, write the files beside it and return the JSON-ready result.
 
     Keys: recall_point, best_f1, far_at_recall, recall_table, degenerate, auroc,
@@ -58,7 +67,7 @@ def evaluate_table(path: str | Path, min_recall: float) -> dict[str, Any]:
     files).
     """
     path = Path(path)
-    table = read_scores(path)
+    table = read_scores(path, correct)
     scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
     ng = table["label"].map(is_ng).to_numpy()
     swept = sweep(scores, ng)
@@ -238,20 +247,60 @@ def summary_text(result: dict[str, Any], min_recall: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def chosen_kind(far: Mapping[str, float], weights: dict[str, Any]) -> str:
+    """Return the kind of weights with the lowest FAR, then validation loss, then the later epoch.
+
+    ``far``: kind -> FAR at the required recall; ``weights``: the phase's ``weights.json``.
+    """
+    files = {entry["path"]: entry for entry in weights["files"]}
+
+    def rank(kind: str) -> tuple[float, float, int]:
+        entry = files[weights[kind]]
+        loss = entry["val_loss"]
+        return far[kind], float("inf") if loss is None else loss, -entry["epoch"]
+
+    return min(KINDS, key=rank)
+
+
+def weights_of(weights: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of a kind's weight file; its path is below the phase."""
+    entry = next(e for e in weights["files"] if e["path"] == weights[kind])
+    return {**entry, "path": f"train/{entry['path']}"}
+
+
+def kind_at(
+    phase_dir: Path, min_recall: float, weights: dict[str, Any], correct: Correct | None
+) -> str:
+    """Return the kind of weights that labels corrected otherwise would choose; writes nothing."""
+    far = {}
+    for kind in KINDS:
+        table = read_scores(phase_dir / "inference" / kind / "inference.csv", correct)
+        scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
+        swept = sweep(scores, table["label"].map(is_ng).to_numpy())
+        far[kind] = at_recall(swept, min_recall)["far"]
+    return chosen_kind(far, weights)
+
+
 def evaluate_phase(
-    phase_dir: str | Path, phase: str, min_recall: float, weights: dict[str, Any]
+    phase_dir: str | Path,
+    phase: str,
+    min_recall: float,
+    weights: dict[str, Any],
+    correct: Correct | None = None,
+    further: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate both weight files of a phase, choose one, write and return ``metrics.json``.
 
     Chosen: lower FAR at the required recall, then lower validation loss, then the later epoch.
-    ``weights`` is the phase's ``weights.json``.
+    ``weights`` is the phase's ``weights.json``; ``correct``: see :func:`read_scores`;
+    ``further``: what the record says beside.
     """
     phase_dir = Path(phase_dir)
-    files = {entry["path"]: entry for entry in weights["files"]}
     kinds, per_kind_labels = {}, {}
     tables: dict[str, Any] = {}
     for kind in KINDS:
-        result = evaluate_table(phase_dir / "inference" / kind / "inference.csv", min_recall)
+        path = phase_dir / "inference" / kind / "inference.csv"
+        result = evaluate_table(path, min_recall, correct)
         per_kind_labels[kind] = result.pop("labels")
         tables |= {f"inference/{kind}/{n}": seal for n, seal in result.pop(TABLES).items()}
         kinds[kind] = result
@@ -260,17 +309,7 @@ def evaluate_phase(
     for result in kinds.values():
         del result["all_alike"]
 
-    def rank(kind: str) -> tuple[float, float, int]:
-        entry = files[weights[kind]]
-        loss = entry["val_loss"]
-        return (
-            kinds[kind]["recall_point"]["far"],
-            float("inf") if loss is None else loss,
-            -entry["epoch"],
-        )
-
-    chosen = min(KINDS, key=rank)
-    entry = files[weights[chosen]]
+    chosen = chosen_kind({k: r["recall_point"]["far"] for k, r in kinds.items()}, weights)
     labels = per_kind_labels[chosen]
     ng_rows = sum(v["count"] for k, v in labels.items() if is_ng(k))
     rows = sum(v["count"] for v in labels.values())
@@ -279,7 +318,7 @@ def evaluate_phase(
         "phase": phase,
         "min_recall": min_recall,
         "chosen": chosen,
-        "weights": {**entry, "path": f"train/{entry['path']}"},
+        "weights": weights_of(weights, chosen),
         "counts": {
             "rows": rows,
             "ng": ng_rows,
@@ -289,6 +328,7 @@ def evaluate_phase(
         "kinds": kinds,
         "labels": labels,
         TABLES: tables,
+        **(further or {}),
     }
     write_json_atomic(phase_dir / "metrics.json", metrics)
     return metrics

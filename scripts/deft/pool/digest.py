@@ -18,6 +18,7 @@ from deft.core.files import sha256_file, sha256_text
 from deft.core.layout import (
     BACKBONE_DIR,
     BASE_TABLE,
+    CORRECTIONS,
     DEFECT_SPEC,
     KPI_TABLE,
     POOL_TABLE,
@@ -51,6 +52,8 @@ def inputs_digest(
     inputs: dict[str, Any] = {
         name: sha256_file(root / name) if (root / name).is_file() else None for name in HASHED_FILES
     }
+    if (root / CORRECTIONS).is_file():  # few runs have one: without it approvals stay as they were
+        inputs[CORRECTIONS] = sha256_file(root / CORRECTIONS)
     inputs[PREGEN_DIR] = pregen_listing(root)
     inputs[BACKBONE_DIR] = listing_digest(root / BACKBONE_DIR)
     inputs[POOL_TABLE] = pool_digest(root / POOL_TABLE, pool_prefix_bytes)

@@ -14,6 +14,7 @@ from deft.core.errors import HardStop
 from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE
 from deft.kpi.operating_point import KpiTarget
 from deft.pool.pregen.parts import SynthPart
+from deft.tables.corrections import Correction
 from deft.tables.fingerprint import Fingerprint
 from deft.tables.labels import first_spellings, shown
 from deft.tables.leakage import Side
@@ -113,6 +114,7 @@ class Context:
     sides: dict[str, Side] = field(default_factory=dict)  # of the leakage checks, by table
     prints: dict[str, Fingerprint] = field(default_factory=dict)  # by picture, as rows name it
     suspects: list[Suspect] = field(default_factory=list)
+    corrections: list[Correction] | None = None  # None: not read, or refused
     spellings: dict[str, str] = field(default_factory=dict)  # clean label -> as the user writes it
 
     def add_spellings(self, *columns: Iterable[str]) -> None:

@@ -14,7 +14,9 @@ from deft.core.files import write_json_atomic, write_text_atomic
 from deft.core.layout import MANIFEST_FILE, POOL_TABLE
 from deft.core.reading import stop_of
 from deft.pool import digest
+from deft.pool.corrected_laps import keep
 from deft.preflight import (
+    checks_corrections,
     checks_data,
     checks_handover,
     checks_inputs,
@@ -43,6 +45,7 @@ TOPICS = (
     ("handover", checks_handover.checks),
     ("pictures", checks_pictures.checks),
     ("rows", checks_rows.checks),
+    ("corrections", checks_corrections.checks),
     ("data", checks_data.checks),
     ("training", checks_training.checks),
     ("staging", checks_staging_names.checks),
@@ -110,6 +113,8 @@ def run_preflight(
     write_json_atomic(run_dir / digest.INPUTS_FILE, {**matter, "digest": report["digest"]})
     write_text_atomic(run_dir / SUMMARY_FILE, summary)
     write_json_atomic(run_dir / CHECKS_FILE, report)
+    if ctx.corrections is not None:
+        keep(workspace, run_dir, ctx.corrections)
     log(on_terminal(report, run_dir))
     result = PreflightResult(report["digest"], found, summary)
     if result.stops:

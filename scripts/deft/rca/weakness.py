@@ -38,15 +38,15 @@ def weak_samples(
 ) -> pd.DataFrame:
     """Return the weakest ``top_k_per_label`` rows of each label.
 
-    ``table`` is an inference table with float ``siamese_score``. The result carries the original
-    position as ``row`` (0-based), ``weakness`` and ``misclassified``; ordered by label, then
-    weakness (worst first), then row. ``rows``: positions of the only rows that count (another
-    analysis' choice).
+    ``table`` is an inference table with float ``siamese_score``. The result carries the position
+    in the file as ``row`` (0-based: the table's index), ``weakness`` and ``misclassified``; ordered
+    by label, then weakness (worst first), then row. ``rows``: positions of the only rows that count
+    (another analysis' choice).
     """
     ng = table["label"].map(is_ng).to_numpy()
     scores = table[SCORE_COLUMN].to_numpy()
     out = table.assign(
-        row=np.arange(len(table)),
+        row=table.index.to_numpy(),
         weakness=weakness(scores, ng, threshold),
         misclassified=misclassified(scores, ng, threshold),
     )

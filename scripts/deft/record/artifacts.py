@@ -15,6 +15,7 @@ from deft.core.files import sha256_file, write_json_atomic
 from deft.core.schemas import validate
 from deft.core.workspace_source import SOURCE_FILE
 from deft.kpi.metric_definitions import METRICS, PRIMARY, definitions
+from deft.pool.corrected_laps import KEPT_FILE
 from deft.record.handoff import HOST_SPEC_FILE, MODEL_FILE, SPEC_FILE
 from deft.record.knowledge import write_knowledge
 from deft.record.provenance import environment
@@ -48,6 +49,7 @@ TABLES = (
         "loop, so it is no sealed acceptance set",
     ),
     ("mining_pool", None, layout.POOL_TABLE, "production samples, append-only; source of mining"),
+    ("corrections", None, layout.CORRECTIONS, "verdicts on rows of these tables; optional"),
 )
 PHASE_OUTPUTS = (
     "metrics.json",
@@ -252,6 +254,7 @@ def _inputs(files: RunFiles) -> list[Path]:
         files.workspace / layout.DEFECT_SPEC,
         files.workspace / SOURCE_FILE,
         files.run.preflight / "inputs.json",
+        files.run.dir / KEPT_FILE,
     ]
 
 

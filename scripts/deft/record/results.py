@@ -27,6 +27,7 @@ from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts
 from deft.record.run_files import FINAL_AUTOML, PhaseFiles, RunFiles, dig
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS, is_ng
+from deft.tables.corrections import OUT, RIGHT, TABLES, WRONG, from_dicts, of_table
 
 CONFIDENCE_PCT = 95.0
 ALPHA = 1 - CONFIDENCE_PCT / 100
@@ -66,6 +67,7 @@ def collect_results(files: RunFiles) -> dict[str, float]:
     out = Numbers()
     _target(out, files)
     _kpi_set(out, files)
+    _corrections(out, files)
     _pool(out, files)
     scored: set[str] = set()
     for phase in files.phases:
@@ -131,6 +133,19 @@ def _kpi_set(out: Numbers, files: RunFiles) -> None:
     for light in lights:
         out.put(f"kpi.lights.{light}.pictures", counts.get("rows"))
     out.put_all("model", classify, ("image_width", "image_height", "num_golden"))
+
+
+def _corrections(out: Numbers, files: RunFiles) -> None:
+    """Count what people corrected, as the last pre-flight found it."""
+    found = from_dicts(files.corrections)
+    if not found:
+        return
+    out.put("corrections.count", len(found))
+    out.put("corrections.confirmed", sum(one.verdict == RIGHT for one in found))
+    for table in TABLES:
+        own = of_table(found, table)
+        out.put(f"corrections.{table}.relabelled", sum(one.verdict == WRONG for one in own))
+        out.put(f"corrections.{table}.left_out", sum(one.verdict in OUT for one in own))
 
 
 def _pool(out: Numbers, files: RunFiles) -> None:

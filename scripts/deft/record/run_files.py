@@ -19,9 +19,12 @@ import pandas as pd
 
 from deft.core import layout
 from deft.core.errors import HardStop
+from deft.pool.corrected_laps import KEPT_FILE
 from deft.run.state_format import COMPLETE, FAILED, own
 from deft.settings.kpi_target import parse_kpi
 from deft.settings.metric_contract import Contract, recorded_contract
+from deft.tables.corrected import corrected_table
+from deft.tables.corrections import KPI, from_dicts
 from deft.tables.labels import first_spellings, shown
 from deft.tables.sealed import read_parquet, seal_of, seal_of_kind
 
@@ -137,6 +140,8 @@ class PhaseFiles:
         )
         if "siamese_score" not in table or "label" not in table:
             return pd.DataFrame()
+        found = from_dicts(self.metrics.get("corrections") or [])
+        table = corrected_table(table, found, KPI, self.run.workspace)
         table["siamese_score"] = pd.to_numeric(table["siamese_score"], errors="coerce")
         return table.dropna(subset=["siamese_score"])
 
@@ -266,6 +271,12 @@ class RunFiles:
         mined = next((p.mining.get("strategy") for p in self.phases if p.mining), None)
         arm = self.checks.get("arm") or self.parameter("mining") or mined or "nearest"
         return str(arm.get("strategy", "nearest") if isinstance(arm, dict) else arm)
+
+    @cached_property
+    def corrections(self) -> list[dict[str, Any]]:
+        """Corrections of the run's tables (:func:`deft.pool.corrected_laps.keep`)."""
+        found = self.reader.record(self.run.dir / KEPT_FILE).get("corrections")
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
     @property
     def hard_stop(self) -> dict[str, Any]:

@@ -110,9 +110,12 @@ def watch(
         state = _state(run)
         due = state != seen or now - rendered >= EVERY_S
         if due and state != (None, None) and now - rendered >= PAUSE * took:
-            log_before = state[0]
+
+            def unchanged(before: object = state[0]) -> bool:
+                return _state(run)[0] == before
+
             with suppress(Exception):  # the next one may succeed, and the last is a stage's own
-                render(lambda before=log_before: _state(run)[0] == before)
+                render(unchanged)
             seen, rendered = state, time.monotonic()
             took = rendered - now
         time.sleep(POLL_S)

@@ -128,6 +128,7 @@ def to_html(template: str, view: Mapping[str, Any], results: Mapping[str, Any]) 
             score=SCORE,
             exact=EXACT,
             css=Markup(_template_text("style.css")),
+            doubts_js=Markup(_template_text("doubts.js")),
             js=Markup("\n".join(_template_text(name) for name in SCRIPTS)),
         )
     )

@@ -18,6 +18,7 @@ from deft.record.numbers import Numbers
 from deft.record.results import MIN_NG_TO_CERTIFY
 from deft.record.run_files import FINAL_AUTOML, PhaseFiles, RunFiles, dig
 from deft.report import charts
+from deft.report.doubts import doubts_view
 from deft.report.embedding_view import map_view
 from deft.report.gallery import gallery_view
 from deft.report.instrument import instrument_view
@@ -113,6 +114,7 @@ def build_view(
         "timings": _timings(files, results),
         "warnings": _preflight_warnings(files),
         "damaged": _damaged(files),
+        "doubts": doubts_view(files, files.picture_levels),
         "final_automl": final_automl(files),
     }
 

@@ -19,6 +19,7 @@ from deft.core.reading import check_shape
 from deft.run import roots
 from deft.run.state import read_state
 from deft.tables import sealed
+from deft.tables.corrections import Correction, of_table, read_corrections
 
 if TYPE_CHECKING:  # some stages read no table, and pandas takes a second
     import pandas as pd
@@ -80,6 +81,14 @@ class Context:
     def image_root(self) -> Path:
         """Root of base, validation and KPI pictures."""
         return layout.image_root(self.workspace)
+
+    @cached_property
+    def _corrections(self) -> list[Correction]:
+        return read_corrections(self.workspace)
+
+    def corrections(self, table: str) -> list[Correction]:
+        """Return what the user corrected in a table (``kpi``, ``training``, ``pool``)."""
+        return of_table(self._corrections, table)
 
     def relative(self, path: str | Path) -> str:
         """Return a path relative to the workspace; one that lies elsewhere stays absolute."""

@@ -17,7 +17,7 @@ from deft.run.stage_files import path_or_none
 from deft.settings.options import add_option
 from deft.settings.tao import embeds_in_container
 from deft.stages.context import Context
-from deft.stages.weights import chosen_weights
+from deft.stages.weights import start_weights
 from deft.tao.embed import ContainerVectors, TaoEncoder
 
 NO_CACHE_RECORDS = "results/encoder_selftest"  # of the self-test, with embedding_cache: off
@@ -94,7 +94,7 @@ def _baseline(context: Context, metrics: Path | None) -> Path:
             "encoder changenet is the baseline's weights, and none are named",
             fix="give --baseline results/RUN/baseline/metrics.json",
         )
-    return chosen_weights(context, metrics)
+    return start_weights(context, metrics)
 
 
 @contextmanager

@@ -5,18 +5,27 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deft.core.errors import HardStop
 from deft.core.files import read_json
 from deft.kpi.decision import phase_far_pct
-from deft.kpi.evaluation import EVERY_DEFECT, KINDS, evaluate_phase, key_line
+from deft.kpi.evaluation import (
+    EVERY_DEFECT,
+    KINDS,
+    evaluate_phase,
+    key_line,
+    kind_at,
+    weights_of,
+)
 from deft.record.records import read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
 from deft.settings.kpi_target import KpiTarget
 from deft.stages.context import Context
-from deft.stages.run_tables import scored_table
+from deft.stages.run_tables import kpi_correct, scored_table
 from deft.stages.weights import weights_table
+from deft.tables.corrections import KPI, WRONG
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,16 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
     folder = files.metrics.parent
     for kind in KINDS:
         scored_table(context, files.inference, kind)
-    metrics = evaluate_phase(folder, phase, min_recall, weights_table(files.weights))
+    weights = weights_table(files.weights)
+    kept = [one.as_dict() for one in context.corrections(KPI)]
+    further: dict[str, Any] = {"corrections": kept} if kept else {}
+    scored_with = read_json(files.inference).get("corrections", [])
+    if kept != scored_with:
+        # Laps have begun from the weights that were chosen then: they stay what they are.
+        kind = kind_at(folder, min_recall, weights, kpi_correct(context, scored_with))
+        further["lineage"] = {"chosen": kind, "weights": weights_of(weights, kind)}
+    correct = kpi_correct(context, kept)
+    metrics = evaluate_phase(folder, phase, min_recall, weights, correct, further)
     chosen = metrics["kinds"][metrics["chosen"]]
     print(key_line(chosen["far_at_recall"][EVERY_DEFECT]), flush=True)
     point = chosen["recall_point"]
@@ -57,8 +75,16 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
         f"FAR {_before(files.previous)}{_rate(point['far_pct'])}{target} "
         f"at recall {point['recall_pct']:.1f}% "
         f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f}%)"
+        + _corrected(kept)
         + (" · warning: degenerate, every good part is rejected" if chosen["degenerate"] else "")
     )
+
+
+def _corrected(kept: list[dict[str, Any]]) -> str:
+    if not kept:
+        return ""
+    changed = sum(one["verdict"] == WRONG for one in kept)
+    return f" · corrections.csv: {changed} label(s) changed, {len(kept) - changed} row(s) left out"
 
 
 def _before(previous: Path | None) -> str:

@@ -19,6 +19,7 @@ from deft.run.stage_files import read, written
 from deft.run.state import update_phase
 from deft.stages.context import Context
 from deft.stages.weights import weights_file, weights_table
+from deft.tables.corrections import KPI
 
 # Kind, weight file and table to write -> its rows, and what else the record says of the kind.
 Score = Callable[[str, Path, Path], tuple[int, dict[str, Any]]]
@@ -97,7 +98,9 @@ def record_scores(
     context: Context, files: Files, phase: str, facts: dict[str, Any], runtime: dict[str, Any]
 ) -> str:
     """Write ``inference.json`` and the state; return the summary's beginning."""
-    write_json_atomic(files.facts, {"kinds": facts, "runtime": runtime})
+    kept = [one.as_dict() for one in context.corrections(KPI)]
+    corrections = {"corrections": kept} if kept else {}  # with which laps will choose their start
+    write_json_atomic(files.facts, {"kinds": facts, "runtime": runtime, **corrections})
     update_phase(context.run.dir, phase, stage_completed="inference")
     distinct = len({told["weights_sha256"] for told in facts.values()})
     return f"{facts['best_val']['rows']} KPI rows scored with {distinct} weight file(s)"

@@ -32,6 +32,8 @@ from deft.stages.context import Context
 from deft.stages.encoder import vectors_of
 from deft.stages.run_tables import Assembled, leak_check, previous_table, routed_gaps
 from deft.tables.changenet_table import COLUMNS, image_file, write_table
+from deft.tables.corrected import is_out, matches, relabelled
+from deft.tables.corrections import POOL
 from deft.tables.fingerprint import fingerprints
 from deft.tables.labels import clean_label, shown
 from deft.tables.leakage import Side
@@ -92,6 +94,7 @@ def mine(
     spelling = read_json(files.manifest).get("label_spelling", {})
     staged = context.checked_by(files.manifest, files.pool.name, rule="stage_pool")
     pool = context.paths_here(read_parquet(staged), staged)
+    corrections = context.corrections(POOL)
 
     def of_this_encoder(path: Path) -> None:
         own = {"name": encoder.name, "digest": encoder.digest}
@@ -107,6 +110,12 @@ def mine(
     of_this_encoder(source)
     embedded, vectors, source_meta = open_embeddings(source)
     embedded = context.paths_here(embedded, source)
+    # Vectors are in the order of their own table.
+    pool = pool.set_index("filepath", drop=False).loc[embedded["filepath"]].reset_index(drop=True)
+    each = matches(pool, corrections, context.workspace)
+    pool = relabelled(pool, each, clean=True)
+    if corrections:
+        embedded = embedded.assign(label=pool["label"])
     warnings = neighbours.coverage_warnings(set(targets["label"]), set(pool["label"]), spelling)
     warnings += [
         f"mining_label_quota names {shown(label, spelling)!r}, which no pool sample has"
@@ -127,10 +136,8 @@ def mine(
     before = Assembled.of(files.previous, files.previous_combined, files.previous_provenance)
     previous, _ = previous_table(context, before)
     taken = frozenset(neighbours.part_keys(previous))
-    # Vectors are in the order of their own table.
-    pool = pool.set_index("filepath", drop=False).loc[embedded["filepath"]].reset_index(drop=True)
     rules = replace(options.rules, min_similarity=options.min_similarity)
-    gone = left_out(context, pool, rules, taken)
+    gone = left_out(context, pool, rules, taken, np.array([is_out(one) for one in each], bool))
     pairs = neighbours.knn_pairs(
         targets,
         target_vectors,
@@ -189,6 +196,7 @@ def mine(
         "warnings": warnings,
         **({"search": search.facts} if search.facts else {}),
         **({"history": drops} if drops else {}),
+        **({"corrections": [one.as_dict() for one in corrections]} if corrections else {}),
         **rule_facts(options, budget),
     }
     if options.strategy != "none":
@@ -273,10 +281,17 @@ def embed_targets(
 
 
 def left_out(
-    context: Context, pool: pd.DataFrame, rules: Rules, taken: frozenset[Key]
+    context: Context,
+    pool: pd.DataFrame,
+    rules: Rules,
+    taken: frozenset[Key],
+    corrected: np.ndarray,
 ) -> np.ndarray | None:
-    """Return which rows of the pool (n,) bool the rules keep from being anybody's neighbours."""
-    gone = np.zeros(len(pool), bool)
+    """Return which rows of the pool (n,) bool the rules keep from being anybody's neighbours.
+
+    ``corrected``: those (n,) bool that the user left out.
+    """
+    gone = corrected.copy()
     if rules.copies_bits is not None:
         tests = [test for test, _ in pictures_of(context, pool)]
         prints = fingerprints(tests, log=print, levels=context.picture_levels)

@@ -15,7 +15,7 @@ from deft.record.records import read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
 from deft.stages.context import Context
-from deft.stages.run_tables import scored_table
+from deft.stages.run_tables import kpi_correct, scored_table
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def rca(
         context.picture_levels,
         context.root,
     )
-    found = analyse(read_scores(table), min_recall, top_k, pictures, files.gaps.parent, rows)
+    scores = read_scores(table, kpi_correct(context, metrics.get("corrections", [])))
+    found = analyse(scores, min_recall, top_k, pictures, files.gaps.parent, rows)
     if found.get("unreachable"):
         raise HardStop(
             "kpi_invalid",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from deft.assembly.assemble import first_combined, read_provenance
 from deft.core import layout
-from deft.kpi.evaluation import read_scores
+from deft.kpi.evaluation import Correct, read_scores
 from deft.stages.context import Context, facts_of
 from deft.tables import sealed
 from deft.tables.changenet_table import read_table
 from deft.tables.coordinates import base_rows
+from deft.tables.corrected import corrected_table
+from deft.tables.corrections import KPI, TRAINING, from_dicts
 from deft.tables.leakage import Side, check_leakage
 
 ROUTING_RECORD = "routing.json"  # beside the routed gaps: their seals
@@ -77,9 +82,24 @@ def previous_table(
     ``previous``: of the lap before; None before the first, which starts from the base table.
     """
     if previous is None:
-        base = read_table(context.workspace / layout.BASE_TABLE)
+        base = base_table(context)
         return first_combined(base, context.workspace)
     return combined_tables(context, previous)
+
+
+def base_table(context: Context) -> pd.DataFrame:
+    """Return the user's training table as it is corrected."""
+    table = read_table(context.workspace / layout.BASE_TABLE)
+    found = context.corrections(TRAINING)
+    return corrected_table(table, found, TRAINING, context.workspace)
+
+
+def kpi_correct(context: Context, kept: Iterable[dict[str, Any]]) -> Correct | None:
+    """Return what corrects an inference table as a record says; None where it says nothing."""
+    found = from_dicts(kept)
+    if not found:
+        return None
+    return partial(corrected_table, found=found, table=KPI, workspace=context.workspace)
 
 
 def leak_check(context: Context, side: Side, content_leakage: str) -> list[str]:

@@ -27,8 +27,8 @@ from deft.record.records import read_metrics
 from deft.run.stage_files import read
 from deft.stages import rca as native
 from deft.stages.context import Context
-from deft.stages.run_tables import scored_table
-from deft.tables.changenet_table import SCORE_COLUMN, is_ng
+from deft.stages.run_tables import kpi_correct, scored_table
+from deft.tables.changenet_table import SCORE_COLUMN, is_ng, read_table, write_table
 from deft.tao.stages import gap_arguments
 from deft.tao.work import Work
 
@@ -61,14 +61,21 @@ def tao_rca(context: Context, files: Files, phase: str, min_recall: float, top_k
     spec = work.scratch / "spec.yaml"
     write_text_atomic(spec, yaml.safe_dump({"min_recall": min_recall, "top_k_per_label": top_k}))
     images = context.root / context.relative(context.image_root)
+    checked = scored_table(context, files.inference, metrics["chosen"])
+    correct = kpi_correct(context, metrics.get("corrections", []))
+    table, scored = read_scores(checked, correct), folder
+    if correct is not None:  # the container reads the table that we read
+        scored = work.scratch / "corrected"
+        scored.mkdir(parents=True, exist_ok=True)
+        raw = read_table(checked, check_labels=False)
+        write_table(correct(raw), scored / "inference.csv")
     argv = gap_arguments(
         spec,
-        inference=Path(context.absolute(folder)),
+        inference=Path(context.absolute(scored)),
         train_config=Path(context.absolute(files.experiment)),
         images=images,
         out=work.out,
     )
-    table = read_scores(scored_table(context, files.inference, metrics["chosen"]))
     try:
         work.run(argv, read=[images])
     except StageFailed:

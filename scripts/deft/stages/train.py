@@ -28,8 +28,10 @@ from deft.run.state import update_phase, update_state
 from deft.run.state_format import IN_PROGRESS, SKIPPED, TRAINED_HERE, own_part
 from deft.settings.config import DEFAULT_EPOCHS
 from deft.stages.context import Context
-from deft.stages.run_tables import validated_table
-from deft.stages.weights import chosen_weights
+from deft.stages.run_tables import base_table, validated_table
+from deft.stages.weights import start_weights
+from deft.tables.changenet_table import write_table
+from deft.tables.corrections import TRAINING
 
 # Undeclared, beside the training's folder: declared outputs are wiped when a job fails.
 RESUME_DIR = "train_resume"
@@ -60,11 +62,15 @@ def phase_changes(context: Context, files: Files, epochs: int) -> dict[str, Any]
         "train.num_epochs": epochs or spec.named_epochs or DEFAULT_EPOCHS,
         **table_changes(context),
     }
+    if context.corrections(TRAINING) and not files.combined:
+        changes["dataset.classify.train_dataset.csv_path"] = context.relative(
+            corrected_base(context, files)
+        )
     if files.combined and files.previous:
         data = "dataset.classify.train_dataset"
         changes[f"{data}.csv_path"] = context.relative(files.combined)
         changes[f"{data}.images_dir"] = "."
-        start = chosen_weights(context, files.previous)
+        start = start_weights(context, files.previous)
         changes["train.pretrained_model_path"] = context.relative(start)
         # Only the baseline can be the training that the user's file was interrupted in.
         changes["train.resume_training_checkpoint_path"] = ""
@@ -97,6 +103,13 @@ def table_changes(context: Context) -> dict[str, Any]:
         changes[f"{data}.{name}.csv_path"] = table
         changes[f"{data}.{name}.images_dir"] = image_root
     return changes
+
+
+def corrected_base(context: Context, files: Files) -> Path:
+    """Write the user's training table as it is corrected beside the baseline's training."""
+    path = files.weights.parent.with_name("dataset") / "training_set.csv"
+    write_table(base_table(context), path)
+    return path
 
 
 def preseeded_weights(context: Context) -> Path | None:

@@ -8,8 +8,10 @@ from typing import Any
 from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
+from deft.core.reading import check_shape
 from deft.stages.context import Context, damaged
 
+CHOICE = {"weights": {"path": str, "sha256": str}}
 WEIGHTS = {"files": [{"path": str, "sha256": str}], "best_val": str, "latest": str}
 
 
@@ -41,7 +43,23 @@ def weights_file(context: Context, path: Path, sha256: str) -> Path:
 
 def chosen_weights(context: Context, record: Path) -> Path:
     """Return the weight file that the KPI chose: that of a phase's ``metrics.json``."""
-    metrics = read_json(record, {"weights": {"path": str, "sha256": str}})
+    return _chosen(context, record, read_json(record, CHOICE))
+
+
+def start_weights(context: Context, record: Path) -> Path:
+    """Return the weight file that the laps after a phase start from: that of its ``metrics.json``.
+
+    KPI labels that were corrected after the inference choose anew for decision and hand-off only.
+    """
+    metrics = read_json(record, CHOICE)
+    told = metrics.get("lineage", metrics)
+    problem = check_shape(told, CHOICE, "lineage")
+    if problem:
+        raise damaged(record, problem)
+    return _chosen(context, record, {**metrics, "weights": told["weights"]})
+
+
+def _chosen(context: Context, record: Path, metrics: dict[str, Any]) -> Path:
     phase = record.absolute().parent.name
     if metrics.get("phase", phase) != phase:
         raise damaged(record, f"it is that of {metrics['phase']}")

@@ -1,0 +1,137 @@
+"""``corrections.csv``: every line speaks of a row that is there, as the person saw it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from deft.core.errors import HardStop
+from deft.core.layout import CORRECTIONS
+from deft.pool.corrected_laps import first_laps
+from deft.preflight.check import Check, Context, ok, stopped, warn
+from deft.preflight.checks_rows import rows_text
+from deft.tables.changenet_table import line_of
+from deft.tables.corrected import (
+    matches,
+    parts_of,
+    picture_digest,
+    stale,
+    unknown_rows,
+)
+from deft.tables.corrections import (
+    KPI,
+    OUT,
+    POOL,
+    TABLES,
+    TRAINING,
+    WRONG,
+    Correction,
+    of_table,
+    read_corrections,
+)
+from deft.tables.labels import is_ng
+
+ID = "corrections"
+NAMES = {KPI: "kpi", TRAINING: "base", POOL: "pool"}  # as the checks call the tables
+
+
+def checks(ctx: Context) -> Iterator[Check]:
+    """Yield one check of the file, and what the user should know of it; nothing without one."""
+    if not (ctx.workspace / CORRECTIONS).is_file():
+        ctx.corrections = []
+        return
+    try:
+        found = read_corrections(ctx.workspace)
+        for table in TABLES:
+            _compare(ctx, table, [one for one in found if one.table == table])
+    except HardStop as stop:
+        yield stopped(ID, stop)
+        return
+    ctx.corrections = found
+    yield ok(ID, _told(ctx, found))
+    yield from _shared_goldens(ctx, found)
+
+
+def _compare(ctx: Context, table: str, found: list[Correction]) -> None:
+    """Raise the stop for the first line whose row is not there, or is another now."""
+    rows = ctx.tables.get(NAMES[table])
+    if rows is None or not found:
+        return
+    stop = unknown_rows(found, rows, table, ctx.workspace)
+    if stop is not None:
+        raise stop
+    each, labels = matches(rows, found, ctx.workspace), rows["label"].tolist()
+    for row, (one, part) in enumerate(zip(each, parts_of(rows), strict=True)):
+        if one is None:
+            continue
+        picture = None
+        if one.picture and ctx.spec is not None and NAMES[table] in ctx.sound:
+            data = ctx.spec.dataset.classify
+            levels = ctx.config.get("picture_levels")
+            picture = picture_digest(ctx.workspace, part, ctx.spec.lights, data.image_ext, levels)
+        stop = stale(one, labels[row], picture, row, ctx.workspace)
+        if stop is not None:
+            raise stop
+    if table == KPI:
+        _both_kinds(ctx, [is_ng(label) for label in _new_labels(labels, each)])
+
+
+def _new_labels(labels: list[str], each: list[Correction | None]) -> Iterator[str]:
+    for label, one in zip(labels, each, strict=True):
+        if one is None or one.verdict not in OUT:
+            yield one.new_label if one is not None and one.verdict == WRONG else label
+
+
+def _both_kinds(ctx: Context, ng: list[bool]) -> None:
+    if not any(ng) or all(ng):
+        what = "good" if any(ng) else "defective"
+        raise HardStop(
+            "kpi_invalid",
+            f"corrected, the KPI table has no {what} part",
+            file=ctx.workspace / CORRECTIONS,
+            fix="the FAR and the recall need both; look at the corrections again",
+        )
+
+
+def _told(ctx: Context, found: list[Correction]) -> str:
+    """Return how many rows of which table change how, and what runs again for it."""
+    laps = first_laps(ctx.workspace, ctx.run_dir, found)
+    told = []
+    for table, effect in (
+        (KPI, "the decision alone"),
+        (TRAINING, "from the baseline on"),
+        (POOL, f"from iter{min(laps.values())} on" if laps else ""),
+    ):
+        counts = Counter(
+            "relabelled" if o.verdict == WRONG else "left out" for o in of_table(found, table)
+        )
+        if counts:
+            what = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+            told.append(f"{table}: {what} ({effect})")
+    right = len(found) - sum(len(of_table(found, table)) for table in TABLES)
+    if right:
+        told.append(f"{right} confirmed")
+    return f"{len(found)} line(s) of {CORRECTIONS}; " + ("; ".join(told) or "no row changes")
+
+
+def _shared_goldens(ctx: Context, found: list[Correction]) -> Iterator[Check]:
+    """A golden picture that is bad for one row is bad for all that have it."""
+    for table in TABLES:
+        rows = ctx.tables.get(NAMES[table])
+        bad = [one for one in found if one.table == table and one.verdict == "bad_golden"]
+        if rows is None or not bad:
+            continue
+        each, parts = matches(rows, found, ctx.workspace), parts_of(rows)
+        named = {(g, n) for one, (_, g, n) in zip(each, parts, strict=True) if one in bad}
+        others = [
+            line_of(i)
+            for i, (one, (_, golden, name)) in enumerate(zip(each, parts, strict=True))
+            if (golden, name) in named and (one is None or one.verdict not in OUT)
+        ]
+        if others:
+            yield warn(
+                f"{ID}_golden:{table}",
+                f"{rows_text(others)} of {TABLES[table]} share a golden picture that "
+                f"{CORRECTIONS} calls bad, and stay in",
+                "exchange the picture, or leave these rows out too",
+            )

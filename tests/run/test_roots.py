@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from spy_encoder import SpyEncoder
 from stage_calls import embed_pool, embed_shard, mine, rca, route, stage_pool
-from test_sealed import RUN, made, scored  # noqa: F401  the fixture
+from test_sealed import RUN, made  # noqa: F401  the fixture
 
 from deft.core import layout
 from deft.core.errors import HardStop

@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from deft.changenet.backbones.base import Backbone
-from deft.changenet.backbones.pretrained import KEY, fill_part, read_backbone_file
+from deft.changenet.backbones.pretrained import fill_part, read_backbone_file
 from deft.changenet.backbones.radio_vit import PATCH_PX
 from deft.changenet.backbones.vit_adapter import AdapterPyramid, AdapterSize
 from deft.changenet.layout import as_map, padded
 from deft.core.errors import HardStop
+from deft.core.weight_files import BACKBONE_KEY as KEY
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec

@@ -21,10 +21,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from deft.changenet.backbones.base import Backbone
-from deft.changenet.backbones.pretrained import KEY, fill_part, read_backbone_file
+from deft.changenet.backbones.pretrained import fill_part, read_backbone_file
 from deft.changenet.backbones.vit_adapter import AdapterPyramid, AdapterSize
 from deft.changenet.layout import padded
 from deft.core.errors import HardStop
+from deft.core.weight_files import BACKBONE_KEY as KEY
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from deft.changenet.backbones.pretrained import KEY, load_radio
+from deft.changenet.backbones.pretrained import load_radio
 from deft.changenet.backbones.radio import SIZES
 from deft.changenet.backbones.radio_vit import RadioBackbone, RadioSize
 from deft.changenet.weights import read_tensors
 from deft.core.errors import HardStop
+from deft.core.weight_files import BACKBONE_KEY as KEY
 from deft.embedding.encoders.files import EncoderFiles
 from deft.embedding.encoders.preprocessing import SQUASH, Preprocessing, needed, pair, three
 from deft.embedding.encoders.torch_encoder import Options, TorchEncoder

@@ -343,6 +343,15 @@ def training_options():
     return " ".join(f"--{name} {value}" for name, value in given.items())
 
 
+def tao_training_options():
+    """Epochs of a training in TAO's container, and `--random-weights` behind them where it is set.
+
+    The number alone otherwise, as ever: another parameter would train finished phases again.
+    """
+    epochs = config["training_epochs"] or 0
+    return f"{epochs} --random-weights true" if config["random_weights"] else epochs
+
+
 def all_cores(wildcards):
     """Cores of this command; through a cluster's profile, which gives none, the head node's share."""
     settings = workflow.resource_settings

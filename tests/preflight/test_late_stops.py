@@ -46,6 +46,7 @@ ASKED = {
                                  "_output": BUG},
     "changenet/precision.py": {"__init__": "training"},
     "changenet/speed.py": {"check_compiler": "compiler"},
+    "changenet/staged_backbone.py": {"backbone_file": "backbone_file"},
     "changenet/training/callbacks.py": {"_validated": LEARNT},
     "changenet/training/module.py": {"figures": LEARNT},
     "changenet/training/options.py": {"__post_init__": "the configuration's schema",

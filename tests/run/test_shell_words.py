@@ -25,7 +25,8 @@ CONFIG = re.compile(r'config\["([a-z_]+)"\]')
 # Wildcards whose pattern stands in the Snakefile; `scatteritem` is Snakemake's own N-of-M.
 WILDCARDS = {"ts", "phase", "lap", "question", "scatteritem"}
 # Made by one function each, of closed sets and quoted parts: tested below.
-BUILT = {"training_options()", "encoder_options()", "engine_options()", "MIN_RECALL"}
+BUILT = {"training_options()", "tao_training_options()", "encoder_options()", "engine_options()"}
+BUILT |= {"MIN_RECALL"}
 
 
 def rules() -> list[tuple[str, str]]:

@@ -29,6 +29,7 @@ def launcher(docker, context, tmp_path):
     """A training that lasts, started as Snakemake starts it."""
     docker.fail(train="slow")
     arguments = ["--workspace", ".", "--run", "run_a", "--phase", PHASE, "--engine", "tao"]
+    arguments += ["--random-weights", "true"]
     arguments += named("tao_train", Run(Path(), "run_a"), PHASE)
     log = (tmp_path / "output.txt").open("w")
     process = subprocess.Popen(

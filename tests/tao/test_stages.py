@@ -13,10 +13,11 @@ import yaml
 from stage_calls import evaluate, infer, rca, tao_infer, tao_rca, tao_train, train
 from tao_docker import Docker, tao_context
 
+from deft.changenet.model import build_model
 from deft.changenet.training.options import Options
 from deft.core.errors import HardStop, StageFailed
 from deft.core.files import read_json, write_json_atomic
-from deft.core.layout import Run
+from deft.core.layout import SPEC, Run
 from deft.run import leases
 from deft.run.state import read_state
 from deft.stages.context import Context
@@ -26,6 +27,8 @@ from deft.stages.tao_train import (
     forget_training,
     go_on_from,
 )
+from deft.stages.train import Files, phase_changes
+from deft.tao.spec import container_spec
 from deft.tao.work import Work
 
 PHASE = "baseline"
@@ -171,12 +174,6 @@ def test_a_good_end_without_new_weights_is_an_error(docker, context):
         ("model__backbone__type", "timm:test_convnext", "no backbone of TAO's"),
         ("train__num_epoch", 3, "did you mean train.num_epochs"),
         ("train__checkpoint_interval", 0, "train.checkpoint_interval must be at least 1"),
-        ("wandb__enable", True, "wandb.enable"),
-        (
-            "model__backbone__pretrained_backbone_path",
-            "https://huggingface.co/nvidia/C-RADIOv2-B/resolve/main/model.safetensors",
-            "local files only",
-        ),
     ],
 )
 def test_a_key_that_tao_does_not_take_stops_before_a_container(docker, context, key, value, words):
@@ -186,11 +183,38 @@ def test_a_key_that_tao_does_not_take_stops_before_a_container(docker, context, 
     assert error.file.endswith("baseline_spec.yaml") and not docker.calls("run")
 
 
-def test_a_file_that_the_spec_names_must_be_there(docker, context):
-    edit_spec(context, model__backbone__pretrained_backbone_path="augmentation/backbone/b.pth")
+def test_an_account_is_not_asked_for_in_a_container(context):
+    edit_spec(context, wandb__enable=True)
+    data, _ = container_spec(context.workspace / SPEC, {}, context.root)
+    assert data["wandb"]["enable"] is False
+    assert [note.key for note in context.spec.notes] == ["wandb.enable"]
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ("augmentation/backbone/b.pth", "does not exist here"),
+        ("https://huggingface.co/nvidia/C-RADIOv2-B/resolve/main/m.safetensors", "is an address"),
+    ],
+)
+def test_a_file_that_the_spec_names_must_be_there(docker, context, named, words):
+    edit_spec(context, model__backbone__pretrained_backbone_path=named)
     error = stop(context)
-    assert error.code == "missing_input" and error.file.endswith("backbone/b.pth")
+    assert error.code == "missing_input" and words in error.message
     assert not docker.calls("run")
+
+
+def test_a_staged_backbone_is_the_one_that_the_container_reads(docker, context):
+    """The spec names a path of NVIDIA's container; ours gets the file where it really lies."""
+    name = "/data/pretrained_models/fan.pth"
+    edit_spec(context, model__backbone__pretrained_backbone_path=name)
+    staged = context.workspace / "augmentation/backbone/any.pth"
+    staged.parent.mkdir(parents=True)
+    torch.save(build_model(context.spec).model.backbone.state_dict(), staged)
+    changes = phase_changes(context, Files(context.run.phase(PHASE) / "train/weights.json"), 0)
+    data, files = container_spec(context.workspace / SPEC, changes, context.root)
+    assert data["model"]["backbone"]["pretrained_backbone_path"] == str(staged)
+    assert staged in files
 
 
 @pytest.mark.slow

@@ -44,7 +44,8 @@ def backbone_file(spec: Spec, workspace: Path, *, random_weights: bool = False) 
     if len(fitting) == 1:
         return fitting[0]
     network = spec.model.backbone.type
-    why = f"{KEY} {named!r} does not exist here" if named else f"{KEY} is empty"
+    lacks = "is an address, and nothing is downloaded" if "://" in named else "does not exist here"
+    why = f"{KEY} {named!r} {lacks}" if named else f"{KEY} is empty"
     if fitting:
         raise HardStop(
             "spec_invalid",

@@ -18,7 +18,7 @@ scaffold: export TYPED_NAME := $(value NAME)
 gpu-kit: export TYPED_PRESENT := $(value PRESENT)
 gpu-kit: export TYPED_PYTHON := $(value PYTHON_VERSION)
 
-.PHONY: demo test test-all test-slurm fuzz lint format logic envs bundle gpu-kit resume scaffold clean-demo help
+.PHONY: demo test test-all test-slurm test-interop fuzz lint format logic envs bundle gpu-kit resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -52,6 +52,10 @@ test-all: $(VENV)/.installed-dev
 ##                ARGS="-k name" picks cases; a machine with a SLURM of its own is refused
 test-slurm: $(VENV)/.installed-dev
 	$(BIN)/pytest -v -n 0 tests/slurm --slurm $(ARGS)
+
+## make test-interop  run NVIDIA's own scripts on our files (TAO_SKILLS=folder that holds ea/ and cur/: docs/interop.md)
+test-interop: $(VENV)/.installed-dev
+	$(BIN)/pytest -v -n 0 tests/interop $(ARGS)
 
 ## make fuzz      feed spoiled files to every reader (SECONDS=600, ARGS="--only state log --seed 7")
 fuzz: $(VENV)/.installed-dev

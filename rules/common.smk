@@ -305,6 +305,8 @@ def training_options():
     }
     if config["picture_levels"] is not None:
         given["picture-levels"] = config["picture_levels"]
+    if config["random_weights"]:
+        given["random-weights"] = True
     return " ".join(f"--{name} {value}" for name, value in given.items())
 
 

@@ -40,7 +40,11 @@ rule train:
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=base_tables,
-        epochs=config["training_epochs"] or 0,
+        epochs=(
+            (config["training_epochs"] or 0)
+            if not config["random_weights"]
+            else f"{config['training_epochs'] or 0} --random-weights true"
+        ),
         engine=no_trigger(engine_options()),
         image=TAO.image("train"),
         laps=no_trigger(config["max_iterations"]),

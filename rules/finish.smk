@@ -1,7 +1,7 @@
 """Reports after each phase, and the end of the loop: hand-off, lab record, last report.
 
 Needs: metrics and decisions. Makes: `<phase>/report.html`, `<phase>_summary.md`, `best_model/`,
-`best_model.json`, `best_model_inference_spec.yaml`, `artifacts/runs/<run>/`.
+`best_model.json`, `best_model_inference_spec{,_host}.yaml`, `artifacts/runs/<run>/`.
 `DEFT_Loop_Report.html` is rendered by all but the export and by `report`, and is nobody's declared
 output. Outputs of the hand-off are marked `update`: Snakemake then keeps them when a job fails.
 """
@@ -84,6 +84,7 @@ rule finish:
     output:
         best=update("results/run_{ts}/best_model.json"),
         spec=update("results/run_{ts}/best_model_inference_spec.yaml"),
+        host_spec=update("results/run_{ts}/best_model_inference_spec_host.yaml"),
         manifest=update("artifacts/runs/run_{ts}/manifest.json"),
         summary=update("artifacts/runs/run_{ts}/summary.json"),
         analysis=update("artifacts/runs/run_{ts}/analysis.json"),

@@ -3,7 +3,7 @@
 import argparse
 
 from deft.core.layout import Run
-from deft.run.cli import launch, parser
+from deft.run.cli import flag, launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
 from deft.stages.context import Context
@@ -29,4 +29,5 @@ def body(args: argparse.Namespace, run: Run) -> None:
 if __name__ == "__main__":
     options = parser(__doc__, files=Files)
     options.add_argument("--epochs", type=int, default=0, help="0 = the spec's")
+    options.add_argument("--random-weights", type=flag, default=False, help="of the backbone")
     launch(options.parse_args(), body)

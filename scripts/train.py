@@ -43,6 +43,7 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--early-stop-epochs", type=int, default=0, help="0 = never")
     options.add_argument("--min-recall", type=float, default=1.0, help="of val_far, 0 to 1")
     options.add_argument("--optimizer-state", default="last", help="none, last or all")
+    options.add_argument("--random-weights", type=flag, default=False, help="of the backbone")
     options.add_argument("--compile", type=flag, default=False, help="torch.compile the network")
     return options
 

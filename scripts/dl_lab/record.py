@@ -25,7 +25,7 @@ TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 GIT_TIMEOUT_S = 20
 BLOCK_BYTES = 1 << 20
 CREDENTIAL = re.compile(
-    r"([\w-]*(?:token|api_?key|secret|passw|credential)[\w-]*[\"']?)(=|:\s*|\s+)(\S+)",
+    r"([\w-]*(?:token|api_?key|ngc_key|secret|passw|credential)[\w-]*[\"']?)(=|:\s*|\s+)(\S+)",
     re.IGNORECASE,
 )
 USER_OF_URL = re.compile(r"(?<=://)[^/\s\"']*@")

@@ -16,7 +16,7 @@ from deft.changenet.backbones.radio_vit import RadioBackbone, RadioSize
 from deft.changenet.backbones.vit_adapter import AdapterSize, RadioAdapter
 from deft.changenet.model import build_model
 from deft.changenet.onnx import export as onnx_export
-from deft.changenet.onnx.export import check_export, export_network, export_onnx
+from deft.changenet.onnx.export import check_export, done_otherwise, export_network, export_onnx
 from deft.changenet.onnx.runtime import require
 from deft.changenet.onnx.scorer import Scorer
 from deft.changenet.spec import from_dict
@@ -173,7 +173,6 @@ def test_opset_is_raised_to_17(tmp_path):
         ({"opset_version": 30}, "opset_version 30"),
         ({"batch_size": 0}, "batch_size 0"),
         ({"input_channel": 1}, "input_channel 1"),
-        ({"input_height": 64, "input_width": 32}, "export.input_height: 32"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_by_name(export, words):
@@ -183,8 +182,18 @@ def test_what_cannot_be_exported_is_refused_by_name(export, words):
 
 
 def test_sizes_that_are_the_networks_or_not_given_are_taken():
-    assert check_export(a_spec(input_height=32, input_width=32)) == 17
-    assert check_export(a_spec(input_height=224, input_width=224)) == 17
+    for size in (32, 224):
+        spec = a_spec(input_height=size, input_width=size)
+        assert check_export(spec) == 17 and done_otherwise(spec) == []
+
+
+def test_another_size_is_taken_and_said(tmp_path):
+    spec = a_spec(input_height=64, input_width=32)
+    assert "have no effect" in done_otherwise(spec)[0]
+    facts = export_network(a_model(a_spec()), spec, tmp_path / "m.onnx")
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim][1:] == [3, 32, 32]
+    assert facts
 
 
 def test_euclidean_takes_another_size_when_told(tmp_path):

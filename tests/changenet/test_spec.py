@@ -3,7 +3,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deft.changenet.spec import Spec, dump_spec, from_dict, load_spec, render
+from deft.changenet.spec import Spec, check_intervals, dump_spec, from_dict, load_spec, render
 from deft.changenet.spec.build import parse_yaml
 from deft.core.errors import HardStop
 
@@ -56,8 +56,6 @@ def test_defaults_are_taos():
         ("train.optim.lr", float("nan"), "finite"),
         ("train.optim.policy", "cosine", "one of linear, step"),
         ("train.optim.policy", "steps", "did you mean 'step'"),
-        ("train.checkpoint_interval", 11, "more than train.num_epochs"),
-        ("train.validation_interval", 11, "more than train.num_epochs"),
         ("train.automl_policy", "bayesian", "automl_policy"),
         ("automl_policy", True, "automl_policy"),
         ("task", "segment", "segment"),
@@ -68,14 +66,108 @@ def test_defaults_are_taos():
         ("dataset.classify.image_width", 30, "not a multiple"),
         ("dataset.classify.input_map", {"A": "x"}, "input_map.A"),
         ("dataset.classify.fpratio_sampling", 0.0, "fpratio_sampling"),
-        ("model.backbone.freeze_backbone", True, "freeze_backbone"),
-        ("wandb.enable", True, "wandb.enable"),
-        ("encryption_key", "k", "encryption_key"),
         ("dataset", [], "must hold keys"),
     ],
 )
 def test_refused_by_name(dotted, value, said):
     assert said in stopped(changed(dotted, value))
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value"),
+    [
+        ("encryption_key", "tlt_encode"),
+        ("evaluate.trt_engine", "/results/a.engine"),
+        ("inference.trt_engine", "${results_dir}/gen_trt_engine/a.trt"),
+        ("wandb.enable", True),
+        ("train.seed", 7),
+        ("inference.gpu_ids", [1]),
+        ("export.format", "xdl"),
+        ("gen_trt_engine", {"tensorrt": {"data_type": "FP32"}}),
+        ("quantize", {"mode": "weight_only_ptq"}),
+    ],
+)
+def test_a_key_without_effect_is_taken_and_said_once(dotted, value):
+    spec = from_dict(changed(dotted, value) | {"results_dir": "/r"})
+    assert [note.key for note in spec.notes] == [dotted]
+    assert "has no effect: " in spec.notes[0].text
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value"),
+    [
+        ("encryption_key", ""),
+        ("evaluate", {"checkpoint": "", "trt_engine": ""}),
+        ("inference", {"checkpoint": "???", "trt_engine": "???"}),
+        ("export", {"checkpoint": "", "onnx_file": "???", "format": "onnx"}),
+        ("wandb", {"enable": False}),
+        ("train.seed", 1234),
+    ],
+)
+def test_an_empty_or_usual_value_is_not_worth_a_word(dotted, value):
+    assert from_dict(changed(dotted, value)).notes == ()
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    data = changed("train.num_nodes", 2) | {"encryption_key": "k"}
+    data["dataset"]["classify"]["num_input"] = 4
+    said = stopped(data)
+    assert said.startswith("spec_invalid: 2 findings: (1) train.num_nodes")
+    assert "(2) dataset.classify.num_input is 4" in said
+    assert "do: (1) set train.num_nodes: 1" in said and "encryption_key" not in said
+    data["nonsense"], data["train"]["optim"] = 1, {"lr": "fast"}
+    said = stopped(data)
+    assert "3 findings" in said and "unknown key nonsense" in said and "train.optim.lr" in said
+    assert "train.num_nodes" in said and "num_input" not in said  # that may be a default's fault
+
+
+def test_endless_findings_end():
+    said = stopped({f"key{i}": 1 for i in range(5000)})
+    assert said.startswith("spec_invalid: 20 or more findings")
+
+
+def test_the_older_name_of_the_difference_module():
+    old = changed("model.classify", {"diff_module": "learnable"})
+    for engine in ("native", "tao"):
+        spec = from_dict(old, engine=engine)
+        assert spec.learnable
+        assert [note.key for note in spec.notes] == ["model.classify.diff_module"]
+    same = changed("model.classify.diff_module", "learnable")
+    assert from_dict(same).learnable
+    assert "one key under two names" in stopped(changed("model.classify.diff_module", "euclidean"))
+
+
+def test_what_is_not_given_and_could_not_be_trained_gets_what_fits():
+    radio = {"type": "c_radio_v2_vit_base_patch16_224"}
+    data = changed("model", {"backbone": radio, "classify": {"difference_module": "learnable"}})
+    del data["train"]
+    spec = from_dict(data)
+    assert spec.model.decode_head.feature_strides == [4, 8, 16, 32]
+    assert spec.train.classify.loss == "ce"
+    assert len(spec.notes) == 2
+    data["model"]["decode_head"] = {"feature_strides": [4, 8, 16, 16]}
+    assert "feature_strides" in stopped(data)  # a given value is never replaced
+
+
+def test_any_batch_of_a_tensorrt_engine_is_no_batch_of_a_training():
+    data = changed("dataset.classify.batch_size", -1)
+    assert "batch_size must be at least 1" in stopped(data)
+    spec = from_dict(data | {"gen_trt_engine": {"batch_size": -1}})
+    assert spec.dataset.classify.batch_size == 8
+    assert spec.notes[0].key == "dataset.classify.batch_size"
+
+
+def test_a_spec_of_segmentation_without_its_task_is_told():
+    assert "task is not given" in stopped({"dataset": {"segment": {"root_dir": "/data"}}})
+
+
+@pytest.mark.parametrize("name", ["checkpoint_interval", "validation_interval"])
+def test_an_interval_longer_than_the_run(name):
+    spec = from_dict(changed(f"train.{name}", 11))
+    check_intervals(spec, 11, "user")
+    for source, said in (("spec", "train.num_epochs 10"), ("user", "the 10 epochs of this run")):
+        with pytest.raises(HardStop, match=f"train.{name} 11 is more than {said}"):
+            check_intervals(spec, 10, source)
 
 
 def test_what_only_tao_can_do_passes_for_tao():

@@ -12,6 +12,9 @@ import torch
 import yaml
 from tiny_workspace import make_tiny_workspace
 
+from deft.changenet.model import build_model
+from deft.changenet.spec import load_spec
+from deft.changenet.weights import save_weights
 from deft.core.errors import HardStop
 from deft.core.hardware import Gpu
 from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, PREGEN_NG, PREGEN_OK, SPEC
@@ -25,7 +28,7 @@ KPI_TEST = "kpi/images/kpi/kpi0/C2000@1_SolderLight.png"
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    for name in ("HF_TOKEN", "NGC_API_KEY", "HF_HUB_OFFLINE", "AIR_GAPPED"):
+    for name in ("HF_TOKEN", "NGC_API_KEY", "NGC_KEY", "HF_HUB_OFFLINE", "AIR_GAPPED"):
         monkeypatch.delenv(name, raising=False)
     return make_tiny_workspace(tmp_path / "w", base=6, validation=6, kpi=8, pool=8, pregen=4)
 
@@ -235,6 +238,26 @@ def test_faults_of_the_spec(workspace, changes, config):
     assert error.code == "spec_invalid" and error.file.endswith(SPEC)
 
 
+def test_keys_without_effect_are_said_once_each(workspace):
+    edit_spec(workspace, encryption_key="tlt_encode", gen_trt_engine={"onnx_file": "/m.onnx"})
+    result, _ = preflight(workspace)
+    said = [c for c in result.checks if c.id.startswith("spec (")]
+    assert [c.id for c in said] == ["spec (encryption_key)", "spec (gen_trt_engine)"]
+    assert {c.status for c in said} == {"warn"} and not result.stops
+
+
+def test_a_faulty_spec_hides_no_fault_of_the_tables(workspace):
+    edit_spec(workspace, train__num_nodes=2, train__nonsense=1, wandb={"enable": True})
+    (workspace / KPI_TEST).unlink()
+    error = stop(workspace)
+    assert "unknown key train.nonsense" in error.message and "train.num_nodes" in error.message
+    assert "also stopped: images_kpi" in error.message
+    # Where the part that says how pictures are named is at fault, they are not looked for.
+    edit_spec(workspace, dataset__classify__num_input="one")
+    error = stop(workspace)
+    assert "3 findings" in error.message and "images_kpi" not in error.message
+
+
 def test_kpi_sentence_that_says_nothing(workspace):
     assert stop(workspace, kpi="as good as possible").code == "kpi_invalid"
 
@@ -315,14 +338,59 @@ def test_backbone_weights_that_are_not_there(workspace):
     edit_spec(workspace, model__backbone__pretrained_backbone_path="weights/c_radio.pth")
     error = stop(workspace)
     assert error.code == "missing_input" and error.file.endswith("weights/c_radio.pth")
-    staged = workspace / "augmentation/backbone/c_radio.pth"
+    assert "put the file there, or under augmentation/backbone/" in error.fix
+
+
+def test_a_staged_backbone_is_found_and_shown(workspace):
+    """NVIDIA's spec names a path in a container; the file lies in the workspace."""
+    name = "/data/pretrained_models/C-RADIOv2_B.pth"
+    edit_spec(workspace, model__backbone__pretrained_backbone_path=name)
+    staged = workspace / "augmentation/backbone/downloaded.pth"
     staged.parent.mkdir()
     torch.save(timm.create_model("test_convnext").state_dict(), staged)
-    assert "augmentation/backbone/c_radio.pth" in stop(workspace).fix
+    result, printed = preflight(workspace)
+    check = next(c for c in result.checks if c.id == "backbone_file")
+    assert check.status == "ok" and name in check.evidence and "downloaded.pth" in check.evidence
+    row = next(line for line in printed.splitlines() if line.startswith("| backbone_weights"))
+    assert "augmentation/backbone/downloaded.pth" in row and "staged" in row
+    shutil.copy(staged, staged.with_name("again.pth"))
+    error = stop(workspace)
+    assert error.code == "spec_invalid" and "again.pth, downloaded.pth" in error.message
+
+
+def taos_backbone(workspace, **changes):
     edit_spec(
-        workspace, model__backbone__pretrained_backbone_path="augmentation/backbone/c_radio.pth"
+        workspace,
+        model__backbone__type="fan_tiny_8_p4_hybrid",
+        model__decode_head__feature_strides=[4, 8, 16, 16],
+        **changes,
     )
-    preflight(workspace)
+
+
+def test_a_taos_backbone_without_weights_stops_unless_random_ones_are_asked_for(workspace):
+    taos_backbone(workspace)
+    error = stop(workspace)
+    assert error.code == "missing_input" and "random_weights=true" in error.fix
+    assert "fan_tiny_8_p4_hybrid" in error.message
+    preflight(workspace, random_weights=True)
+    assert status(workspace, "backbone_weights") == "warn"
+    taos_backbone(workspace, model__backbone__freeze_backbone=True)
+    error = stop(workspace, random_weights=True)
+    assert error.code == "spec_invalid" and "for ever" in error.message
+
+
+def test_a_pre_seeded_baseline_needs_no_backbone_file(workspace):
+    """What an NVIDIA run leaves: trained weights, and a spec that names a container's path."""
+    taos_backbone(workspace, model__backbone__pretrained_backbone_path="/data/x.pth")
+    weights = workspace / "seed.pth"
+    save_weights(weights, build_model(load_spec(workspace / SPEC)), epoch=0, step=1)
+    entry = {"stage_completed": "train", "best_ckpt_path": str(weights)}
+    state = workspace / "results/run_1/deft_state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text(json.dumps({"iterations": {"baseline": entry}}))
+    result, _ = preflight(workspace)
+    assert not result.stops
+    assert {status(workspace, id) for id in ("backbone_weights", "backbone_file")} == {"warn"}
 
 
 @pytest.mark.parametrize(("batch", "expected"), [(16, "ok"), (17, "warn")])
@@ -337,7 +405,7 @@ def test_batch_rule_of_the_cards(tmp_path, monkeypatch, batch, expected):
         model__backbone__type="c_radio_v2_vit_base_patch16_224",
         **{f"{data}batch_size": batch, f"{data}image_width": 224, f"{data}image_height": 224},
     )
-    preflight(workspace, device="auto")
+    preflight(workspace, device="auto", random_weights=True)
     assert status(workspace, "batch_size") == expected
     assert status(workspace, "gpu") == "ok"
     assert report(workspace)["gpus"][0]["name"] == card.name

@@ -23,7 +23,7 @@ GOLDEN = "kpi/images/golden/kpi{}/C{}@1_SolderLight.png"
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    for name in ("HF_TOKEN", "NGC_API_KEY", "HF_HUB_OFFLINE", "AIR_GAPPED"):
+    for name in ("HF_TOKEN", "NGC_API_KEY", "NGC_KEY", "HF_HUB_OFFLINE", "AIR_GAPPED"):
         monkeypatch.delenv(name, raising=False)
     return make_tiny_workspace(tmp_path / "w", base=6, validation=6, kpi=8, pool=8, pregen=4)
 

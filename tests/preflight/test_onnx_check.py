@@ -48,8 +48,14 @@ def test_a_missing_runtime_stops_before_the_training(workspace, monkeypatch):
 
 
 def test_an_export_that_could_not_be_made_stops_before_the_training(workspace):
-    state, evidence, fix = check(workspace, {"input_height": 128, "input_width": 100})
-    assert state == "stop" and "128 and 100" in evidence and "export.input_height: 32" in fix
+    state, evidence, fix = check(workspace, {"input_channel": 1})
+    assert state == "stop" and "input_channel 1" in evidence
+
+
+def test_another_size_of_the_export_is_said(workspace):
+    """NVIDIA's own training template exports at a size that its network never sees."""
+    state, evidence, fix = check(workspace, {"input_height": 512, "input_width": 128})
+    assert state == "warn" and "512 and input_width 128 have no effect" in fix and "32 x" in fix
 
 
 def test_a_raised_opset_is_said(workspace):

@@ -29,7 +29,11 @@ def hand_off(run: FakeRun) -> str:
 
 def written(run: FakeRun) -> dict[str, bytes]:
     """Return what the hand-off and the lab record consist of."""
-    files = [run.dir / "best_model.json", run.dir / "best_model_inference_spec.yaml"]
+    files = [
+        run.dir / "best_model.json",
+        run.dir / "best_model_inference_spec.yaml",
+        run.dir / "best_model_inference_spec_host.yaml",
+    ]
     for folder in (
         run.dir / "best_model",
         run.workspace / "artifacts",

@@ -108,15 +108,65 @@ def test_inference_spec(finished: FakeRun) -> None:
     assert not {"train_dataset", "validation_dataset", "test_dataset"} & set(classify)
     assert classify["infer_dataset"] == {"csv_path": "", "images_dir": ""}
     assert classify["input_map"] == fake_run.SPEC["dataset"]["classify"]["input_map"]
-    assert spec["inference"] == {"batch_size": 8, "checkpoint": model["checkpoint"]}
+    inference = {"batch_size": 8, "checkpoint": "/model/best.pth", "results_dir": ""}
+    assert spec["inference"] == inference and spec["results_dir"] == ""
     assert spec["model"]["classify"]["eval_margin"] == model["threshold"]
-    assert spec["model"]["backbone"] == fake_run.SPEC["model"]["backbone"]
+    backbone = fake_run.SPEC["model"]["backbone"] | {"pretrained_backbone_path": ""}
+    assert spec["model"]["backbone"] == backbone
     assert spec["train"] == {"classify": {"loss": "ce"}}
     augmentation = classify["augmentation_config"]
     assert augmentation["rgb_input_mean"] == [0.485, 0.456, 0.406]
     assert augmentation["random_flip"]["enable"] is False
     assert augmentation["with_random_blur"] is False and augmentation["augment"] is False
     assert "secret.pth" not in json.dumps(spec)
+
+
+def hand_off(run: FakeRun, found: str | None, named: str) -> tuple[dict, dict, dict]:
+    """Write the hand-off of a run whose pre-flight found this backbone file."""
+    path = run.dir / "preflight/checks.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"backbone_file": found}))
+    spec = run.workspace / "specs/baseline_spec.yaml"
+    spec.parent.mkdir(exist_ok=True)
+    spec.write_text(yaml.safe_dump({"model": {"backbone": {"pretrained_backbone_path": named}}}))
+    model = write_handoff(run.dir, run.workspace, run.decision)
+    specs = [
+        yaml.safe_load((run.dir / f"best_model_inference_spec{form}.yaml").read_text())
+        for form in ("", "_host")
+    ]
+    return model, specs[0], specs[1]
+
+
+@pytest.mark.parametrize(
+    ("file", "named", "inside"),
+    [
+        ("c_radio.pth", "/data/pretrained_models/C-RADIOv2_B.pth", "C-RADIOv2_B.pth"),
+        ("c_radio.ckpt", "/data/pretrained_models/C-RADIOv2_B.pth", "c_radio.ckpt"),
+        ("c_radio.pth", "/data/elsewhere/a.pth", "c_radio.pth"),
+        ("c_radio.pth", "augmentation/backbone/c_radio.pth", "c_radio.pth"),
+        ("c_radio.pth", "", "c_radio.pth"),
+    ],
+)
+def test_the_backbone_is_a_file_here_and_a_path_in_the_container(finished, file, named, inside):
+    relative = f"augmentation/backbone/{file}"
+    model, spec, host = hand_off(finished, relative, named)
+    assert model["backbone"] == str((finished.workspace / relative).resolve())
+    assert model["backbone_container_path"] == f"/data/pretrained_models/{inside}"
+    assert model["backbone_type"] == "c_radio_v2_vit_base_patch16_224"
+    assert model["backbone_frozen"] is False
+    key = "pretrained_backbone_path"
+    assert spec["model"]["backbone"].pop(key) == model["backbone_container_path"]
+    assert host["model"]["backbone"].pop(key) == model["backbone"]
+    assert spec["inference"].pop("checkpoint") == "/model/best.pth"
+    assert host["inference"].pop("checkpoint") == model["checkpoint"]
+    assert spec == host  # the two forms differ in paths alone
+
+
+def test_random_numbers_have_no_file_but_its_folder(finished):
+    model, spec, host = hand_off(finished, None, "")
+    assert model["backbone"] == str((finished.workspace / "augmentation/backbone").resolve())
+    assert model["backbone_container_path"] is None
+    for form in (spec, host):
+        assert form["model"]["backbone"]["pretrained_backbone_path"] == ""
 
 
 def test_the_threshold_survives_yaml(finished: FakeRun) -> None:
@@ -263,6 +313,7 @@ def test_the_failed_run_records_its_stop(built: dict[str, FakeRun]) -> None:
     ("command", "kept"),
     [
         ("x --config NGC_API_KEY=abc", "x --config NGC_API_KEY=***"),
+        ("x --config NGC_KEY=abc", "x --config NGC_KEY=***"),
         ("x --hf-token abc --cores 2", "x --hf-token *** --cores 2"),
         ("x --config top_k_per_target=5", "x --config top_k_per_target=5"),
         ("x -i https://me:a@b@host/simple y@z", "x -i https://***@host/simple y@z"),

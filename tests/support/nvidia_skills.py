@@ -82,7 +82,7 @@ def succeeded(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def skipped_here(names: list[str]) -> str:
-    """Return one line for the end of a test run: how many tests were skipped, and of which files."""
+    """Return one line for the end of a test run: how many were skipped, and of which files."""
     files: dict[str, int] = {}
     for name in names:
         file = name.split("::")[0]

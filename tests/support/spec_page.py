@@ -15,14 +15,23 @@ HEAD = """# The experiment spec, key by key
 Task `classify` of TAO Visual ChangeNet. Defaults and ranges are those of the source in the last
 column; a key that is not here is refused by name. What would change a result and the native engine
 cannot do is refused with advice. The loop sets every `csv_path` and `images_dir` itself, to the
-workspace's places. Some keys are carried for TAO and have no effect in the native engine:
-`model.decode_head.in_channels` (what the backbone gives counts); `train.seed` (the loop's own
-`seed` counts); of `evaluate` and `inference` the keys `num_gpus`, `gpu_ids`, `num_nodes` and
-`vis_after_n_batches` (scoring takes the one device of the config key `device`; the hand-off's TAO
-spec repeats those of `inference`); `export.gpu_id`, `export.on_cpu`, `export.onnx_file` (the
-hand-off is always `best_model/model.onnx`). YAML anchors and merge keys (`<<: *name`) work. Made
-from `scripts/deft/changenet/spec/schema.py` by `pytest tests/changenet/test_spec_doc.py
---update-docs`.
+workspace's places. Everything that is wrong is told at once.
+
+Keys that no result of the native engine depends on are taken, so that NVIDIA's own example specs
+work as they stand; the pre-flight says once per key what counts instead, where it asks for
+something: `encryption_key`, `wandb.enable`, `train.seed`, `evaluate` and `inference` with
+`trt_engine`, `num_gpus`, `gpu_ids` and `num_nodes`, `export.format` and `serialize_nvdsinfer`, the
+export's size, `gen_trt_engine`, `quantize`. Taken without a word are
+`model.decode_head.in_channels` (what the backbone gives counts), `vis_after_n_batches`,
+`export.gpu_id`, `export.on_cpu` and `export.onnx_file` (the hand-off is always
+`best_model/model.onnx`).
+
+`model.classify.diff_module` is TAO Deploy's older name of `difference_module`;
+`dataset.classify.batch_size: -1` beside `gen_trt_engine` is the engine's, not a training's. With
+the learnable module, `train.classify.loss` and a TAO backbone's `feature_strides` are filled in
+where they are not given, since the schema's defaults could not be trained. YAML anchors and merge
+keys (`<<: *name`) work. Made from `scripts/deft/changenet/spec/schema.py` by `pytest
+tests/changenet/test_spec_doc.py --update-docs`.
 
 | key | type | default | allowed | unit | source |
 |---|---|---|---|---|---|

@@ -22,8 +22,15 @@ STANDIN = Path(__file__).resolve().parents[1] / "tao" / "standin.py"
 VECTORS = os.environ.get("TAO_VECTORS", "")
 SCHEMAS = Path(VECTORS).parent / "tao_schemas" if VECTORS else None
 BACKBONE = {"backbone": "fan_tiny_8_p4_hybrid", "in_channels": (128, 256, 192, 192)}
-CONFIG = {"engine": "tao", "encoder": "changenet"}
-CLEARED = ("HF_TOKEN", "NGC_API_KEY", "AIR_GAPPED", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES")
+CONFIG = {"engine": "tao", "encoder": "changenet", "random_weights": True}
+CLEARED = (
+    "HF_TOKEN",
+    "NGC_API_KEY",
+    "NGC_KEY",
+    "AIR_GAPPED",
+    "HF_HUB_OFFLINE",
+    "CUDA_VISIBLE_DEVICES",
+)
 
 
 class Docker:
@@ -100,4 +107,4 @@ def new_context(folder: Path) -> Context:
 
 def tao_context(run: Run) -> Context:
     """Return a run as `engine: tao` sees it."""
-    return Context(run, "tao", containers=resolve(CONFIG))
+    return Context(run, "tao", containers=resolve(CONFIG), random_weights=True)

@@ -180,9 +180,13 @@ def test_names_differ_by_workspace_run_phase_and_stage():
 def test_images_come_from_the_table_and_the_configuration_wins():
     found = settings(resolve({"engine": "tao"}))
     assert found.image("train") == found.image("inference") != found.image("embed")
-    mine = resolve({"engine": "tao", "tao_pyt_image": "registry.local/tao:1"})
+    mine_alone = {"tao_pyt_image": "registry.local/tao:1"}
+    mine = resolve({"engine": "tao", **mine_alone})
     assert settings(mine).image("train") == "registry.local/tao:1"
     assert list(needed_images(mine)) == ["registry.local/tao:1", found.image("embed")]
+    newer = settings(resolve({"engine": "tao", "tao_release": "7.2.0", **mine_alone}))
+    assert newer.image("train") == "registry.local/tao:1"
+    assert newer.image("rca") == "nvcr.io/nvidia/tao/tao-toolkit:7.2.0-data-services"
     ours = resolve({"engine": "tao", "encoder": "changenet", "embed_precision": "bfloat16"})
     assert needed_images(ours)[found.image("rca")] == ["rca"]
 

@@ -54,7 +54,7 @@ def stop(context: Context) -> HardStop:
 
 def test_a_phase_gives_what_the_native_engine_gives(trained, tmp_path):
     context = tao_context(Run(trained, "run_a"))
-    twin = Context(Run(tmp_path / "native", "run_a"))
+    twin = Context(Run(tmp_path / "native", "run_a"), random_weights=True)
     ignore = shutil.ignore_patterns("results")
     shutil.copytree(context.workspace, twin.workspace, ignore=ignore)
     twin.run.dir.mkdir(parents=True)

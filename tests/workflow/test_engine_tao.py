@@ -34,6 +34,7 @@ pytestmark = pytest.mark.workflow
 
 SIZE = {"base": 8, "validation": 6, "kpi": 8, "pool": 12, "pregen": 2}
 SETTINGS = {"engine": "tao", "device": "auto", "training_epochs": 1, "max_iterations": 1}
+SETTINGS["random_weights"] = True  # the network is one of TAO's, and no file is staged
 LIMITS = ("--cores", "2", "--max-threads", "1")
 SAME = (
     *("inference/best_val/inference.csv", "inference/latest/inference.csv"),

@@ -91,6 +91,7 @@ EACH_RUN = (
     "iter2_summary.md",
     "best_model.json",
     "best_model_inference_spec.yaml",
+    "best_model_inference_spec_host.yaml",
 )
 STATE = (
     "version started_at kpi_target results_dir max_iterations current_iteration status config "

@@ -40,6 +40,7 @@ RUN_FILES = (
     "DEFT_Loop_Report.html",
     "best_model.json",
     "best_model_inference_spec.yaml",
+    "best_model_inference_spec_host.yaml",
 )
 RECORD_FILES = ("manifest.json", "summary.json", "analysis.json")
 PHASE_FILES = ("metrics.json", "report.html")

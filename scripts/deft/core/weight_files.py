@@ -22,6 +22,8 @@ from deft.core.errors import HardStop
 HEAD_BYTES = 1024
 TEXT_BYTES = 1 << 20  # a longer file of letters alone is no message of a server
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+BACKBONE_KEY = "model.backbone.pretrained_backbone_path"  # of the spec
+STAGED_SUFFIXES = (".safetensors", ".pth", ".ckpt")  # looked for in a workspace
 MOST_PICKLED, MOST_NAME = 1 << 26, 1000
 # What zipfile raises for a spoiled archive; RuntimeError for an encrypted member.
 DAMAGED = (
@@ -54,6 +56,13 @@ KINDS = (
     (b"%PDF", "a PDF", "name the weights"),
     (b"ftrt", "a TensorRT engine", "give the weights that it was built from"),
 )
+
+
+def staged_files(folder: Path) -> list[Path]:
+    """Return the weight files that lie directly in a folder, by name; none where it is absent."""
+    if not folder.is_dir():
+        return []
+    return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in STAGED_SUFFIXES]
 
 
 def looks_like_safetensors(path: str | Path) -> bool:

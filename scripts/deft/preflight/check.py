@@ -89,6 +89,7 @@ class Context:
     log: Callable[[str], None]
     image_root: Path | None = None
     spec: Spec | None = None
+    draft: Spec | None = None  # of a file that stops, its `dataset` part being sound
     kpi: KpiTarget | None = None
     pool_prefix: int | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)

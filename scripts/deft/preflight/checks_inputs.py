@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deft.changenet.spec import load_spec
+from deft.changenet.spec import check_intervals, examine
 from deft.core.errors import HardStop
 from deft.core.layout import PREGEN_DIR, SPEC, image_root
 from deft.kpi.operating_point import parse_kpi
@@ -69,33 +69,29 @@ def _image_root(ctx: Context) -> Check:
 
 
 def _spec(ctx: Context) -> Iterator[Check]:
-    try:
-        ctx.spec = load_spec(ctx.workspace / SPEC, engine=ctx.config.get("engine", "native"))
-    except HardStop as stop:
+    spec, stop = examine(ctx.workspace / SPEC, engine=ctx.config.get("engine", "native"))
+    if stop is not None or spec is None:
+        assert stop is not None
+        ctx.draft = spec
         yield stopped("spec", stop)
         yield skipped("spec_intervals", "a valid spec")
         return
-    spec = ctx.spec
+    ctx.spec = spec
     yield ok(
         "spec",
         f"{SPEC}: {spec.model.backbone.type}, {spec.model.classify.difference_module}, "
         f"light(s) {', '.join(light or '(none)' for light in spec.lights)}",
     )
+    for note in spec.notes:
+        yield warn(f"spec ({note.key})", f"{note.key} {note.text}", "nothing, or remove the key")
     count, source = epochs(ctx.config, spec.named_epochs)
     ctx.facts["num_epochs"] = (count, source)
+    try:
+        check_intervals(spec, count, source)
+    except HardStop as too_long:
+        yield stopped("spec_intervals", too_long)
+        return
     train = spec.train
-    for name in ("checkpoint_interval", "validation_interval"):
-        by_step = name == "checkpoint_interval" and train.checkpoint_interval_unit == "step"
-        if getattr(train, name) > count and not by_step:
-            too_long = HardStop(
-                "spec_invalid",
-                f"train.{name} {getattr(train, name)} is more than the {count} epochs of this run "
-                f"({source})",
-                file=ctx.workspace / SPEC,
-                fix=f"lower train.{name}, or raise training_epochs",
-            )
-            yield stopped("spec_intervals", too_long)
-            return
     yield ok(
         "spec_intervals",
         f"checkpoint every {train.checkpoint_interval} {train.checkpoint_interval_unit}(s), "

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from deft.changenet.spec.backbones import needs_file
 from deft.core.airgap import offline
 from deft.core.credentials import state_of
 from deft.core.errors import HardStop
 from deft.core.hardware import advised_batch, cpus, gpus
 from deft.core.layout import BACKBONE_DIR, SPEC
-from deft.core.weight_files import refuse_foreign
+from deft.core.weight_files import BACKBONE_KEY, refuse_foreign, staged_files
 from deft.preflight import (
     checks_disk,
     checks_embedding,
@@ -19,8 +20,8 @@ from deft.preflight import (
     checks_weights,
 )
 from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
+from deft.preflight.checks_run import preseeded_weights
 
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".ckpt")
 CREDENTIALS = ("HF_TOKEN", "NGC_API_KEY")
 VIT_B_MARKS = ("vit_base", "vit-b", "vit_b")
 
@@ -72,31 +73,56 @@ def _batch(ctx: Context, memory_gib: float) -> Check:
 
 
 def _backbone(ctx: Context) -> Check:
-    if ctx.spec is None:
-        return skipped("backbone_weights", "a valid spec")
-    folder = ctx.workspace / BACKBONE_DIR
-    staged = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in WEIGHT_SUFFIXES]
-    backbone = ctx.spec.model.backbone
-    known = [
-        ("train.pretrained_model_path", ctx.spec.train.pretrained_model_path),
-        ("model.backbone.pretrained_backbone_path", backbone.pretrained_backbone_path),
+    """Return whether the weights to start from are at hand; whether they fit is asked later."""
+    id, spec = "backbone_weights", ctx.spec
+    if spec is None:
+        return skipped(id, "a valid spec")
+    staged = staged_files(ctx.workspace / BACKBONE_DIR)
+    start, named = spec.train.pretrained_model_path, spec.model.backbone.pretrained_backbone_path
+    known = (("train.pretrained_model_path", start), (BACKBONE_KEY, named))
+    for key, value in known:
+        there = value and (ctx.workspace / Path(value).expanduser()).exists()
+        if value and (there or key != BACKBONE_KEY or not staged):
+            stop = _weights_stop(ctx, key, value)
+            if stop is not None:
+                return _unless_seeded(ctx, stop)
+    random = bool(ctx.config.get("random_weights"))
+    try:
+        needed = bool(named) or needs_file(spec, random_weights=random)
+    except HardStop as stop:
+        return stopped(id, stop)
+    if needed and not named and not staged:
+        absent = HardStop(
+            "missing_input",
+            f"{BACKBONE_KEY} is empty, and no weights of {spec.model.backbone.type} are staged",
+            file=ctx.workspace / BACKBONE_DIR,
+            fix=f"put its weights there, or name their path in {BACKBONE_KEY}, or set "
+            "random_weights=true to start from random numbers",
+        )
+        return _unless_seeded(ctx, stopped(id, absent))
+    given = [
+        (k, v) for k, v in (("train.pretrained_model_path", start), (BACKBONE_KEY, named)) if v
     ]
-    given = [(key, value) for key, value in known if value]
-    for key, value in given:
-        stop = _weights_stop(ctx, key, value, staged)
-        if stop is not None:
-            return stop
-    if given:
-        return ok("backbone_weights", "; ".join(f"{key}: {value}" for key, value in given))
+    if given or needed:
+        told = "; ".join(f"{key}: {value}" for key, value in given)
+        return ok(id, told or f"{BACKBONE_KEY} is empty: {len(staged)} staged file(s) are tried")
     hint = f"; staged but not named in the spec: {staged[0].name}" if staged else ""
+    asked = " (random_weights)" if random else ""
     return warn(
-        "backbone_weights",
-        f"{ctx.spec.model.backbone.type} starts from random numbers{hint}",
-        "name pretrained weights in model.backbone.pretrained_backbone_path",
+        id,
+        f"{spec.model.backbone.type} starts from random numbers{asked}{hint}",
+        f"name pretrained weights in {BACKBONE_KEY}",
     )
 
 
-def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Check | None:
+def _unless_seeded(ctx: Context, found: Check) -> Check:
+    """Return a stop for absent weights as a warning where the baseline is not trained here."""
+    if found.stop is None or not preseeded_weights(ctx):
+        return found
+    return warn(found.id, f"{found.evidence}; the pre-seeded baseline does without", found.fix)
+
+
+def _weights_stop(ctx: Context, key: str, value: str) -> Check | None:
     """Return a check when the weights are not at hand, None when they are."""
     path = ctx.workspace / Path(value).expanduser()
     if path.exists():
@@ -106,13 +132,12 @@ def _weights_stop(ctx: Context, key: str, value: str, staged: list[Path]) -> Che
             return stopped("backbone_weights", stop)
         return None
     remote = "://" in value
-    near = [p for p in staged if p.name == Path(value).name]
-    if near:
-        fix = f"set {key}: {ctx.relative(near[0])}"
-    elif remote:
-        fix = f"download {value}, put the file under {BACKBONE_DIR}/ and name that path in {key}"
+    if remote:
+        fix = f"download {value}, and put the file under {BACKBONE_DIR}/"
     else:
-        fix = f"put the file there, or under {BACKBONE_DIR}/ and name that path in {key}"
+        fix = f"put the file there, or under {BACKBONE_DIR}/"
+    if key != BACKBONE_KEY:
+        fix += f" and name that path in {key}"
     why = "is no local file" if remote else "does not exist"
     if remote and offline():
         why += " and downloads are off (HF_HUB_OFFLINE or AIR_GAPPED)"

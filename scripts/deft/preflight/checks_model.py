@@ -12,7 +12,7 @@ from deft.preflight.check import Check, Context, ok, skipped, stopped, warn
 
 def _onnx(ctx: Context) -> Check:
     """Return whether the hand-off (and, with ``runtime: onnx``, inference) can work here."""
-    from deft.changenet.onnx.export import check_export
+    from deft.changenet.onnx.export import check_export, done_otherwise
     from deft.changenet.onnx.runtime import require
     from deft.changenet.onnx.scorer import require_cuda_build
 
@@ -28,10 +28,8 @@ def _onnx(ctx: Context) -> Check:
         return stopped("onnx", stop)
     what = "inference and hand-off" if uses_it else "hand-off"
     text = f"onnxruntime {version}: {what}, opset {opset}"
-    asked = ctx.spec.export.opset_version
-    if asked < opset:
-        return warn("onnx", text, f"export.opset_version {asked} is raised to {opset}")
-    return ok("onnx", text)
+    otherwise = done_otherwise(ctx.spec)
+    return warn("onnx", text, "; ".join(otherwise)) if otherwise else ok("onnx", text)
 
 
 def _cuda(device: str) -> bool:

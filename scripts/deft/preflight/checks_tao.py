@@ -11,7 +11,7 @@ from deft.core.credentials import state_of
 from deft.core.errors import HardStop, StageFailed
 from deft.core.hardware import gpus
 from deft.core.layout import SPEC
-from deft.core.weight_files import refuse_foreign
+from deft.core.weight_files import BACKBONE_KEY, refuse_foreign
 from deft.preflight.check import Check, Context, ok, stopped, warn
 from deft.run.containers.launch import require_image
 from deft.settings.tao import needed_images, settings
@@ -51,7 +51,8 @@ def _spec(ctx: Context) -> Check:
     from deft.tao.spec import container_spec
 
     try:
-        _, named = container_spec(ctx.workspace / SPEC, {}, ctx.workspace)
+        # The backbone's path is the staged file's by then, and has a check of its own.
+        _, named = container_spec(ctx.workspace / SPEC, {BACKBONE_KEY: ""}, ctx.workspace)
     except HardStop as stop:
         return stopped("tao_spec", stop)
     return ok("tao_spec", f"every key is TAO's; it names {len(named)} files and folders")

@@ -13,11 +13,10 @@ from typing import Any
 
 from deft.core.errors import HardStop
 from deft.core.layout import BACKBONE_DIR
-from deft.core.weight_files import SUFFIXES, refuse_foreign
+from deft.core.weight_files import BACKBONE_KEY, SUFFIXES, refuse_foreign
 from deft.preflight.check import Check, Context, ok, stopped, warn
 from deft.run.staging import seeded_weights
 
-BACKBONE_KEY = "model.backbone.pretrained_backbone_path"
 START_KEY = "train.pretrained_model_path"
 GO_ON_KEY = "train.resume_training_checkpoint_path"
 SEEDED = "iterations.baseline.best_ckpt_path of deft_state.json"
@@ -28,18 +27,13 @@ def checks(ctx: Context, model: Any) -> Iterator[Check]:
 
     ``model``: the spec's network on the device ``meta``.
     """
-    from deft.changenet.model import fill_backbone
     from deft.changenet.training.restore import look_at
     from deft.changenet.weights import load_weights
 
     assert ctx.spec is not None
+    seeded = seeded_weights(ctx.run_dir, ctx.workspace)
+    yield from _backbone(ctx, model, needed=seeded is None or not seeded.exists())
     ways: list[tuple[str, str, str | None, Callable[[Path], Any]]] = [
-        (
-            "backbone_file",
-            BACKBONE_KEY,
-            ctx.spec.model.backbone.pretrained_backbone_path,
-            lambda path: fill_backbone(model, path),
-        ),
         (
             "start_weights",
             START_KEY,
@@ -57,9 +51,7 @@ def checks(ctx: Context, model: Any) -> Iterator[Check]:
     for id, key, value, read in ways:
         if value and "://" not in value:
             path = ctx.workspace / Path(value).expanduser()
-            # TAO reads its files itself, some of them as pickles; here only their kind is known.
             yield _opened(ctx, id, key, path, read if native else refuse_foreign)
-    seeded = seeded_weights(ctx.run_dir, ctx.workspace)
     if seeded is not None and not seeded.exists():
         yield warn(
             "seeded_weights",
@@ -68,6 +60,35 @@ def checks(ctx: Context, model: Any) -> Iterator[Check]:
         )
     elif seeded is not None:
         yield _opened(ctx, "seeded_weights", SEEDED, seeded, lambda path: load_weights(model, path))
+
+
+def _backbone(ctx: Context, model: Any, *, needed: bool) -> Iterator[Check]:
+    """Yield the check of the file that the backbone is filled from, named or found staged."""
+    from deft.changenet.model import fill_backbone
+    from deft.changenet.staged_backbone import backbone_file
+
+    assert ctx.spec is not None
+    id, named = "backbone_file", ctx.spec.model.backbone.pretrained_backbone_path
+    try:
+        random = bool(ctx.config.get("random_weights"))
+        path = backbone_file(ctx.spec, ctx.workspace, random_weights=random)
+    except HardStop as stop:
+        yield stopped(id, stop) if needed else warn(id, stop.message, stop.fix or "")
+        return
+    if path is None:
+        return
+    ctx.facts["backbone_file"] = ctx.relative(path)
+    if path != ctx.workspace / Path(named).expanduser():
+        size = path.stat().st_size / 1e6
+        why = f"{BACKBONE_KEY} {named!r} does not exist here" if named else f"no {BACKBONE_KEY}"
+        yield ok(
+            id, f"{why}; {ctx.relative(path)} ({size:.1f} MB) is the one staged file that fits"
+        )
+        return
+    native = ctx.config.get("engine", "native") == "native"
+    # TAO reads its files itself, some of them as pickles; here only their kind is known.
+    read = (lambda path: fill_backbone(model, path)) if native else refuse_foreign
+    yield _opened(ctx, id, BACKBONE_KEY, path, read)
 
 
 def _opened(ctx: Context, id: str, key: str, path: Path, read: Callable[[Path], Any]) -> Check:

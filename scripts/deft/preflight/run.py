@@ -46,6 +46,8 @@ TOPICS = (
     ("packages", checks_staging.checks),
     ("resume", checks_run.checks),
 )
+# These read no more of the spec than its `dataset` part, so that another part's stop hides none.
+BY_DATASET = ("pictures", "rows", "data", "staging")
 
 
 @dataclass
@@ -128,6 +130,9 @@ def _topics(ctx: Context) -> Iterator[Check]:
         if topic != "inputs" and not ctx.workspace.is_dir():
             yield skipped(topic, "the workspace")
             continue
+        usable = ctx.spec
+        if topic in BY_DATASET:
+            ctx.spec = usable or ctx.draft
         try:
             yield from checks(ctx)
         except HardStop as stop:  # a stop that its check did not expect still is one
@@ -137,6 +142,9 @@ def _topics(ctx: Context) -> Iterator[Check]:
             if told is None:
                 raise
             yield stopped(topic, told)
+        finally:
+            if topic in BY_DATASET:
+                ctx.spec = usable
 
 
 def first_stop(stops: list[Check]) -> HardStop:
@@ -182,6 +190,7 @@ def _report(ctx: Context, found: list[Check], hex_digest: str) -> dict[str, Any]
         "arm": ctx.config.get("mining"),
         "lights": spec.lights if spec else [],
         "image_root": facts.get("image_root"),
+        "backbone_file": facts.get("backbone_file"),
         "pregen": facts.get("pregen"),
         "coverage": facts.get("coverage"),
         "gpus": facts.get("gpus", []),

@@ -42,6 +42,11 @@ def parameters(ctx: Context) -> list[dict[str, Any]]:
             ("validation_interval", train.validation_interval, "epochs"),
         ):
             rows.append({"name": name, "value": value, "source": "spec", "unit": unit})
+        found = ctx.facts.get("backbone_file")
+        named = ctx.spec.model.backbone.pretrained_backbone_path
+        source = "spec" if found == named or not found else "staged"
+        value = found or named or "random numbers, or a whole network's weights"
+        rows.append({"name": "backbone_weights", "value": value, "source": source, "unit": ""})
     return rows
 
 

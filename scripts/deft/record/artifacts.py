@@ -15,7 +15,7 @@ from deft.core.files import sha256_file, write_json_atomic
 from deft.core.schemas import validate
 from deft.core.workspace_source import SOURCE_FILE
 from deft.kpi.metric_definitions import METRICS, PRIMARY, definitions
-from deft.record.handoff import MODEL_FILE, SPEC_FILE
+from deft.record.handoff import HOST_SPEC_FILE, MODEL_FILE, SPEC_FILE
 from deft.record.knowledge import write_knowledge
 from deft.record.provenance import environment
 from deft.record.results import collect_results
@@ -246,7 +246,7 @@ def _inputs(files: RunFiles) -> list[Path]:
 
 def _outputs(files: RunFiles) -> list[Path]:
     """Files of the run that others build on. The report is none: it is rendered at any time."""
-    out = [files.run.dir / MODEL_FILE, files.run.dir / SPEC_FILE]
+    out = [files.run.dir / name for name in (MODEL_FILE, SPEC_FILE, HOST_SPEC_FILE)]
     # The whole folder: an int8 form or numbers beside the model are there or not.
     out += sorted(p for p in files.run.best_model.glob("*") if p.is_file())
     out += [files.run.synth_pool / "manifest.json"]

@@ -21,6 +21,7 @@ from deft.core.files import read_json, target_of, write_json_atomic, write_text_
 from deft.core.layout import Run
 from deft.core.reading import lines_of, read_text
 from deft.core.schemas import validate
+from deft.core.weight_files import BACKBONE_KEY
 from deft.kpi.decision import best_phase, phase_far_pct
 from deft.record.records import (
     decided_phases,
@@ -36,7 +37,11 @@ from deft.settings.kpi_target import KpiTarget
 from deft.tables import sealed
 
 MODEL_FILE = layout.BEST_MODEL_FILE
-SPEC_FILE = "best_model_inference_spec.yaml"
+SPEC_FILE = "best_model_inference_spec.yaml"  # for NVIDIA's container, with its mounts
+HOST_SPEC_FILE = "best_model_inference_spec_host.yaml"  # for this machine
+# Where NVIDIA's command for a hand-off mounts weights and backbones (docs/deploy.md).
+CONTAINER_WEIGHTS = "/model/best.pth"
+CONTAINER_BACKBONES = "/data/pretrained_models"
 BOUNDS = ("recall_pct", "recall_lower95_pct", "far_upper95_pct", "tp", "fn", "fp", "tn")
 DROPPED_DATASETS = (
     "train_dataset",
@@ -70,7 +75,7 @@ class Best:
 
 
 def write_handoff(run_dir: str | Path, workspace: str | Path, decision: Path) -> dict[str, Any]:
-    """Write ``best_model.json`` and ``best_model_inference_spec.yaml``; return the former.
+    """Write ``best_model.json`` and both forms of the inference spec; return the former.
 
     ``decision``: the file of the decision that ended the loop.
 
@@ -82,10 +87,13 @@ def write_handoff(run_dir: str | Path, workspace: str | Path, decision: Path) ->
     best = read_best(run_dir, workspace, decision)
     model = best_model(best)
     validate("best_model", model)
-    text = yaml.safe_dump(
-        inference_spec(best.spec, model["checkpoint"], model["threshold"]), sort_keys=True
-    )
-    write_text_atomic(best.files.run.dir / SPEC_FILE, text)
+    on_host = model["backbone"] if model["backbone_container_path"] else ""
+    for name, checkpoint, backbone in (
+        (SPEC_FILE, CONTAINER_WEIGHTS, model["backbone_container_path"] or ""),
+        (HOST_SPEC_FILE, model["checkpoint"], on_host),
+    ):
+        spec = inference_spec(best.spec, checkpoint, model["threshold"], backbone)
+        write_text_atomic(best.files.run.dir / name, yaml.safe_dump(spec, sort_keys=True))
     write_json_atomic(best.files.run.dir / MODEL_FILE, model)
     return model
 
@@ -269,6 +277,7 @@ def best_model(best: Best) -> dict[str, Any]:
     """Return the content of ``best_model.json``."""
     files, point = best.files, best.point
     classify = dig(best.spec, "dataset", "classify")
+    backbone, inside = backbone_paths(files)
     return {
         "schema_version": 1,
         "checkpoint": str(best.checkpoint),
@@ -279,7 +288,10 @@ def best_model(best: Best) -> dict[str, Any]:
         "far_pct": point["far_pct"],
         "bounds": {name: point[name] for name in BOUNDS if name in point},
         "iteration": best.phase,
-        "backbone": dig(best.spec, "model", "backbone", "type"),
+        "backbone": str(backbone),
+        "backbone_container_path": inside,
+        "backbone_type": dig(best.spec, "model", "backbone", "type"),
+        "backbone_frozen": bool(dig(best.spec, "model", "backbone", "freeze_backbone")),
         "lights": list(classify.get("input_map") or {}),
         "images_dir": str(layout.image_root(files.workspace).resolve()),
         "kpi_target": files.target,
@@ -289,6 +301,26 @@ def best_model(best: Best) -> dict[str, Any]:
         "training_spec": str(best.spec_path),
         "onnx": onnx_pointer(best),
     }
+
+
+def backbone_paths(files: RunFiles) -> tuple[Path, str | None]:
+    """Return the backbone's weight file, absolute, and the path that a container has it at.
+
+    The file is the one that the pre-flight found. Where the network started from random numbers
+    there is none: then the folder for such files (what NVIDIA's own script gives) and None.
+    """
+    found = files.checks.get("backbone_file")
+    if not found:
+        return (files.workspace / layout.BACKBONE_DIR).resolve(), None
+    path = (files.workspace / str(found)).resolve()
+    # A path that the user's spec has for a container is kept: commands are written for it.
+    named = dig(Strict().yaml(files.workspace / layout.SPEC), *BACKBONE_KEY.split("."))
+    kept = (
+        isinstance(named, str)
+        and named.startswith(f"{CONTAINER_BACKBONES}/")
+        and Path(named).suffix == path.suffix
+    )
+    return path, str(named) if kept else f"{CONTAINER_BACKBONES}/{path.name}"
 
 
 def onnx_pointer(best: Best) -> dict[str, Any]:
@@ -304,17 +336,21 @@ def onnx_pointer(best: Best) -> dict[str, Any]:
     }
 
 
-def inference_spec(spec: dict[str, Any], checkpoint: str, threshold: float) -> dict[str, Any]:
+def inference_spec(
+    spec: dict[str, Any], checkpoint: str, threshold: float, backbone: str = ""
+) -> dict[str, Any]:
     """Return a TAO inference spec made from a training spec.
 
-    Model and dataset settings are copied, so that pictures are prepared as in training; the
-    paths of ``infer_dataset`` are left for whoever uses it.
+    Model and dataset settings are copied, so that pictures are prepared as in training. Four fields
+    are empty for whoever uses it: both paths of ``infer_dataset`` and both ``results_dir``.
+    ``checkpoint``, ``backbone``: paths as whoever runs it sees them.
     """
     out: dict[str, Any] = {"task": spec.get("task", "classify"), "results_dir": ""}
     if "encryption_key" in spec:
         out["encryption_key"] = spec["encryption_key"]
     out["model"] = copy.deepcopy(spec.get("model") or {})
     out["model"].setdefault("classify", {})["eval_margin"] = threshold
+    out["model"].setdefault("backbone", {})["pretrained_backbone_path"] = backbone
     classify = copy.deepcopy(dig(spec, "dataset", "classify") or {})
     for name in DROPPED_DATASETS:
         classify.pop(name, None)
@@ -328,7 +364,7 @@ def inference_spec(spec: dict[str, Any], checkpoint: str, threshold: float) -> d
     inference = spec.get("inference")
     given = inference if isinstance(inference, dict) else {}
     out["inference"] = {name: given[name] for name in INFERENCE_KEYS if name in given}
-    out["inference"]["checkpoint"] = checkpoint
+    out["inference"] |= {"checkpoint": checkpoint, "results_dir": ""}
     return out
 
 

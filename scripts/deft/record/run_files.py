@@ -20,7 +20,7 @@ from deft.core import layout
 from deft.tables.labels import first_spellings, shown
 from deft.tables.sealed import read_parquet, seal_of, seal_of_kind
 
-SECRET = re.compile(r"token|api_?key|secret|passw|credential", re.IGNORECASE)
+SECRET = re.compile(r"token|api_?key|ngc_key|secret|passw|credential", re.IGNORECASE)
 ENDED = ("completed", "complete", "finished", "done", "stopped", "failed")
 
 

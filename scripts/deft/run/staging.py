@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from deft.core.errors import HardStop
-from deft.core.layout import BASELINE, SPEC
+from deft.core.layout import BACKBONE_DIR, BASELINE, SPEC
+from deft.core.weight_files import BACKBONE_KEY, staged_files
 from deft.core.yaml_files import read_yaml
 from deft.run.state import read_state
 
 # Keys of the spec that name a file, with their place in it.
 SPEC_KEYS = (
-    "model.backbone.pretrained_backbone_path",
+    BACKBONE_KEY,
     "train.pretrained_model_path",
     "train.resume_training_checkpoint_path",
 )
@@ -56,8 +57,13 @@ def named_weights(workspace: str | Path, config: dict[str, Any]) -> list[Named]:
         value: Any = spec
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if isinstance(value, str) and value:
-            found.append(_named(workspace, key, value))
+        named = _named(workspace, key, value) if isinstance(value, str) and value else None
+        staged = staged_files(workspace / BACKBONE_DIR) if key == BACKBONE_KEY else []
+        if staged and (named is None or not named.there):
+            # Which of them the network takes, the pre-flight says.
+            found += [Named(key, f"{BACKBONE_DIR}/{path.name}", path) for path in staged]
+        elif named is not None:
+            found.append(named)
     encoder, weights = config.get("encoder"), config.get(ENCODER_KEY)
     if encoder != OWN_ENCODER and config.get("mining") not in WITHOUT_ENCODER:
         if weights:

@@ -16,6 +16,7 @@ from deft.core.yaml_files import read_mapping
 from deft.settings.known import ROOT, defaults, only_by, rule_of
 
 TABLE = ROOT / "config" / "images.yaml"
+RELEASE = "7.1.0"  # unless `tao_release` says another
 RUNTIMES = rule_of("container_runtime")["enum"]
 CONTAINER_ENCODERS = ("siglip", "clip")  # what TAO's embedding container has
 # What TAO's containers cannot do of our own settings, and the value that is none of it.
@@ -49,16 +50,15 @@ class Settings:
 
 
 @cache
-def _table() -> dict[str, dict[str, str]]:
+def _table() -> dict[str, dict[str, Any]]:
     return read_mapping(TABLE, code="config_invalid")
 
 
 def settings(config: Mapping[str, Any]) -> Settings:
     """Return the settings that a configuration (absent keys: the defaults) asks for."""
     table, standard = _table(), defaults()
-    images = {
-        name: config.get(f"tao_{name}_image") or image for name, image in table["images"].items()
-    }
+    release = table["releases"][config.get("tao_release") or RELEASE]
+    images = {name: config.get(f"tao_{name}_image") or image for name, image in release.items()}
     return Settings(
         images,
         table["stages"],

@@ -36,17 +36,20 @@ class Context:
     picture_levels: full scale of pictures deeper than 8 bits
         (:func:`deft.tables.pictures.open_rgb`).
     containers: settings of ``engine: tao`` (:func:`deft.settings.tao.settings`).
+    random_weights: a training's backbone starts from random numbers where the spec names no file.
     """
 
     run: Run
     engine: str = "native"
     picture_levels: int | None = None
     containers: Mapping[str, Any] = field(default_factory=dict)
+    random_weights: bool = False
 
     @classmethod
     def of(cls, args: argparse.Namespace, run: Run) -> Context:
         """Return the context that a stage's command line names (:func:`deft.run.cli.parser`)."""
-        return cls(run, args.engine, args.picture_levels, args.containers)
+        random = getattr(args, "random_weights", False)  # of the trainings' command lines
+        return cls(run, args.engine, args.picture_levels, args.containers, random)
 
     @cached_property
     def spec(self) -> Spec:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.changenet.spec import Spec, dump_spec, render
+from deft.changenet.staged_backbone import backbone_file
 from deft.changenet.training.options import Options
 from deft.changenet.training.progress import TRAIN_COLUMNS, VALIDATION_COLUMNS
 from deft.changenet.training.resume import clear_resume
@@ -20,6 +21,7 @@ from deft.core.files import (
     write_text_atomic,
 )
 from deft.core.layout import BASELINE
+from deft.core.weight_files import BACKBONE_KEY
 from deft.run.stage_files import read, written
 from deft.run.staging import seeded_weights
 from deft.run.state import SKIPPED, update_phase, update_state
@@ -66,7 +68,12 @@ def phase_changes(context: Context, files: Files, epochs: int) -> dict[str, Any]
         # Only the baseline can be the training that the user's file was interrupted in.
         changes["train.resume_training_checkpoint_path"] = ""
         # The trained weights are the start; a backbone file would only be read to be replaced.
-        changes["model.backbone.pretrained_backbone_path"] = ""
+        changes[BACKBONE_KEY] = ""
+    elif preseeded_weights(context) is None:
+        found = backbone_file(spec, context.workspace, random_weights=context.random_weights)
+        named = spec.model.backbone.pretrained_backbone_path
+        if found is not None and found != context.workspace / Path(named).expanduser():
+            changes[BACKBONE_KEY] = context.relative(found)
     intervals = ["validation_interval"]
     if spec.train.checkpoint_interval_unit == "epoch":
         intervals.append("checkpoint_interval")

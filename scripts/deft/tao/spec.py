@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from deft.changenet.spec import Spec, from_dict, without_automl
+from deft.changenet.spec import Spec, from_dict, plain_keys
 from deft.changenet.spec.backbones import needs_of
-from deft.changenet.spec.build import SpecProblem, parse_yaml, resolve_references
+from deft.changenet.spec.build import SpecProblem, parse_yaml
 from deft.changenet.spec.schema import MISSING
 from deft.core.errors import HardStop
 from deft.core.files import write_text_atomic
@@ -44,19 +44,12 @@ def check_tao(spec: Spec) -> None:
             file=spec.source,
             fix="name one of TAO's (docs/backbones.md), or set engine: native",
         )
-    if spec.wandb.enable:
-        raise HardStop(
-            "spec_invalid",
-            "wandb.enable: the containers get no account of yours",
-            file=spec.source,
-            fix="set wandb.enable: false; train.tensorboard.enabled writes the same figures",
-        )
 
 
 def given_keys(path: Path) -> dict[str, Any]:
-    """Return the user's spec as plain data, references resolved; nothing is added."""
+    """Return the user's spec as plain data, references resolved, under present names."""
     try:
-        return resolve_references(without_automl(parse_yaml(read_text(path, code="spec_invalid"))))
+        return plain_keys(parse_yaml(read_text(path, code="spec_invalid")))[0]
     except SpecProblem as problem:
         raise problem.as_stop(path) from None
 
@@ -79,9 +72,8 @@ def container_spec(
     data = copy.deepcopy(given_keys(source))
     for name, value in changes.items():
         _set(data, name, value)
-    # TAO's own default is on, which asks for an account and a connection.
-    if _get(data, "wandb.enable") is None:
-        _set(data, "wandb.enable", False)
+    # It asks for an account and a connection, and TAO's own default is on.
+    _set(data, "wandb.enable", False)
     check_tao(from_dict(data, engine="tao", source=source))
     named = []
     for name in PATHS:

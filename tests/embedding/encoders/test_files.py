@@ -141,6 +141,14 @@ def test_a_token_comes_from_the_environment_or_the_workspace(monkeypatch, tmp_pa
     assert credential(tmp_path, "HF_TOKEN") == "abc"
     assert state_of(tmp_path, "HF_TOKEN") == "set (.env)"
     assert credential(tmp_path, "NGC_API_KEY") == "k"
+    (tmp_path / ".env").write_text("NGC_KEY=n\n")  # NVIDIA's current name of it
+    for name in ("NGC_API_KEY", "NGC_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert credential(tmp_path, "NGC_API_KEY") == "n"
+    assert state_of(tmp_path, "NGC_API_KEY") == "set (.env)"
+    monkeypatch.setenv("NGC_KEY", "m")
+    assert credential(tmp_path, "NGC_API_KEY") == "m" and state_of(tmp_path, "NGC_API_KEY") == "set"
+    (tmp_path / ".env").write_text("export HF_TOKEN='abc'\n")
     monkeypatch.setenv("HF_TOKEN", "def")
     assert credential(tmp_path, "HF_TOKEN") == "def" and state_of(tmp_path, "HF_TOKEN") == "set"
 

@@ -22,8 +22,8 @@ from torch import nn
 
 from deft.changenet.weights import fill, named_tensors, read_state, read_tensors
 from deft.core.errors import HardStop
+from deft.core.weight_files import BACKBONE_KEY as KEY
 
-KEY = "model.backbone.pretrained_backbone_path"
 TAO_TASK = "classification"
 WRAPPERS = ("state_dict", "model")
 # What TAO strips from names: the general prefixes, again and again, then C-RADIO's, each once.

@@ -18,8 +18,8 @@ from torch import nn
 
 from deft.changenet.backbones.timm_features import TimmBackbone
 from deft.changenet.weights import check_fit, read_tensors
+from deft.core.weight_files import BACKBONE_KEY as KEY
 
-KEY = "model.backbone.pretrained_backbone_path"
 WRAPPERS = (
     "state_dict_ema",
     "model_ema",

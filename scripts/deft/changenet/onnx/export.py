@@ -93,21 +93,11 @@ def fix_norms(module: nn.Module) -> int:
 def check_export(spec: Spec) -> int:
     """Return the opset to write, or stop with ``spec_invalid`` for what cannot be exported.
 
-    An opset below 17 is raised to 17. ``export.input_height`` and ``input_width`` must be the
-    size that the network is trained at: a learnable decoder takes no other, and the KPI's
-    threshold means nothing at another. The schema's default (224 x 224) counts as not given.
+    An opset below 17 is raised to 17. The export has the size that the network is trained at,
+    whatever ``export.input_height`` and ``input_width`` say (:func:`done_otherwise`): a learnable
+    decoder takes no other, and the KPI's threshold means nothing at another.
     """
-    export, standard = spec.export, Export(checkpoint="")
-    height, width = spec.tensor_size
-    given = (export.input_height, export.input_width)
-    if given not in ((standard.input_height, standard.input_width), (height, width)):
-        raise HardStop(
-            "spec_invalid",
-            f"export.input_height and input_width are {given[0]} and {given[1]}, but the network "
-            f"sees {height} x {width} pixels (height x width, lights joined)",
-            file=spec.source,
-            fix=f"set export.input_height: {height} and export.input_width: {width}",
-        )
+    export = spec.export
     problem = None
     if export.input_channel != 3:
         problem = f"export.input_channel {export.input_channel}: pictures have 3 channels"
@@ -119,6 +109,25 @@ def check_export(spec: Spec) -> int:
         fix = f"input_channel 3, batch_size -1, opset_version {LOWEST_OPSET} are what is exported"
         raise HardStop("spec_invalid", problem, file=spec.source, fix=fix)
     return max(LOWEST_OPSET, export.opset_version)
+
+
+def done_otherwise(spec: Spec) -> list[str]:
+    """Return what the spec's ``export`` part asks for and the export does otherwise, in words.
+
+    The schema's default size (224 x 224) counts as not given.
+    """
+    export, standard = spec.export, Export(checkpoint="")
+    said = []
+    given, size = (export.input_height, export.input_width), spec.tensor_size
+    if given not in ((standard.input_height, standard.input_width), size):
+        said.append(
+            f"export.input_height {given[0]} and input_width {given[1]} have no effect: the "
+            f"network is exported at the {size[0]} x {size[1]} pixels that it sees (height x "
+            "width, lights joined)"
+        )
+    if export.opset_version < LOWEST_OPSET:
+        said.append(f"export.opset_version {export.opset_version} is raised to {LOWEST_OPSET}")
+    return said
 
 
 def export_onnx(

@@ -1,7 +1,8 @@
 """Reading, changing and writing the experiment spec of Visual ChangeNet (task ``classify``).
 
 ``load_spec`` is the only way in: whatever it returns has known keys, right types, values in range
-and (engine ``native``) nothing that would change a result and the native engine cannot do.
+and (engine ``native``) nothing that would change a result and the native engine cannot do. Whatever
+is wrong is told at once; what is taken without effect stands in ``Spec.notes``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ from typing import Any
 
 import yaml
 
-from deft.changenet.spec.build import SpecProblem, build, parse_yaml, resolve_references
+from deft.changenet.spec.build import (
+    SpecProblem,
+    build,
+    parse_yaml,
+    resolve_references,
+    together,
+)
 from deft.changenet.spec.native import check_native
 from deft.changenet.spec.schema import SpecFields
+from deft.changenet.spec.taken import Note, normalised, part_of, switched_off, without_effect
 from deft.core.errors import HardStop
 from deft.core.files import write_text_atomic
 from deft.core.reading import read_text
@@ -31,11 +39,12 @@ ENGINES = ("native", "tao")
 class Spec(SpecFields):
     """A checked spec. Treat it as read-only; :func:`render` makes a changed one."""
 
-    # Where it was read from, for which engine it was checked, whether it says how many epochs; no
-    # keys of the spec.
+    # Where it was read from, for which engine it was checked, whether it says how many epochs, and
+    # what is taken without effect; no keys of the spec.
     source: str | None = field(default=None, init=False, compare=False)
     engine: str = field(default="native", init=False, compare=False)
     names_epochs: bool = field(default=True, init=False, compare=False)
+    notes: tuple[Note, ...] = field(default=(), init=False, compare=False)
 
     @property
     def lights(self) -> list[str]:
@@ -86,7 +95,7 @@ class Spec(SpecFields):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data in schema order; parts that are empty and not ours are left out."""
         data = dataclasses.asdict(self)
-        del data["source"], data["engine"], data["names_epochs"]
+        del data["source"], data["engine"], data["names_epochs"], data["notes"]
         for owner in (data, data["dataset"], data["train"]):
             for name in ("segment", "gen_trt_engine", "quantize"):
                 if owner.get(name) == {}:
@@ -102,32 +111,72 @@ def load_spec(path: str | Path, *, engine: str = "native") -> Spec:
     HardStop ``missing_input`` when there is no such file, ``spec_invalid`` for everything that is
     wrong inside it.
     """
+    spec, stop = examine(path, engine=engine)
+    if stop is not None:
+        raise stop
+    assert spec is not None
+    return spec
+
+
+def examine(path: str | Path, *, engine: str = "native") -> tuple[Spec | None, HardStop | None]:
+    """Return a file's spec and the stop that tells all that is wrong with it; either may be None.
+
+    Beside a stop the spec is there where its ``dataset`` part is sound, so that tables and pictures
+    can be checked all the same.
+    """
     path = Path(path)
     if not os.path.lexists(path):
-        raise HardStop("missing_input", "the experiment spec does not exist", file=path)
-    text = read_text(path, code="spec_invalid")
+        return None, HardStop("missing_input", "the experiment spec does not exist", file=path)
     try:
-        return from_dict(parse_yaml(text), engine=engine, source=path)
+        text = read_text(path, code="spec_invalid")
+        spec, problems = _examined(parse_yaml(text), engine, path)
+    except HardStop as stop:
+        return None, stop
     except SpecProblem as problem:
-        raise problem.as_stop(path) from None
+        return None, problem.as_stop(path)
+    if not problems:
+        return spec, None
+    readable = not any(problem.key.partition(".")[0] == "dataset" for problem in problems)
+    return spec if readable else None, together(problems).as_stop(path)
 
 
 def from_dict(data: dict[str, Any], *, engine: str = "native", source: Any = None) -> Spec:
     """Build and check a spec from plain data; raises HardStop ``spec_invalid``."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {ENGINES}, got {engine!r}")
     try:
-        data = without_automl(copy.deepcopy(data))
-        spec: Spec = build(Spec, resolve_references(data))
-        _check_task_and_intervals(spec)
-        if engine == "native":
-            check_native(spec)
+        spec, problems = _examined(data, engine, source)
     except SpecProblem as problem:
         raise problem.as_stop(source) from None
+    if problems:
+        raise together(problems).as_stop(source)
+    return spec
+
+
+def _examined(data: dict[str, Any], engine: str, source: Any) -> tuple[Spec, list[SpecProblem]]:
+    """Return a spec and all that is wrong with it; raises SpecProblem where none can be built."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {ENGINES}, got {engine!r}")
+    data, notes = plain_keys(copy.deepcopy(data))
+    problems: list[SpecProblem] = []
+    spec: Spec = build(Spec, data, "", problems)
+    built = not problems
+    if built:
+        problems += _check_task(spec, data)
+    if engine == "native":
+        problems += check_native(spec, built=built)
     spec.source = str(source) if source is not None else None
     spec.engine = engine
-    spec.names_epochs = (data.get("train") or {}).get("num_epochs") is not None
-    return spec
+    spec.names_epochs = part_of(data, "train").get("num_epochs") is not None
+    said = without_effect(spec, Spec()) if engine == "native" else switched_off(spec)
+    spec.notes = (*notes, *said)
+    return spec, problems
+
+
+def plain_keys(data: dict[str, Any]) -> tuple[dict[str, Any], list[Note]]:
+    """Return plain data with references resolved and present names, and what was renamed.
+
+    Raises :class:`SpecProblem`.
+    """
+    return normalised(resolve_references(without_automl(data)))
 
 
 def render(spec: Spec, overrides: dict[str, Any]) -> Spec:
@@ -164,15 +213,36 @@ def without_automl(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _check_task_and_intervals(spec: Spec) -> None:
-    if spec.task != "classify":
-        raise SpecProblem(f"task {spec.task!r} is not run by this loop", "set task: classify")
-    train = spec.train
+def check_intervals(spec: Spec, epochs: int, source: str) -> None:
+    """Raise HardStop ``spec_invalid`` for an interval longer than a training.
+
+    ``epochs``, ``source``: of the run (:func:`deft.settings.config.epochs`), which need not be the
+    spec's own.
+    """
+    said = (
+        "train.num_epochs {}" if source == "spec" else "the {} epochs of this run (" + source + ")"
+    )
     for name in ("checkpoint_interval", "validation_interval"):
-        value = getattr(train, name)
-        unit_is_step = name == "checkpoint_interval" and train.checkpoint_interval_unit == "step"
-        if value > train.num_epochs and not unit_is_step:
-            raise SpecProblem(
-                f"train.{name} {value} is more than train.num_epochs {train.num_epochs}",
-                f"set train.{name} to {train.num_epochs} or less",
+        value = getattr(spec.train, name)
+        by_step = name == "checkpoint_interval" and spec.train.checkpoint_interval_unit == "step"
+        if value > epochs and not by_step:
+            raise HardStop(
+                "spec_invalid",
+                f"train.{name} {value} is more than {said.format(epochs)}",
+                file=spec.source,
+                fix=f"set train.{name} to {epochs} or less, or raise training_epochs",
             )
+
+
+def _check_task(spec: Spec, data: dict[str, Any]) -> list[SpecProblem]:
+    dataset = data.get("dataset") or {}
+    if spec.task != "classify":
+        return [SpecProblem(f"task {spec.task!r} is not run by this loop", "set task: classify")]
+    if "task" not in data and dataset.get("segment") and not dataset.get("classify"):
+        return [
+            SpecProblem(
+                "task is not given, and dataset holds segment alone: a spec of another task",
+                "give dataset.classify and task: classify",
+            )
+        ]
+    return []

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deft.changenet.spec.build import SpecProblem
+from deft.core.errors import HardStop
+from deft.core.weight_files import BACKBONE_KEY
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec
@@ -41,6 +43,25 @@ def needs_of(name: str) -> Needs | None:
     if ":" in name:
         return None
     return next((needs for part, needs in FAMILIES.items() if part in name), None)
+
+
+def needs_file(spec: Spec, *, random_weights: bool) -> bool:
+    """Return whether a backbone whose path is empty must be filled from a staged file.
+
+    ``random_weights``: the setting. Raises HardStop ``spec_invalid`` where random numbers would
+    stay frozen.
+    """
+    if spec.train.pretrained_model_path or spec.train.resume_training_checkpoint_path:
+        return False  # the whole network's weights are given
+    backbone, is_taos = spec.model.backbone, needs_of(spec.model.backbone.type) is not None
+    if backbone.freeze_backbone and (random_weights or not is_taos):
+        raise HardStop(
+            "spec_invalid",
+            "model.backbone.freeze_backbone would keep random numbers for ever",
+            file=spec.source,
+            fix=f"give {BACKBONE_KEY}, or set freeze_backbone: false",
+        )
+    return is_taos and not random_weights
 
 
 def check_backbone(spec: Spec) -> None:

@@ -25,19 +25,33 @@ MERGE_TAG = "tag:yaml.org,2002:merge"
 MOST_REFERENCES = 10_000  # that are followed; a spec has a handful
 MOST_VALUES = 100_000  # once references are replaced by what they name
 MOST_CHARACTERS = 100_000  # of a text that references make
+MOST_FINDINGS = 20  # told at once
 PYTHON_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 class SpecProblem(Exception):
-    """A broken rule of the spec; becomes a hard stop with the file's name."""
+    """A broken rule of the spec; becomes a hard stop with the file's name.
 
-    def __init__(self, message: str, fix: str | None = None) -> None:
+    ``key``: the dotted key at fault, where the file itself shows it.
+    """
+
+    def __init__(self, message: str, fix: str | None = None, key: str = "") -> None:
         super().__init__(message)
-        self.fix = fix
+        self.fix, self.key = fix, key
 
     def as_stop(self, file: str | Path | None) -> HardStop:
         """Return the hard stop ``spec_invalid``."""
         return HardStop("spec_invalid", str(self), file=file, fix=self.fix)
+
+
+def together(problems: list[SpecProblem]) -> SpecProblem:
+    """Return one problem that tells them all, each with its advice; ``problems`` is not empty."""
+    if len(problems) == 1:
+        return problems[0]
+    fixes = [f"({i}) {p.fix}" for i, p in enumerate(problems, start=1) if p.fix]
+    told = "; ".join(f"({i}) {p}" for i, p in enumerate(problems, start=1))
+    more = " or more" if len(problems) >= MOST_FINDINGS else ""
+    return SpecProblem(f"{len(problems)}{more} findings: {told}", "; ".join(fixes) or None)
 
 
 class _Loader(yaml.SafeLoader):
@@ -159,24 +173,35 @@ def _in_text(value: Any) -> str:
     return str(value)
 
 
-def build(kind: type, data: Any, where: str = "") -> Any:
-    """Return an instance of the dataclass ``kind`` from plain data, every key checked."""
+def build(kind: type, data: Any, where: str, problems: list[SpecProblem]) -> Any:
+    """Return an instance of the dataclass ``kind`` from plain data, every key checked.
+
+    What is wrong is added to ``problems``; its key then has the default.
+    """
     if data is None:
         return kind()
     if not isinstance(data, dict):
-        raise SpecProblem(f"{where or 'the spec'} must hold keys, found {data!r}")
+        message = f"{where or 'the spec'} must hold keys, found {shown(data)}"
+        problems.append(SpecProblem(message, key=where))
+        return kind()
     hints = typing.get_type_hints(kind)
     known = {f.name: f for f in dataclasses.fields(kind) if f.init}
     values = {}
     for name, value in data.items():
         dotted = f"{where}.{name}" if where else str(name)
-        if name not in known:
-            raise _unknown_key(dotted, str(name), list(known))
-        hint, rule = hints[name], known[name].metadata.get("rule", Rule())
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            values[name] = build(hint, value, dotted)
-        elif value is not None or name == "input_map":
-            values[name] = _value(hint, value, rule, dotted)
+        if len(problems) >= MOST_FINDINGS:
+            break
+        try:
+            if name not in known:
+                raise _unknown_key(dotted, str(name), list(known))
+            hint, rule = hints[name], known[name].metadata.get("rule", Rule())
+            if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+                values[name] = build(hint, value, dotted, problems)
+            elif value is not None or name == "input_map":
+                values[name] = _value(hint, value, rule, dotted)
+        except SpecProblem as problem:
+            problem.key = dotted
+            problems.append(problem)
     return kind(**values)
 
 

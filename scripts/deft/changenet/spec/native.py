@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from deft.changenet.spec.backbones import check_backbone
 from deft.changenet.spec.build import SpecProblem
-from deft.changenet.spec.schema import MISSING
 
 if TYPE_CHECKING:
     from deft.changenet.spec import Spec
@@ -26,8 +25,12 @@ GOLDEN_WINDOW = 7  # side in places of the windows of the attention over several
 TAO_ENGINE = "set engine: tao to run it in NVIDIA's container"
 
 
-def check_native(spec: Spec) -> None:
-    """Raise :class:`SpecProblem` at the first thing that changes results and is not done here."""
+def check_native(spec: Spec, *, built: bool = True) -> list[SpecProblem]:
+    """Return everything that changes results and is not done here.
+
+    ``built``: every key of the file could be taken. Else some have their default, and only keys are
+    looked at that stand for themselves.
+    """
     data, train, model = spec.dataset.classify, spec.train, spec.model
     refusals = [
         (data.num_classes != 2, "dataset.classify.num_classes", "2 (PASS and NO_PASS)"),
@@ -39,28 +42,31 @@ def check_native(spec: Spec) -> None:
         (model.backbone.feat_downsample, "model.backbone.feat_downsample", "false"),
         (train.num_nodes != 1, "train.num_nodes", "1 (a job runs on one node)"),
         (train.optim.monitor_name != "val_loss", "train.optim.monitor_name", "val_loss"),
-        (spec.evaluate.trt_engine not in ("", MISSING), "evaluate.trt_engine", '""'),
-        (spec.inference.trt_engine not in ("", MISSING), "inference.trt_engine", '""'),
-        (spec.wandb.enable, "wandb.enable", "false"),
-        (bool(spec.encryption_key), "encryption_key", '"" (weights are never encrypted)'),
     ]
-    for broken, name, allowed in refusals:
-        if broken:
-            raise SpecProblem(
-                f"{name} is not supported by the native engine unless it is {allowed}",
-                f"set {name}: {allowed.split(' (')[0]}, or {TAO_ENGINE}",
-            )
-    if data.fpratio_sampling <= 0:
+    problems = [
+        SpecProblem(
+            f"{name} is not supported by the native engine unless it is {allowed}",
+            f"set {name}: {allowed.split(' (')[0]}, or {TAO_ENGINE}",
+        )
+        for broken, name, allowed in refusals
+        if broken
+    ]
+    alone = (_check_sampling, _check_checkpointer)
+    joined = (_check_loss, _check_lights, check_backbone, _check_size, _check_goldens)
+    for check in (*alone, *(joined if built else ())):
+        try:
+            check(spec)
+        except SpecProblem as problem:
+            problems.append(problem)
+    return problems
+
+
+def _check_sampling(spec: Spec) -> None:
+    if spec.dataset.classify.fpratio_sampling <= 0:
         raise SpecProblem(
             "dataset.classify.fpratio_sampling 0 would never show a defect to the training",
             "set dataset.classify.fpratio_sampling: 0.1",
         )
-    _check_checkpointer(spec)
-    _check_loss(spec)
-    _check_lights(spec)
-    check_backbone(spec)
-    _check_size(spec)
-    _check_goldens(spec)
 
 
 def _check_checkpointer(spec: Spec) -> None:
@@ -190,12 +196,4 @@ def _check_size(spec: Spec) -> None:
         raise SpecProblem(
             "dataset.classify.augmentation_config.with_scale_random_crop.scale_range "
             f"must rise, found {[low, high]}"
-        )
-    frozen = spec.model.backbone
-    if frozen.freeze_backbone and not (
-        frozen.pretrained_backbone_path or spec.train.pretrained_model_path
-    ):
-        raise SpecProblem(
-            "model.backbone.freeze_backbone would keep random numbers for ever",
-            "give model.backbone.pretrained_backbone_path, or set freeze_backbone: false",
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 SCHEMA = "TAO schema"
 CODE = "TAO 6.25.10"  # read by TAO's code; its published schemas do not list it
+SKILLS = "TAO 7.1 skills"  # in NVIDIA's own example specs; neither of the two above has it
 OURS = "this project"
 MISSING = "???"  # how TAO's files mark a value that the command line must give
 
@@ -275,6 +276,8 @@ class Export:
     gpu_id: int = key(0, low=0, source=CODE)
     on_cpu: bool = key(False, source=CODE)
     verbose: bool = key(False, source=CODE)
+    format: str = key("onnx", source=SKILLS)
+    serialize_nvdsinfer: bool = key(False, source=SKILLS)
 
 
 @dataclass(kw_only=True)

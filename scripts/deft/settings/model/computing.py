@@ -106,6 +106,13 @@ class Computing(Group):
         read_by=TRAINING,
         engine="native",
     )
+    random_weights: bool | None = setting(
+        None,
+        "true = a TAO backbone whose spec names no weights starts from random numbers; null = from "
+        "the one staged file that fits, and none is a stop (docs/backbones.md)",
+        read_by=TRAINING,
+        approval="when set",
+    )
     picture_levels: int | None = setting(
         None,
         "full scale of pictures deeper than 8 bits, e.g. 1023, 4095, 65535; null = such a picture "

@@ -57,6 +57,13 @@ class Where(Group):
         engine="tao",
         pattern="^[1-9][0-9]*[bkmg]?$",
     )
+    tao_release: Literal["7.1.0", "7.2.0"] | None = setting(
+        None,
+        "engine tao: 7.1.0 | 7.2.0, the images of config/images.yaml; null = 7.1.0",
+        read_by=f"train infer rca {EMBEDDING}",
+        approval="when set",
+        engine="tao",
+    )
     tao_pyt_image: str | None = setting(
         None,
         "engine tao: another image than config/images.yaml's pyt",

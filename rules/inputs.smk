@@ -59,15 +59,9 @@ def history_before(wildcards):
     return of_lap_before(HISTORY["history"].replace("{lap}", "{phase}"))(wildcards)
 
 
-def history_files(wildcards, input, output):
-    """Options that name the history's files; as parameters of files they are no trigger."""
-    if not HISTORY:
-        return ""
-    named = {name: output[name] for name in HISTORY}
-    named["previous-history"] = input.previous_history
-    return " ".join(
-        f"--{name.replace('_', '-')}={path}" for name, path in named.items()
-    )
+def history_file(wildcards, output):
+    """The mining history that a lap writes, the rest of its files beside it; none by default."""
+    return output["history"] if HISTORY else ""
 
 
 def gate_of_staging(wildcards):

@@ -69,7 +69,7 @@ rule mine:
         leakage=config["content_leakage"],
         seed=config["seed"],
         rules=json.dumps(deft_config.mining_rules(config), sort_keys=True),
-        history=history_files,
+        history=history_file,
         laps=no_trigger(config["max_iterations"]),
         tables=mined_tables,
         logic=f"{logic('mine')}-{logic('embed_pool')}",
@@ -89,5 +89,5 @@ rule mine:
         ' --cache "$DEFT_EMBEDDING_CACHE"'
         " --search {params.search} --memory-mb {params.memory_mb}"
         " --content-leakage {params.leakage} --seed {params.seed} --rules {params.rules:q}"
-        " {params.history}"
+        " --history={params.history:q} --previous-history={input.previous_history:q}"
         " --max-iterations {params.laps} --attempt {resources.try_number} --log {log:q}"

@@ -47,6 +47,17 @@ def test_the_command_gets_absolute_paths_and_no_shell(tmp_path, table, capsys):
     assert not list(tmp_path.rglob("gone"))
 
 
+def test_a_file_that_an_answer_depends_on_is_not_the_commands_to_write(tmp_path, table):
+    log = tmp_path / "log.txt"
+    body = f"{PYTHON}open('{log}', 'a').write('x')\n{WRITE}"
+    path = write_command(tmp_path, body)
+    evaluator = {"type": "command", "path": str(path), "args": ["--log", str(log)]}
+    made = parse_contract(contract(path, evaluator=evaluator))
+    for _ in "new", "grown":
+        with pytest.raises(HardStop, match="wrote .*log.txt, which its arguments name"):
+            measure(made, "iter1", table, 30)
+
+
 def test_credentials_are_not_handed_on(tmp_path, table, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     body = PYTHON + "assert 'HF_TOKEN' not in os.environ\n" + WRITE

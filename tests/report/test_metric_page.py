@@ -9,12 +9,17 @@ import pytest
 from fake_run import FakeRun
 from metric_command import contract
 
+from deft.core.errors import HardStop
+from deft.kpi.decision import Judged, best_phase, choice_of, decide_kpi
 from deft.record.artifacts import summary_of
+from deft.record.handoff import write_handoff
 from deft.record.lenient import load_run
 from deft.record.results import build_results
 from deft.record.summaries import write_summary
 from deft.report.check import check_html
 from deft.report.render import render_report
+from deft.settings.kpi_target import KpiTarget
+from deft.settings.metric_contract import parse_contract
 
 pytestmark = pytest.mark.usefixtures("unsaved_charts")
 PHASES = ("baseline", "iter1", "iter2")
@@ -26,7 +31,9 @@ def judged(run: FakeRun, values: list[float], good: list[float], **changes: obje
     made = contract(Path("/opt/quiet.py"), **changes)
     run.json("preflight/checks.json", checks | {"metric_contract": made})
     for phase, value, held in zip(PHASES, values, good, strict=True):
+        metrics = json.loads((run.dir / phase / "metrics.json").read_text())
         answer = {"name": made["name"], "value": value, "unit": made["unit"]}
+        answer["measured"] = {"phase": phase, "weights_sha256": metrics["weights"]["sha256"]}
         run.json(f"{phase}/metric_result.json", answer | {"constraints": {"mean_good_score": held}})
     return run
 
@@ -70,3 +77,49 @@ def test_a_phase_that_was_not_measured_is_in_progress(finished):
 
 def test_without_a_contract_nothing_of_it_is_shown(finished):
     assert "metric contract" not in page_of(finished)
+
+
+@pytest.fixture
+def decided(finished) -> FakeRun:
+    """A run that a contract judged, with its decision; its best phase is FAR's too."""
+    best = load_run(finished.dir, finished.workspace).best.name
+    values = [0.1 if phase == best else 0.6 for phase in PHASES]
+    run = judged(finished, values, [0.5, 0.5, 0.5])
+    read = [json.loads((run.dir / phase / "metrics.json").read_text()) for phase in PHASES]
+    names = [run.dir / phase / "metric_result.json" for phase in PHASES]
+    results = tuple(json.loads(path.read_text()) for path in names)
+    checks = json.loads((run.dir / "preflight/checks.json").read_text())
+    by = Judged(parse_contract(checks["metric_contract"]), results)
+    decision = decide_kpi(read, KpiTarget.from_dict(checks["kpi_target"]), 2, by)
+    decision |= choice_of(best_phase(read, by))
+    run.decision.write_text(json.dumps(decision))
+    return run
+
+
+def test_the_handoff_names_the_contract_and_its_answer(decided):
+    made = write_handoff(decided.dir, decided.workspace, decided.decision)
+    assert made["metric_contract"]["name"] == made["metric_result"]["name"] == "quiet_defects"
+    assert made["metric_result"]["passed"] is True and made["kpi_met"] is True
+    assert "far_upper95_pct" in made["bounds"] and "recall_lower95_pct" in made["bounds"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("{best}/metric_result.json", {"value": 0.2}, "metric_result.json gives"),
+        ("{best}/metric_result.json", {"unit": "%"}, "unit is '%'"),
+        ("{best}/metric_result.json", {"measured": {"phase": "x", "weights_sha256": "0"}}, "phase"),
+        ("preflight/checks.json", {"metric_contract": None}, "judges by another metric"),
+        ("decision", {"metric_contract": None}, "judges by another metric"),
+        ("decision", {"kpi_met": False}, "metric_result.json gives"),
+    ],
+)
+def test_a_handoff_that_contradicts_itself_is_not_written(decided, name, change, words):
+    best = json.loads(decided.decision.read_text())["best_phase"]
+    path = decided.decision if name == "decision" else decided.dir / name.format(best=best)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    before = (decided.dir / "best_model.json").exists()
+    with pytest.raises(HardStop, match=words) as caught:
+        write_handoff(decided.dir, decided.workspace, decided.decision)
+    assert caught.value.code == "missing_input"
+    assert (decided.dir / "best_model.json").exists() is before

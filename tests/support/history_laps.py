@@ -47,9 +47,7 @@ def mined_lap(context: Context, lap: int, *, history: bool = True) -> Path:
     name = previous_phase(phase)
     table = before and before / "dataset" / f"train_combined_{name}.csv"
     named = {
-        "candidates": out / "mined_candidates.parquet",
         "history": out / "mining_history.json",
-        "history_summary": out / "mining_history_summary.json",
         "previous_history": before and before / "mining_filter/mining_history.json",
     }
     files = Files(

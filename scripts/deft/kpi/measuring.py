@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.core.errors import HardStop
+from deft.core.files import sha256_file
 from deft.core.reading import read_json
 from deft.settings.metric_contract import Contract
 
@@ -59,6 +60,7 @@ def measure(contract: Contract, phase: str, inference_csv: Path, timeout_s: int)
             )
         return _answer(contract, path, f"{contract.evaluator['producer']} delivered")
     refuse_program(contract)
+    before = _contents(contract)
     with tempfile.TemporaryDirectory(prefix="deft_measure_") as scratch:
         output = Path(scratch).resolve() / "metric_result.json"
         command = contract.command(inference_csv, output)
@@ -73,7 +75,17 @@ def measure(contract: Contract, phase: str, inference_csv: Path, timeout_s: int)
             raise _stop(contract, f"the command {how}", told)
         if not output.is_file() or output.is_symlink():
             raise _stop(contract, "the command wrote no file to the path after --output-json", told)
-        return _answer(contract, output, "the command gave")
+        result = _answer(contract, output, "the command gave")
+    after = _contents(contract)
+    changed = sorted(path for path in after if after[path] != before.get(path))
+    if changed:  # each command would find it changed, and ask again
+        raise _stop(contract, f"the command wrote {changed[0]}, which its arguments name", "")
+    return result
+
+
+def _contents(contract: Contract) -> dict[str, str]:
+    """Return the SHA-256 of each file that an answer depends on."""
+    return {path: sha256_file(path) for path in contract.programs()}
 
 
 def _run(command: list[str], said: Path, timeout_s: int) -> int | None:

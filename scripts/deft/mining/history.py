@@ -21,6 +21,8 @@ from deft.run.roots import rerooted_in
 VERSION = 1
 IDENTITY = "filepath"
 ROOT = "deft_root"  # of the ledger: the workspace that its paths lie under
+# Of a lap, beside its ledger: candidates, what was mined, summary.
+BESIDE = ("mined_candidates.parquet", "mined.parquet", "mining_history_summary.json")
 MANY = 0.5  # share of candidates that earlier laps mined from which a wider search is advised
 ENTRY = {"iteration": int, "selected_filepaths": [str], "output_parquet": str}
 

@@ -58,9 +58,9 @@ class Files:
     previous_provenance: Path | None = read("its provenance", default=None)
     previous_mining: Path | None = read("mining.json of the lap before", default=None)
     previous_history: Path | None = read("mining history up to the lap before", default=None)
-    candidates: Path | None = written("the candidates before the history", default=None)
-    history: Path | None = written("mining history up to this lap", default=None)
-    history_summary: Path | None = written("what the history left of the lap", default=None)
+    history: Path | None = written(
+        "mining history up to this lap; its candidates and summary go beside it", default=None
+    )
 
 
 @dataclass(frozen=True)
@@ -243,10 +243,10 @@ def _write_history(
     known: tuple[Entries, dict[str, int]],
     options: MineOptions,
 ) -> None:
-    if files.history is None or files.candidates is None or files.history_summary is None:
+    if files.history is None:
         return
-    _write_paths(context, files.candidates, found.rows)
-    here = [files.candidates, files.facts.with_name("mined.parquet"), files.history_summary]
+    here = [files.history.with_name(name) for name in history.BESIDE]
+    _write_paths(context, here[0], found.rows)
     history.write_history(
         files.history,
         context.run.dir / files.history.name,

@@ -122,6 +122,14 @@ def test_pairs_that_were_not_kept_are_not_called_clean(finished: FakeRun) -> Non
     assert kinds(verdict(finished)[0])["leak"] == "unknown"
 
 
+@pytest.mark.parametrize("spoiled", ["x", 7, [["a"]], [[1, 2]], {"a": 1}])
+def test_spoiled_pairs_are_left_out(finished: FakeRun, spoiled: object) -> None:
+    checks = json.loads((finished.dir / "preflight/checks.json").read_text())
+    checks["checks"].append({"id": "leakage_base_kpi_near", "status": "warn", "pairs": spoiled})
+    finished.json("preflight/checks.json", checks)
+    assert kinds(verdict(finished)[0])["leak"] == "good"
+
+
 def test_one_threshold_everywhere(finished: FakeRun) -> None:
     model = write_handoff(finished.dir, finished.workspace, finished.decision)
     folder = write_artifacts(

@@ -6,10 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
 import yaml
+from PIL import Image
 from tiny_workspace import make_tiny_workspace
 
 from deft.changenet.model import build_model
@@ -17,10 +20,11 @@ from deft.changenet.spec import load_spec
 from deft.changenet.weights import save_weights
 from deft.core.errors import HardStop
 from deft.core.hardware import Gpu
-from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, PREGEN_NG, PREGEN_OK, SPEC
+from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_DIR, POOL_TABLE, PREGEN_NG, PREGEN_OK, SPEC
 from deft.preflight import checks_machine, checks_model
 from deft.preflight.run import run_preflight
 from deft.settings.config import resolve
+from deft.tables.changenet_table import split_pool_cell
 
 CONFIG = {"encoder": "changenet", "device": "cpu"}
 KPI_TEST = "kpi/images/kpi/kpi0/C2000@1_SolderLight.png"
@@ -97,6 +101,21 @@ def test_a_sound_workspace_passes_and_only_preflight_is_written(workspace):
     assert content["lights"] == ["SolderLight"]
     assert content["kpi_target"]["min_recall"] == 1.0
     assert content["arm"] == "nearest"
+
+
+def test_pictures_that_look_alike_are_kept_as_pairs(workspace):
+    row = pd.read_csv(workspace / POOL_TABLE, dtype=str).iloc[0]
+    folder = split_pool_cell(row["input_path"])[0]
+    copy = workspace / POOL_DIR / folder / f"{row['object_name']}_SolderLight.png"
+    assert copy.is_file()
+    with Image.open(workspace / KPI_TEST) as picture:
+        pixels = np.array(picture.convert("RGB"))
+    pixels[0, 0] ^= 3  # not the same pixels, the same picture
+    Image.fromarray(pixels).save(copy)
+    preflight(workspace)
+    check = next(c for c in report(workspace)["checks"] if c["id"] == "leakage_pool_kpi_near")
+    assert [str(copy.relative_to(workspace)), KPI_TEST] in check["pairs"]
+    assert all((workspace / path).is_file() for pair in check["pairs"] for path in pair)
 
 
 def test_the_other_image_root_is_accepted_and_recorded(tmp_path):

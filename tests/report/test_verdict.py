@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,14 @@ def test_pairs_that_were_not_kept_are_not_called_clean(finished: FakeRun) -> Non
     assert kinds(verdict(finished)[0])["leak"] == "unknown"
 
 
+@pytest.mark.parametrize("spoiled", ["x", 7, [["a"]], [[1, 2]], {"a": 1}])
+def test_spoiled_pairs_are_left_out(finished: FakeRun, spoiled: object) -> None:
+    checks = json.loads((finished.dir / "preflight/checks.json").read_text())
+    checks["checks"].append({"id": "leakage_base_kpi_near", "status": "warn", "pairs": spoiled})
+    finished.json("preflight/checks.json", checks)
+    assert kinds(verdict(finished)[0])["leak"] == "good"
+
+
 def test_one_threshold_everywhere(finished: FakeRun) -> None:
     model = write_handoff(finished.dir, finished.workspace, finished.decision)
     folder = write_artifacts(
@@ -163,3 +172,33 @@ def test_the_verdict_stands_first(finished: FakeRun) -> None:
     body = html[html.index("<main>") :]
     assert body.index("<section") == body.index('<section id="verdict"')
     assert Path(finished.dir).name == RUN
+
+
+def test_every_threshold_that_is_printed_is_read_back_as_the_same(
+    built: dict[str, FakeRun],
+) -> None:
+    """What is typed in as printed decides every KPI part as the record does."""
+    run = built["finished"]
+    results = build_results(run.dir, run.workspace)
+    html = render_report(run.dir, run.workspace).read_text()
+    printed = re.findall(r'data-key="([^"]*threshold)">([^<]*)<', html)
+    assert len({key for key, _ in printed}) > 8
+    for key, text in printed:
+        if "similarity" not in key:
+            assert np.float32(float(text)) == np.float32(results[key]), key
+
+
+def test_no_recall_level_is_green_without_proof(built: dict[str, FakeRun]) -> None:
+    run = built["met"]
+    html = render_report(run.dir, run.workspace).read_text()
+    table = html[html.index('id="recall-far"') :]
+    table = table[: table.index("</section>")]
+    results = build_results(run.dir, run.workspace)
+    wanted = [
+        results[f"iter1.recall_table.{i}.far_upper95_pct"] < 30
+        and results[f"iter1.recall_table.{i}.recall_lower95_pct"]
+        >= results[f"iter1.recall_table.{i}.min_recall_pct"]
+        for i in range(table.count("<tr>") - 1)
+    ]
+    assert [kind == "met" for kind in re.findall(r'class="badge (\w+)"', table)] == wanted
+    assert not wanted[0]

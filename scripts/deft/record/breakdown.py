@@ -66,7 +66,7 @@ def groupings(phase: PhaseFiles, target: KpiTarget | None, out: Numbers) -> list
     Worst first: by false alarms and misses per part, then the more parts, then the name.
     """
     table, threshold = phase.scores, phase.point.get("threshold")
-    if table.empty or threshold is None:
+    if table.empty or not isinstance(threshold, int | float):
         return []
     ng = table["label"].astype(str).map(is_ng).to_numpy(bool)
     above = table["siamese_score"].to_numpy(np.float32) > np.float32(threshold)
@@ -131,7 +131,7 @@ def buckets(phase: PhaseFiles, out: Numbers) -> list[Bucket]:
     Its numbers stand under ``<phase>.buckets.…``; the ranges divide the span of the scores.
     """
     table, threshold = phase.scores, phase.point.get("threshold")
-    if table.empty or threshold is None:
+    if table.empty or not isinstance(threshold, int | float):
         return []
     scores = table["siamese_score"].to_numpy(np.float64)
     ng = table["label"].astype(str).map(is_ng).to_numpy(bool)

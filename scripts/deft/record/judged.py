@@ -53,11 +53,13 @@ class Judged:
 def set_threshold(files: RunFiles, phase: PhaseFiles) -> float | None:
     """Return the threshold to set: the handed-off one, or what would be; None without scores."""
     threshold = phase.point.get("threshold")
+    if not isinstance(threshold, int | float):
+        return None
     if files.export.get("phase") == phase.name:
         found = dig(files.export, "parity", "at_safe_threshold", "threshold")
         if isinstance(found, int | float):
             return float(found)
-    if threshold is None or phase.scores.empty:
+    if phase.scores.empty:
         return None
     return threshold_to_set(phase.scores["siamese_score"].to_numpy(np.float32), threshold)
 
@@ -85,7 +87,10 @@ def judge(files: RunFiles, phase: PhaseFiles) -> tuple[Judged, Numbers]:
 
 
 def _proven(out: Numbers, point: Mapping[str, Any], target: KpiTarget) -> None:
-    tp, fp, tn, fn = (int(point.get(name) or 0) for name in ("tp", "fp", "tn", "fn"))
+    counts = [point.get(name) for name in ("tp", "fp", "tn", "fn")]
+    if not all(isinstance(n, int) and n >= 0 for n in counts):
+        return
+    tp, fp, tn, fn = (int(n or 0) for n in counts)
     good, defects = fp + tn, tp + fn
     if not good or not defects:
         return
@@ -157,9 +162,10 @@ def _near(files: RunFiles, phase: PhaseFiles) -> list[Near] | None:
     found = []
     for check in kept:
         side = LEAK_CHECKS.get(str(check.get("id")).removesuffix("_near"))
-        for picture, held_out in check["pairs"] if side else ():
-            if side == "base" or picture in mined:
-                found.append(Near(str(picture), str(held_out), side == "pool"))
+        for pair in check["pairs"] if side and isinstance(check["pairs"], list) else ():
+            if isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair):
+                if side == "base" or pair[0] in mined:
+                    found.append(Near(pair[0], pair[1], side == "pool"))
     return sorted(set(found), key=lambda n: (not n.mined, n.picture, n.held_out))
 
 

@@ -17,7 +17,7 @@ COUNT = "%d"
 PERCENT = "%.2f\u00a0%%"
 PLAIN_PERCENT = "%.12g\u00a0%%"  # a target: its digits are the user's, none is dropped
 POINTS = "%.2f"
-SCORE = "%.6g"
+SCORE = "%.9g"  # so many digits are read back as the same float32
 EXACT = "%r"  # the shortest text that is read back as the same number
 
 

@@ -156,6 +156,12 @@ def _proven(results: Mapping[str, Any], phase: str) -> bool:
     return all(results.get(f"{phase}.verdict.proven.{side}") for side in ("far", "recall"))
 
 
+def _row_proven(files: RunFiles, point: Mapping[str, Any]) -> bool:
+    """Return whether both bounds of a row of the recall table reach the target and its recall."""
+    recall = point.get("recall_lower95_pct", 0.0) >= point.get("min_recall_pct", 100.0)
+    return recall and bool(met_of(files, point.get("far_upper95_pct")))
+
+
 def _frame(files: RunFiles) -> dict[str, Any]:
     classify = dig(files.spec, "dataset", "classify") or {}
     counted = (p.metrics["counts"] for p in files.phases if p.metrics.get("counts"))
@@ -268,6 +274,7 @@ def _evaluation(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) 
                 met_of(files, point.get("far_pct")),
                 f"{phase.name}.recall_table.{i}.gap_pp",
                 running=False,
+                proven=_row_proven(files, point),
             )
             for i, point in enumerate(table)
         ],

@@ -4,7 +4,7 @@ import argparse
 
 from deft.core.errors import HardStop
 from deft.core.layout import BASELINE, Run
-from deft.embedding.encoders.selftest import images_per_s, table, verify
+from deft.embedding.encoders.selftest import SelfTested, images_per_s, table, verify
 from deft.embedding.encoders.table import CHANGENET
 from deft.run.cli import add_engine, launch, parser
 from deft.settings.tao import embeds_in_container
@@ -33,6 +33,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
             fix="set engine: native, or another encoder",
         )
     tested = open_encoder(context, args)
+    assert isinstance(tested, SelfTested)
     done = verify(tested.encoder, tested.record)
     print(table(tested.encoder, done, images_per_s(tested.encoder)), flush=True)
 

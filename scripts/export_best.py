@@ -4,10 +4,11 @@ import argparse
 import time
 
 from deft.core.layout import Run
-from deft.run.cli import flag, launch, parser
+from deft.run.cli import launch, parser
 from deft.run.jobs import registered
 from deft.run.stage import hard_stop_recorded, status_line
 from deft.run.stage_files import files_of
+from deft.settings.options import add_option
 from deft.stages.context import Context
 from deft.stages.export_best import Files, export_best
 
@@ -33,7 +34,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
 
 if __name__ == "__main__":
     options = parser(__doc__, phase=False, files=Files)
-    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    for name in ("device", "int8"):
+        add_option(options, name)
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
-    options.add_argument("--int8", type=flag, default=False, help="try an int8 form too")
     launch(options.parse_args(), body)

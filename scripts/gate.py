@@ -23,8 +23,8 @@ def body() -> int:
 
     summary = recorded(request, work)
     record_start(*request[:3])
-    if inherited("DEFT_EMBED_SHARDS"):
-        record_shards(request.run_dir, int(inherited("DEFT_EMBED_SHARDS")))
+    if shards := inherited("DEFT_EMBED_SHARDS"):
+        record_shards(request.run_dir, int(shards))
     duration = time.monotonic() - started
     done = [e["summary"] for e in read_log(request.run_dir) if e["stage"] == STAGE]
     if summary not in done[-1:]:

@@ -3,9 +3,10 @@
 import argparse
 
 from deft.core.layout import Run
-from deft.run.cli import flag, launch, parser
+from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
+from deft.settings.options import add_option
 from deft.stages.context import Context
 from deft.stages.infer import Files, infer
 from deft.stages.train import forget_state
@@ -36,8 +37,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
 
 if __name__ == "__main__":
     options = parser(__doc__, files=Files)
-    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    options.add_argument("--runtime", choices=("torch", "onnx"), default="torch", help="engine")
-    options.add_argument("--compile", type=flag, default=False, help="torch.compile the network")
+    for name in ("device", "runtime", "compile"):
+        add_option(options, name)
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
     launch(options.parse_args(), body)

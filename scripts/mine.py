@@ -5,11 +5,11 @@ import json
 
 from deft.core.layout import Run
 from deft.embedding.cache import cache_folder
-from deft.mining.approximate import KINDS
-from deft.mining.strategies import STRATEGIES, Rules
+from deft.mining.strategies import Rules
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
+from deft.settings.options import add_option
 from deft.stages.context import Context
 from deft.stages.encoder import add_encoder_options, open_encoder
 from deft.stages.mine import Files, MineOptions, mine
@@ -18,7 +18,7 @@ from deft.stages.mine import Files, MineOptions, mine
 def body(args: argparse.Namespace, run: Run) -> None:
     """Mine as one logged stage."""
 
-    def work():
+    def work() -> str:
         from deft.changenet.device import pick_device  # seconds of import, wanted only here
 
         given = json.loads(args.rules)
@@ -53,15 +53,14 @@ def body(args: argparse.Namespace, run: Run) -> None:
 
 if __name__ == "__main__":
     options = parser(__doc__, files=Files)
-    options.add_argument("--strategy", choices=tuple(STRATEGIES), required=True)
+    add_option(options, "mining", "--strategy", required=True)
     options.add_argument(
         "--rules", default="{}", help="JSON: budget and rules of deft.mining.strategies"
     )
-    options.add_argument("--top-k", type=int, required=True, help="neighbours per weak sample")
-    options.add_argument("--min-similarity", type=float, required=True, help="cosine cutoff")
+    add_option(options, "top_k_per_target", "--top-k", required=True)
+    add_option(options, "min_similarity", required=True)
     add_encoder_options(options)
-    options.add_argument("--search", choices=KINDS, default="exact", help="kind of search")
-    options.add_argument("--memory-mb", type=int, default=512, help="bound of the exact search")
-    options.add_argument("--content-leakage", choices=("stop", "warn"), default="stop")
-    options.add_argument("--seed", type=int, default=0, help="of the random arm")
+    add_option(options, "search_memory_mb", "--memory-mb")
+    for name in ("search", "content_leakage", "seed"):
+        add_option(options, name)
     launch(options.parse_args(), body)

@@ -6,6 +6,7 @@ from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
+from deft.settings.options import add_option
 from deft.stages.context import Context
 from deft.stages.rca import Files, rca
 
@@ -27,5 +28,5 @@ def body(args: argparse.Namespace, run: Run) -> None:
 if __name__ == "__main__":
     options = parser(__doc__, files=Files)
     options.add_argument("--min-recall", type=float, required=True, help="0 to 1")
-    options.add_argument("--top-k", type=int, required=True, help="weakest samples per label")
+    add_option(options, "top_k_per_label", "--top-k", required=True)
     launch(options.parse_args(), body)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from deft.core.errors import HardStop
 from deft.core.layout import Run
@@ -32,7 +33,7 @@ def run_to_resume(workspace: Path, named: str | None) -> str:
     return require_run(workspace, named or current_run(workspace))
 
 
-def leave_the_originals(run, notes: list[dict]) -> list[dict]:
+def leave_the_originals(run: Run, notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the notes of this workspace's own commands; say whose the others are."""
     places = [foreign_place(note, run.dir) for note in notes]
     for folder in sorted({place for place in places if place}):
@@ -40,7 +41,7 @@ def leave_the_originals(run, notes: list[dict]) -> list[dict]:
     return [note for note, place in zip(notes, places, strict=True) if not place]
 
 
-def refuse_beside_a_living_command(notes: list[dict]) -> None:
+def refuse_beside_a_living_command(notes: list[dict[str, Any]]) -> None:
     """Stop while a Snakemake works on the run: its jobs are no orphans."""
     for note in filter(is_alive, notes):
         if note["host"] == socket.gethostname():
@@ -55,7 +56,7 @@ def refuse_beside_a_living_command(notes: list[dict]) -> None:
         print(f"the last command ran on {last['host']} (process {last['pid']}): it must have ended")
 
 
-def end_slurm_jobs(notes: list[dict]) -> list[str]:
+def end_slurm_jobs(notes: list[dict[str, Any]]) -> list[str]:
     """Cancel the SLURM jobs of the run's commands by name and wait until they are gone."""
     names = {note["slurm_name"] for note in notes if note["slurm_name"]}
     try:
@@ -64,7 +65,7 @@ def end_slurm_jobs(notes: list[dict]) -> list[str]:
         sys.exit(f"{error}\nwithout an answer nobody knows which jobs still write: not resumed")
 
 
-def recorded_settings(run) -> list[str]:
+def recorded_settings(run: Run) -> list[str]:
     """Return the options that set what the run passed the gate with; say what was elsewhere."""
     settings = run.dir.resolve() / CONFIG_FILE
     if not settings.is_file():
@@ -116,7 +117,7 @@ def with_config(arguments: list[str], **values: str) -> list[str]:
     return [*arguments[:end], *ours, *arguments[end:]]
 
 
-def go_on(run, extra: list[str]) -> int:
+def go_on(run: Run, extra: list[str]) -> int:
     """Unlock and run with the settings that the run passed the gate with, in this workspace."""
     # --configfile takes several files: last, so that it does not swallow a target.
     arguments = with_config(

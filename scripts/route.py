@@ -1,12 +1,12 @@
 """Route the gaps of the previous phase to mining and AnomalyGen."""
 
 import argparse
-import json
 
 from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
+from deft.settings.options import add_option
 from deft.stages.context import Context
 from deft.stages.route import Files, route
 
@@ -32,7 +32,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
 
 if __name__ == "__main__":
     options = parser(__doc__, files=Files)
-    options.add_argument("--mode", choices=("pregen", "by_label"), default="pregen")
-    options.add_argument("--anomalygen-labels", type=json.loads, default=[], help="JSON list")
-    options.add_argument("--allow-unrouted", type=json.loads, default=[], help="JSON list")
+    add_option(options, "routing", "--mode")
+    for name in ("anomalygen_labels", "allow_unrouted"):
+        add_option(options, name, default=[])
     launch(options.parse_args(), body)

@@ -4,9 +4,10 @@ import argparse
 
 from deft.changenet.training.options import Options
 from deft.core.layout import Run
-from deft.run.cli import flag, launch, parser
+from deft.run.cli import launch, parser
 from deft.run.stage import run_stage
 from deft.run.stage_files import files_of
+from deft.settings.options import add_option
 from deft.stages.context import Context
 from deft.stages.train import Files, train
 
@@ -30,20 +31,21 @@ def body(args: argparse.Namespace, run: Run) -> None:
     )
 
 
+SETTINGS = (
+    *("seed", "device", "upstream_compat", "accumulate_steps", "select_weights_by"),
+    *("optimizer_state", "compile"),
+)
+
+
 def training_parser(description: str | None) -> argparse.ArgumentParser:
     """Return the options that train and restore_weights share."""
     options = parser(description, files=Files)
     options.add_argument("--epochs", type=int, default=0, help="0 = the spec's")
-    options.add_argument("--seed", type=int, default=0, help="of order, augmentation, weights")
-    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    for name in SETTINGS:
+        add_option(options, name)
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
-    options.add_argument("--upstream-compat", type=flag, default=False, help="TAO's deviations")
-    options.add_argument("--accumulate-steps", type=int, default=1, help="batches of a step")
-    options.add_argument("--select-weights-by", default="val_loss", help="val_loss or val_far")
     options.add_argument("--early-stop-epochs", type=int, default=0, help="0 = never")
     options.add_argument("--min-recall", type=float, default=1.0, help="of val_far, 0 to 1")
-    options.add_argument("--optimizer-state", default="last", help="none, last or all")
-    options.add_argument("--compile", type=flag, default=False, help="torch.compile the network")
     return options
 
 

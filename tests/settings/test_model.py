@@ -170,7 +170,7 @@ def parser():
 
 def test_an_option_has_type_choices_default_and_help_of_its_setting(parser):
     found = vars(parser.parse_args(["--top-k", "7"]))
-    assert found.pop("top_k_per_label") == 7
+    assert found.pop("top_k") == 7
     assert found == {name: known.defaults()[name] for name in found}
     given = "--int8 True --early-stop-epochs None --search ivf --min-similarity -1 --top-k 1"
     found = parser.parse_args([*given.split(), "--anomalygen-labels", '["a b"]'])

@@ -118,13 +118,6 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def flag(text: str) -> bool:
-    """Parse ``true`` / ``false`` as Snakemake prints booleans."""
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return text.lower() == "true"
-
-
 def open_log(path: Path | None) -> None:
     """Write everything printed from now on to ``path`` too; tracebacks go beside it."""
     if path is None:

@@ -23,13 +23,12 @@ def add_option(
 ) -> None:
     """Add the option of a setting: ``--top-k-per-label`` for ``top_k_per_label``, or ``flag``.
 
-    Its value is read and refused as on Snakemake's command line; ``more`` goes to
-    ``add_argument`` and wins, e.g. ``required=True``.
+    Its value is read and refused as on Snakemake's command line, and bears the option's name;
+    ``more`` goes to ``add_argument`` and wins, e.g. ``required=True``.
     """
     rule = rule_of(name)
     unit = f" ({rule['x-unit']})" if "x-unit" in rule else ""
     given = {
-        "dest": name,
         "type": _reader(rule),
         "default": rule["default"],
         "help": (rule["description"] + unit).replace("%", "%%"),

@@ -12,8 +12,8 @@ def close_run(run: Run) -> str:
     """Log ``loop_stop`` of a failed run, set the state to failed, render what there is."""
     try:
         state = read_state(run.dir)
-    except HardStop as stop:  # the command has stopped for it, or for something worse
-        return f"the end is not recorded: {stop.message}"
+    except HardStop as error:  # the command has stopped for it, or for something worse
+        return f"the end is not recorded: {error.message}"
     if not state:
         return "nothing was started"
     log = read_log(run.dir)

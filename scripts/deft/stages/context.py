@@ -126,7 +126,7 @@ class Context:
 
 def facts_of(record: Path) -> dict[str, Any]:
     """Return a record with seals; one whose seals have another shape is damaged, not unsealed."""
-    facts = read_json(record, {})
+    facts: dict[str, Any] = read_json(record, {})
     problem = check_shape({"sha256": "", **facts}, {"sha256": str})
     for group, key in ((sealed.TABLES, "sha256"), ("kinds", "csv_sha256")):
         told = facts.get(group, {})

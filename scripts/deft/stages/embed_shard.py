@@ -89,4 +89,5 @@ def read_slice(path: Path, start: int, stop: int, columns: list[str]) -> pa.Tabl
 
 def pool_digest(manifest: Path) -> str:
     """Return the digest of the staged pool, by its ``manifest.json``."""
-    return read_json(manifest, {"digests": {"source_pool": str}})["digests"]["source_pool"]
+    known: dict[str, str] = read_json(manifest, {"digests": {"source_pool": str}})["digests"]
+    return known["source_pool"]

@@ -13,8 +13,8 @@ from deft.embedding.cache import cache_folder, open_cache
 from deft.embedding.encoders.base import Encoder
 from deft.embedding.encoders.selftest import SelfTested, record_path
 from deft.embedding.vector_files import EmbeddedFiles
-from deft.run.cli import flag
 from deft.run.stage_files import path_or_none
+from deft.settings.options import add_option
 from deft.settings.tao import embeds_in_container
 from deft.stages.context import Context
 from deft.stages.weights import chosen_weights
@@ -25,13 +25,13 @@ NO_CACHE_RECORDS = "results/encoder_selftest"  # of the self-test, with embeddin
 
 def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how pictures become vectors."""
-    parser.add_argument("--encoder", required=True, help="its name, as in config.yaml")
-    parser.add_argument("--encoder-weights", default="", help="local folder of the weights")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--batch-size", type=int, default=32, help="pictures per forward pass")
-    parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
-    parser.add_argument("--compile", type=flag, default=False, help="use torch.compile")
-    parser.add_argument("--runtime", default="torch", help="torch or onnx, on the CPU")
+    add_option(parser, "encoder", required=True)
+    add_option(parser, "encoder_weights", default="")
+    add_option(parser, "device")
+    add_option(parser, "embed_batch_size", "--batch-size")
+    add_option(parser, "embed_precision", "--precision")
+    add_option(parser, "embed_compile", "--compile")
+    add_option(parser, "embed_runtime", "--runtime")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument(
         "--image", default="", help="container of the encoder, named for the record"
@@ -42,9 +42,7 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="metrics.json of the baseline, whose weights are the encoder changenet",
     )
-    parser.add_argument(
-        "--cache", default="", help="folder of embedded pictures, off, or nothing for the default"
-    )
+    add_option(parser, "embedding_cache", "--cache", default="")
 
 
 def open_encoder(context: Context, args: argparse.Namespace) -> SelfTested | TaoEncoder:

@@ -36,6 +36,7 @@ from deft.tables.fingerprint import fingerprints
 from deft.tables.labels import clean_label, shown
 from deft.tables.leakage import Side
 from deft.tables.sealed import TABLES, read_parquet, seals
+from deft.tao.embed import TaoEncoder
 
 SEED_STEP = 1_000_003  # iterations of one seed draw independently
 
@@ -74,7 +75,9 @@ class MineOptions:
     threads: int = 1
 
 
-def mine(context: Context, files: Files, phase: str, encoder: Encoder, options: MineOptions) -> str:
+def mine(
+    context: Context, files: Files, phase: str, encoder: Encoder | TaoEncoder, options: MineOptions
+) -> str:
     """Write ``mining_filter/`` of a lap."""
     out = files.facts.parent
     routed = routed_gaps(context, files.gaps)
@@ -203,7 +206,9 @@ def _new_parts(record: Path | None) -> int | None:
     return None if record is None else read_json(record, {"new_rows": int})["new_rows"]
 
 
-def embed_targets(encoder: Encoder, paths: list[str], options: MineOptions) -> np.ndarray:
+def embed_targets(
+    encoder: Encoder | TaoEncoder, paths: list[str], options: MineOptions
+) -> np.ndarray:
     """Return the vectors (n, d) of weak samples; those of earlier laps are in the cache."""
     what = "embed weak samples"
     with vectors_of(encoder, paths, options.cache, options.threads, what) as found:

@@ -14,7 +14,7 @@ WEIGHTS = {"files": [{"path": str, "sha256": str}], "best_val": str, "latest": s
 
 def weights_table(record: Path) -> dict[str, Any]:
     """Return a training's ``weights.json``."""
-    table = read_json(record, WEIGHTS)
+    table: dict[str, Any] = read_json(record, WEIGHTS)
     known = {entry["path"] for entry in table["files"]}
     if not {table["best_val"], table["latest"]} <= known:
         raise damaged(record, "it does not list the model files that it chooses")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from deft.changenet.precision import Precision
 from deft.changenet.training.module import TrainingModule
@@ -136,7 +137,7 @@ class Display(Callback):
         """Show an epoch; figures that are None are left out."""
         epoch, trained = pl_module.loader.epoch, pl_module.trained
         self.reporter.epoch(epoch, trained["train_loss"], pl_module.validated)
-        if trainer.logger is None:
+        if not isinstance(trainer.logger, TensorBoardLogger):
             return
         found = {**trained, **(pl_module.validated or {}), "lr": pl_module.rate}
         names = ("train_loss", "val_loss", "val_far_pct", "val_far_at_recall_pct", "lr")

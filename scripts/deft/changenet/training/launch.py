@@ -89,7 +89,8 @@ def _listen(readers: list[Connection], log: Callable[[str], None]) -> dict[int, 
             said[ranks[reader]] = (kind, value)
 
     while ranks and not any(kind in (STOP, DIED, GONE) for kind, _ in said.values()):
-        for reader in wait(list(ranks)):
+        ready: list[Any] = wait(list(ranks))
+        for reader in ready:
             hear(reader)
     # Who failed first has said so before the others noticed: its word is the one that counts.
     for reader in list(ranks):
@@ -178,7 +179,8 @@ def _work(
             dist.init_process_group(
                 backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT, device_id=own
             )
-            result = train_here(*arguments, say, requests, DistributedContext(rank, count))
+            given = (*arguments, say, requests, DistributedContext(rank, count))
+            result = train_here(*given)
             out.send((RESULT, result))
             dist.destroy_process_group()
         status = 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from torch import nn
 
 from deft.changenet.data.pairs import Batch
 from deft.changenet.embeddings import training_forward
@@ -71,7 +72,9 @@ class TrainingModule(LightningModule):
         if parts.processes.size == 1:  # several processes want the wrapped network's own forward
             run = training_forward(self.network, augmented=parts.data.augmented)
         # Behind a function: as a module it would be registered a second time.
-        self.run_network = lambda test, golden: run(test, golden)
+        self.run_network: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = (
+            lambda test, golden: run(test, golden)
+        )
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
         """Return the network's state, with TAO's keys."""
@@ -99,7 +102,7 @@ class TrainingModule(LightningModule):
         self.rate = self.parts.optimizer.param_groups[0]["lr"]
         self.train()
         # Class weights that every step reads: on a GPU each reading would wait for all its work.
-        self.weighing = deepcopy(self.network.criterion).cpu()
+        self.weighing: nn.Module = deepcopy(self.network.criterion).cpu()
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return this batch's part of the loss of its optimizer step; note what it showed."""
@@ -128,12 +131,14 @@ class TrainingModule(LightningModule):
         """Return how far the training is, after a batch of this epoch or at its end."""
         fit = self.trainer.fit_loop
         loop = fit.epoch_loop
+        total: Any = loop.batch_progress.total  # they count what is processed, which
+        current: Any = loop.batch_progress.current  # Lightning declares for a base class alone
         return Progress(
             epoch=self.loader.epoch,
             step=self.trainer.global_step,
-            batches=loop.batch_progress.total.processed,
+            batches=total.processed,
             epoch_steps=loop.automatic_optimization.optim_progress.optimizer.step.current.completed,
-            epoch_batches=loop.batch_progress.current.processed,
+            epoch_batches=current.processed,
             epoch_done=epoch_done,
             validation_batches=self.validation_batches,
         )

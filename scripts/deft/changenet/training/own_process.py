@@ -83,7 +83,7 @@ def _prepared(
         _settle_class_weights(model, spec, start, options.upstream_compat, log)
     prepare(model, device, compile=options.compile)
     optimizer, restored = make_optimizer(spec, model), None
-    if going_on:
+    if start is not None and going_on:
         say = log or (lambda text: print(text, flush=True))
         restored = restore_training(start, model, optimizer, say)
         _require_epochs(spec, restored, start)
@@ -91,7 +91,7 @@ def _prepared(
         "logic": logic_version("train"),
         "layout": resume.LAYOUT,
         "spec": spec.digest,
-        "tables": [sha256_file(data.csv_path), sha256_file(validation.csv_path)],
+        "tables": [sha256_file(d.csv_path) for d in (data, validation) if d.csv_path],
         "pictures": resume.pictures_digest(data, validation),
         "initial_weights": sha256_file(start) if start else None,
         "backbone_weights": sha256_file(backbone) if backbone else None,
@@ -151,7 +151,7 @@ def _settle_class_weights(
     """
     if not model.learnable:
         return
-    weight = model.criterion.weight
+    weight: Any = model.criterion.weight
     wanted = torch.tensor(spec.train.classify.cls_weight, dtype=weight.dtype)
     if torch.equal(weight.cpu(), wanted):
         return

@@ -44,7 +44,9 @@ class History:
         lines = "".join(json.dumps(line) + "\n" for line in self.status)
         write_text_atomic(out_dir / "status.json", lines)
 
-    def add_status(self, status: str, message: str, kpi: dict | None = None, **head: Any) -> None:
+    def add_status(
+        self, status: str, message: str, kpi: dict[str, Any] | None = None, **head: Any
+    ) -> None:
         """Append a line in the form of TAO's status log."""
         now = datetime.datetime.now()
         line = {
@@ -58,7 +60,13 @@ class History:
         self.status.append(line | ({"kpi": kpi} if kpi is not None else {}))
 
     def epoch_done(
-        self, epoch: int, epochs: int, step: int, total_steps: int, seconds: Seconds, kpi: dict
+        self,
+        epoch: int,
+        epochs: int,
+        step: int,
+        total_steps: int,
+        seconds: Seconds,
+        kpi: dict[str, Any],
     ) -> None:
         """Append the lines that TAO writes at the end of an epoch (``kpi``: train and val)."""
         validated = _picked(kpi, "val_")
@@ -151,7 +159,7 @@ class Reporter:
                 f"{rate:.2f} steps/s · {self._left(made):.0f} s left"
             )
 
-    def epoch(self, epoch: int, train_loss: float, validation: dict | None) -> None:
+    def epoch(self, epoch: int, train_loss: float, validation: dict[str, Any] | None) -> None:
         """Show one finished epoch."""
         parts = [f"train loss {train_loss:.4f}"]
         if validation:

@@ -143,6 +143,8 @@ class ModelFiles(Callback):
     ) -> dict[str, Any]:
         whole = self.optimizer_state == "all" or (self.optimizer_state == "last" and last)
         train, kept, network = self.spec.train, self.resume_dir / name, self.parts.model
+        scheduler = module.scheduler
+        assert scheduler is not None  # Lightning has asked for it before the first step
         size = save_weights(
             kept,
             network,
@@ -152,7 +154,7 @@ class ModelFiles(Callback):
             training=training_entries(
                 at,
                 self.parts.optimizer if whole else None,
-                module.scheduler,
+                scheduler,
                 save_every=(train.checkpoint_interval, train.checkpoint_interval_unit),
                 shape=None if at.epoch_done else module.loader.shape(at.epoch),
             ),

@@ -61,11 +61,12 @@ class EpochRate(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """Return the present epoch's rate of each group."""
-        return [learning_rate(self.spec, self.last_epoch, base) for base in self.base_lrs]
+        return [learning_rate(self.spec, self.last_epoch, float(base)) for base in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
         """Return :func:`scheduler_state`."""
-        return scheduler_state(self.spec, self.last_epoch, self.base_lrs[0], self._last_lr[0])
+        base, rate = float(self.base_lrs[0]), float(self._last_lr[0])
+        return scheduler_state(self.spec, self.last_epoch, base, rate)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` returned."""

@@ -92,7 +92,8 @@ class TopK:
 
     def __post_init__(self) -> None:
         options = self.spec.train.checkpointer
-        self.on, self.figure = options.enable_topk, MONITORS.get(options.monitor)
+        # A monitor without a figure of ours is refused with enable_topk, see the native spec.
+        self.on, self.figure = options.enable_topk, MONITORS.get(options.monitor, "")
         self.sign = 1.0 if options.mode == "min" else -1.0
 
     def wants(self, validated: Mapping[str, Any] | None) -> bool:

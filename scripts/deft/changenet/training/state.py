@@ -208,7 +208,11 @@ def circumstances(device: torch.device) -> dict[str, Any]:
 
 
 def take_over(
-    state: dict[str, Any], epochs: int, files: ModelFiles, device: torch.device, say: Callable
+    state: dict[str, Any],
+    epochs: int,
+    files: ModelFiles,
+    device: torch.device,
+    say: Callable[[str], None],
 ) -> History:
     """Bring back files and curves of an interrupted training, and tell where it goes on."""
     history, within = History(**state["history"]), state["within"]

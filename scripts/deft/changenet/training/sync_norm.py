@@ -6,6 +6,8 @@ several processes can be checked without a GPU.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -16,13 +18,13 @@ class _Summed(torch.autograd.Function):
     """The sum over all processes; the gradient of a sum is the sum of the gradients."""
 
     @staticmethod
-    def forward(ctx, own: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, own: torch.Tensor) -> torch.Tensor:
         whole = own.clone()
         dist.all_reduce(whole)
         return whole
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         whole = gradient.clone()
         dist.all_reduce(whole)
         return whole
@@ -52,15 +54,17 @@ class CpuSyncBatchNorm(_BatchNorm):
         # The deviations in a second pass: the mean of squares less the squared mean loses digits.
         away = values - mean.view(shape)
         variance = _Summed.apply(away.square().sum(axes)) / total
-        if self.track_running_stats:
+        batches, running_mean = self.num_batches_tracked, self.running_mean
+        running_var = self.running_var
+        if batches is not None and running_mean is not None and running_var is not None:
             with torch.no_grad():
-                self.num_batches_tracked.add_(1)
+                batches.add_(1)
                 rate = self.momentum
                 if rate is None:
-                    rate = 1.0 / float(self.num_batches_tracked)
+                    rate = 1.0 / float(batches)
                 unbiased = variance * total / (total - 1)
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
-                self.running_var.lerp_(unbiased.to(self.running_var.dtype), rate)
+                running_mean.lerp_(mean.to(running_mean.dtype), rate)
+                running_var.lerp_(unbiased.to(running_var.dtype), rate)
         out = away * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)

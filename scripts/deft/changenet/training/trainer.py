@@ -7,7 +7,7 @@ import math
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as lightning
 import torch
@@ -203,7 +203,7 @@ class Training:
         plugins: list[Any] = [LightningEnvironment(), state_file]
         if precision.dtype is not None:
             scaler = precision.scaler if precision.scaler.is_enabled() else None
-            name = "bf16-mixed" if scaler is None else "16-mixed"
+            name: Literal["bf16-mixed", "16-mixed"] = "bf16-mixed" if scaler is None else "16-mixed"
             plugins.append(_Mixed(name, device.type, scaler=scaler))
         strategy: Any = "auto"
         if several:
@@ -231,8 +231,10 @@ class Training:
         )
         # Its handler for SIGTERM talks to the other processes in the middle of whatever runs, and
         # each batch asks whether it did, for which a GPU has to finish its queued work.
-        trainer._signal_connector.register_signal_handlers = lambda: None
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+        connector: Any = trainer._signal_connector
+        connector.register_signal_handlers = lambda: None
+        epoch_loop: Any = trainer.fit_loop.epoch_loop
+        epoch_loop._broadcast_sigterm_tensor = lambda: None
         return trainer
 
     def _logger(self, state: dict[str, Any] | None) -> Any:

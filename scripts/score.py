@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deft.core.layout import Run
 from deft.run.cli import launch, parser
+from deft.settings.options import add_option
 from deft.stages.score import score_boards
 
 
@@ -26,6 +27,6 @@ if __name__ == "__main__":
     options.add_argument("--table", default="", help="the parts to score")
     options.add_argument("--images", default="", help="root of their pictures")
     options.add_argument("--typed-in", type=Path, default=Path("."), help="of relative paths")
-    options.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_option(options, "device")
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
     launch(options.parse_args(), body)

@@ -172,6 +172,8 @@ def test_damage_stops_the_hand_off(
         finish(layout.Run(finished.workspace, RUN), decision, seed=7, code_dir=finished.workspace)
     assert stop.value.file and Path(stop.value.file).is_relative_to(finished.dir)
     assert stop.value.fix
+    if name in ("best_model/model.onnx", "best_model/score_pair.py"):  # as for undeclared ones
+        assert "best_model/export.json -R export_best" in stop.value.fix
     assert written(finished) == before
 
 

@@ -1,6 +1,7 @@
 """The command line of score.py: what it writes, where it goes on, how it says what is wrong."""
 
 import csv
+import hashlib
 import json
 import shutil
 import subprocess
@@ -160,14 +161,19 @@ def cut_model(place):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def resealed_text(place):
-    """Another file with its own checksum: only ONNX Runtime can tell."""
-    import hashlib
-
+def other_model(place):
+    """Another file with its own checksum, beside the old threshold."""
     folder = place / "best_model"
     (folder / "model.onnx").write_bytes(b"no network")
     digest = hashlib.sha256(b"no network").hexdigest()
     (folder / "model.onnx.sha256").write_text(f"{digest}  model.onnx\n")
+    return digest
+
+
+def resealed_text(place):
+    """The same with its digest in preprocessing.json: only ONNX Runtime can tell."""
+    path, digest = place / "best_model/preprocessing.json", other_model(place)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sha256": digest}))
 
 
 def in_table(old, new, count=1):
@@ -201,6 +207,7 @@ STOPS = {
     "no table": (in_folder("parts.csv"), "cannot be read", "parts.csv"),
     "latin": (in_folder("parts.csv", b"a,b\n\xe4,1\n"), "not UTF-8", "parts.csv"),
     "model": (cut_model, "model.onnx is not the file that was handed off", "copy the hand-off"),
+    "other model": (other_model, "preprocessing.json is that of another network", "copy the"),
     "no network": (resealed_text, "ONNX Runtime cannot load the file", "model.onnx"),
     "no model": (in_folder("best_model/model.onnx"), "model.onnx cannot be read", "copy the"),
     "no facts": (in_folder("best_model/preprocessing.json"), "has no such file", "preprocessing"),

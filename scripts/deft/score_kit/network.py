@@ -32,6 +32,7 @@ class Network:
         self, path: Path, facts: Facts, session: Any, provider: str, batch: int | None = None
     ) -> None:
         self.path, self.facts, self.session, self.provider = path, facts, session, provider
+        self.sha256 = facts.sha256
         self.outputs = [found.name for found in session.get_outputs()]
         inputs = [found.name for found in session.get_inputs()]
         if inputs != list(INPUTS) or OUTPUT not in self.outputs:
@@ -81,9 +82,11 @@ def open_network(
     Raises Stop ``missing_input`` (a file that is gone or another one), ``spec_invalid`` (no such
     network), ``config_invalid`` (CUDA asked for and not there).
     """
-    _check_files(folder, facts)
+    digest = _check_files(folder, facts)
     path = folder / facts.file
-    return Network(path, facts, *open_session(path, device, threads), batch)
+    network = Network(path, facts, *open_session(path, device, threads), batch)
+    network.sha256 = digest
+    return network
 
 
 def to_scores(output: np.ndarray) -> np.ndarray:
@@ -139,8 +142,8 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
-def _check_files(folder: Path, facts: Facts) -> None:
-    """Compare the network's files with ``model.onnx.sha256``, which names each."""
+def _check_files(folder: Path, facts: Facts) -> str:
+    """Compare the network's files with ``model.onnx.sha256``, which names each; return its own."""
     sums = folder / CHECKSUM
     try:
         lines = read_file(sums).decode("utf-8").split("\n")
@@ -151,6 +154,9 @@ def _check_files(folder: Path, facts: Facts) -> None:
         ) from None
     if facts.file not in told:
         raise Stop("missing_input", f"{facts.file} has no checksum", file=sums, fix=WHOLE_FIX)
+    if facts.sha256 not in told.values():  # its threshold would be another network's
+        why = f"preprocessing.json is that of another network ({facts.sha256[:12]}…)"
+        raise Stop("spec_invalid", why, file=sums, fix=WHOLE_FIX)
     for name in (facts.file, f"{facts.file}.data"):
         if name not in told:
             continue
@@ -170,3 +176,4 @@ def _check_files(folder: Path, facts: Facts) -> None:
                 file=path,
                 fix=WHOLE_FIX,
             )
+    return told[facts.file]

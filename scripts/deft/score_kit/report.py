@@ -42,7 +42,7 @@ def summary_of(
         "rows": len(parts),
         "threshold": facts.threshold,
         "rejected": int((scores > np.float32(facts.threshold)).sum()),
-        "model_sha256": facts.sha256,
+        "model_sha256": network.sha256,
         "provider": network.provider,
         "drift": drift(scores, kpi),
         "embeddings": f"not compared: {facts.file} gives {', '.join(network.outputs)} alone"

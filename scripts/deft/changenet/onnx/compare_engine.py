@@ -6,6 +6,7 @@ from pathlib import Path
 PACKAGES = "pip install numpy opencv-python-headless onnxruntime"
 
 if __name__ == "__main__":
+    sys.dont_write_bytecode = True  # the folder stays as it was handed off
     try:
         from score_kit.engine import main
     except ImportError as error:

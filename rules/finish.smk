@@ -15,7 +15,9 @@ rule phase_report:
         decision="results/run_{ts}/{phase}/decide/kpi.json",
         rca=ancient(rca_of_page),
     output:
-        page="results/run_{ts}/{phase}/report.html",
+        page=in_report(
+            "results/run_{ts}/{phase}/report.html", "Phases", file="report.html"
+        ),
     log:
         "results/run_{ts}/logs/{phase}_report.log",
     retries: 0
@@ -35,7 +37,9 @@ rule phase_summary:
         metrics="results/run_{ts}/{phase}/metrics.json",
         decision="results/run_{ts}/{phase}/decide/kpi.json",
     output:
-        summary="results/run_{ts}/{phase}_summary.md",
+        summary=in_report(
+            "results/run_{ts}/{phase}_summary.md", "Phases", file="summary"
+        ),
     log:
         "results/run_{ts}/logs/{phase}_summary.log",
     retries: 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,13 @@ def test_a_phases_page_is_made_before_the_next_training(finished: Path) -> None:
     page, weights = run / "baseline/report.html", run / "iter1/train/weights.json"
     assert page.stat().st_mtime < weights.stat().st_mtime
     assert 'id="rca"' in page.read_text() or "Weak samples" in page.read_text()
+
+
+def test_snakemakes_own_report_has_pages_plots_and_tables(finished: Path, tmp_path: Path) -> None:
+    target = tmp_path / "run.zip"
+    succeed(snakemake(finished, args=["--report", str(target)]))
+    with zipfile.ZipFile(target) as archive:
+        names = [Path(name).name for name in archive.namelist()]
+    assert names.count("report.html") >= 1
+    for name in ("score_distribution.png", "threshold_metrics.csv", "knn_summary.csv"):
+        assert name in names, name

@@ -75,6 +75,7 @@ rule all:
         run_file("best_model_inference_spec.yaml"),
         run_file("preflight/gate.json"),
         f"artifacts/runs/{RUN}/analysis.json",
+        *map(page_of_lap, range(config["max_iterations"] + 1)),
 
 
 onstart:

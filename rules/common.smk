@@ -237,6 +237,11 @@ hand_down(
 GATE = "results/run_{ts}/preflight/gate.json"
 
 
+def in_report(path, category, **labels):
+    """A phase's output that `snakemake --report` shows."""
+    return report(path, category=category, labels={"phase": "{phase}", **labels})
+
+
 def conda_env(family):
     """Conda file of a family of rules; with `device: cuda` its build for GPUs, if it has one."""
     build = f"{family}-gpu.yaml"

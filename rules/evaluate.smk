@@ -25,11 +25,16 @@ rule evaluate:
         latest=ancient("results/run_{ts}/{phase}/inference/latest/inference.csv"),
         previous=ancient(of_phase_before("results/run_{ts}/{phase}/metrics.json")),
     output:
-        expand(
-            "results/run_{{ts}}/{{phase}}/inference/{kind}/{name}",
-            kind=["best_val", "latest"],
-            name=KIND_FILES,
-        ),
+        *[
+            in_report(
+                f"results/run_{{ts}}/{{phase}}/inference/{kind}/{name}",
+                "KPI",
+                weights=kind,
+                file=name,
+            )
+            for kind in ("best_val", "latest")
+            for name in KIND_FILES
+        ],
         metrics="results/run_{ts}/{phase}/metrics.json",
     log:
         "results/run_{ts}/logs/{phase}_evaluate.log",

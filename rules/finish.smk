@@ -1,6 +1,7 @@
 """Reports after each phase, and the end of the loop: hand-off, lab record, last report.
 
-Needs: metrics and decisions. Makes: `<phase>/report.html`, `<phase>_summary.md`, `best_model/`,
+Needs: metrics and decisions. A phase's page is made as soon as it is decided (`all` asks for it), its
+summary at the end, from the whole run. Makes: `<phase>/report.html`, `<phase>_summary.md`, `best_model/`,
 `best_model.json`, `best_model_inference_spec{,_host}.yaml`, `artifacts/runs/<run>/`.
 `DEFT_Loop_Report.html` is rendered by all but the export and by `report`, and is nobody's declared
 output. Outputs of the hand-off are marked `update`: Snakemake then keeps them when a job fails.
@@ -12,9 +13,11 @@ rule phase_report:
         gate=ancient(GATE),
         metrics="results/run_{ts}/{phase}/metrics.json",
         decision="results/run_{ts}/{phase}/decide/kpi.json",
+        rca=ancient(rca_of_page),
     output:
-        page="results/run_{ts}/{phase}/report.html",
-        summary="results/run_{ts}/{phase}_summary.md",
+        page=in_report(
+            "results/run_{ts}/{phase}/report.html", "Phases", file="report.html"
+        ),
     log:
         "results/run_{ts}/logs/{phase}_report.log",
     retries: 0
@@ -25,6 +28,28 @@ rule phase_report:
         "{wildcards.phase}: report"
     shell:
         'python "$DEFT_HOME/scripts/report.py" --workspace . --run run_{wildcards.ts}'
+        " --phase {wildcards.phase} --log {log:q}"
+
+
+rule phase_summary:
+    input:
+        gate=ancient(GATE),
+        metrics="results/run_{ts}/{phase}/metrics.json",
+        decision="results/run_{ts}/{phase}/decide/kpi.json",
+    output:
+        summary=in_report(
+            "results/run_{ts}/{phase}_summary.md", "Phases", file="summary"
+        ),
+    log:
+        "results/run_{ts}/logs/{phase}_summary.log",
+    retries: 0
+    localrule: True
+    conda:
+        conda_env("loop")
+    message:
+        "{wildcards.phase}: summary"
+    shell:
+        'python "$DEFT_HOME/scripts/phase_summary.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.phase} --log {log:q}"
 
 

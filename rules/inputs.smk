@@ -222,6 +222,37 @@ def finished_phases(wildcards):
     return phases, files, decision
 
 
+def page_of_lap(number):
+    """The page of a lap, known as soon as its decision is made; nothing once the loop has ended.
+
+    One function a lap: Snakemake puts off each for itself until its decisions are there.
+    """
+
+    def found(wildcards):
+        ts = RUN.removeprefix("run_")
+        for each in range(number + 1):
+            phase = layout.phase_name(each)
+            asked = [(phase, "kpi")]
+            if each < number:
+                asked.append((layout.phase_name(each + 1), "pool"))
+            for at, question in asked:
+                stop = read_decision(ts, at, question)[1]["stop"]
+                if stop and each < number:
+                    return []
+        return run_file(f"{phase}/report.html")
+
+    return found
+
+
+def rca_of_page(wildcards):
+    """The analysis that a phase's page shows: made if a lap follows, and of the best phase."""
+    decision = read_decision(wildcards.ts, wildcards.phase, "kpi")[1]
+    if decision["stop"] and decision["best_phase"] != wildcards.phase:
+        return []
+    root = f"results/run_{wildcards.ts}/{wildcards.phase}"
+    return f"{root}/rca_results/{wildcards.ts}/metrics.json"
+
+
 def finish_inputs(wildcards):
     """All that the hand-off reads: every phase's report, the decisions, the best phase's RCA."""
     phases, files, decision = finished_phases(wildcards)
@@ -229,6 +260,7 @@ def finish_inputs(wildcards):
     best = decision["best_phase"]
     return {
         "reports": [f"{root}/{phase}/report.html" for phase in phases],
+        "summaries": [f"{root}/{phase}_summary.md" for phase in phases],
         "metrics": [f"{root}/{phase}/metrics.json" for phase in phases],
         "decision": files[-1],
         # A loop that ended sooner, under another target, has ended by one of these.

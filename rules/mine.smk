@@ -40,7 +40,11 @@ rule mine:
         targets="results/run_{ts}/{lap}/mining_filter/target_embeddings.parquet",
         mined="results/run_{ts}/{lap}/mining_filter/mined.parquet",
         table="results/run_{ts}/{lap}/mining_filter/mining_pool.csv",
-        knn="results/run_{ts}/{lap}/mining_filter/knn_summary.csv",
+        knn=report(
+            "results/run_{ts}/{lap}/mining_filter/knn_summary.csv",
+            category="Mining",
+            labels={"phase": "{lap}", "file": "knn_summary.csv"},
+        ),
         pairs="results/run_{ts}/{lap}/mining_filter/knn_pairs.parquet",
         summary="results/run_{ts}/{lap}/mining_filter/mining_summary.txt",
     log:

@@ -84,18 +84,19 @@ def test_a_page_for_each_stage_and_none_before_the_run(run: Run) -> None:
     assert made == [True]
 
 
-def test_a_page_that_is_old_when_it_is_ready_is_left_out(run: Run) -> None:
+@pytest.mark.parametrize(("stage", "holds"), [("rca", True), ("loop_stop", False)])
+def test_a_page_never_replaces_that_of_the_end(run: Run, stage: str, holds: bool) -> None:
     log = run.dir / "loop_log.jsonl"
     log.write_text("{}\n")
     answers = []
 
     def render(still) -> None:
         with log.open("a") as handle:
-            handle.write("{}\n")
+            handle.write(json.dumps({"stage": stage}) + "\n")
         answers.append(still())
 
     live.watch(run, render, turns(1))
-    assert answers == [False]
+    assert answers == [holds]
 
 
 def test_a_failure_to_render_is_nobodys(run: Run) -> None:

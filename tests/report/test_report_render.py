@@ -284,7 +284,19 @@ def test_command(finished: FakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.body(given, Run(finished.workspace, finished.dir.name)) == 0
     assert "DEFT_Loop_Report.html" in capsys.readouterr().out
     assert (finished.dir / "iter1/report.html").is_file()
-    assert (finished.dir / "iter1_summary.md").is_file()
+
+
+def test_a_page_that_cannot_be_made_ends_no_loop(finished: FakeRun, monkeypatch, capsys) -> None:
+    import report
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a <bug>")
+
+    monkeypatch.setattr(report, "render_pages", broken)
+    given = SimpleNamespace(workspace=finished.workspace, phase="iter1")
+    assert report.page_of_a_lap(given, Run(finished.workspace, finished.dir.name)) == 0
+    assert "warning: the page of iter1 could not be made" in capsys.readouterr().out
+    assert "a &lt;bug&gt;" in (finished.dir / "iter1/report.html").read_text()
 
 
 @pytest.mark.usefixtures("unsaved_charts")

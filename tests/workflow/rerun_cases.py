@@ -29,7 +29,7 @@ EMBEDDING = "embed_"
 LOOP = (
     *("gate", "train", "restore_weights", "infer", "evaluate", "decide", "rca", "stage_pool"),
     *("embed_shard", "embed_pool", "route", "ingest", "mine", "assemble", "validate"),
-    *("phase_report", "export_best", "finish"),
+    *("phase_report", "phase_summary", "export_best", "finish"),
 )
 
 Change = Callable[[Path, Path], "dict[str, Any] | None"]

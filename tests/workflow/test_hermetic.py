@@ -45,6 +45,7 @@ USERS = {
 WHOLE_RUN = {
     "gate": "reads every input of the user, and the approval beside it",
     "phase_report": "a page of all that a phase has",
+    "phase_summary": "speaks of the run's best phase and of its pool too",
     "finish": "hand-off and lab record speak of the whole run, its state and its log",
 }
 # What a declared file stands for: names that only the file itself tells, so no rule can list them.

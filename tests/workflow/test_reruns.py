@@ -103,7 +103,8 @@ def maker_of(name: str) -> str:
         (r".*/dataset/validation\.json$", "validate"),
         (r".*/dataset/", "assemble"),
         (r".*/decide/", "decide"),
-        (r".*report\.html$|\w+_summary\.md$", "phase_report"),
+        (r".*report\.html$", "phase_report"),
+        (r"\w+_summary\.md$", "phase_summary"),
         (r"synth_pool/source_embeddings", "embed_pool"),
         (r"synth_pool/", "stage_pool"),
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
-from workflow_tools import RUN, snakemake, succeed
+from workflow_tools import RUN, snakemake, succeed, tree
 
 pytestmark = pytest.mark.workflow
 
@@ -39,3 +40,35 @@ def test_verbose_brings_snakemakes_lines_back(finished: Path) -> None:
     told = succeed(snakemake(finished, args=["-n", "--verbose"]))
     assert "Building DAG of jobs" in told
     assert "Building DAG of jobs" not in succeed(snakemake(finished, args=["-n"]))
+
+
+def test_the_live_report_changes_no_result_and_plans_no_work(fresh: Path) -> None:
+    """A process beside Snakemake writes one page that nobody declares."""
+    target = f"results/{RUN}/baseline/metrics.json"
+    page = fresh / "results" / RUN / "DEFT_Loop_Report.html"
+    succeed(snakemake(fresh, target, config={"live_report": "true"}))
+    made = tree(fresh / "results" / RUN / "baseline")
+    assert 'id="live"' in page.read_text() and "The run has not ended" in page.read_text()
+    assert [p.name for p in page.parent.iterdir() if ".tmp" in p.name] == []
+    assert "Nothing to be done" in succeed(snakemake(fresh, target, args=["-n"]))
+    page.unlink()
+    assert "Nothing to be done" in succeed(snakemake(fresh, target, args=["-n"]))
+    assert tree(fresh / "results" / RUN / "baseline") == made
+
+
+def test_a_phases_page_is_made_before_the_next_training(finished: Path) -> None:
+    """And says what its root-cause analysis found."""
+    run = finished / "results" / RUN
+    page, weights = run / "baseline/report.html", run / "iter1/train/weights.json"
+    assert page.stat().st_mtime < weights.stat().st_mtime
+    assert 'id="rca"' in page.read_text() or "Weak samples" in page.read_text()
+
+
+def test_snakemakes_own_report_has_pages_plots_and_tables(finished: Path, tmp_path: Path) -> None:
+    target = tmp_path / "run.zip"
+    succeed(snakemake(finished, args=["--report", str(target)]))
+    with zipfile.ZipFile(target) as archive:
+        names = [Path(name).name for name in archive.namelist()]
+    assert names.count("report.html") >= 1
+    for name in ("score_distribution.png", "threshold_metrics.csv", "knn_summary.csv"):
+        assert name in names, name

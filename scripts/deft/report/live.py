@@ -24,7 +24,7 @@ from deft.run.state import LOG_FILE, STAGES, STATE_FILE
 
 POLL_S = 1.0
 EVERY_S = 30.0  # a page of a long stage, which shows its progress
-PAUSE = 4  # a rendering is followed by a pause of so many times its duration
+PAUSE = 2  # a rendering is followed by a pause of so many times its duration
 STALE_S = 180  # a page that is older is told to be stale by itself
 TAIL_BYTES, LINE_CHARACTERS = 4096, 160
 LAP = STAGES[1:-1]  # in the log's order: train, inference, evaluate, rca, …, data_merge
@@ -63,8 +63,9 @@ def _last_line(logs: Path) -> str:
     for path in logs.glob("*.log"):
         with suppress(OSError):
             written = path.stat().st_mtime
-            if written > newest and not path.name.endswith(("report.log", "live.log")):
-                newest, line = written, _tail(path)
+            if written > newest and not path.name.endswith(("report.log", "summary.log")):
+                said = _tail(path)
+                newest, line = (written, said) if said else (newest, line)
     return line[:LINE_CHARACTERS]
 
 
@@ -100,7 +101,7 @@ def watch(
 
     Parameters
     ----------
-    render: writes the page, unless what it is given says that the run has gone on meanwhile.
+    render: writes the page, unless what it is given says that the run has ended meanwhile.
     wanted: whether the command still works.
     """
     seen: object = None
@@ -110,15 +111,21 @@ def watch(
         state = _state(run)
         due = state != seen or now - rendered >= EVERY_S
         if due and state != (None, None) and now - rendered >= PAUSE * took:
-
-            def unchanged(before: object = state[0]) -> bool:
-                return _state(run)[0] == before
-
             with suppress(Exception):  # the next one may succeed, and the last is a stage's own
-                render(unchanged)
+                render(_not_over_since(run, state[0]))
             seen, rendered = state, time.monotonic()
             took = rendered - now
         time.sleep(POLL_S)
+
+
+def _not_over_since(run: Run, size: object) -> Callable[[], bool]:
+    """Return what tells whether a page still holds: a page of the end is never replaced by it."""
+
+    def still() -> bool:
+        log = run.dir / LOG_FILE
+        return _state(run)[0] == size or '"loop_stop"' not in _tail(log)
+
+    return still
 
 
 def _state(run: Run) -> tuple[object, object]:

@@ -48,7 +48,10 @@ class Brief(logging.Filter):
         if event == LogEvent.RUN_INFO:
             shown, self.told = self.dryrun and not self.told, True
             return shown
-        return event is not None or not HIDDEN.match(str(record.msg))
+        text = str(record.msg)
+        if text.startswith("RuleException:") and "CalledProcessError" in text:
+            return False  # the failed job's line and its own message say it
+        return event is not None or not HIDDEN.match(text)
 
 
 class BriefFormatter(logging.Formatter):

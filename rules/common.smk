@@ -125,7 +125,11 @@ def asked_for():
 
 
 MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
-READERS = {"report", "check_quotes"}  # they show what a run has, and begin none
+READERS = {
+    "report",
+    "check_quotes",
+    "label_doubts",
+}  # they show what a run has, and begin none
 
 
 def run_file(name):

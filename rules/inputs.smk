@@ -59,6 +59,23 @@ def encoder_inputs(wildcards):
     return []
 
 
+def encoder_scores(wildcards):
+    """The baseline's scores, new when its weights are; its metrics are also new for corrected labels."""
+    if config["encoder"] == "changenet":
+        return f"results/run_{wildcards.ts}/baseline/inference/inference.json"
+    return []
+
+
+def embed_logic():
+    """Version of the embedding's logic; with it the recall that chose the baseline's weights."""
+    chosen_at = config["encoder"] == "changenet" and MIN_RECALL != 1
+    return (
+        f"{logic('embed_pool')}-recall{MIN_RECALL}"
+        if chosen_at
+        else logic("embed_pool")
+    )
+
+
 def base_tables(wildcards):
     """Digest of the base tables: training and validation, or validation alone after the baseline."""
     if wildcards.phase == layout.BASELINE:

@@ -21,7 +21,8 @@ rule mine:
         previous_mining=ancient(
             of_lap_before("results/run_{ts}/{phase}/mining_filter/mining.json")
         ),
-        baseline=encoder_inputs,
+        baseline=ancient(encoder_inputs),
+        scored=encoder_scores,
     output:
         facts="results/run_{ts}/{lap}/mining_filter/mining.json",
         targets="results/run_{ts}/{lap}/mining_filter/target_embeddings.parquet",
@@ -58,7 +59,7 @@ rule mine:
         rules=json.dumps(deft_config.mining_rules(config), sort_keys=True),
         laps=no_trigger(config["max_iterations"]),
         tables=mined_tables,
-        logic=f"{logic('mine')}-{logic('embed_pool')}",
+        logic=f"{logic('mine')}-{embed_logic()}",
     message:
         "{wildcards.lap}: mine the pool ({params.strategy})"
     shell:

@@ -7,11 +7,8 @@ LIVE_REPORT = []  # the process that renders it
 # Rules that are no part of a run: when one fails, the run is left as it is.
 OUTSIDE = {
     *MAKING,
-    "encoder_selftest",
-    "prune_embeddings",
-    "explore",
-    "score",
-    "settings",
+    *("encoder_selftest", "prune_embeddings", "explore", "rank_labels", "label_doubts"),
+    *("score", "settings"),
 }
 
 

@@ -135,7 +135,8 @@ def asked_for():
 
 
 MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
-READERS = {"report", "check_quotes", "score"}  # they use what a run has, begin none
+# They use what a run has, and begin none.
+READERS = {"report", "check_quotes", "label_doubts", "score"}
 
 
 def run_file(name):

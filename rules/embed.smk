@@ -16,7 +16,8 @@ rule embed_shard:
     input:
         gate=ancient(GATE),
         manifest="results/run_{ts}/synth_pool/manifest.json",
-        baseline=encoder_inputs,
+        baseline=ancient(encoder_inputs),
+        scored=encoder_scores,
         pool=ancient("results/run_{ts}/synth_pool/source_pool.parquet"),
         pictures=ancient("results/run_{ts}/synth_pool/images"),
     output:
@@ -39,7 +40,7 @@ rule embed_shard:
         batch_size=no_trigger(config["embed_batch_size"]),
         device=no_trigger(config["device"]),
         engine=no_trigger(engine_options()),
-        logic=logic("embed_pool"),
+        logic=embed_logic(),
     message:
         "embed the source pool, shard {wildcards.scatteritem}"
     shell:
@@ -55,7 +56,8 @@ rule embed_pool:
     input:
         gate=ancient(GATE),
         manifest="results/run_{ts}/synth_pool/manifest.json",
-        baseline=encoder_inputs,
+        baseline=ancient(encoder_inputs),
+        scored=encoder_scores,
         shards=gather.embed(SHARD, allow_missing=True),
     output:
         embeddings="results/run_{ts}/synth_pool/source_embeddings.parquet",
@@ -69,7 +71,7 @@ rule embed_pool:
         conda_env("embed")
     params:
         encoder=encoder_options(),
-        logic=logic("embed_pool"),
+        logic=embed_logic(),
     message:
         "join the embedded shards of the source pool"
     shell:

@@ -77,44 +77,24 @@ def encoder_inputs(wildcards):
     """Metrics of the baseline when its own weights are the encoder, else nothing."""
     if config["encoder"] != "changenet":
         return []
-    root, lap = f"results/run_{wildcards.ts}", wildcards.get("lap")
-    metrics = f"{root}/baseline/metrics.json"
-    # The first lap starts from the encoder's weights; what it was trained after was made with them.
-    made = (
-        f"{lap}/mining_filter/mining.json"
-        if lap
-        else "synth_pool/source_embeddings.json"
+    return f"results/run_{wildcards.ts}/baseline/metrics.json"
+
+
+def encoder_scores(wildcards):
+    """The baseline's scores, new when its weights are; its metrics are also new for corrected labels."""
+    if config["encoder"] == "changenet":
+        return f"results/run_{wildcards.ts}/baseline/inference/inference.json"
+    return []
+
+
+def embed_logic():
+    """Version of the embedding's logic; with it the recall that chose the baseline's weights."""
+    chosen_at = config["encoder"] == "changenet" and MIN_RECALL != 1
+    return (
+        f"{logic('embed_pool')}-recall{MIN_RECALL}"
+        if chosen_at
+        else logic("embed_pool")
     )
-    times = [
-        time_of(f"{root}/{name}")
-        for name in (made, f"{lap or 'iter1'}/train/weights.json")
-    ]
-    made_before = None not in times and times[0] <= times[1]
-    if made_before and starts_from(metrics, "iter1", wildcards.ts):
-        return ancient(metrics)
-    return metrics
-
-
-def starts_from(metrics, lap, ts):
-    """Whether a lap's finished training began with the very weights that these metrics choose.
-
-    Then the metrics count as unchanged for it, whatever else stands in them: a figure more, or
-    another form of a table beside them, repeats no training.
-    """
-    try:
-        chosen = json.loads((WORKSPACE / metrics).read_text())["weights"]["sha256"]
-        trained = WORKSPACE / f"results/run_{ts}/{lap}/train/weights.json"
-        return json.loads(trained.read_text())["initialised_from"]["sha256"] == chosen
-    except (OSError, ValueError, TypeError, KeyError):
-        return False  # not there yet, or damaged: its time and content decide
-
-
-def time_of(name):
-    """When a file of the workspace was written, or None."""
-    try:
-        return (WORKSPACE / name).stat().st_mtime
-    except OSError:
-        return None
 
 
 def base_tables(wildcards):

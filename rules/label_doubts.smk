@@ -9,7 +9,7 @@ rule rank_labels:
     input:
         gate=ancient(GATE),
         metrics="results/run_{ts}/{phase}/metrics.json",
-        baseline=encoder_inputs,
+        baseline=ancient(encoder_inputs),
     output:
         table="results/run_{ts}/{phase}/label_doubts/label_doubts.csv",
         facts="results/run_{ts}/{phase}/label_doubts/label_doubts.json",

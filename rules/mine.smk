@@ -33,7 +33,8 @@ rule mine:
             of_lap_before("results/run_{ts}/{phase}/mining_filter/mining.json")
         ),
         previous_history=ancient(history_before),
-        baseline=encoder_inputs,
+        baseline=ancient(encoder_inputs),
+        scored=encoder_scores,
     output:
         **HISTORY,
         facts="results/run_{ts}/{lap}/mining_filter/mining.json",
@@ -76,7 +77,7 @@ rule mine:
         history=history_file,
         laps=no_trigger(config["max_iterations"]),
         tables=mined_tables,
-        logic=f"{logic('mine')}-{logic('embed_pool')}",
+        logic=f"{logic('mine')}-{embed_logic()}",
     message:
         "{wildcards.lap}: mine the pool ({params.strategy})"
     shell:

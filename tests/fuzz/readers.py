@@ -135,6 +135,42 @@ def inference_table(place: Path, data: bytes) -> None:
 
 
 @reader(
+    "csv",
+    lambda: [
+        b"table,input_path,golden_path,object_name,label,verdict,new_label,picture,note\n"
+        b"kpi,line/B1,golden/D0,R1,PASS,label_wrong,bridge,0123456789abcdef,\n"
+        b"pool,images/B1/R2_SolderLight.jpg,,R2,,leave_out,,,blurred\n"
+    ],
+    "arrow",
+)
+def corrections(place: Path, data: bytes) -> None:
+    """What is read says the same of a row when it is written and read again."""
+    from deft.tables.corrected import parts_meant
+    from deft.tables.corrections import digest, read_corrections, read_file
+    from deft.tables.exchange import corrections_csv
+
+    put(place / "corrections.csv", data)
+    found = read_corrections(place)
+    again = put(place / "again.csv", corrections_csv(found).encode())
+    assert digest(read_file(again)) == digest(found)
+    parts_meant(found, place)
+
+
+@reader("json", lambda: seeds.verdicts("label_studio"))
+def label_studio(place: Path, data: bytes) -> None:
+    from deft.tables.exchange import from_label_studio
+
+    from_label_studio(put(place / "export.json", data))
+
+
+@reader("json", lambda: seeds.verdicts("fiftyone"))
+def fiftyone(place: Path, data: bytes) -> None:
+    from deft.tables.exchange import from_fiftyone
+
+    from_fiftyone(put(place / "labels.json", data))
+
+
+@reader(
     "text",
     lambda: [
         b"FAR < 0.1% at recall=100%",

@@ -47,6 +47,18 @@ def as_json(*values: Any) -> list[bytes]:
     return [json.dumps(value, indent=2).encode() for value in values]
 
 
+def verdicts(tool: str) -> list[bytes]:
+    """Return an export of verdicts on two rows, as ``label_studio`` or ``fiftyone`` writes it."""
+    from deft.tables.exchange import ROW, fiftyone_files, label_studio_tasks
+
+    row = dict.fromkeys(ROW, "a") | {"suggested": "bridge", "doubt": 0.5}
+    rows = [row | {"test_file": f"t{i}.png", "golden_file": f"g{i}.png"} for i in range(2)]
+    if tool == "fiftyone":
+        return as_json(fiftyone_files(rows)[0])
+    tasks = [{**t, "annotations": t["predictions"]} for t in label_studio_tasks(rows)]
+    return as_json(tasks, [{**tasks[0]["data"], "verdict": "label_right"}])
+
+
 def state() -> list[bytes]:
     """Return states: of a run under way, and one that a user pre-seeded."""
     from deft.core.errors import HardStop

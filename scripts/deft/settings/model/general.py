@@ -6,7 +6,10 @@ from typing import Any, Literal
 
 from deft.settings.model.declaration import CONTAINERS, EMBEDDING, TRAINING, Group, setting
 
-ON_A_DEVICE = f"{TRAINING} infer embed_shard mine encoder_selftest export_best score explore doctor"
+ON_A_DEVICE = (
+    f"{TRAINING} infer embed_shard mine rank_labels encoder_selftest export_best score explore "
+    "doctor"
+)
 
 
 class Where(Group):
@@ -30,7 +33,7 @@ class Where(Group):
         "native",
         "native = PyTorch here | tao = NVIDIA's containers",
         read_by="snakemake stage_pool train restore_weights infer rca embed_shard mine validate "
-        "export_best encoder_selftest",
+        "rank_labels export_best encoder_selftest",
     )
     container_runtime: Literal["docker", "podman"] = setting(
         "docker",

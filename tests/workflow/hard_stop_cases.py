@@ -661,7 +661,7 @@ CASES = (
         "checkpoint_interval beyond num_epochs",
         long_interval,
         "spec_invalid",
-        ("checkpoint_interval 30", "num_epochs 2", SPEC),
+        ("checkpoint_interval 30", "2 epochs of this run", SPEC),
     ),
     # Before the gate, although only a later stage would need it.
     Case("batch size above the training rows", large_batch, "spec_invalid", ("32", "6", SPEC)),

@@ -123,3 +123,18 @@ def test_a_handoff_that_contradicts_itself_is_not_written(decided, name, change,
         write_handoff(decided.dir, decided.workspace, decided.decision)
     assert caught.value.code == "missing_input"
     assert (decided.dir / "best_model.json").exists() is before
+
+
+def test_the_record_says_where_a_tables_pictures_lie(finished):
+    from deft.record.artifacts import data_entries
+
+    checks = json.loads((finished.dir / "preflight/checks.json").read_text())
+    tables = {"kpi": {"file": "kpi/testing_set.csv"}}
+    roots = {"kpi": [{"path": "images", "resolved": "/data/images", "rows": 3}]}
+    run = {**checks, "dataset": tables, "table_roots": roots}
+    finished.json("preflight/checks.json", run)
+    notes = {
+        e["name"]: e["notes"] for e in data_entries(load_run(finished.dir, finished.workspace))
+    }
+    assert notes["kpi_testing_set"].endswith("; pictures under images")
+    assert "pictures under" not in notes["mining_pool"]

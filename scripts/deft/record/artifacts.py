@@ -20,7 +20,7 @@ from deft.record.handoff import HOST_SPEC_FILE, MODEL_FILE, SPEC_FILE
 from deft.record.knowledge import write_knowledge
 from deft.record.provenance import environment
 from deft.record.results import collect_results
-from deft.record.run_files import PhaseFiles, RunFiles, load_run
+from deft.record.run_files import PhaseFiles, RunFiles, dig, load_run
 from deft.record.strict import Strict
 from deft.record.verdict import verdict_of
 from deft.run.state import utc_now
@@ -52,6 +52,8 @@ TABLES = (
     ("corrections", None, layout.CORRECTIONS, "verdicts on rows of these tables; optional"),
 )
 PHASE_OUTPUTS = (
+    "metric_result.json",
+    "mining_filter/mining_history_summary.json",
     "metrics.json",
     "train/weights.json",
     "train/experiment.yaml",
@@ -219,12 +221,29 @@ def manifest_of(
 
 def _tables(files: RunFiles) -> list[tuple[str, Path, str]]:
     found = [
-        (name, files.table_path(key, default) if key else files.workspace / default, notes)
+        (
+            name,
+            files.table_path(key, default) if key else files.workspace / default,
+            notes + _roots_of(files, default),
+        )
         for name, key, default, notes in TABLES
     ]
     staged = files.run.synth_pool / "sdg_rows.csv"
     found.append(("synthetic_rows", staged, "staged pre-generated pairs; part of the source pool"))
     return found
+
+
+def _roots_of(files: RunFiles, table: str) -> str:
+    """Return where the pre-flight found a table's pictures, as the end of its note."""
+    names = {str(dig(told, "file")): name for name, told in _dict(files, "dataset").items()}
+    roots = _dict(files, "table_roots").get(names.get(table, ""))
+    paths = [str(dig(root, "path")) for root in roots] if isinstance(roots, list) else []
+    return f"; pictures under {', '.join(paths)}" if paths else ""
+
+
+def _dict(files: RunFiles, name: str) -> dict[str, Any]:
+    found = files.checks.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def data_entries(files: RunFiles) -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ def table_changes(context: Context) -> dict[str, Any]:
     return changes
 
 
-def pregiven_weights(context: Context) -> Path | None:
+def preseeded_weights(context: Context) -> Path | None:
     """Return the baseline weights that a pre-seeded state names, if the file exists."""
     found = given_weights(context.run.dir, context.workspace)
     return found if found is not None and found.is_file() else None
@@ -113,7 +113,7 @@ def train(
     to see it end well.
     """
     out = files.weights.parent
-    seeded = pregiven_weights(context) if phase == BASELINE else None
+    seeded = preseeded_weights(context) if phase == BASELINE else None
     check_table(context, files)
     spec = phase_spec(context, files, epochs)
     if seeded:

@@ -58,6 +58,13 @@ def test_another_picture_is_not_registered() -> None:
     assert difference(board(), other).shift_px == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_a_flat_picture_is_not_shifted(level: int) -> None:
+    flat = np.full((96, 128, 3), level, np.uint8)
+    assert difference(board(), flat).shift_px == (0.0, 0.0)
+    assert difference(flat, board()).shift_px == (0.0, 0.0)
+
+
 @pytest.mark.parametrize("shape", [(7, 5, 3), (1, 1, 3), (900, 30, 3), (64, 64, 3)])
 def test_any_size_gives_a_picture(shape: tuple[int, int, int]) -> None:
     found = difference(np.full(shape, 90, np.uint8), board())

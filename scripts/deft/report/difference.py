@@ -10,6 +10,7 @@ import numpy as np
 WORKING_PX = 192  # the longer edge that pictures are compared at
 FARTHEST = 0.1  # of the edge: a greater shift is no registration but another picture
 ALIKE = 0.5  # the least correlation of two pictures of one part
+FLAT = 2.0  # levels of standard deviation below which a picture shows nothing
 SEARCHED = 6  # the marked window is a sixth of the edge
 FAINT = 48  # levels; weaker differences are never drawn in full
 STRONGEST_PCT = 99  # of the pixels lie below what is drawn in full
@@ -78,9 +79,12 @@ def _shift(golden: np.ndarray, test: np.ndarray) -> tuple[float, float]:
     reach = int(FARTHEST * min(a.shape))
     if not reach:
         return 0.0, 0.0
-    alike = cv2.matchTemplate(b, a[reach:-reach, reach:-reach], cv2.TM_CCOEFF_NORMED)
+    middle = a[reach:-reach, reach:-reach]
+    if min(middle.std(), b.std()) < FLAT:  # nothing to hold on to: every place is as good
+        return 0.0, 0.0
+    alike = cv2.matchTemplate(b, middle, cv2.TM_CCOEFF_NORMED)
     y, x = (int(i) for i in np.unravel_index(int(alike.argmax()), alike.shape))
-    if not alike[y, x] >= ALIKE:  # also where a flat picture has no correlation
+    if not ALIKE <= alike[y, x] <= 1.001:  # also what is no number: a flat place in the test
         return 0.0, 0.0
     return x + _peak(alike[y], x) - reach, y + _peak(alike[:, x], y) - reach
 

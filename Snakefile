@@ -12,7 +12,7 @@ min_version("9.27")
 include: "rules/terminal.smk"
 
 
-configfile: f"{workflow.basedir}/config/config.yaml"
+configfile: f"{HOME}/config/config.yaml"
 
 
 include: "rules/common.smk"
@@ -50,21 +50,6 @@ include: "rules/finish.smk"
 include: "rules/explore.smk"
 
 
-localrules:
-    all,
-    best_model,
-    preflight,
-    approve,
-    gate,
-    report,
-    doctor,
-    check_quotes,
-    demo_workspace,
-    import_deeppcb,
-    settings,
-    explore,
-
-
 rule all:
     default_target: True
     input:
@@ -73,6 +58,7 @@ rule all:
         run_file("preflight/gate.json"),
         f"artifacts/runs/{RUN}/analysis.json",
         *map(page_of_lap, range(config["max_iterations"] + 1)),
+    localrule: True
 
 
 onstart:

@@ -56,7 +56,8 @@ def _leakage(ctx: Context, a: str, b: str) -> Iterator[Check]:
         for leak in getattr(found, kind):
             if leak.pictures:
                 lines = f"{a} row {line_of(leak.a)}, {b} row {line_of(leak.b)}: {what}"
-                ctx.suspects.append(Suspect(id, *leak.pictures, lines))
+                left, right = leak.pictures
+                ctx.suspects.append(Suspect(id, left, right, lines))
     strict = ctx.config.get("content_leakage", "stop") == "stop"
     held_out_pair = a == "validation"
     for kind in ("key", "content"):

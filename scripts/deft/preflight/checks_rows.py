@@ -252,7 +252,7 @@ def _suspect(
     assert ctx.spec is not None
     light, ext = ctx.spec.lights[0], ctx.spec.dataset.classify.image_ext
     left, right = (
-        f"{rows.at[i, 'input_path']}/{image_name(rows.at[i, 'object_name'], light, ext)}"
+        f"{rows.at[i, 'input_path']!s}/{image_name(str(rows.at[i, 'object_name']), light, ext)}"
         for rows, i in (one, other)
     )
     lines = f"rows {line_of(one[1])} and {line_of(other[1])}"

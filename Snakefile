@@ -12,7 +12,7 @@ min_version("9.27")
 include: "rules/terminal.smk"
 
 
-configfile: f"{workflow.basedir}/config/config.yaml"
+configfile: f"{HOME}/config/config.yaml"
 
 
 include: "rules/common.smk"
@@ -52,22 +52,6 @@ include: "rules/label_doubts.smk"
 include: "rules/explore.smk"
 
 
-localrules:
-    all,
-    best_model,
-    preflight,
-    approve,
-    gate,
-    label_doubts,
-    report,
-    doctor,
-    check_quotes,
-    demo_workspace,
-    import_deeppcb,
-    settings,
-    explore,
-
-
 rule all:
     default_target: True
     input:
@@ -76,6 +60,7 @@ rule all:
         run_file("preflight/gate.json"),
         f"artifacts/runs/{RUN}/analysis.json",
         *map(page_of_lap, range(config["max_iterations"] + 1)),
+    localrule: True
 
 
 onstart:

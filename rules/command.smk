@@ -85,7 +85,7 @@ def start_live_report():
     if DOCTOR or not config["live_report"] or outside_the_loop():
         return
     if {job.rule.name for job in workflow.dag.needrun_jobs()} - SHOWN_ALREADY:
-        script = f"{workflow.basedir}/scripts/live_report.py"
+        script = f"{HOME}/scripts/live_report.py"
         command = [sys.executable, script, "--workspace", str(WORKSPACE), "--run", RUN]
         quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         LIVE_REPORT.append(subprocess.Popen(command, **quiet))

@@ -6,6 +6,7 @@ Nothing here imports torch or pandas: the file is parsed again in every cluster 
 import atexit
 import functools
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from deft.core import layout, places
 from deft.run import slurm
 from deft.run import handover as deft_handover
 from deft.run import roots as deft_roots
-from deft.core.commands import again, note_command
+from deft.core.commands import again, called_itself, note_command
 from deft.core.errors import HardStop
 from deft.core.hardware import has_card
 from deft.core.kept_digests import KeptDigests
@@ -178,7 +179,9 @@ TYPED = dict(workflow.config_settings.overwrite_config)
 NAMED_BY_USER = set(TYPED)
 DOCTOR = "doctor" in sys.argv[1:]
 if is_main_process():
-    note_command(sys.argv, workflow.basedir)
+    # As a module of another Snakefile, whose rules have other names there.
+    own = HOME == os.path.abspath(workflow.basedir)
+    note_command(sys.argv if own else called_itself(sys.argv[0], HOME, config), HOME)
 try:
     of_files = config
     config, CONFIG_PROBLEM = resolve_config(dict(of_files))
@@ -221,7 +224,7 @@ WORKSPACE_ASKED = (
     Path(config["workspace"]).expanduser().absolute()
 )  # that may not be there
 hand_down(
-    home=workflow.basedir,
+    home=HOME,
     workspace=WORKSPACE,
     typed_in=TYPED_IN,
     run=RUN,
@@ -246,10 +249,7 @@ def in_report(path, category, **labels):
 def conda_env(family):
     """Conda file of a family of rules; with `device: cuda` its build for GPUs, if it has one."""
     build = f"{family}-gpu.yaml"
-    if (
-        config["device"] == "cuda"
-        and Path(f"{workflow.basedir}/envs/{build}").is_file()
-    ):
+    if config["device"] == "cuda" and Path(f"{HOME}/envs/{build}").is_file():
         return f"../envs/{build}"
     return f"../envs/{family}.yaml"
 
@@ -265,9 +265,7 @@ def reading_logic(stage):
     return logic(stage) if levels is None else f"{logic(stage)}-levels{levels}"
 
 
-LOGIC_VERSIONS = json.loads(
-    Path(f"{workflow.basedir}/rules/logic_versions.json").read_text()
-)
+LOGIC_VERSIONS = json.loads(Path(f"{HOME}/rules/logic_versions.json").read_text())
 
 
 def no_trigger(value):

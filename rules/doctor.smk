@@ -8,6 +8,7 @@ Needs: nothing, not even a workspace or a valid configuration. Makes: a table on
 rule doctor:
     log:
         "logs/doctor.log",
+    localrule: True
     conda:
         conda_env("torch")
     params:

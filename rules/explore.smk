@@ -10,6 +10,7 @@ group from the environment: Snakemake prints commands, and `repository` may hold
 rule explore:
     log:
         "logs/explore.log",
+    localrule: True
     conda:
         conda_env("explore")
     threads: all_cores

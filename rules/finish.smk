@@ -100,6 +100,7 @@ rule export_best:
 rule best_model:
     input:
         run_file("best_model/export.json"),
+    localrule: True
     message:
         "best model: ONNX, checked on the KPI set"
 
@@ -136,6 +137,7 @@ rule finish:
 rule report:
     log:
         run_file("logs/report.log"),
+    localrule: True
     conda:
         conda_env("loop")
     params:
@@ -150,6 +152,7 @@ rule report:
 rule check_quotes:
     log:
         run_file("logs/check_quotes.log"),
+    localrule: True
     conda:
         conda_env("loop")
     params:

@@ -47,5 +47,6 @@ rule rank_labels:
 rule label_doubts:
     input:
         run_file(f"{newest_phase()}/label_doubts/label_doubts.csv"),
+    localrule: True
     message:
         "labels that a person should look at"

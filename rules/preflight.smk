@@ -9,6 +9,7 @@ before its first job (`pass_gate_again`).
 rule preflight:
     log:
         run_file("logs/preflight.log"),
+    localrule: True
     conda:
         conda_env("torch")
     params:
@@ -23,6 +24,7 @@ rule preflight:
 rule approve:
     log:
         run_file("logs/approve.log"),
+    localrule: True
     conda:
         conda_env("torch")
     params:
@@ -40,6 +42,7 @@ rule gate:
     log:
         "results/run_{ts}/logs/gate.log",
     retries: 0
+    localrule: True
     conda:
         conda_env("torch")
     message:

@@ -1,8 +1,12 @@
 """What the terminal shows, settled before Snakemake says anything."""
 
 import sys
+from pathlib import Path
 
-sys.path.insert(0, f"{workflow.basedir}/scripts")
+HOME = str(
+    Path(workflow.current_basedir).parent
+)  # of this project, also as a module of another
+sys.path.insert(0, f"{HOME}/scripts")
 
 from deft.run.terminal import make_brief
 

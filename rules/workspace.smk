@@ -7,6 +7,7 @@ Needs: nothing, or a local copy of DeepPCB. Makes: the folders that the loop rea
 rule demo_workspace:
     log:
         "logs/demo_workspace.log",
+    localrule: True
     conda:
         conda_env("torch")
     params:
@@ -22,6 +23,7 @@ rule demo_workspace:
 rule import_deeppcb:
     log:
         "logs/import_deeppcb.log",
+    localrule: True
     conda:
         conda_env("torch")
     params:
@@ -37,6 +39,7 @@ rule import_deeppcb:
 rule settings:
     log:
         "logs/settings.log",
+    localrule: True
     conda:
         conda_env("loop")
     message:

@@ -28,4 +28,4 @@ if __name__ == "__main__":
     options = parser(__doc__, phase=False)
     options.add_argument("--decision", type=Path, required=True, help="the last decision's JSON")
     options.add_argument("--seed", type=int, default=0, help="seed of the run, for the record")
-    launch(options.parse_args(), body)
+    launch(options.parse_args(), body, brief=False)  # the verdict is the end of the story

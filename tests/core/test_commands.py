@@ -115,3 +115,20 @@ def test_no_message_spells_out_a_command() -> None:
         and not {"model", "kit"} & set(path.parts)  # comments of the settings' page
     ]
     assert found == [], "use deft.core.commands.again"
+
+
+def test_a_module_advises_the_project_itself(monkeypatch) -> None:
+    monkeypatch.setenv(commands.NOTE, "{}")
+    config = {
+        "workspace": "/w",
+        "kpi": "FAR < 1%, Recall: 98%",
+        "seed": 3,
+        "demo": {},
+        "int8": True,
+    }
+    words = commands.called_itself("/opt/env/bin/snakemake", "/opt/deft", config)
+    commands.note_command(words, "/opt/deft")
+    assert commands.again("approve") == (
+        "/opt/env/bin/snakemake approve --snakefile /opt/deft/Snakefile --config workspace=/w "
+        """'kpi=!!str "FAR < 1%, Recall: 98%" #' seed=3"""
+    )

@@ -102,15 +102,10 @@ def _rules_text() -> str:
 
 def _rules_without_localrule() -> set[str]:
     """Return the rules that a cluster profile would submit."""
-    listed = re.search(
-        r"^localrules:\n((?:    .*\n)+)", (REPOSITORY / "Snakefile").read_text(), re.M
-    )
-    assert listed
-    named = set(re.findall(r"\w+", listed.group(1)))
     found = set()
     for block in re.split(r"^(?=(?:rule|checkpoint) )", _rules_text(), flags=re.MULTILINE)[1:]:
         name = re.match(r"(?:rule|checkpoint) (\w+)", block)
-        if name and "localrule: True" not in block and name.group(1) not in named:
+        if name and "localrule: True" not in block:
             found.add(name.group(1))
     return found
 

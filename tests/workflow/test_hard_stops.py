@@ -40,8 +40,7 @@ HEAD = """\
 
 What stops the loop on purpose, and what the terminal then says. Each row is the outcome of a test
 (`tests/workflow/hard_stop_cases.py`); `pytest tests/workflow --update-docs` rewrites the table.
-A hard stop is never retried. It is printed once more below Snakemake's own report of the failed
-job, so that it is the last thing on the terminal.
+A hard stop is never retried. It is said when the command ends, as the last thing on the terminal.
 
 | case | code | message |
 |---|---|---|

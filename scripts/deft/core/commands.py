@@ -12,8 +12,9 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 NOTE = "DEFT_COMMAND"
 # Options of Snakemake without which the command would be another one, with the values they take.
@@ -33,6 +34,16 @@ def note_command(argv: Sequence[str], home: str) -> None:
     here = os.path.realpath(home) == os.path.realpath(os.getcwd())
     make = ["make"] if here else ["make", "-C", home]
     os.environ[NOTE] = json.dumps({**_parts(argv), "make": make})
+
+
+def called_itself(program: str, home: str, config: Mapping[str, Any]) -> list[str]:
+    """Return the command line that does by itself what a module does with this configuration."""
+    pairs = [
+        f"{key}={as_typed(value) if isinstance(value, str) else json.dumps(value)}"
+        for key, value in config.items()
+        if isinstance(value, str | int | float)
+    ]
+    return [program, "--snakefile", f"{home}/Snakefile", "--config", *pairs]
 
 
 def again(*targets: str, **config: str) -> str:

@@ -18,7 +18,7 @@ Approval = Literal["yes", "no", "when set"]
 Engine = Literal["both", "native", "tao", "own encoder"]
 # Rules that use the same settings, for `read_by`.
 TRAINING = "train restore_weights"
-EMBEDDING = "embed_shard embed_pool mine encoder_selftest"
+EMBEDDING = "embed_shard embed_pool mine encoder_selftest rank_labels"
 CONTAINERS = "train infer rca embed_shard mine"
 
 

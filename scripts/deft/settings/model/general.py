@@ -6,7 +6,9 @@ from typing import Literal
 
 from deft.settings.model.declaration import CONTAINERS, EMBEDDING, TRAINING, Group, setting
 
-ON_A_DEVICE = f"{TRAINING} infer embed_shard mine encoder_selftest export_best explore doctor"
+ON_A_DEVICE = (
+    f"{TRAINING} infer embed_shard mine encoder_selftest rank_labels export_best explore doctor"
+)
 
 
 class Where(Group):
@@ -30,7 +32,7 @@ class Where(Group):
         "native",
         "native = PyTorch here | tao = NVIDIA's containers",
         read_by="snakemake stage_pool train restore_weights infer rca embed_shard mine validate "
-        "export_best encoder_selftest",
+        "export_best encoder_selftest rank_labels",
     )
     container_runtime: Literal["docker", "podman"] = setting(
         "docker",

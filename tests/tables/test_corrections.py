@@ -53,7 +53,7 @@ def test_labels_change_and_rows_go_and_their_lines_stay(root: Path) -> None:
         "kpi,line/B2,golden/D1,R1,PASS,label_right,,,",
     )
     after = corrected_table(ROWS, of_table(rows, "kpi"), "kpi", root)
-    assert after["label"].to_dict() == {0: "Bridge", 2: "PASS"}
+    assert after["label"].to_dict() == {0: "bridge", 2: "PASS"}, "as the table spells it"
     assert ROWS["label"].tolist() == ["PASS", "bridge", "PASS"], "the original stays"
     assert corrected_table(ROWS, of_table(rows, "training"), "training", root) is ROWS
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
 from deft.core.layout import BASELINE, phase_name, phase_number
 from deft.core.reading import check_shape, read_json
@@ -70,9 +71,16 @@ def digest_upto(workspace: Path, run_dir: Path, lap: str, found: list[Correction
 def kept_corrections(run_dir: Path) -> list[dict[str, Any]]:
     """Return what :func:`keep` wrote; [] where it wrote nothing."""
     path = Path(run_dir) / KEPT_FILE
-    content = read_json(path, {})
-    if not content or check_shape(content, SHAPE):  # what was found once can be found again
+    if not path.is_file():
         return []
+    content = read_json(path)
+    if check_shape(content, SHAPE):
+        raise HardStop(
+            "missing_input",
+            "the record of the corrections is damaged",
+            file=path,
+            fix="delete it, then run: snakemake preflight",
+        )
     found: list[dict[str, Any]] = content["corrections"]
     return found
 

@@ -18,7 +18,7 @@ from deft.tables.changenet_table import image_file, line_of
 from deft.tables.coordinates import base_rows, pool_rows
 from deft.tables.corrections import OUT, POOL, TABLES, WRONG, Correction
 from deft.tables.fingerprint import pixel_digest
-from deft.tables.labels import clean_label
+from deft.tables.labels import clean_label, first_spellings, shown
 
 Part = tuple[str, str, str]  # input_path, golden_path, object_name
 ROWS_NAMED = 5
@@ -91,10 +91,11 @@ def relabelled(
 ) -> pd.DataFrame:
     """Return rows with the new labels of their corrections.
 
-    ``clean``: these get the form that labels have inside.
+    ``clean``: these get the form that labels have inside, else the table's own spelling.
     """
+    spelling = {} if clean else first_spellings(rows["label"])
     labels = [
-        (clean_label(one.new_label) if clean else one.new_label)
+        (clean_label(one.new_label) if clean else shown(one.new_label, spelling))
         if one is not None and one.verdict == WRONG
         else label
         for one, label in zip(each, rows["label"].tolist(), strict=True)

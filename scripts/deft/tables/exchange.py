@@ -62,7 +62,11 @@ def label_studio_tasks(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
                 {
                     "model_version": "label_doubts",
                     "score": row["doubt"],
-                    "result": [_choice(VERDICT, WRONG), _choice(NEW_LABEL, row["suggested"])],
+                    "result": (
+                        [_choice(VERDICT, WRONG), _choice(NEW_LABEL, row["suggested"])]
+                        if row["suggested"]
+                        else []
+                    ),
                 }
             ],
         }

@@ -22,8 +22,9 @@ from deft.run.handover import (
     with_taken,
 )
 from deft.run.state import STATE_FILE, read_log, read_state, record_hard_stop
-from deft.settings.config import defaults
+from deft.settings.config import defaults, resolve
 from deft.settings.kpi_target import parse_kpi
+from deft.settings.metric_contract import contract_of
 
 RUN = "run_20260101_000000"
 KPI = "FAR < 10% at recall=100%"
@@ -104,7 +105,7 @@ def test_other_settings_of_the_user_are_refused_not_replaced(run: Run) -> None:
         ({"config": {"mining_filter": {"metric": "euclidean"}}}, "mines by cosine alone"),
         (
             {"metric_contract": {"name": "quality", "operator": ">=", "target": 0.9}},
-            "('quality' '>=' 0.9) is not a bound of far_pct",
+            "metric_contract",
         ),
     ],
 )
@@ -147,8 +148,23 @@ def test_a_contract_says_what_its_sentence_leaves_out() -> None:
 )
 def test_a_contract_that_the_loop_cannot_keep_is_refused(more: dict[str, Any]) -> None:
     contract = {"name": "far_pct", "operator": "<", "target": 5.0, **more}
-    with pytest.raises(HardStop, match="is not a bound of far_pct"):
+    with pytest.raises(HardStop, match="metric_contract"):
         settings_of({"metric_contract": contract})
+
+
+def test_a_contract_on_another_metric_is_taken_whole() -> None:
+    contract = {
+        "name": "escape_cost",
+        "display_name": "Escape cost",
+        "operator": "<",
+        "target": 3.5,
+        "unit": "EUR",
+        "evaluator": {"type": "command", "path": "/usr/bin/env", "args": ["cost"]},
+        "constraints": [],
+    }
+    found = settings_of({"kpi_target": "cost below 3.5 EUR", "metric_contract": contract})
+    assert "kpi" not in found
+    assert contract_of(resolve(found)).as_dict() == contract
 
 
 def test_other_inputs_are_refused(run: Run, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from deft.core.hardware import gpus
 from deft.core.reading import read_text
 from deft.run.state import update_state
 from deft.run.state_format import EVENTS_VERSION, IN_PROGRESS, STARTED, own_part
-from deft.run.state_version_4 import as_version_2, execution_policy, metric_contract
+from deft.run.state_version_4 import as_version_2, execution_policy
 from deft.settings.config import epochs
-from deft.settings.kpi_target import parse_kpi
+from deft.settings.metric_contract import contract_of
 from deft.settings.tao import settings
 from deft.settings.workspace_file import SETTINGS_FILE
 
@@ -93,7 +93,7 @@ def start_facts(root: Path, run_dir: Path, config: dict[str, Any]) -> dict[str, 
 def version_4_facts(config: dict[str, Any]) -> dict[str, Any]:
     """Return the run-level fields that only version 4 of the state has."""
     return {
-        "metric_contract": metric_contract(parse_kpi(config["kpi"])),
+        "metric_contract": contract_of(config).as_dict(),
         "execution_policy": execution_policy(),
     }
 

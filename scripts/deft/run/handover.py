@@ -37,6 +37,7 @@ from deft.run.state_format import (
 from deft.settings.config import resolve
 from deft.settings.known import defaults
 from deft.settings.kpi_target import KpiTarget, parse_kpi
+from deft.settings.metric_contract import parse_contract
 
 HANDOVER_FILE = "preflight/handover.json"
 TELLING = ("kpi_target", "max_iterations", "metric_contract", "config", "iterations", BASELINE)
@@ -84,12 +85,14 @@ def staged_elsewhere(run_dir: str | Path) -> dict[str, Any]:
 def settings_of(state: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that a state names.
 
-    Raises HardStop ``config_invalid`` for a value of another type, ``kpi_invalid`` for a target
-    that cannot be read.
+    Raises HardStop ``config_invalid`` for a value of another type or a metric contract that is
+    none, ``kpi_invalid`` for a target that cannot be read.
     """
     found: dict[str, Any] = {}
-    sentence = kpi_of(state)
-    if sentence:
+    contract = state.get("metric_contract")
+    if isinstance(contract, dict) and _contract_target(contract) is None:
+        found["metric_contract"] = parse_contract(contract).as_dict()  # FAR stands beside it
+    elif sentence := kpi_of(state):
         found["kpi"] = sentence
     for one in SETTINGS:
         value: Any = state
@@ -114,8 +117,8 @@ def kpi_of(state: dict[str, Any]) -> str:
     A metric contract says more exactly what its sentence may leave out (the recall).
     """
     contract, sentence = state.get("metric_contract"), state.get("kpi_target")
-    if isinstance(contract, dict):
-        return _contract_sentence(contract, sentence)
+    if isinstance(contract, dict) and (told := _contract_target(contract)):
+        return _contract_sentence(told, sentence)
     if sentence in (None, ""):
         return ""
     if not isinstance(sentence, str):
@@ -124,19 +127,8 @@ def kpi_of(state: dict[str, Any]) -> str:
     return sentence
 
 
-def _contract_sentence(contract: dict[str, Any], sentence: Any) -> str:
-    """Return the sentence of a contract on FAR, as it was written if it says the same."""
-    told = _contract_target(contract)
-    if told is None:
-        asked = " ".join(repr(contract.get(name)) for name in ("name", "operator", "target"))
-        raise HardStop(
-            "kpi_invalid",
-            f"the state's metric_contract ({asked}) is not a bound of far_pct with a recall_pct, "
-            "and the loop would stop on that",
-            file=STATE_FILE,
-            fix="finish the run with the tools that began it, or set the target in a new run: "
-            "snakemake preflight --config run=new",
-        )
+def _contract_sentence(told: KpiTarget, sentence: Any) -> str:
+    """Return the sentence of a target on FAR, as it was written if it says the same."""
     if isinstance(sentence, str):
         with suppress(HardStop):
             if same_target(parse_kpi(sentence), told):

@@ -16,7 +16,6 @@ from deft.core.airgap import air_gapped, offline
 from deft.core.errors import HardStop
 from deft.core.reading import check_shape, read_json
 from deft.run.state_format import COMPLETE, EVENTS_VERSION, FAILED, STATE_VERSION
-from deft.settings.kpi_target import KpiTarget
 
 RESULT_FILE = "metric_result.json"  # of a phase, where a command judges it
 COMPARISONS = {
@@ -28,24 +27,6 @@ COMPARISONS = {
 RUN_KEYS = ("metric_contract", "execution_policy", "events", "completed_at", "final_artifacts")
 PHASE_KEYS_4 = ("training_spec", "mining_summary", "metric_result")
 CONFIG_KEYS = ("mining_pool_csv", "mining_images_root", "resolved_mining_pool_csv", "gpu_model")
-
-
-def metric_contract(target: KpiTarget) -> dict[str, Any]:
-    """Return the target on FAR as NVIDIA's metric contract; percent throughout."""
-    recall = {"name": "recall_pct", "display_name": "Recall", "operator": ">=", "unit": "%"}
-    return {
-        "name": "far_pct",
-        "display_name": "FAR",
-        "operator": "<" if target.strict else "<=",
-        "target": target.far_max_pct,
-        "unit": "%",
-        "evaluator": {
-            "type": "builtin",
-            "id": "far_at_recall",
-            "parameters": {"recall_target_pct": target.recall_pct},
-        },
-        "constraints": [{**recall, "target": target.recall_pct}],
-    }
 
 
 def execution_policy() -> dict[str, Any]:

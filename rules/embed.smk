@@ -40,7 +40,7 @@ rule embed_shard:
         batch_size=no_trigger(config["embed_batch_size"]),
         device=no_trigger(config["device"]),
         engine=no_trigger(engine_options()),
-        logic=embed_logic(),
+        logic=embed_pool_logic(),
     message:
         "embed the source pool, shard {wildcards.scatteritem}"
     shell:
@@ -71,7 +71,7 @@ rule embed_pool:
         conda_env("embed")
     params:
         encoder=encoder_options(),
-        logic=embed_logic(),
+        logic=embed_pool_logic(),
     message:
         "join the embedded shards of the source pool"
     shell:

@@ -87,7 +87,7 @@ def encoder_scores(wildcards):
     return []
 
 
-def embed_logic():
+def embed_pool_logic():
     """Version of the embedding's logic; with it the recall that chose the baseline's weights."""
     chosen_at = config["encoder"] == "changenet" and MIN_RECALL != 1
     return (

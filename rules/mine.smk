@@ -77,7 +77,7 @@ rule mine:
         history=history_file,
         laps=no_trigger(config["max_iterations"]),
         tables=mined_tables,
-        logic=f"{logic('mine')}-{embed_logic()}",
+        logic=f"{logic('mine')}-{embed_pool_logic()}",
     message:
         "{wildcards.lap}: mine the pool ({params.strategy})"
     shell:

@@ -65,6 +65,19 @@ def test_the_worst_come_first(built: dict[str, FakeRun]) -> None:
     assert lines[: len(best)] == best
 
 
+def test_flips_are_counted_against_the_lap_before(built: dict[str, FakeRun]) -> None:
+    run = built["finished"]
+    results = build_results(run.dir, run.workspace)
+    lines = {phase: set(wrong(run, phase)["line"]) for phase in PHASES}
+    for before, now in zip(PHASES, PHASES[1:], strict=False):
+        assert results[f"{now}.flips.fixed"] == len(lines[before] - lines[now])
+        assert results[f"{now}.flips.broke"] == len(lines[now] - lines[before])
+    assert "baseline.flips.fixed" not in results and results["iter1.flips.fixed"] > 0
+    page = render_report(run.dir, run.workspace)
+    assert 'data-key="iter1.flips.fixed"' in page.read_text()
+    assert check_html(page, results) == []
+
+
 def test_of_too_many_the_worst_are_shown_and_counted(
     finished: FakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class Failures:
     scores: pd.DataFrame  # row of the KPI table × phase, float32; NaN where a phase lacks it
     shown: list[int]  # rows, worst first
     failing: int  # rows that any lap decided wrongly
+    flips: dict[str, tuple[int, int]]  # by phase: rows fixed and broken against the one before
 
     @property
     def shown_failing(self) -> int:
@@ -66,7 +68,14 @@ def failures_of(
         told, cuts, best
     ))  # fmt: skip
     shown = list(dict.fromkeys([*failing[: room - len(near)], *near]))
-    return Failures(told, cuts, best.scores, scores, shown, len(failing))
+    flips = {
+        now.name: (
+            int((wrong[before.name] & ~wrong[now.name]).sum()),
+            int((wrong[now.name] & ~wrong[before.name]).sum()),
+        )
+        for before, now in pairwise(told)
+    }
+    return Failures(told, cuts, best.scores, scores, shown, len(failing), flips)
 
 
 def cuts_of(phases: list[PhaseFiles], cuts: list[float], phase: PhaseFiles) -> float:

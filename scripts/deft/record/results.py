@@ -320,6 +320,9 @@ def _failures(out: Numbers, files: RunFiles) -> None:
     if found is not None:
         out.put("failures.parts", found.failing)
         out.put("failures.shown", found.shown_failing)
+        for name, (fixed, broke) in found.flips.items():
+            out.put(f"{name}.flips.fixed", fixed)
+            out.put(f"{name}.flips.broke", broke)
 
 
 def _map(out: Numbers, files: RunFiles) -> None:

@@ -3,8 +3,9 @@
     python benchmarks/score_speed.py --out /tmp/speed --pairs 10000
 
 Exports a network with drawn weights, draws JPEG pictures larger than its input, scores a table of
-them in turns with the bare session: the same network and thread count, ONNX Runtime's own options,
-inputs that lie ready in memory. Turns follow each other closely, so that a busy machine slows both.
+them in turns with the bare session: the same one, on inputs that lie ready in memory. (A session
+with ONNX Runtime's own options spins while it waits; on a busy machine that alone made it slower.)
+Turns follow each other closely, so that a busy machine slows both.
 Prints a row of Markdown.
 """
 
@@ -20,7 +21,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
 
 HOME = Path(__file__).resolve().parents[1]
@@ -88,7 +88,7 @@ def drawn_table(out: Path, pairs: int, side_px: int) -> tuple[Path, Path]:
 
 
 def measure(
-    parts: Parts, network: Network, bare: onnxruntime.InferenceSession, workers: int, turn: int
+    parts: Parts, network: Network, workers: int, turn: int
 ) -> tuple[list[float], list[float]]:
     """Return pairs/s of each turn: of the bare session, and from picture files to scores."""
     rng = np.random.default_rng(1)
@@ -101,7 +101,7 @@ def measure(
     def by_session(rows: Sequence[int]) -> None:
         for start in range(0, len(rows), network.batch):
             count = min(network.batch, len(rows) - start)
-            bare.run([OUTPUT], {name: side[:count] for name, side in fed.items()})
+            network.session.run([OUTPUT], {name: side[:count] for name, side in fed.items()})
 
     def by_score(rows: Sequence[int]) -> None:
         score_rows(parts, network, rows, workers=workers, done=lambda rows, scores: None)
@@ -138,11 +138,8 @@ def main(argv: Sequence[str] | None = None) -> float:
     network = open_network(
         folder, facts, device=given.device, threads=given.threads, batch=given.batch
     )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = given.threads
-    bare = onnxruntime.InferenceSession(network.path, options, providers=[network.provider])
     parts = read_parts(table, images, facts)
-    alone, whole = measure(parts, network, bare, given.workers, given.turn)
+    alone, whole = measure(parts, network, given.workers, given.turn)
     # Rates over all pairs: the means of the turns, which are of one length, by their times.
     rates = [statistics.harmonic_mean(found) for found in (alone, whole)]
     ratio = rates[1] / rates[0]

@@ -39,7 +39,8 @@ def doubts_view(files: RunFiles, levels: int | None = None) -> dict[str, Any] | 
         test, golden = (thumbs(files.workspace / row[f"{n}_file"]) for n in ("test", "golden"))
         if test and golden:
             cells = {name: str(row[name]) for name in ROW}
-            told = {k: str(row[k]) for k in ("suggested", "row", "score", "doubt")}
+            told = {k: str(row[k]) for k in ("suggested", "row")}
+            told |= {"score": f"{float(row['score']):.4g}", "doubt": f"{float(row['doubt']):.2f}"}
             rows.append({"cells": cells, **told, "test": test, "golden": golden})
     return {
         "phase": phase.name,
@@ -47,6 +48,7 @@ def doubts_view(files: RunFiles, levels: int | None = None) -> dict[str, Any] | 
         "more": len(table) - len(rows),
         "labels": list(facts.get("labels") or _labels(rows)),
         "columns": list(COLUMNS),
+        "before": files.corrections,  # the saved file takes the place of the one that is there
         "verdicts": [
             {"value": v, "words": WORDS[v], "key": str(k)} for k, v in enumerate(VERDICTS, 1)
         ],

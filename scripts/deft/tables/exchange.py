@@ -16,11 +16,13 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from deft.core.errors import HardStop
-from deft.core.reading import read_json
+from deft.core.reading import check_shape, read_json
 from deft.tables.corrections import COLUMNS, VERDICTS, WRONG, Correction, from_dicts
 
 ROW = ("table", "input_path", "golden_path", "object_name", "label", "picture")
 SERVED = "/data/local-files/?d="  # Label Studio's address of a file below its document root
+# What must be in an export, see deft.core.reading.check_shape.
+ANNOTATIONS = [{"result": [{"from_name": str, "type": str, "value": {}}]}]
 VERDICT, NEW_LABEL = "verdict", "new_label"  # names of the controls
 
 
@@ -116,6 +118,9 @@ def from_label_studio(path: Path) -> list[Correction]:
                 f"task {number} has not the cells {', '.join(ROW)}",
                 "import label_studio.json, and export those very tasks",
             )
+        problem = check_shape(task.get("annotations", []), ANNOTATIONS, "annotations")
+        if problem:
+            raise _stop(path, f"task {number}: {problem}", "export it again, as JSON or JSON_MIN")
         told = _annotated(task)
         if told.get(VERDICT):
             found.append(_correction(data, told[VERDICT], told.get(NEW_LABEL, "")))
@@ -126,12 +131,10 @@ def _annotated(task: Mapping[str, Any]) -> dict[str, str]:
     """Return control -> choice of the task's last annotation that was not cancelled."""
     if "data" not in task:  # JSON_MIN
         return {k: _first(task.get(k)) for k in (VERDICT, NEW_LABEL)}
-    kept = [a for a in task.get("annotations") or [] if not a.get("was_cancelled")]
-    results = kept[-1].get("result", []) if kept else []
+    kept = [a for a in task.get("annotations", []) if a.get("was_cancelled") is not True]
+    results = kept[-1]["result"] if kept else []
     return {
-        r.get("from_name", ""): _first((r.get("value") or {}).get("choices"))
-        for r in results
-        if r.get("type") == "choices"
+        r["from_name"]: _first(r["value"].get("choices")) for r in results if r["type"] == "choices"
     }
 
 
@@ -158,18 +161,21 @@ def from_fiftyone(labels: Path) -> list[Correction]:
     if not isinstance(told, dict):
         raise _stop(labels, "it has no labels", "export FiftyOneImageClassificationDataset")
     found = []
-    classes = content.get("classes") or []
+    given = content.get("classes")
+    classes = given if isinstance(given, list) else []
     for name, one in told.items():
-        row = one.get("attributes", {}) if isinstance(one, dict) else {}
-        if not all(isinstance(row.get(k), str) for k in ROW):
+        row = one.get("attributes") if isinstance(one, dict) else None
+        if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ROW):
             raise _stop(labels, f"{name} has no attributes", "export with include_attributes=True")
         label = one.get("label")
         if isinstance(label, int) and 0 <= label < len(classes):
             label = classes[label]
+        if not isinstance(label, str | None):
+            raise _stop(labels, f"the label of {name} is no text", "export the labels again")
         if label in VERDICTS and label != WRONG:
             found.append(_correction(row, label, ""))
         elif label and label != row["label"]:
-            found.append(_correction(row, WRONG, str(label)))
+            found.append(_correction(row, WRONG, label))
     return found
 
 

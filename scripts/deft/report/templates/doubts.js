@@ -18,12 +18,20 @@
   // One line a row, as the pipeline reads it; also what the test compares.
   function csv() {
     var lines = [data.columns.join(",")];
+    function add(row) {
+      lines.push(data.columns.map(function (name) { return cell(row[name] || ""); }).join(","));
+    }
+    function part(row) {
+      return JSON.stringify([row.table, row.input_path, row.golden_path || "", row.object_name]);
+    }
+    var given = data.rows.filter(function (_, i) { return verdictOf(pairs[i]); }).map(part);
+    data.before.filter(function (row) { return given.indexOf(part(row)) < 0; }).forEach(add);
     pairs.forEach(function (pair, i) {
       var verdict = verdictOf(pair);
       if (!verdict) return;
       var row = Object.assign({}, data.rows[i], { verdict: verdict });
       if (verdict === data.wrong) row.new_label = pair.querySelector("select").value;
-      lines.push(data.columns.map(function (name) { return cell(row[name] || ""); }).join(","));
+      add(row);
     });
     return lines.join("\n") + "\n";
   }

@@ -88,7 +88,7 @@ def test_a_sound_workspace_passes_and_only_preflight_is_written(workspace):
     assert {k: v for k, v in after.items() if k in before} == before
     written = sorted(Path(k).name for k in after.keys() - before.keys())
     assert written == ["checks.json", "inputs.json", "summary.md"]
-    assert printed[-1].splitlines()[-1] == result.summary.splitlines()[-1]
+    assert printed.splitlines()[-1] == result.summary.splitlines()[-1]
     content = report(workspace)
     assert content["dataset"]["kpi"]["labels"] == {"PASS": 5, "bridge": 2, "missing": 1}
     assert content["lights"] == ["SolderLight"]

@@ -308,7 +308,7 @@ def test_secrets_are_never_shown(workspace, monkeypatch):
     _, printed = preflight(workspace)
     written = "".join(p.read_text() for p in (workspace / "results/run_1/preflight").iterdir())
     assert "secret_value" not in printed + written
-    assert "HF_TOKEN set, NGC_API_KEY set" in printed
+    assert "HF_TOKEN set, NGC_API_KEY set" in written
 
 
 def test_backbone_weights_that_are_not_there(workspace):

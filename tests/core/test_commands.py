@@ -130,5 +130,5 @@ def test_a_module_advises_the_project_itself(monkeypatch) -> None:
     commands.note_command(words, "/opt/deft")
     assert commands.again("approve") == (
         "/opt/env/bin/snakemake approve --snakefile /opt/deft/Snakefile --config workspace=/w "
-        """'kpi=!!str "FAR < 1%, Recall: 98%" #' seed=3"""
+        """'kpi=!!str "FAR < 1%, Recall: 98%" #' seed=3 int8=true"""
     )

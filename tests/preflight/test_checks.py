@@ -95,7 +95,7 @@ def test_a_sound_workspace_passes_and_only_preflight_is_written(workspace):
     assert {k: v for k, v in after.items() if k in before} == before
     written = sorted(Path(k).name for k in after.keys() - before.keys())
     assert written == ["checks.json", "inputs.json", "summary.md"]
-    assert printed[-1].splitlines()[-1] == result.summary.splitlines()[-1]
+    assert printed.splitlines()[-1] == result.summary.splitlines()[-1]
     content = report(workspace)
     assert content["dataset"]["kpi"]["labels"] == {"PASS": 5, "bridge": 2, "missing": 1}
     assert content["lights"] == ["SolderLight"]
@@ -392,7 +392,7 @@ def test_secrets_are_never_shown(workspace, monkeypatch):
     _, printed = preflight(workspace)
     written = "".join(p.read_text() for p in (workspace / "results/run_1/preflight").iterdir())
     assert "secret_value" not in printed + written
-    assert "HF_TOKEN set, NGC_API_KEY set" in printed
+    assert "HF_TOKEN set, NGC_API_KEY set" in written
 
 
 def test_backbone_weights_that_are_not_there(workspace):

@@ -33,7 +33,10 @@ pytestmark = pytest.mark.workflow
 
 SOURCES = [*(REPOSITORY / "scripts/deft").rglob("*.py"), *(REPOSITORY / "scripts").glob("*.py")]
 BARE = dict.fromkeys(set(CONFIG) - {"run"})  # nothing but the workspace on the command line
-OWN = {key: value for key, value in CONFIG.items() if key != "run"} | {"approve": True}
+OWN = {key: value for key, value in CONFIG.items() if key != "run"} | {
+    "approve": True,
+    "live_report": False,
+}
 
 
 def settle(workspace: Path, **more: object) -> None:

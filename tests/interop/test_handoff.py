@@ -77,7 +77,11 @@ def test_their_script_makes_the_same_of_our_run(tmp_path, variant):
     run = finished(tmp_path, named=IN_A_CONTAINER, staged="c_radio_v2_b.pth")
     ours, spec, theirs, their_spec = both(run, variant)
     # EA reads the user's spec where ours names the phase's own (docs/interop.md).
-    on_purpose = {"training_spec", "metric_contract", "metric_result"}
+    # The threshold lies between two scores here, theirs is a part's own, our ``kpi_threshold``.
+    assert theirs["threshold"] == ours["kpi_threshold"]
+    for margin in (spec, their_spec):
+        del margin["model"]["classify"]["eval_margin"]
+    on_purpose = {"training_spec", "metric_contract", "metric_result", "threshold"}
     assert set(theirs) - on_purpose <= set(ours)
     assert {k: ours[k] for k in theirs if k not in on_purpose} == {
         k: v for k, v in theirs.items() if k not in on_purpose

@@ -13,10 +13,11 @@ from deft.core.layout import Run
 from deft.preflight.check import Context
 from deft.preflight.checks_handover import checks
 from deft.preflight.start import record_start
-from deft.run.handover import take_over, with_taken
+from deft.run.handover import settings_of, take_over, with_taken
 from deft.run.state import LOG_FILE, log_stage, read_log, read_state, update_phase, update_state
 from deft.settings.config import defaults, resolve
 from deft.settings.kpi_target import parse_kpi
+from deft.settings.metric_contract import contract_of
 
 pytestmark = needs_skills
 RUN = "run_20260101_000000"
@@ -69,13 +70,18 @@ def test_a_run_that_the_newer_tools_began_is_taken(run: Run) -> None:
     assert state["config"]["mining_filter"]["history_aware"]["enabled"] is True
 
 
-def test_another_metric_than_far_is_refused(run: Run, tmp_path: Path) -> None:
+def test_another_metric_than_far_is_taken_with_its_program(run: Run, tmp_path: Path) -> None:
     command = tmp_path / "judge"
     command.write_text("#!/bin/sh\n")
     command.chmod(0o755)
     begin_cur(run, "--kpi-target", "quality >= 0.9", "--metric-evaluator", command)
+    taken = settings_of(read_state(run.dir))
+    assert "kpi" not in taken
+    contract = contract_of(resolve(taken))
+    assert (contract.primary.name, contract.primary.operator) == ("quality", ">=")
+    assert contract.programs() == [str(command)]
     status, evidence = checked(run)["handover_settings"]
-    assert status == "stop" and "('quality' '>=' 0.9)" in evidence
+    assert status == "ok" and "metric_contract" in evidence
 
 
 def test_the_newer_tools_read_our_version_4(run: Run) -> None:

@@ -139,9 +139,9 @@ def test_comments_docstrings_layout_and_types_do_not_remind():
 def test_an_import_inside_a_function_is_followed():
     changed = edited(
         "kpi/decision.py",
-        "    newest, best = metrics[-1], best_phase(metrics)",
+        "    newest, best = metrics[-1], best_phase(metrics, judged)",
         '    from deft.tables.labels import is_ng as rule\n\n    rule("PASS")\n'
-        "    newest, best = metrics[-1], best_phase(metrics)",
+        "    newest, best = metrics[-1], best_phase(metrics, judged)",
     )
     assert ("deft.tables.labels", "is_ng") in behind("decide", changed)
     assert ("deft.tables.labels", "is_ng") not in reach("decide")

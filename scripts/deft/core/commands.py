@@ -46,7 +46,7 @@ def called_itself(program: str, home: str, config: Mapping[str, Any]) -> list[st
     return [program, "--snakefile", f"{home}/Snakefile", "--config", *pairs]
 
 
-def again(*targets: str, **config: str) -> str:
+def again(*targets: str, **config: str | bool) -> str:
     """Return the user's command with other targets and, beside his settings, these.
 
     >>> again("preflight", run="new")
@@ -54,12 +54,16 @@ def again(*targets: str, **config: str) -> str:
     """
     parts = json.loads(os.environ.get(NOTE, "{}"))
     kept = [p for p in parts.get("config", []) if p.partition("=")[0] not in config]
-    pairs = [*kept, *(f"{key}={as_typed(value)}" for key, value in config.items())]
+    pairs = [*kept, *(f"{key}={_typed(value)}" for key, value in config.items())]
     words = [*parts.get("program", ["snakemake"]), *targets]
     # --config takes all that follows: last. And a list of files would swallow a target.
     words += parts.get("options", [])
     words += ["--config", *pairs] if pairs else []
     return " ".join(map(quoted, words))
+
+
+def _typed(value: str | bool) -> str:
+    return as_typed(value) if isinstance(value, str) else json.dumps(value)
 
 
 def quoted(word: str) -> str:
@@ -83,7 +87,7 @@ def as_typed(text: str) -> str:
     Snakemake strips quotes from both ends and reads the rest as YAML, where ``: `` and `` #`` part
     a path. A tag in front and an empty comment behind keep the quotes from being stripped.
     """
-    plain = re.fullmatch(r"/[\w./+@%=~-]*|run_[\w.-]+|new", text)
+    plain = re.fullmatch(r"/[\w./+@%=~-]*|run_[\w.-]+|new|FILE|DIR", text)
     if plain:
         return text
     told = json.dumps(text, ensure_ascii=False)  # its pairs of surrogates are no YAML

@@ -1,4 +1,4 @@
-"""The whole drawn workspace: tables, pictures, pre-generated pairs and the spec."""
+"""The whole drawn workspace: tables, pictures, pre-generated pairs, weights and the spec."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from deft.demo.catalogue import design_parts
 from deft.demo.drawing import draw
 from deft.demo.parts import Part, Specimen, pads_of
 from deft.demo.plan import DESIGNS, ROLES, UNSEEN, Sample, plan_role
+from deft.demo.weights import write_backbone
 from deft.tables.changenet_table import COLUMNS, PASS, image_name, write_table
 
 KIND = "demo"
-DRAWING_VERSION = 1  # raise it when the same request would draw other bytes
+DRAWING_VERSION = 2  # raise it when the same request would draw other bytes
 EXT = ".jpg"
 TEMPLATE = Path(__file__).resolve().parents[3] / "config" / "specs" / "demo_spec.yaml"
 GOLDEN = "golden"
@@ -87,6 +88,7 @@ def make_workspace(
         counts[name] = _write_rows(out / table, rows)
     counts["pool"] = _pool(out, request, lights)
     counts["pregen"] = _pairs(out, request, lights[0])
+    write_backbone(out, request.seed)
     base_rows = sum(counts["base"].values())
     write_text_atomic(out / layout.SPEC, spec_text(request, template, base_rows))
     finish(out, KIND, record, counts)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import made_again, read_json, sha256_file, write_json_atomic
 from deft.core.reading import check_shape
@@ -67,7 +68,7 @@ def read_ledger(path: Path | None, root: Path, lap: int) -> list[dict[str, Any]]
             f"the mining history holds the laps {laps}, and lap {lap} needs 1 to {lap - 1}",
             file=path,
             fix="mining_history holds for all laps of a run: set it as the first lap had it, or "
-            "begin a run with it: snakemake preflight --config run=new mining_history=true",
+            f"begin a run with it: {again('preflight', run='new', mining_history=True)}",
         )
     return entries
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
 from deft.core.layout import BASELINE, phase_name, phase_number
@@ -79,7 +80,7 @@ def kept_corrections(run_dir: Path) -> list[dict[str, Any]]:
             "missing_input",
             "the record of the corrections is damaged",
             file=path,
-            fix="delete it, then run: snakemake preflight",
+            fix=f"delete it, then run: {again('preflight')}",
         )
     found: list[dict[str, Any]] = content["corrections"]
     return found

@@ -242,7 +242,7 @@ class _Said:
             return Judgement(
                 "leak", UNKNOWN, ["leakage not known"],
                 ["The pre-flight of this run kept no pairs of near-copies."],
-                ["snakemake preflight looks again."],
+                ["The pre-flight looks again when it is run."],
             )  # fmt: skip
         if not mined and not base:
             return Judgement(

@@ -14,6 +14,7 @@ from typing import Any
 
 from deft.core.airgap import air_gapped, offline
 from deft.core.errors import HardStop
+from deft.core.layout import BASELINE
 from deft.core.reading import check_shape, read_json
 from deft.run.state_format import COMPLETE, EVENTS_VERSION, FAILED, STATE_VERSION
 
@@ -85,10 +86,12 @@ def is_version_4(state: dict[str, Any]) -> bool:
 def _complete_phase(entry: dict[str, Any], folder: Path, contract: Any) -> None:
     if entry.get("stage_completed") == "inference":
         entry["stage_completed"] = "train"  # it knows no stage between training and evaluation
-    for key, beside, name in (
-        ("training_spec", "best_ckpt_path", "experiment.yaml"),
-        ("mining_summary", "mining_mined_parquet", "knn_summary.csv"),
-    ):
+    named = [("mining_summary", "mining_mined_parquet", "knn_summary.csv")]
+    # A lap starts from trained weights and its spec names no backbone, which their hand-off asks
+    # for: without the key it reads the user's own spec.
+    if folder.name == BASELINE:
+        named.append(("training_spec", "best_ckpt_path", "experiment.yaml"))
+    for key, beside, name in named:
         path = Path(os.path.dirname(entry.get(beside) or ""), name)
         if path.is_absolute() and path.is_file():
             entry[key] = str(path)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from deft.core import layout
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.layout import Run
 from deft.score_kit.errors import Stop
@@ -24,7 +25,7 @@ def score_boards(
         raise HardStop(
             "config_invalid",
             "table is not set: which parts are to be scored?",
-            fix="snakemake score --config table=FILE images=DIR (images: default kpi/images)",
+            fix=f"{again('score', table='FILE', images='DIR')} (images: default kpi/images)",
         )
     workspace = Path(os.path.abspath(of.workspace))
     source = _found(table, typed_in, workspace)
@@ -35,7 +36,7 @@ def score_boards(
             "missing_input",
             f"{of.name} has no best model yet",
             file=folder / "export.json",
-            fix=f"finish the run: snakemake --config run={of.name}",
+            fix=f"finish the run: {again(run=of.name)}",
         )
     out = folder.parent / "scored" / source.stem / "scores.csv"
     request = Request(
@@ -58,7 +59,7 @@ def _hard(stop: Stop, folder: Path, name: str) -> HardStop:
     """Return a hard stop that says the same; a damaged hand-off is made again."""
     fix = stop.fix
     if stop.file is not None and Path(stop.file).is_relative_to(folder):
-        fix = f"make the hand-off again: snakemake best_model -R export_best --config run={name}"
+        fix = f"make the hand-off again: {again('best_model', '-R', 'export_best', run=name)}"
     return HardStop(stop.code, stop.message, file=stop.file, row=stop.rows, fix=fix)
 
 

@@ -39,7 +39,8 @@ def parts_meant(found: Sequence[Correction], workspace: str | Path) -> list[Part
     """Return the part that each correction speaks of; its golden is ``""`` where it names none."""
     out: list[Part] = []
     for one in found:
-        cells = {name: [getattr(one, name)] for name in ("input_path", "golden_path")}
+        named = ("input_path", "golden_path", "object_name")
+        cells = {name: [getattr(one, name)] for name in named}
         row = placed_rows(pd.DataFrame(cells, dtype=object), one.table, workspace).iloc[0]
         golden = str(row["golden_path"]) if one.golden_path else ""
         out.append((str(row["input_path"]), golden, one.object_name))

@@ -5,11 +5,17 @@ from __future__ import annotations
 import html
 import json
 import re
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from browser.test_report_browser import browse, fake_run, pytestmark  # noqa: F401
+from browser import BROWSER, browse
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
+
+import fake_run  # noqa: E402
 
 from deft.pool.corrected_laps import keep
 from deft.report import build_results, render_report
@@ -17,7 +23,10 @@ from deft.report.check import check_html
 from deft.tables.changenet_table import write_table
 from deft.tables.corrections import Correction, read_file
 
-import pandas as pd  # isort: skip
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
+]
 
 EARLIER = [
     Correction("kpi", "line/B9", "R9@1", "bad_golden", golden_path="golden/D0"),

@@ -36,7 +36,7 @@ def test_four_shards_from_the_cache_give_the_same_bytes(workspace: Path) -> None
     before = log_entries(workspace)
     (workspace / TABLE).unlink()
     assert plan(workspace, TABLE, args=FOUR) == {"embed_shard": 4, "embed_pool": 1}
-    output = succeed(snakemake(workspace, TABLE, args=FOUR))
+    output = succeed(snakemake(workspace, TABLE, args=[*FOUR, "-p"]))
     assert ((workspace / TABLE).read_bytes(), (workspace / FACTS).read_bytes()) == content
     assert "64 pictures: 0 embedded, 64 from the cache" in output and "4 shard(s)" in output
     assert not list((workspace / TABLE).parent.glob("shards/*")), "shards are kept nowhere"
@@ -49,7 +49,7 @@ def test_a_deleted_cache_is_made_again_and_changes_nothing(workspace: Path) -> N
     shutil.rmtree(workspace / CACHE)
     assert plan(workspace) == {}
     (workspace / TABLE).unlink()
-    output = succeed(snakemake(workspace, TABLE))
+    output = succeed(snakemake(workspace, TABLE, args=["-p"]))
     assert "64 pictures: 64 embedded, 0 from the cache" in output
     assert (workspace / TABLE).read_bytes() == content
     assert list((workspace / CACHE).glob("*/*.seg"))

@@ -32,4 +32,4 @@ if __name__ == "__main__":
     options = parser(__doc__, files=Files)
     add_encoder_options(options)
     options.add_argument("--memory-mb", type=int, default=512, help="bound of the exact search")
-    launch(options.parse_args(), body)
+    launch(options.parse_args(), body, brief=False)

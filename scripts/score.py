@@ -29,4 +29,4 @@ if __name__ == "__main__":
     options.add_argument("--typed-in", type=Path, default=Path("."), help="of relative paths")
     add_option(options, "device")
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
-    launch(options.parse_args(), body)
+    launch(options.parse_args(), body, brief=False)

@@ -24,4 +24,4 @@ if __name__ == "__main__":
     options = parser(__doc__, phase=False, run_is_required=False)
     options.add_argument("source", choices=sorted(READERS), help="what wrote the file")
     options.add_argument("file", type=Path, help="JSON export, labels.json or corrections.csv")
-    launch(options.parse_args(), body)
+    launch(options.parse_args(), body, brief=False)

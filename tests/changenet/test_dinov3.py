@@ -9,6 +9,7 @@ from deft.changenet import backbones
 from deft.changenet.backbones import dinov3
 from deft.changenet.model import ChangeNet, build_model
 from deft.changenet.spec import from_dict
+from deft.changenet.spec.backbones import needs_file
 from deft.core.errors import HardStop
 
 NAME = "vit_small_dinov3"
@@ -80,7 +81,8 @@ def test_only_frozen():
     with pytest.raises(HardStop, match="frozen only"):
         from_dict(dino_data(freeze_backbone=False))
     with pytest.raises(HardStop, match="random numbers for ever"):
-        from_dict(dino_data(path=""))
+        needs_file(from_dict(dino_data(path="")), random_weights=True)
+    assert needs_file(from_dict(dino_data(path="")), random_weights=False), "a staged one"
 
 
 @pytest.mark.parametrize("learnable", [True, False])

@@ -13,7 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from stage_calls import arguments
-from workflow_tools import REPOSITORY, RUN, load, plan, reseal, script, snakemake, succeed
+from workflow_tools import (
+    REPOSITORY,
+    RUN,
+    as_documented,
+    load,
+    plan,
+    reseal,
+    script,
+    snakemake,
+    succeed,
+)
 
 from deft.core import layout
 from deft.core.layout import Run
@@ -131,7 +141,7 @@ def test_scoring_says_what_it_lacks(workspace: Path) -> None:
     done = snakemake(workspace, "score", config={"table": "kpi/testing_set.csv"})
     assert "is not the file that was handed off" in done.stdout
     advice = f"snakemake best_model -R export_best --config run={RUN}"
-    assert advice in done.stdout
+    assert advice in as_documented(done.stdout)
     assert plan(workspace, "best_model", args=["-R", "export_best"])["export_best"] == 1
 
 
@@ -143,7 +153,7 @@ def test_the_advice_for_a_file_that_no_rule_names_makes_it_again(workspace: Path
     (workspace / "results" / RUN / "best_model.json").unlink()
     done = snakemake(workspace)
     target = f"results/{RUN}/best_model/export.json"
-    assert f"snakemake {target} -R export_best" in done.stdout
+    assert f"snakemake {target} -R export_best" in as_documented(done.stdout)
     succeed(snakemake(workspace, target, args=["-R", "export_best"]))
     assert "model.int8.onnx" not in json.loads(record.read_text())["files"]
 

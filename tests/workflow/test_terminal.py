@@ -70,5 +70,5 @@ def test_snakemakes_own_report_has_pages_plots_and_tables(finished: Path, tmp_pa
     with zipfile.ZipFile(target) as archive:
         names = [Path(name).name for name in archive.namelist()]
     assert names.count("report.html") >= 1
-    for name in ("score_distribution.png", "threshold_metrics.csv", "knn_summary.csv"):
+    for name in ("confusion_matrix_recall_100.png", "threshold_metrics.csv", "knn_summary.csv"):
         assert name in names, name

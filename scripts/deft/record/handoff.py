@@ -221,9 +221,9 @@ def _weights(run: Run, phase: str, metrics: dict[str, Any]) -> Path:
 
 
 def _check(
-    path: Path, told: dict[str, Any], record: Path, rule: str, target: str | None = None
+    path: Path, told: dict[str, Any], record: Path, rule: str, target: tuple[str, ...] | None = None
 ) -> None:
-    """``target``: what is typed for Snakemake to have ``path`` again; default: the path."""
+    """``target``: the words typed for Snakemake to have ``path`` again; default: the path."""
     sealed.check(path, told, record, rule=rule, target=target or target_of(path))
 
 
@@ -270,7 +270,7 @@ def _export(run: Run, phase: str, metrics: dict[str, Any]) -> dict[str, Any]:
         if found != wanted:
             refuse(path, f"{what} is {found} here and {wanted} in the decision and the metrics")
     # Some files (model.onnx.data, model.int8.onnx) are no rule's output, so the rule is forced.
-    again = f"{target_of(path)} -R {EXPORT_RULE}"
+    again = (target_of(path), "-R", EXPORT_RULE)
     told = {record["file"]: record["sha256"], **record.get("files", {})}
     if record.get("data_file"):
         told[record["data_file"]] = record["data_sha256"]

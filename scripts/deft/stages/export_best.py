@@ -247,7 +247,7 @@ def _summary(phase: str, record: dict[str, Any]) -> str:
     torch_flips = record["parity"].get("torch", {}).get("flips", 0)
     if torch_flips:
         text += f" (warning: torch decides {torch_flips} otherwise, within float noise)"
-    if record["score_py_cannot_read"]:
+    if record.get("score_py_cannot_read"):
         text += f" (warning: score.py cannot read them: {record['score_py_cannot_read']})"
     if not found["above_noise"]:
         text += " (warning: margin within float noise)"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ def check(
     record: str | Path,
     *,
     rule: str,
-    target: str | Path | None = None,
+    target: str | Path | Sequence[str] | None = None,
     explain: Callable[[Path], object] | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -72,7 +72,8 @@ def check(
     ----------
     told: the seal, ``{sha256, rows}``; what it lacks (an earlier version's record) is not checked.
     record: the file that holds the seal.
-    rule: the one that makes the file; ``target``: its path as it is typed for Snakemake.
+    rule: the one that makes the file; ``target``: its path as it is typed for Snakemake,
+        or all words of the command.
     explain: reads a file that is not the recorded one and has as many rows; a stop of its own (a
         score that is no number, in row 5) says more than two digests.
 
@@ -83,8 +84,9 @@ def check(
     """
     path, record = Path(path), Path(record)
     target = path if target is None else target
+    words = [str(target)] if isinstance(target, str | Path) else [*target]
     advice = (
-        f"put the file back as it was, or delete it and run: {again(str(target))} "
+        f"put the file back as it was, or delete it and run: {again(*words)} "
         f"(rule {rule} makes it again); then run the same command again"
     )
     if not path.is_file():
@@ -92,7 +94,7 @@ def check(
             "missing_input",
             f"{path.name} is gone, of which {record.name} speaks",
             file=path,
-            fix=f"run: {again(str(target))} (rule {rule} makes it again), then the same command",
+            fix=f"run: {again(*words)} (rule {rule} makes it again), then the same command",
         )
     wanted, rows = told.get("sha256"), told.get("rows")
     table = isinstance(rows, int)

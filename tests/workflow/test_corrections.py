@@ -81,7 +81,9 @@ def test_a_kpi_label_changes_the_decision_and_trains_nothing(workspace: Path) ->
     assert "corrections" not in load(workspace, "iter2/metrics.json")
 
 
-@pytest.mark.parametrize("verdict", ["label_wrong", "leave_out"])
+@pytest.mark.parametrize(
+    "verdict", ["label_wrong", pytest.param("leave_out", marks=pytest.mark.slow)]
+)
 def test_a_pool_row_reruns_from_the_lap_that_mined_it(workspace: Path, verdict: str) -> None:
     row = mined_in(2)(workspace)[0]
     before = len(log_entries(workspace))

@@ -73,7 +73,7 @@ ASKED = {
     "kpi/evaluation.py": {"read_scores": CHANGED, "refuse_alike": LEARNT},
     "core/files.py": {"inside": "table_kpi"},
     "tables/fingerprint.py": {"decode": "images_kpi"},
-    "record/handoff.py": {"_training_spec": CHANGED},
+    "record/best.py": {"_training_spec": CHANGED},
     "run/jobs.py": {"_read": CHANGED},
     "kpi/measuring.py": {"refuse_program": "metric_contract", "measure": USER, "_run": USER,
                          "_stop": USER},

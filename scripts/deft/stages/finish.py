@@ -9,7 +9,8 @@ from typing import Any
 
 from deft.core.layout import Run
 from deft.record.artifacts import check_records, write_artifacts
-from deft.record.handoff import read_best, write_handoff
+from deft.record.best import read_best
+from deft.record.handoff import write_handoff
 from deft.record.records import read_decision
 from deft.run.state import log_stage, read_log, update_state
 from deft.run.state_format import COMPLETE, own_part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -76,7 +77,8 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
     succeed(snakemake(workspace, config=SETTINGS, args=["--unlock"]))
     beside = snakemake(workspace, config=SETTINGS)
     assert beside.returncode != 0
-    assert "still being worked on by process" in beside.stdout and "make resume" in beside.stdout
+    told = " ".join(beside.stdout.split())
+    assert re.search(r"still being worked on by process .* make .*resume WORKSPACE=", told), told
     assert "Traceback" not in beside.stdout
     assert training.status() == psutil.STATUS_STOPPED, "the orphan is left alone"
     training.resume()

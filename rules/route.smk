@@ -20,6 +20,7 @@ rule route:
         anomalygen="results/run_{ts}/{lap}/routing_results/{ts}/anomalygen_gaps.parquet",
         summary="results/run_{ts}/{lap}/routing_results/{ts}/routing_summary.txt",
         report="results/run_{ts}/{lap}/routing_results/{ts}/Routing_Report.md",
+        record="results/run_{ts}/{lap}/routing_results/{ts}/routing.json",
     log:
         "results/run_{ts}/logs/{lap}_route.log",
     retries: 0

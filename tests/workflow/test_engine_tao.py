@@ -103,7 +103,7 @@ def test_the_loop_gives_the_native_engines_tables(docker, tmp_path):
     table = f"results/{RUN}/iter1/dataset/train_combined_iter1.csv"
     assert (ours / table).read_text() == (theirs / table).read_text()
     a, b = (load(w, "best_model.json") for w in (ours, theirs))
-    for name in ("threshold", "far_pct", "bounds", "iteration", "backbone", "lights"):
+    for name in ("threshold", "far_pct", "bounds", "iteration", "backbone_type", "lights"):
         assert a[name] == b[name], name
     gaps = [
         pd.read_parquet(w / f"results/{RUN}/baseline/rca_results/a/kpi_gaps.parquet")

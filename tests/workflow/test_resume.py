@@ -78,7 +78,7 @@ def test_resume_after_a_killed_main_process(orphan, tmp_path: Path) -> None:
     beside = snakemake(workspace, config=SETTINGS)
     assert beside.returncode != 0
     told = " ".join(beside.stdout.split())
-    assert re.search(r"still being worked on by process .* make .*resume WORKSPACE=", told), told
+    assert re.search(r"still being worked on by process .*make .*resume WORKSPACE=", told), told
     assert "Traceback" not in beside.stdout
     assert training.status() == psutil.STATUS_STOPPED, "the orphan is left alone"
     training.resume()

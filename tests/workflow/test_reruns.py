@@ -65,9 +65,9 @@ rule's files really differ; a plan names it where it may.
 Every change of a setting or an input that an approval covers asks for the approval again, before
 the first job, and names what changed. `approve: true` answers for unattended runs.
 
-A phase's `metrics.json` starts no training and no embedding by itself: laps follow the scores it was
-made from and the required recall. Further figures in it, corrected KPI labels, or another form of a
-table beside it repeat neither.
+A phase's `metrics.json` starts no training and no embedding by itself: laps follow the scores that
+it was made from and the required recall. Further figures in it, corrected KPI labels, or another
+form of a table beside it repeat neither.
 
 A weight file that is deleted and asked for is made by repeating its training aside; if the bytes
 are not the same, it stays lost and nothing else is touched.

@@ -39,7 +39,7 @@ def note_command(argv: Sequence[str], home: str) -> None:
 def called_itself(program: str, home: str, config: Mapping[str, Any]) -> list[str]:
     """Return the command line that does by itself what a module does with this configuration."""
     pairs = [
-        f"{key}={as_typed(value) if isinstance(value, str) else json.dumps(value)}"
+        f"{key}={_typed(value)}"
         for key, value in config.items()
         if isinstance(value, str | int | float)
     ]
@@ -62,7 +62,7 @@ def again(*targets: str, **config: str | bool) -> str:
     return " ".join(map(quoted, words))
 
 
-def _typed(value: str | bool) -> str:
+def _typed(value: str | float) -> str:
     return as_typed(value) if isinstance(value, str) else json.dumps(value)
 
 

@@ -23,22 +23,14 @@ PREGEN_OK = "augmentation/anomalygen/original_image"
 DEFECT_SPEC = "augmentation/anomalygen/defect_spec.jsonl"
 BACKBONE_DIR = "augmentation/backbone"
 SPEC = "specs/baseline_spec.yaml"
+CHECKS_FILE = "preflight/checks.json"  # of a run: what its pre-flight found
 MANIFEST_FILE = "synth_pool/manifest.json"  # of a run: its staged pool
 CORRECTIONS = "corrections.csv"  # of labels, optional; the tables themselves stay as they are
 BEST_MODEL_FILE = "best_model.json"  # of a run: which weights to deploy
 SCORE_KIT = (  # copied into best_model/score_kit/
     *("__init__", "command", "engine", "errors", "files", "headers", "loop", "naming", "network"),
-    *(
-        "partial",
-        "pictures",
-        "prepare",
-        "report",
-        "resize",
-        "score",
-        "sheet",
-        "statistics",
-        "table",
-    ),
+    *("partial", "pictures", "prepare", "report", "resize", "score", "sheet", "statistics"),
+    "table",
 )
 SCORING_FILES = (  # of best_model/: what scores new boards and serves the model
     *("score.py", "compare_engine.py", "kpi_reference.json"),

@@ -9,12 +9,12 @@ from typing import Any
 from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
-from deft.core.layout import DEFECT_SPEC, PREGEN_DIR
+from deft.core.layout import CHECKS_FILE, DEFECT_SPEC, PREGEN_DIR
 from deft.core.reading import read_json
 from deft.pool import digest
 from deft.pool.digest import APPROVAL_FILE, GATE_FILE
 from deft.pool.source_pool import check_pregen_unchanged
-from deft.preflight.run import CHECKS_FILE, SUMMARY_FILE, run_preflight
+from deft.preflight.run import SUMMARY_FILE, run_preflight
 from deft.preflight.summary import on_terminal
 from deft.run.handover import staged_elsewhere
 from deft.run.state import STATE_FILE, read_state, update_state, utc_now

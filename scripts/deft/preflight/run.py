@@ -11,7 +11,7 @@ from typing import Any
 from deft.core.airgap import offline
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic, write_text_atomic
-from deft.core.layout import MANIFEST_FILE, POOL_TABLE
+from deft.core.layout import CHECKS_FILE, MANIFEST_FILE, POOL_TABLE
 from deft.core.reading import stop_of
 from deft.pool import digest
 from deft.pool.corrected_laps import keep
@@ -38,7 +38,6 @@ from deft.preflight.tables import parameters, summary_tables
 from deft.run.handover import staged_elsewhere
 from deft.settings.metric_contract import contract_of
 
-CHECKS_FILE = "preflight/checks.json"
 SUMMARY_FILE = "preflight/summary.md"
 TOPICS = (
     ("inputs", checks_inputs.checks),

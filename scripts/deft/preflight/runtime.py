@@ -8,12 +8,11 @@ from typing import Any
 
 from deft.core.durations import short_duration
 from deft.core.errors import HardStop
-from deft.core.layout import BASELINE, phase_name
+from deft.core.layout import BASELINE, CHECKS_FILE, phase_name
 from deft.core.reading import check_shape, read_json
 from deft.run.state import read_log
 from deft.settings.run_name import known_runs
 
-CHECKS_FILE = "preflight/checks.json"
 SHAPE = {"parameters": [{"name": str}], "dataset": dict}
 NEEDED = {"train", "inference", "evaluate"}  # of a phase that can be reckoned with
 # What must be the same for one run's seconds to tell of another's.

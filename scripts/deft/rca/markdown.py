@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def code(text: object) -> str:
     """Return a user's text as code for a table's cell."""
     one_line = " ".join(str(text).split()).replace("`", "'").replace("|", "\\|")
     return f"`{one_line}`"
+
+
+def report_text(title: str, sections: Mapping[str, Sequence[str]]) -> str:
+    """Return a report with numbered sections.
+
+    No section's text may hold a later heading's words: NVIDIA's readers find a section by them.
+    """
+    lines = [f"# {title}"]
+    for number, (heading, body) in enumerate(sections.items(), start=1):
+        lines += ["", f"## {number}. {heading}", "", *body]
+    return "\n".join(lines) + "\n"
 
 
 def table_lines(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

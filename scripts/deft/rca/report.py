@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deft.kpi.operating_point import RECALL_TOLERANCE
-from deft.rca.markdown import code, table_lines
+from deft.rca.markdown import code, report_text, table_lines
 from deft.tables.changenet_table import SCORE_COLUMN, is_ng
 
 ROWS_PER_LABEL = 10  # of the report's list; gaps.parquet has all
@@ -47,7 +47,6 @@ def threshold_text(metrics: dict[str, Any]) -> str:
 
 def report_markdown(found: Findings) -> str:
     """Return ``RCA_Report.md``."""
-    # No section's text may hold a later heading's words: readers find a section by them.
     sections = {
         "Verdict": _verdict(found),
         "Threshold Selection": _threshold(found),
@@ -57,10 +56,7 @@ def report_markdown(found: Findings) -> str:
         "Per-Label Breakdown": _breakdown(found),
         "Recommended Actions": _actions(found),
     }
-    lines = ["# Root-cause analysis"]
-    for number, (heading, body) in enumerate(sections.items(), start=1):
-        lines += ["", f"## {number}. {heading}", "", *body]
-    return "\n".join(lines) + "\n"
+    return report_text("Root-cause analysis", sections)
 
 
 def kept_counts(weak: pd.DataFrame) -> pd.DataFrame:

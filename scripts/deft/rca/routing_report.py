@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from deft.rca.markdown import code, table_lines
+from deft.rca.markdown import code, report_text, table_lines
 from deft.rca.routing import Routes, most_first, routing_key
 
 DROPPED = "neither (DROPPED)"
@@ -53,7 +53,6 @@ def report_markdown(found: Routing) -> str:
     """Return ``Routing_Report.md``; its rows are pictures, one per weak part and light."""
     table = found.table
     dropped = table[table["to"] == DROPPED]
-    # No section's text may hold a later heading's words: readers find a section by them.
     sections = {
         "Verdict": _verdict(found, len(table) - len(dropped), len(dropped)),
         "Inputs": _inputs(found, table),
@@ -62,10 +61,7 @@ def report_markdown(found: Routing) -> str:
         "Dropped Labels (routed to NEITHER module)": _dropped(dropped),
         "Recommended Actions": _actions(found, dropped),
     }
-    lines = ["# Routing of the weak samples"]
-    for number, (heading, body) in enumerate(sections.items(), start=1):
-        lines += ["", f"## {number}. {heading}", "", *body]
-    return "\n".join(lines) + "\n"
+    return report_text("Routing of the weak samples", sections)
 
 
 def _verdict(found: Routing, routed: int, dropped: int) -> list[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from deft.core.commands import again
 from deft.core.errors import HardStop
+from deft.core.layout import CHECKS_FILE
 from deft.core.reading import read_json
 from deft.run.state_format import OWN, own
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:  # the Snakefile reads this module, and pandas takes a second
 ROOT_KEY = b"deft_root"  # of a parquet file's metadata
 PATH_COLUMNS = ("filepath", "golden_filepath", "target", "source")
 MOVED_FROM = "moved_from"  # of what is our own in the state: places where the workspace was
-CHECKS_FILE = "preflight/checks.json"
 STATE_PATHS = ("results_dir", "config", "iterations", "final_artifacts", "metric_contract")
 
 

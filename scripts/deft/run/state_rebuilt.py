@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.core.errors import CODES, HardStop
+from deft.core.layout import CHECKS_FILE
 from deft.core.reading import check_shape, read_json
 from deft.run.roots import MOVED_FROM, birthplace
 from deft.run.state_format import (
@@ -90,7 +91,7 @@ def _of_checks(run_dir: Path, ours: dict[str, Any]) -> dict[str, Any]:
         ours[MOVED_FROM] = [born]
     try:
         checks = read_json(
-            run_dir / "preflight/checks.json",
+            run_dir / CHECKS_FILE,
             {"kpi_target": dict, "parameters": [{"name": str}]},
         )
     except HardStop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,9 @@ from deft.core.errors import HardStop
 from deft.core.layout import BASELINE
 from deft.core.reading import check_shape, read_json
 from deft.run.state_format import COMPLETE, EVENTS_VERSION, FAILED, STATE_VERSION
+from deft.settings.metric_contract import far_answer, parse_contract
 
 RESULT_FILE = "metric_result.json"  # of a phase, where a command judges it
-COMPARISONS = {
-    "<": lambda value, target: value < target,
-    "<=": lambda value, target: value <= target,
-    ">": lambda value, target: value > target,
-    ">=": lambda value, target: value >= target,
-}
 RUN_KEYS = ("metric_contract", "execution_policy", "events", "completed_at", "final_artifacts")
 PHASE_KEYS_4 = ("training_spec", "mining_summary", "metric_result")
 CONFIG_KEYS = ("mining_pool_csv", "mining_images_root", "resolved_mining_pool_csv", "gpu_model")
@@ -114,22 +110,9 @@ def _result(folder: Path, contract: Any) -> dict[str, Any] | None:
         return None
     if check_shape(kind, point):
         return None
-    far, recall = (kind["recall_point"][name] for name in ("far_pct", "recall_pct"))
-    result = {
-        "name": "far_pct",
-        "value": far,
-        "unit": "%",
-        "constraints": {"recall_pct": recall},
-        "threshold": kind["recall_point"].get("threshold"),
-        "evidence_path": os.path.abspath(metrics),
-    }
-    if isinstance(contract, dict):
-        result["passed"] = _passed(contract, {"far_pct": far, "recall_pct": recall})
+    result = {**far_answer(kind["recall_point"]), "evidence_path": os.path.abspath(metrics)}
+    with suppress(HardStop):  # a contract that cannot be read passes nothing and fails nothing
+        if isinstance(contract, dict):
+            kept = parse_contract(contract)
+            result["passed"] = not kept.check(result) and not kept.failed(result)
     return result
-
-
-def _passed(contract: dict[str, Any], values: dict[str, float]) -> bool:
-    return all(
-        one["name"] in values and COMPARISONS[one["operator"]](values[one["name"]], one["target"])
-        for one in (contract, *contract["constraints"])
-    )

@@ -212,18 +212,22 @@ def measured_by(config: Mapping[str, Any]) -> Contract | None:
     return contract if contract.measured else None
 
 
-def far_result(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an operating point as the built-in evaluator's answer."""
-    shown = ("recall_pct", "precision", "f1", "tp", "fn", "fp", "tn")
-    bounds = ("recall_lower95_pct", "far_upper95_pct")
+def far_answer(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an operating point as an answer to a contract on FAR."""
     return {
         "name": FAR,
         "value": point["far_pct"],
         "unit": PERCENT,
-        "threshold": point["threshold"],
+        "threshold": point.get("threshold"),
         "constraints": {RECALL: point["recall_pct"]},
-        "diagnostics": {name: point[name] for name in (*shown, *bounds)},
     }
+
+
+def far_result(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an operating point as the built-in evaluator's answer, with what stands beside it."""
+    shown = ("recall_pct", "precision", "f1", "tp", "fn", "fp", "tn")
+    bounds = ("recall_lower95_pct", "far_upper95_pct")
+    return far_answer(point) | {"diagnostics": {name: point[name] for name in (*shown, *bounds)}}
 
 
 def recorded_contract(kept: Any) -> Contract | None:

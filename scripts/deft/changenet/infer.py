@@ -15,9 +15,10 @@ from deft.changenet.device import pick_device
 from deft.changenet.model import build_model
 from deft.changenet.onnx.scorer import Scorer, score_pairs
 from deft.changenet.precision import float32_scores
-from deft.changenet.scoring import outputs
+from deft.changenet.scoring import TableScorer
 from deft.changenet.spec import Spec
 from deft.changenet.speed import prepare
+from deft.changenet.views import contained, views_of
 from deft.changenet.weights import load_weights
 from deft.core.errors import HardStop
 from deft.core.files import write_text_atomic
@@ -40,12 +41,14 @@ def infer_table(
     compile: bool = False,
     levels: int | None = None,
     workspace: str | Path | None = None,
+    views: str = "one",
 ) -> int:
     """Score every row of a table and write the result; return the number of rows.
 
     Scores are float32 in their shortest form; every other cell stays as it was, in the same order.
     They do not depend on the batch size beyond float noise (about 1e-6). With ``onnx``, the
     loaded export of these weights, ONNX Runtime scores instead of torch (on its own device).
+    ``views``: the setting ``score_views`` (:mod:`deft.changenet.views`); an ONNX file has its own.
     ``compile``: see :func:`deft.changenet.speed.prepare`; ``levels``:
     :func:`deft.tables.pictures.open_rgb`; ``workspace``: see
     :class:`deft.changenet.data.pairs.PairData`.
@@ -67,6 +70,7 @@ def infer_table(
         compile=compile,
         levels=levels,
         workspace=workspace,
+        views=views,
     )
     write_text_atomic(out_csv, scored_csv(table, scores))
     return len(table)
@@ -95,8 +99,45 @@ def score_table(
     compile: bool = False,
     levels: int | None = None,
     workspace: str | Path | None = None,
+    views: str = "one",
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Return (scores float32 (rows,), table); see :func:`infer_table`."""
+    found, table = score_views(
+        spec,
+        weights_path,
+        table_path,
+        images_dir,
+        device=device,
+        threads=threads,
+        batch_size=batch_size,
+        onnx=onnx,
+        compile=compile,
+        levels=levels,
+        workspace=workspace,
+        views=views,
+    )
+    return found[views], table
+
+
+def score_views(
+    spec: Spec,
+    weights_path: str | Path,
+    table_path: str | Path,
+    images_dir: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    batch_size: int | None = None,
+    onnx: Scorer | None = None,
+    compile: bool = False,
+    levels: int | None = None,
+    workspace: str | Path | None = None,
+    views: str = "one",
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    """Return (name of views -> scores float32 (rows,), table); see :func:`infer_table`.
+
+    Torch gives the scores of every name that ``views`` contains, an ONNX file those of its own.
+    """
     data = open_pairs(spec, table_path, images_dir, levels=levels, workspace=workspace)
     if SCORE_COLUMN in data.table.columns:
         raise HardStop(
@@ -108,15 +149,26 @@ def score_table(
         )
     size = batch_size or spec.dataset.classify.batch_size
     if onnx is not None:
-        scores = score_pairs(onnx, data, size)
+        found = {views: score_pairs(onnx, data, size)}
     else:
         target = pick_device(device)
         torch.set_num_threads(max(1, threads))
         model = build_model(spec)
         load_weights(model, weights_path)
         prepare(model, target, compile=compile)
-        out = outputs(model, data, size, target, cast=float32_scores)
-        scores = model.score(out).numpy()
+        scorer = TableScorer(model, target, cast=float32_scores, views=views_of(views, spec))
+        each = scorer.each_view(data, size)
+        found = {
+            name: model.score(each[: len(views_of(name, spec))].mean(dim=0)).numpy()
+            for name in contained(views)
+        }
+    for scores in found.values():
+        _refuse_endless(scores, weights_path, table_path)
+    return found, data.table
+
+
+def _refuse_endless(scores: np.ndarray, weights_path: str | Path, table_path: str | Path) -> None:
+    """Stop with ``score_invalid`` for a score that is no finite number."""
     broken = np.flatnonzero(~np.isfinite(scores))
     if len(broken):
         raise HardStop(
@@ -126,7 +178,6 @@ def score_table(
             row=[line_of(i) for i in broken],
             fix=f"check the model file {weights_path}",
         )
-    return scores, data.table
 
 
 def shortest(score: np.float32) -> str:

@@ -21,6 +21,7 @@ from deft.changenet.data.pairs import PairData, ahead, normalise
 from deft.changenet.embeddings import CACHE_BYTES, EmbeddingMemory, digest, join, one
 from deft.changenet.model import ChangeNet
 from deft.changenet.precision import Cast
+from deft.changenet.views import ONE, View, tiles_of, turned
 
 # Pixels that a CPU takes through the backbone at once. Twice as many of C-RADIOv2-B's maps took a
 # tenth more time a picture: memory, not arithmetic, is what they wait for.
@@ -41,7 +42,7 @@ class TableScorer:
     """One network over tables; ``embedded`` counts the pictures that went through its backbone.
 
     ``cache_bytes`` bounds the memory for goldens on the device; 0 keeps none beyond their batch.
-    The network must not change between calls.
+    ``views``: of each pair, whose mean is its output. The network must not change between calls.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class TableScorer:
         *,
         cast: Cast = nullcontext,
         cache_bytes: int = CACHE_BYTES,
+        views: Sequence[View] = ONE,
     ) -> None:
+        self.views = views
         self.model, self.device = model.eval(), device
         self._cast = cast
         self.cache = EmbeddingMemory(cache_bytes)
@@ -65,6 +68,16 @@ class TableScorer:
         after_batch: Callable[[], None] | None = None,
     ) -> torch.Tensor:
         """Return the output for ``rows`` (default: all), float32 on the CPU, in that order."""
+        return self.each_view(data, batch_size, rows, after_batch).mean(dim=0)
+
+    def each_view(
+        self,
+        data: PairData,
+        batch_size: int,
+        rows: Sequence[int] | None = None,
+        after_batch: Callable[[], None] | None = None,
+    ) -> torch.Tensor:
+        """Return the outputs (views, rows, …) as :meth:`outputs` does, before their mean."""
         wanted = list(range(len(data)) if rows is None else map(int, rows))
         places = sorted(
             range(len(wanted)), key=lambda place: (data.golden_files(wanted[place]), place)
@@ -76,16 +89,17 @@ class TableScorer:
         with torch.inference_mode():
             for loaded in ahead(lambda rows: load(data, rows), chunks, workers):
                 with self._cast():
-                    found.append(self._compare(data, loaded).float().cpu())
+                    views = [self._compare(data, loaded, view) for view in self.views]
+                    found.append(torch.stack(views).float().cpu())
                 if after_batch is not None:
                     after_batch()
-        joined = torch.cat(found)
+        joined = torch.cat(found, dim=1)
         back = torch.empty_like(joined)
-        back[torch.tensor(places)] = joined
+        back[:, torch.tensor(places)] = joined
         return back
 
-    def _compare(self, data: PairData, loaded: Loaded) -> torch.Tensor:
-        parts = self._embed(data, loaded)
+    def _compare(self, data: PairData, loaded: Loaded, view: View) -> torch.Tensor:
+        parts = self._embed(data, loaded, view)
         test = join([parts[name] for name in loaded.test])
         # Golden-major: the first golden of every row, then the second.
         golden = join(
@@ -99,12 +113,13 @@ class TableScorer:
         on_cpu = self.device.type == "cpu"
         return max(1, CPU_PIXELS // (height * width)) if on_cpu else sys.maxsize
 
-    def _embed(self, data: PairData, loaded: Loaded) -> dict[bytes, list[torch.Tensor]]:
+    def _embed(self, data: PairData, loaded: Loaded, view: View) -> dict[bytes, list[torch.Tensor]]:
         """Return each distinct picture's parts; those that are not kept run in batches."""
+        as_seen = bytes(view)  # a turned picture is another one to the memory
         parts: dict[bytes, list[torch.Tensor]] = {}
         new = []
         for name in loaded.pictures:
-            kept = self.cache.get(name)
+            kept = self.cache.get(name + as_seen)
             if kept is None:
                 new.append(name)
             else:
@@ -112,12 +127,13 @@ class TableScorer:
         for start in range(0, len(new), step := self._at_once(data)):
             chunk = new[start : start + step]
             pixels = np.stack([loaded.pictures[name] for name in chunk])
-            embedding = self.model.model.embed(normalise(data.spec, pixels, self.device))
+            seen = turned(normalise(data.spec, pixels, self.device), view, tiles_of(data.spec))
+            embedding = self.model.model.embed(seen)
             self.embedded += len(chunk)
             parts |= {name: one(embedding, index) for index, name in enumerate(chunk)}
         for names in loaded.golden:
             for name in names:
-                self.cache.put(name, parts[name])
+                self.cache.put(name + as_seen, parts[name])
         return parts
 
 

@@ -31,6 +31,7 @@ from deft.changenet.model import (
 from deft.changenet.onnx.runtime import INPUTS, OUTPUT, require
 from deft.changenet.spec import Spec
 from deft.changenet.spec.schema import Export
+from deft.changenet.views import over_views, tiles_of, views_of
 from deft.changenet.weights import load_weights
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file
@@ -146,11 +147,13 @@ def export_network(
     *,
     size: tuple[int, int] | None = None,
     one_file_bytes: int = ONE_FILE_BYTES,
+    views: str = "one",
 ) -> dict[str, Any]:
     """Write ``out`` (and ``<out>.data`` above ``one_file_bytes``), checked; return facts as JSON.
 
     The file depends on the weights alone: the same weights give the same bytes. ``size`` is
-    (height, width) in pixels where another than the spec's is wanted (euclidean only). The file
+    (height, width) in pixels where another than the spec's is wanted (euclidean only). ``views``:
+    the setting ``score_views``; the graph takes one pair and computes all of its views. The file
     appears only after ONNX Runtime has given torch's outputs (within 1e-4) for batches of 1, 3
     and 5 pairs, sizes that the export itself did not see.
 
@@ -166,6 +169,11 @@ def export_network(
     # One side after the other, as TAO's graph has it: joining is a matter of speed, and the
     # number of pairs would be frozen by the cut between the sides.
     network.features = partial(_side_by_side, network)  # type: ignore[method-assign]
+    seen = views_of(views, spec)
+    if len(seen) > 1:
+        network.forward = partial(  # type: ignore[method-assign]
+            over_views, network.forward, seen, tiles_of(spec)
+        )
     fixed_batch = spec.export.batch_size if spec.export.batch_size > 0 else None
     example = _pairs(spec, fixed_batch or EXAMPLE_PAIRS, size)
     axes = None if fixed_batch else {name: {0: BATCH} for name in (*INPUTS, OUTPUT)}
@@ -195,6 +203,7 @@ def export_network(
         "input_size_px": [height, width],
         "folded_batch_norms": fixed,
         "largest_output_difference": difference,
+        **({} if views == "one" else {"score_views": views, "views": len(seen)}),
     }
 
 

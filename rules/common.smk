@@ -265,6 +265,13 @@ def reading_logic(stage):
     return logic(stage) if levels is None else f"{logic(stage)}-levels{levels}"
 
 
+def scoring_logic(stage):
+    """`reading_logic` of a stage that scores parts: by other views they get other scores."""
+    views = config["score_views"]
+    found = reading_logic(stage)
+    return found if views == "one" else f"{found}-{views}"
+
+
 LOGIC_VERSIONS = json.loads(Path(f"{HOME}/rules/logic_versions.json").read_text())
 
 

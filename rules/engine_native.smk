@@ -117,8 +117,10 @@ rule infer:
         engine=no_trigger(engine_options()),
         runtime=config["runtime"],
         compile=config["compile"],
+        views=no_trigger(config["score_views"]),
+        share=no_trigger(config["score_views_share"]),
         laps=no_trigger(config["max_iterations"]),
-        logic=reading_logic("infer"),
+        logic=scoring_logic("infer"),
     message:
         "{wildcards.phase}: inference of both weight files"
     shell:
@@ -126,7 +128,8 @@ rule infer:
         " --phase {wildcards.phase} {params.engine} --device {params.device} --threads {threads}"
         " --weights {input.weights:q} --facts {output.facts:q} --best-val {output.best_val:q}"
         " --latest {output.latest:q}"
-        " --runtime {params.runtime} --compile {params.compile} --max-iterations {params.laps}"
+        " --runtime {params.runtime} --compile {params.compile} --score-views {params.views}"
+        " --score-views-share {params.share} --max-iterations {params.laps}"
         " --attempt {resources.try_number} --log {log:q}"
 
 

@@ -87,14 +87,16 @@ rule export_best:
         engine=no_trigger(engine_options()),
         device=no_trigger(config["device"]),
         int8=config["int8"],
-        logic=reading_logic("export_best"),
+        views=no_trigger(config["score_views"]),
+        logic=scoring_logic("export_best"),
     message:
         "best model: ONNX, checked on the KPI set"
     shell:
         'python "$DEFT_HOME/scripts/export_best.py" --workspace . --run run_{wildcards.ts}'
         " {params.engine} --decision {params.decision:q} --metrics {params.best:q}"
         " --inference {params.scores:q} --facts {output.facts:q} --device {params.device}"
-        " --threads {threads} --int8 {params.int8} --attempt {resources.try_number} --log {log:q}"
+        " --threads {threads} --int8 {params.int8} --score-views {params.views}"
+        " --attempt {resources.try_number} --log {log:q}"
 
 
 rule best_model:

@@ -28,13 +28,14 @@ def body(args: argparse.Namespace, run: Run) -> None:
             device=args.device,
             threads=args.threads,
             int8=args.int8,
+            views=args.score_views,
         )
     print(status_line("run", "export", summary, time.monotonic() - began, "hand-off"))
 
 
 if __name__ == "__main__":
     options = parser(__doc__, phase=False, files=Files)
-    for name in ("device", "int8"):
+    for name in ("device", "int8", "score_views"):
         add_option(options, name)
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
     launch(options.parse_args(), body)

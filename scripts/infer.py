@@ -27,6 +27,8 @@ def body(args: argparse.Namespace, run: Run) -> None:
             threads=args.threads,
             runtime=args.runtime,
             compile=args.compile,
+            views=args.score_views,
+            share=args.score_views_share,
         ),
         attempt=args.attempt,
         next_stage="evaluate",
@@ -37,7 +39,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
 
 if __name__ == "__main__":
     options = parser(__doc__, files=Files)
-    for name in ("device", "runtime", "compile"):
+    for name in ("device", "runtime", "compile", "score_views", "score_views_share"):
         add_option(options, name)
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
     launch(options.parse_args(), body)

@@ -38,7 +38,7 @@ ASKED = {
     "changenet/data/pairs.py": {"open_pairs": "table_base", "picture": CHANGED},
     "changenet/data/sampling.py": {"check_trainable": "trainable"},
     "changenet/device.py": {"pick_device": MACHINE, "training_devices": "training"},
-    "changenet/infer.py": {"score_views": "score_column"},
+    "changenet/infer.py": {"score_views": "score_column", "_refuse_endless": LEARNT},
     "changenet/onnx/export.py": {"check_export": "onnx", "_untrue": LEARNT},
     "changenet/onnx/runtime.py": {"require": "onnx"},
     "changenet/onnx/parity.py": {"gate": LEARNT},

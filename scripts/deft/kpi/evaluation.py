@@ -288,12 +288,13 @@ def evaluate_phase(
     weights: dict[str, Any],
     correct: Correct | None = None,
     further: Mapping[str, Any] | None = None,
+    of_chosen: Callable[[str], Mapping[str, Any]] = lambda kind: {},
 ) -> dict[str, Any]:
     """Evaluate both weight files of a phase, choose one, write and return ``metrics.json``.
 
     Chosen: lower FAR at the required recall, then lower validation loss, then the later epoch.
     ``weights`` is the phase's ``weights.json``; ``correct``: see :func:`read_scores`;
-    ``further``: what the record says beside.
+    ``further``: what the record says beside; ``of_chosen``: what more of the chosen kind.
     """
     phase_dir = Path(phase_dir)
     kinds, per_kind_labels = {}, {}
@@ -329,6 +330,7 @@ def evaluate_phase(
         "labels": labels,
         TABLES: tables,
         **(further or {}),
+        **of_chosen(chosen),
     }
     write_json_atomic(phase_dir / "metrics.json", metrics)
     return metrics

@@ -28,7 +28,7 @@ from deft.core.layout import (
 )
 from deft.core.reading import check_shape, read_json
 from deft.pool.pregen.listing import counted_files, is_litter
-from deft.settings.known import approval_of
+from deft.settings.known import approval_of, rule_of
 
 SCHEMA_VERSION = 1
 MATTER = {"parameters": dict, "inputs": dict}
@@ -64,7 +64,8 @@ def inputs_digest(
     parameters = {
         k: config[k]
         for k in sorted(config)
-        if approval_of(k) == "yes" or (approval_of(k) == "when set" and config[k] is not None)
+        if approval_of(k) == "yes"
+        or (approval_of(k) == "when set" and config[k] != rule_of(k)["default"])
     }
     return {"schema_version": SCHEMA_VERSION, "parameters": parameters, "inputs": inputs}
 

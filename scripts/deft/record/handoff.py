@@ -51,7 +51,9 @@ def write_handoff(run_dir: str | Path, workspace: str | Path, decision: Path) ->
         (SPEC_FILE, CONTAINER_WEIGHTS, model["backbone_container_path"] or ""),
         (HOST_SPEC_FILE, model["checkpoint"], on_host),
     ):
-        spec = inference_spec(best.spec, checkpoint, model["threshold"], backbone)
+        # TAO's own inference scores one view, whatever the export does.
+        threshold = model.get("one_view", model)["threshold"]
+        spec = inference_spec(best.spec, checkpoint, threshold, backbone)
         write_text_atomic(best.files.run.dir / name, yaml.safe_dump(spec, sort_keys=True))
     write_json_atomic(best.files.run.dir / MODEL_FILE, model)
     return model
@@ -81,6 +83,7 @@ def best_model(best: Best) -> dict[str, Any]:
         "images_dir": str(layout.image_root(files.workspace).resolve()),
         "kpi_target": files.target,
         "kpi_met": best.decision["kpi_met"],
+        **_views(best),
         **_by_contract(best),
         "mining_arm": files.arm,
         "run": files.name,
@@ -107,6 +110,19 @@ def backbone_paths(files: RunFiles) -> tuple[Path, str | None]:
         and Path(named).suffix == path.suffix
     )
     return path, str(named) if kept else f"{CONTAINER_BACKBONES}/{path.name}"
+
+
+def _views(best: Best) -> dict[str, Any]:
+    """Return what a score is, where it is not TAO's of one view, and the operating point of that.
+
+    ``checkpoint`` in TAO's inference gives scores of one view: ``threshold`` is not theirs.
+    """
+    views = best.metrics.get("score_views", "one")
+    if views == "one":
+        return {}
+    point = best.metrics["views"]["one"]["recall_point"]
+    told = {name: point[name] for name in ("threshold", "far_pct", *BOUNDS)}
+    return {"score_views": views, "one_view": told}
 
 
 def _by_contract(best: Best) -> dict[str, Any]:

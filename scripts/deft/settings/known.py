@@ -49,7 +49,7 @@ def defaults() -> dict[str, Any]:
 
 
 def approval_of(name: str) -> str:
-    """Return whether the approval covers a setting: ``yes``, ``no`` or ``when set`` (not null)."""
+    """Return whether the approval covers a setting: ``yes``, ``no``, ``when set`` (no default)."""
     return str(rule_of(name).get("x-approval", "yes"))
 
 

@@ -18,6 +18,7 @@ from deft.kpi.evaluation import (
     kind_at,
     weights_of,
 )
+from deft.kpi.views import views_of_phase, views_text
 from deft.record.records import read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
@@ -47,13 +48,20 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
     weights = weights_table(files.weights)
     kept = [one.as_dict() for one in context.corrections(KPI)]
     further: dict[str, Any] = {"corrections": kept} if kept else {}
-    scored_with = read_json(files.inference).get("corrections", [])
+    told = read_json(files.inference)
+    scored_with = told.get("corrections", [])
     if kept != scored_with:
         # Laps have begun from the weights that were chosen then: they stay what they are.
         kind = kind_at(folder, min_recall, weights, kpi_correct(context, scored_with))
         further["lineage"] = {"chosen": kind, "weights": weights_of(weights, kind)}
     correct = kpi_correct(context, kept)
-    metrics = evaluate_phase(folder, phase, min_recall, weights, correct, further)
+
+    def of_views(kind: str) -> dict[str, Any]:
+        table = files.inference.parent / kind / "inference.csv"
+        found = views_of_phase(table, files.inference, told, kind, min_recall, correct)
+        return {"score_views": told["score_views"], "views": found} if found else {}
+
+    metrics = evaluate_phase(folder, phase, min_recall, weights, correct, further, of_views)
     chosen = metrics["kinds"][metrics["chosen"]]
     print(key_line(chosen["far_at_recall"][EVERY_DEFECT]), flush=True)
     point = chosen["recall_point"]
@@ -76,8 +84,14 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
         f"at recall {point['recall_pct']:.1f}% "
         f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f}%)"
         + _corrected(kept)
+        + _views(metrics)
         + (" · warning: degenerate, every good part is rejected" if chosen["degenerate"] else "")
     )
+
+
+def _views(metrics: dict[str, Any]) -> str:
+    text = views_text(metrics.get("views", {}))
+    return f" · {text}" if text else ""
 
 
 def _corrected(kept: list[dict[str, Any]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,13 @@ from deft.changenet.data.pairs import PairData, open_pairs
 from deft.changenet.infer import score_table
 from deft.changenet.onnx import bundle
 from deft.changenet.onnx.export import export_onnx
-from deft.changenet.onnx.int8 import try_int8
+from deft.changenet.onnx.int8 import TIMED_PAIRS, TIMED_ROUNDS, try_int8
 from deft.changenet.onnx.parity import (
     ROWS_KEPT,
     compare,
     gate,
     hardest_rows,
+    pairs_per_s,
 )
 from deft.changenet.onnx.scorer import CUDA, Scorer, runtime_facts, score_pairs
 from deft.core import layout
@@ -55,8 +57,18 @@ class Files:
     facts: Path = written("export.json; the model and what goes with it stand beside it")
 
 
-def export_best(context: Context, files: Files, *, device: str, threads: int, int8: bool) -> str:
+def export_best(
+    context: Context,
+    files: Files,
+    *,
+    device: str,
+    threads: int,
+    int8: bool,
+    views: str = "one",
+) -> str:
     """Write ``best_model/`` of the decided best phase; returns the status line's summary.
+
+    ``views``: the setting ``score_views``, by which the phase's scores were made.
 
     Raises HardStop ``score_invalid`` when ONNX Runtime decides a KPI part otherwise than the
     pipeline did, beyond float noise, and whatever
@@ -69,9 +81,12 @@ def export_best(context: Context, files: Files, *, device: str, threads: int, in
     kpi_threshold = metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"]
     weights = chosen_weights(context, files.metrics)
     recorded = read_scores(scored_table(context, files.inference, metrics["chosen"]))
+    scored_by = read_json(files.inference).get("score_views", "one")
+    if scored_by != views:
+        refuse(files.inference, f"its scores are of score_views {scored_by}, not of {views}")
     folder = files.facts.parent
     shutil.rmtree(folder, ignore_errors=True)  # only after all that is read was whole
-    exported = export_onnx(context.spec, weights, folder / bundle.MODEL)
+    exported = export_onnx(context.spec, weights, folder / bundle.MODEL, views=views)
 
     table = context.workspace / layout.KPI_TABLE
     levels = context.picture_levels
@@ -106,7 +121,7 @@ def export_best(context: Context, files: Files, *, device: str, threads: int, in
     }
     gate(parity["at_safe_threshold"], table, "the exported ONNX")
     if by_onnx:  # the recorded scores are ONNX Runtime's own, so torch is asked as well
-        parity["torch"] = compare(_by_torch(context, weights, device, threads), scores, safe)
+        parity["torch"] = compare(_by_torch(context, weights, device, threads, views), scores, safe)
         gate(parity["torch"], table, "torch", "report it: both ran in float32")
 
     record: dict[str, Any] = {
@@ -121,6 +136,8 @@ def export_best(context: Context, files: Files, *, device: str, threads: int, in
         "int8": None,
         "score_py_cannot_read": unread,
     }
+    if views != "one":
+        record["views_cost"] = _cost(context, weights, scorer, kpi, threads)
     if int8:
         training = open_pairs(
             context.spec,
@@ -217,7 +234,7 @@ def _device(device: str, *, asserted: bool) -> str:
     return "cuda" if cuda else "cpu"
 
 
-def _by_torch(context: Context, weights: Path, device: str, threads: int) -> np.ndarray:
+def _by_torch(context: Context, weights: Path, device: str, threads: int, views: str) -> np.ndarray:
     table = context.workspace / layout.KPI_TABLE
     scores, _ = score_table(
         context.spec,
@@ -228,8 +245,29 @@ def _by_torch(context: Context, weights: Path, device: str, threads: int) -> np.
         threads=threads,
         levels=context.picture_levels,
         workspace=context.root,
+        views=views,
     )
     return scores
+
+
+def _cost(
+    context: Context, weights: Path, scorer: Scorer, kpi: PairData, threads: int
+) -> dict[str, float]:
+    """Return how fast the exported graph scores, and what its views cost against one."""
+    device = "cuda" if scorer.provider == CUDA else "cpu"
+    size = scorer.fixed_batch or context.spec.dataset.classify.batch_size
+    with tempfile.TemporaryDirectory(dir=context.run.dir, prefix=".onnx.") as folder:
+        export_onnx(context.spec, weights, Path(folder) / bundle.MODEL)
+        one = Scorer(Path(folder) / bundle.MODEL, device=device, threads=threads)
+        rates = [
+            pairs_per_s(each.run, kpi, size, pairs=TIMED_PAIRS, rounds=TIMED_ROUNDS)
+            for each in (scorer, one)
+        ]
+    return {
+        "pairs_per_s": round(rates[0], 2),
+        "one_view_pairs_per_s": round(rates[1], 2),
+        "times_the_cost": round(rates[1] / rates[0], 2),
+    }
 
 
 def _without_rows(found: dict[str, Any]) -> dict[str, Any]:
@@ -251,6 +289,8 @@ def _summary(phase: str, record: dict[str, Any]) -> str:
         text += f" (warning: score.py cannot read them: {record['score_py_cannot_read']})"
     if not found["above_noise"]:
         text += " (warning: margin within float noise)"
+    if "views_cost" in record:
+        text += f"; {record['score_views']}: {record['views_cost']['times_the_cost']:g} × the cost"
     if record["int8"]:
         text += f"; int8 {'kept' if record['int8']['kept'] else 'not kept'}"
         text += f": {record['int8']['reason']}"

@@ -26,6 +26,7 @@ FACTS = "export.json"
 READER = "read_picture.py"
 EXAMPLE_SOURCE = Path(__file__).with_name(EXAMPLE)
 COMMANDS = {name: Path(__file__).with_name(name) for name in ("score.py", "compare_engine.py")}
+VIEWS_KEYS = ("score_views", "views")  # what the graph does inside; absent for one view
 KIT = Path(score_kit.__file__).parent
 # Since when Pillow may resize the height first, which shows in the last bit.
 HEIGHT_MAY_LEAD = 13
@@ -81,6 +82,7 @@ def preprocessing(
         "kpi_threshold": kpi_threshold,
         "rule": "score > threshold means NO_PASS",
         **({} if levels is None else {"picture_levels": levels}),
+        **({k: exported[k] for k in VIEWS_KEYS if k in exported}),
     }
 
 
@@ -193,6 +195,15 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         f"is nearer to the threshold than {found['smallest_margin']:.2g}, "
         f"{found['flips']} decisions differ.",
     ]
+    if "views_cost" in record:
+        cost = record["views_cost"]
+        parts += [
+            "",
+            f"The graph scores each pair over {record['views']} views (`score_views: "
+            f"{record['score_views']}`) and gives their mean: feed it a pair once, as it is. It "
+            f"costs {cost['times_the_cost']:g} times a single view "
+            f"({cost['pairs_per_s']:g} instead of {cost['one_view_pairs_per_s']:g} pairs/s here).",
+        ]
     parts += SERVING
     if not found["above_noise"]:
         parts.append(

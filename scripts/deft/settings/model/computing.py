@@ -93,6 +93,24 @@ class Computing(Group):
         ge=1,
         le=100_000,
     )
+    score_views: Literal["one", "turns", "dihedral"] = setting(
+        "one",
+        "a part's score: one view (TAO's) | turns (mean over its 4 quarter turns) | dihedral (and "
+        "their mirror images, 8): docs/score_views.md",
+        read_by="infer export_best",
+        approval="when set",
+        engine="native",
+    )
+    score_views_share: float = setting(
+        0.25,
+        "score the KPI set by turns too, to compare, where that takes at most this share of the "
+        "phase's training; 0 = never",
+        read_by="infer",
+        approval="no",
+        engine="native",
+        ge=0,
+        le=100,
+    )
     compile: bool = setting(
         False,
         "true = torch.compile for training and scoring; minutes to start",

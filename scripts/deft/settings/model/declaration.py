@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Whether the user's approval covers it: yes, no, or only while it is not null (settings that are
-# younger than runs which are under way).
+# Whether the user's approval covers it: yes, no, or only while it is not its default (settings that
+# are younger than runs which are under way).
 Approval = Literal["yes", "no", "when set"]
 # Who can do what it asks for: both engines; the native one; TAO's containers; or whatever computes
 # the encoder here, so not TAO's embedding container.

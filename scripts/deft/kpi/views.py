@@ -1,0 +1,82 @@
+"""What a phase's KPI would be with scores over other views of its parts (``score_views``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deft.core.errors import HardStop
+from deft.core.files import made_again
+from deft.kpi.evaluation import FAR_LEVELS_PCT, Correct, read_scores
+from deft.kpi.operating_point import at_recall, check_scores, sweep
+from deft.kpi.steady import far_geometric_mean_pct
+from deft.tables.changenet_table import SCORE_COLUMN, is_ng
+
+
+def views_of_phase(
+    table: Path,
+    record: Path,
+    told: Mapping[str, Any],
+    kind: str,
+    min_recall: float,
+    correct: Correct | None = None,
+) -> dict[str, Any]:
+    """Return name of views -> passes, recall_point, far_at_recall, far_geometric_mean_pct.
+
+    Parameters
+    ----------
+    table: the inference table of ``kind``, the chosen weights; its scores are those of
+        ``told["score_views"]``.
+    record: ``inference.json``, which ``told`` is the content of; other views' scores are in it,
+        one a row of the table. An earlier version's has none: then there is nothing to compare.
+    correct: see :func:`deft.kpi.evaluation.read_scores`.
+
+    Raises
+    ------
+    HardStop ``missing_input`` where the record has not one score a row, ``score_invalid`` for one
+    that is not finite.
+    """
+    frame = read_scores(table, correct)
+    rows = len(frame) if correct is None else len(read_scores(table))
+    own = told.get("score_views")
+    if own is None:
+        return {}
+    passes = told.get("passes", 1)
+    found = {own: (passes, frame[SCORE_COLUMN].to_numpy(dtype=np.float32))}
+    for name, other in told["kinds"][kind].get("views", {}).items():
+        scores = np.asarray(other["scores"], dtype=np.float32)
+        if scores.shape != (rows,):
+            raise HardStop(
+                "missing_input",
+                f"the record is damaged: {scores.size} scores of {name} for {rows} rows",
+                file=record,
+                fix=made_again(record),
+            )
+        # The index names the rows of the file: corrections leave some out.
+        found[name] = (other["passes"], scores[frame.index.to_numpy()])
+    ng = frame["label"].map(is_ng).to_numpy()
+    out = {}
+    for name, (count, scores) in sorted(found.items(), key=lambda one: (one[1][0], one[0])):
+        check_scores(scores, ng, file=str(record))
+        swept = sweep(scores, ng)
+        out[name] = {
+            "passes": count,
+            "recall_point": at_recall(swept, min_recall),
+            "far_at_recall": {str(p): at_recall(swept, p / 100) for p in FAR_LEVELS_PCT},
+            "far_geometric_mean_pct": far_geometric_mean_pct(scores, ng),
+        }
+    return out
+
+
+def views_text(views: Mapping[str, Any]) -> str:
+    """Return ``turns: FAR 9.28 → 0.94 %, 4 × the scoring time``, or nothing to compare."""
+    one = views.get("one")
+    others = [(name, found) for name, found in views.items() if name != "one"]
+    if one is None or not others:
+        return ""
+    name, found = others[-1]
+    before, now = (f"{each['recall_point']['far_pct']:.4g}" for each in (one, found))
+    return f"{name}: FAR {before} → {now} %, {found['passes']} × the scoring time"

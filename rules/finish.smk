@@ -88,7 +88,8 @@ rule export_best:
         device=no_trigger(config["device"]),
         int8=config["int8"],
         views=no_trigger(config["score_views"]),
-        logic=scoring_logic("export_best"),
+        two_stage=no_trigger(config["score_two_stage"]),
+        logic=export_logic(),
     message:
         "best model: ONNX, checked on the KPI set"
     shell:
@@ -96,6 +97,7 @@ rule export_best:
         " {params.engine} --decision {params.decision:q} --metrics {params.best:q}"
         " --inference {params.scores:q} --facts {output.facts:q} --device {params.device}"
         " --threads {threads} --int8 {params.int8} --score-views {params.views}"
+        " --score-two-stage {params.two_stage}"
         " --attempt {resources.try_number} --log {log:q}"
 
 

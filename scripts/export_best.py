@@ -29,13 +29,14 @@ def body(args: argparse.Namespace, run: Run) -> None:
             threads=args.threads,
             int8=args.int8,
             views=args.score_views,
+            two_stage=args.score_two_stage,
         )
     print(status_line("run", "export", summary, time.monotonic() - began, "hand-off"))
 
 
 if __name__ == "__main__":
     options = parser(__doc__, phase=False, files=Files)
-    for name in ("device", "int8", "score_views"):
+    for name in ("device", "int8", "score_views", "score_two_stage"):
         add_option(options, name)
     options.add_argument("--threads", type=int, default=1, help="CPU threads")
     launch(options.parse_args(), body)

@@ -70,6 +70,7 @@ ASKED = {
     "embedding/cache.py": {"__init__": "embedding_cache"},
     "embedding/vector_files.py": {"file_digest": CHANGED, "_prepare": CHANGED, "_check": LEARNT},
     # Equal pictures have a check; what a network makes of others is not known.
+    "kpi/views.py": {"views_of_phase": CHANGED},
     "kpi/evaluation.py": {"read_scores": CHANGED, "refuse_alike": LEARNT},
     "core/files.py": {"inside": "table_kpi"},
     "tables/fingerprint.py": {"decode": "images_kpi"},
@@ -111,6 +112,7 @@ ASKED = {
     "stages/encoder.py": {"_baseline": BUG},
     "stages/export_best.py": {"export_best": CHANGED, "as_handed_off": CHANGED,
                               "refuse_other_decisions": BUG},
+    "stages/export_views.py": {"first_stage": LEARNT},
     "stages/infer.py": {"_scored": "kpi_classes"},
     "stages/rca.py": {"rca": BUG},
     "stages/restore_weights.py": {"restore_weights": CHANGED},

@@ -9,6 +9,7 @@ from PIL import Image
 from deft.changenet.model import build_model
 from deft.changenet.onnx import bundle
 from deft.changenet.onnx.export import export_onnx
+from deft.changenet.onnx.two_stage import FIRST
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
 from deft.score_kit.statistics import reference
@@ -23,8 +24,13 @@ CASES = {  # keys of dataset.classify
 }
 
 
-def made_bundle(folder, threshold=0.5, margin=1e-3, flips=0, **classify):
-    """Export random weights into ``folder``; return (spec, weights)."""
+def made_bundle(
+    folder, threshold=0.5, margin=1e-3, flips=0, views="one", first_margin=None, **classify
+):
+    """Export random weights into ``folder``; return (spec, weights).
+
+    ``first_margin``: of a first stage of one view, where there is to be one.
+    """
     data = spec_data()
     data["dataset"]["classify"] |= classify
     if classify.get("euclidean"):
@@ -36,8 +42,15 @@ def made_bundle(folder, threshold=0.5, margin=1e-3, flips=0, **classify):
     torch.manual_seed(0)
     weights = folder.parent / "m.pth"
     save_weights(weights, build_model(spec), epoch=0, step=1)
-    exported = export_onnx(spec, weights, folder / bundle.MODEL)
+    exported = export_onnx(spec, weights, folder / bundle.MODEL, views=views)
     facts = bundle.preprocessing(spec, exported, threshold=threshold, kpi_threshold=threshold)
+    if first_margin is not None:
+        first = export_onnx(spec, weights, folder / FIRST)
+        facts["first_stage"] = {
+            "file": FIRST,
+            "sha256": first["sha256"],
+            "margin": first_margin,
+        }
     parity = {"pairs": 9, "largest_difference": 1e-8, "smallest_margin": margin}
     parity |= {"flips": flips, "above_noise": margin > 1e-6}
     record = {**exported, "kpi_rows": 9, "int8": None, "parity": {"at_safe_threshold": parity}}

@@ -11,6 +11,7 @@ import numpy as np
 from deft.core.errors import HardStop
 from deft.core.files import made_again
 from deft.kpi.evaluation import FAR_LEVELS_PCT, Correct, read_scores
+from deft.kpi.handed_off import threshold_to_set
 from deft.kpi.operating_point import at_recall, check_scores, sweep
 from deft.kpi.steady import far_geometric_mean_pct
 from deft.tables.changenet_table import SCORE_COLUMN, is_ng
@@ -24,7 +25,8 @@ def views_of_phase(
     min_recall: float,
     correct: Correct | None = None,
 ) -> dict[str, Any]:
-    """Return name of views -> passes, recall_point, far_at_recall, far_geometric_mean_pct.
+    """Return name of views -> passes, recall_point, far_at_recall, far_geometric_mean_pct, and
+    threshold_to_set, which decides as recall_point does (:mod:`deft.kpi.handed_off`).
 
     Parameters
     ----------
@@ -62,9 +64,11 @@ def views_of_phase(
     for name, (count, scores) in sorted(found.items(), key=lambda one: (one[1][0], one[0])):
         check_scores(scores, ng, file=str(record))
         swept = sweep(scores, ng)
+        point = at_recall(swept, min_recall)
         out[name] = {
             "passes": count,
-            "recall_point": at_recall(swept, min_recall),
+            "recall_point": point,
+            "threshold_to_set": threshold_to_set(scores, point["threshold"]),
             "far_at_recall": {str(p): at_recall(swept, p / 100) for p in FAR_LEVELS_PCT},
             "far_geometric_mean_pct": far_geometric_mean_pct(scores, ng),
         }

@@ -120,9 +120,9 @@ def _views(best: Best) -> dict[str, Any]:
     views = best.metrics.get("score_views", "one")
     if views == "one":
         return {}
-    point = best.metrics["views"]["one"]["recall_point"]
-    told = {name: point[name] for name in ("threshold", "far_pct", *BOUNDS)}
-    return {"score_views": views, "one_view": told}
+    one = best.metrics["views"]["one"]
+    told = {name: one["recall_point"][name] for name in ("far_pct", *BOUNDS)}
+    return {"score_views": views, "one_view": {"threshold": one["threshold_to_set"], **told}}
 
 
 def _by_contract(best: Best) -> dict[str, Any]:

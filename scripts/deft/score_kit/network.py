@@ -19,6 +19,7 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # Repeatable numbers rather than the last percent of speed: no TF32, no timing of algorithms.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 WHOLE_FIX = "copy the hand-off's folder again, whole"
+FARTHEST = 1e6  # of a logit; that of the smallest float32 is -104
 BATCH = {CPU: 8, CUDA: 32}  # pairs, where the file takes any number
 
 
@@ -69,6 +70,46 @@ class Network:
         return to_scores(found[:count])
 
 
+class TwoStage(Network):
+    """One view of every pair, and all views of the pairs that it leaves near the threshold.
+
+    ``again`` counts the latter. Beyond the margin a score is that of one view.
+    """
+
+    def __init__(self, first: Network, views: Network, margin: float) -> None:
+        super().__init__(views.path, views.facts, views.session, views.provider, views.batch)
+        self.sha256, self.first, self.margin, self.again = views.sha256, first, margin, 0
+
+    def scores(self, inputs: list[np.ndarray], count: int) -> np.ndarray:
+        """Return float32 scores (count,) of the first ``count`` pairs of a batch."""
+        found = self.first.scores(inputs, count)
+        near = np.flatnonzero(
+            distance_to(found, self.facts.threshold, self.facts.logits) <= self.margin
+        )
+        if not len(near):
+            return found
+        self.again += len(near)
+        # A file with a fixed batch is fed a whole one.
+        rows = np.resize(near, self.fixed) if self.fixed else near
+        found[near] = super().scores([side[rows] for side in inputs], len(near))
+        return found
+
+
+def distance_to(scores: np.ndarray, threshold: float, logits: bool) -> np.ndarray:
+    """Return how far scores (n,) are from a threshold, float64: of their logits, or of distances.
+
+    Near 0 and 1 scores of logits lie close together, whatever tells them apart. A score of 0 or 1
+    itself is ``FARTHEST`` away, so that every distance is a number.
+    """
+    both = np.append(np.asarray(scores, np.float64), np.float64(np.float32(threshold)))
+    if logits:
+        with np.errstate(divide="ignore"):
+            both = np.log(both) - np.log1p(-both)
+    with np.errstate(invalid="ignore"):
+        apart = np.minimum(np.abs(both[:-1] - both[-1]), FARTHEST)
+    return np.where(both[:-1] == both[-1], 0.0, apart)  # both may be infinite
+
+
 def open_network(
     folder: Path,
     facts: Facts,
@@ -82,11 +123,16 @@ def open_network(
     Raises Stop ``missing_input`` (a file that is gone or another one), ``spec_invalid`` (no such
     network), ``config_invalid`` (CUDA asked for and not there).
     """
-    digest = _check_files(folder, facts)
+    digest = _check_files(folder, facts.file, facts.sha256)
     path = folder / facts.file
     network = Network(path, facts, *open_session(path, device, threads), batch)
     network.sha256 = digest
-    return network
+    if facts.first is None:
+        return network
+    _check_files(folder, facts.first.file, facts.first.sha256)
+    path = folder / facts.first.file
+    first = Network(path, facts, *open_session(path, device, threads), network.batch)
+    return TwoStage(first, network, facts.first.margin)
 
 
 def to_scores(output: np.ndarray) -> np.ndarray:
@@ -142,8 +188,8 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
-def _check_files(folder: Path, facts: Facts) -> str:
-    """Compare the network's files with ``model.onnx.sha256``, which names each; return its own."""
+def _check_files(folder: Path, file: str, sha256: str) -> str:
+    """Compare a network's files with ``model.onnx.sha256``, which names each; return its own."""
     sums = folder / CHECKSUM
     try:
         lines = read_file(sums).decode("utf-8").split("\n")
@@ -152,12 +198,12 @@ def _check_files(folder: Path, facts: Facts) -> str:
         raise Stop(
             "missing_input", "the checksums cannot be read", file=sums, fix=WHOLE_FIX
         ) from None
-    if facts.file not in told:
-        raise Stop("missing_input", f"{facts.file} has no checksum", file=sums, fix=WHOLE_FIX)
-    if facts.sha256 not in told.values():  # its threshold would be another network's
-        why = f"preprocessing.json is that of another network ({facts.sha256[:12]}…)"
+    if file not in told:
+        raise Stop("missing_input", f"{file} has no checksum", file=sums, fix=WHOLE_FIX)
+    if sha256 not in told.values():  # its threshold would be another network's
+        why = f"preprocessing.json is that of another network ({sha256[:12]}…)"
         raise Stop("spec_invalid", why, file=sums, fix=WHOLE_FIX)
-    for name in (facts.file, f"{facts.file}.data"):
+    for name in (file, f"{file}.data"):
         if name not in told:
             continue
         path, found = folder / name, hashlib.sha256()
@@ -176,4 +222,4 @@ def _check_files(folder: Path, facts: Facts) -> str:
                 file=path,
                 fix=WHOLE_FIX,
             )
-    return told[facts.file]
+    return told[file]

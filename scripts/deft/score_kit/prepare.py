@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,17 @@ from .resize import join_lights, resize
 
 FACTS = "preprocessing.json"
 CACHE_BYTES = 256 << 20  # of goldens that are kept
+
+
+class FirstStage(NamedTuple):
+    """A network of one view that decides the parts beyond ``margin`` from the threshold.
+
+    ``margin``: of the score's logit, or of a distance itself.
+    """
+
+    file: str
+    sha256: str
+    margin: float
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Facts:
     threshold: float
     levels: int | None
     height_may_lead: bool
+    first: FirstStage | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -84,6 +96,7 @@ def facts_of(told: dict[str, Any]) -> Facts:
         threshold=float(np.float32(told["threshold"])),
         levels=told.get("picture_levels"),
         height_may_lead=bool(told["resize_height_may_lead"]),
+        first=_first_stage(told.get("first_stage")),
     )
     numbers = (*found.mean, *found.std, found.threshold)
     counts = (found.height, found.width, *found.grid, found.num_golden)
@@ -91,6 +104,15 @@ def facts_of(told: dict[str, Any]) -> Facts:
         raise ValueError("mean, std and threshold are seven numbers")
     if min(counts) < 1 or len(found.lights) != found.grid[0] * found.grid[1]:
         raise ValueError(f"{len(found.lights)} lights, joined {found.grid}, of size {counts[:2]}")
+    return found
+
+
+def _first_stage(told: dict[str, Any] | None) -> FirstStage | None:
+    if told is None:
+        return None
+    found = FirstStage(str(told["file"]), str(told["sha256"]), float(told["margin"]))
+    if not (np.isfinite(found.margin) and found.margin >= 0):
+        raise ValueError(f"first_stage has the margin {found.margin}")
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import Stop
 from .loop import Progress, score_rows
-from .network import Network, open_network
+from .network import Network, TwoStage, open_network
 from .partial import Partial
 from .prepare import Facts, read_facts
 from .report import summary_of, words, write_scores, write_summary
@@ -63,6 +63,8 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
     say(f"{len(parts)} parts, {facts.file} on {network.provider}, {network.batch} pairs a batch")
     partial = Partial(request.out, parts, network)
     scores = _scored(parts, network, partial, request.workers, say)
+    if isinstance(network, TwoStage):
+        say(f"one view decided all but {network.again} parts, which were scored over all views")
     summary = summary_of(parts, scores, network, kpi)
     sheet, told = beside(request.out, "false_calls.html"), beside(request.out, "summary.json")
     shown = candidates(scores, facts.threshold, parts.labels)

@@ -54,9 +54,15 @@ def as_meant(key: str, value: Any) -> Any:
 
 
 def refuse_unavailable(config: dict[str, Any]) -> None:
-    """Raise ``config_invalid`` for settings that the chosen engine cannot do."""
+    """Raise ``config_invalid`` for settings that the chosen engine, or another one, rules out."""
     if config["engine"] == "tao":
         refuse_native_only(config)
+    if config.get("score_two_stage") and config.get("score_views") == "one":
+        raise HardStop(
+            "config_invalid",
+            "score_two_stage is true and score_views is one: there is nothing for a second stage",
+            fix="set score_views: turns (or dihedral), or score_two_stage: false",
+        )
 
 
 def mining_rules(config: dict[str, Any]) -> dict[str, Any]:

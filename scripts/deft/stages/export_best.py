@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ from deft.changenet.data.pairs import PairData, open_pairs
 from deft.changenet.infer import score_table
 from deft.changenet.onnx import bundle
 from deft.changenet.onnx.export import export_onnx
-from deft.changenet.onnx.int8 import TIMED_PAIRS, TIMED_ROUNDS, try_int8
+from deft.changenet.onnx.int8 import try_int8
 from deft.changenet.onnx.parity import (
     ROWS_KEPT,
     compare,
     gate,
     hardest_rows,
-    pairs_per_s,
 )
 from deft.changenet.onnx.scorer import CUDA, Scorer, runtime_facts, score_pairs
 from deft.core import layout
@@ -40,6 +38,7 @@ from deft.score_kit.prepare import facts_of
 from deft.score_kit.statistics import reference
 from deft.score_kit.table import Parts
 from deft.stages.context import Context
+from deft.stages.export_views import cost, first_stage
 from deft.stages.run_tables import scored_table
 from deft.stages.weights import chosen_weights
 from deft.tables.changenet_table import SCORE_COLUMN, line_of
@@ -65,10 +64,12 @@ def export_best(
     threads: int,
     int8: bool,
     views: str = "one",
+    two_stage: bool = False,
 ) -> str:
     """Write ``best_model/`` of the decided best phase; returns the status line's summary.
 
-    ``views``: the setting ``score_views``, by which the phase's scores were made.
+    ``views``: the setting ``score_views``, by which the phase's scores were made; ``two_stage``:
+    ``score_two_stage``.
 
     Raises HardStop ``score_invalid`` when ONNX Runtime decides a KPI part otherwise than the
     pipeline did, beyond float noise, and whatever
@@ -114,7 +115,8 @@ def export_best(
         levels=levels,
     )
     size = context.spec.dataset.classify.batch_size
-    unread, found = as_handed_off(facts, scorer, kpi, rows, size, threads)
+    network = Network(scorer.path, facts_of(facts), scorer.session, scorer.provider, size)
+    unread, found = as_handed_off(network, scorer, kpi, rows, threads)
     parity = {
         "at_safe_threshold": compare(scores[rows], found, safe),
         "at_kpi_threshold": compare(scores[rows], found, kpi_threshold),
@@ -137,7 +139,19 @@ def export_best(
         "score_py_cannot_read": unread,
     }
     if views != "one":
-        record["views_cost"] = _cost(context, weights, scorer, kpi, threads)
+        record["views_cost"] = cost(context, weights, scorer, kpi, threads)
+    if two_stage and views != "one":
+        facts["first_stage"], record["two_stage"] = first_stage(
+            context,
+            weights,
+            network,
+            one_view(files.inference, metrics["chosen"]),
+            scores,
+            rows,
+            lambda staged: as_handed_off(staged, scorer, kpi, rows, threads)[1],
+            threads=threads,
+            table=table,
+        )
     if int8:
         training = open_pairs(
             context.spec,
@@ -169,19 +183,13 @@ def export_best(
 
 
 def as_handed_off(
-    facts: dict[str, Any],
-    scorer: Scorer,
-    kpi: PairData,
-    rows: np.ndarray,
-    batch_size: int,
-    threads: int,
+    network: Network, scorer: Scorer, kpi: PairData, rows: np.ndarray, threads: int
 ) -> tuple[str | None, np.ndarray]:
     """Score rows as ``score.py`` will: its reader of pictures, its batches, this ONNX.
 
     Returns (None, float32 scores (len(rows),)). A kind of picture that only the pipeline reads
     ends no run: then (why ``score.py`` refuses it, the scores through the pipeline's reader).
     """
-    network = Network(scorer.path, facts_of(facts), scorer.session, scorer.provider, batch_size)
     parts = Parts(Path(kpi.csv_path or ""), [], [[] for _ in range(len(kpi))])
     parts.test = [kpi.test_files(row) for row in range(len(kpi))]
     parts.golden = [kpi.golden_files(row) for row in range(len(kpi))]
@@ -197,7 +205,7 @@ def as_handed_off(
             raise HardStop(
                 stop.code, stop.message, file=stop.file, row=stop.rows, fix=stop.fix
             ) from None
-        return stop.message, score_pairs(scorer, kpi, batch_size, rows)
+        return stop.message, score_pairs(scorer, kpi, network.batch, rows)
     return None, every[rows]
 
 
@@ -250,24 +258,12 @@ def _by_torch(context: Context, weights: Path, device: str, threads: int, views:
     return scores
 
 
-def _cost(
-    context: Context, weights: Path, scorer: Scorer, kpi: PairData, threads: int
-) -> dict[str, float]:
-    """Return how fast the exported graph scores, and what its views cost against one."""
-    device = "cuda" if scorer.provider == CUDA else "cpu"
-    size = scorer.fixed_batch or context.spec.dataset.classify.batch_size
-    with tempfile.TemporaryDirectory(dir=context.run.dir, prefix=".onnx.") as folder:
-        export_onnx(context.spec, weights, Path(folder) / bundle.MODEL)
-        one = Scorer(Path(folder) / bundle.MODEL, device=device, threads=threads)
-        rates = [
-            pairs_per_s(each.run, kpi, size, pairs=TIMED_PAIRS, rounds=TIMED_ROUNDS)
-            for each in (scorer, one)
-        ]
-    return {
-        "pairs_per_s": round(rates[0], 2),
-        "one_view_pairs_per_s": round(rates[1], 2),
-        "times_the_cost": round(rates[1] / rates[0], 2),
-    }
+def one_view(inference: Path, kind: str) -> np.ndarray:
+    """Return the KPI parts' float32 scores from one view, which the inference wrote down."""
+    told = read_json(inference)["kinds"][kind].get("views", {}).get("one")
+    if told is None:
+        refuse(inference, "it has no scores of one view")
+    return np.asarray(told["scores"], np.float32)
 
 
 def _without_rows(found: dict[str, Any]) -> dict[str, Any]:
@@ -291,6 +287,9 @@ def _summary(phase: str, record: dict[str, Any]) -> str:
         text += " (warning: margin within float noise)"
     if "views_cost" in record:
         text += f"; {record['score_views']}: {record['views_cost']['times_the_cost']:g} × the cost"
+    if "two_stage" in record:
+        again = 100 * record["two_stage"]["share_again"]
+        text += f", in two stages {again:.3g}% of the parts over all views"
     if record["int8"]:
         text += f"; int8 {'kept' if record['int8']['kept'] else 'not kept'}"
         text += f": {record['int8']['reason']}"

@@ -204,6 +204,16 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
             f"costs {cost['times_the_cost']:g} times a single view "
             f"({cost['pairs_per_s']:g} instead of {cost['one_view_pairs_per_s']:g} pairs/s here).",
         ]
+    if "two_stage" in record:
+        told = record["two_stage"]
+        parts += [
+            "",
+            f"`score.py` works in two stages: `{facts['first_stage']['file']}` scores one view of "
+            "every pair, and only pairs that it leaves within the margin of the threshold are "
+            f"scored over all views ({100 * told['share_again']:.3g} % of the KPI parts). Beyond "
+            f"the margin a decision is that of one view. {told['pairs']} KPI parts were compared: "
+            "none is decided otherwise than over all views.",
+        ]
     parts += SERVING
     if not found["above_noise"]:
         parts.append(

@@ -101,6 +101,13 @@ class Computing(Group):
         approval="when set",
         engine="native",
     )
+    score_two_stage: bool = setting(
+        False,
+        "true = score.py scores one view, and all views only near the threshold; with score_views",
+        read_by="export_best",
+        approval="when set",
+        engine="native",
+    )
     score_views_share: float = setting(
         0.25,
         "score the KPI set by turns too, to compare, where that takes at most this share of the "

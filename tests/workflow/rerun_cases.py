@@ -363,6 +363,15 @@ CASES = (
         most_trainings=2,
         stays="the baseline's training",
     ),
+    again(
+        "`score_views`",
+        setting(score_views="turns"),
+        "infer",
+        never=f"restore_weights {EMBEDDING}",
+        most_trainings=2,
+        stays="the baseline's training; laps follow only if the weak samples differ",
+    ),
+    nothing("`score_views_share`", setting(score_views_share=0), slow=True),
     nothing("`embed_shard_rows`", setting(embed_shard_rows=7)),
     nothing(
         "`--set-scatter embed=2`, after the pool was embedded",

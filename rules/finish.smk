@@ -149,6 +149,7 @@ rule finish:
         gate=ancient(GATE),
         onnx="results/run_{ts}/best_model/export.json",
         accepted=accepted,
+        noise=noise,
     output:
         best=update("results/run_{ts}/best_model.json"),
         spec=update("results/run_{ts}/best_model_inference_spec.yaml"),

@@ -289,6 +289,24 @@ def export_inputs(wildcards):
     }
 
 
+def noise_tables(wildcards):
+    """Digest of what the noise floor trains and scores: base, validation and KPI tables."""
+    names = (
+        layout.SPEC,
+        layout.BASE_TABLE,
+        layout.VALIDATION_TABLE,
+        layout.KPI_TABLE,
+    )
+    return with_corrections(content_digest(*names), "training")
+
+
+def noise(wildcards):
+    """How much trainings of one table differ, where that is asked for."""
+    if config["noise_trainings"] is None:
+        return []
+    return f"results/run_{wildcards.ts}/{layout.NOISE_FILE}"
+
+
 def accepted(wildcards):
     """What the sealed acceptance set said of the hand-off; nothing where there is no set."""
     if not (WORKSPACE / layout.ACCEPTANCE_TABLE).is_file():

@@ -130,8 +130,8 @@ def _leakage(ctx: Context, side: Side) -> Iterator[Check]:
         for number, folder in enumerate((PREGEN_NG, PREGEN_OK)):
             names = [pair[number].name for pair in ctx.pairs]
             rows = pd.DataFrame({"input_path": folder, "object_name": names, "label": "ng"})
-            files = [f"{folder}/{name}" for name in names]
-            others.append((PREGEN_DIR, Side("pre-generated", folder, rows), files))
+            pictures = [f"{folder}/{name}" for name in names]
+            others.append((PREGEN_DIR, Side("pre-generated", folder, rows), pictures))
     for name, other, files in others:
         # The side whose pictures are named by themselves stands first.
         one, two = (side, other) if files is None else (other, side)
@@ -226,6 +226,6 @@ def _champion(ctx: Context) -> Check:
         return stopped("champion", HardStop("missing_input", f"it {what}", file=path, fix=fix))
     place = ctx.workspace / Path(str(spec)).expanduser()
     if not place.is_file():
-        stop = HardStop("missing_input", "the champion's spec is not there", file=place)
-        return stopped("champion", stop)
+        gone = HardStop("missing_input", "the champion's spec is not there", file=place)
+        return stopped("champion", gone)
     return ok("champion", f"{named}, its threshold in {spec}")

@@ -54,6 +54,11 @@ def _start(ctx: Context) -> Iterator[Check]:
     """Say which promoted model a run goes on from."""
     if ctx.config.get("start") != "best":
         return
+    if ctx.config.get("noise_trainings") is not None:
+        why = "noise_trainings trains the base table as a baseline is, and start=best trains none"
+        fix = "measure the noise floor in a run that begins from the base table"
+        yield stopped("start", HardStop("config_invalid", why, fix=fix))
+        return
     try:
         start = start_of(ctx.workspace, ctx.run_dir, ctx.config.get("champion"))
     except HardStop as stop:

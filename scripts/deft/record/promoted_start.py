@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deft.assembly.assemble import PROVENANCE_COLUMNS, read_provenance
@@ -159,8 +160,9 @@ def carried_rows(run: Run, start: Start) -> tuple[pd.DataFrame, pd.DataFrame]:
         table, provenance = _read(
             folder / f"{name}.csv", folder / f"{name}_provenance.csv", run.workspace
         )
-        mined = (provenance["iteration"] > 0) | [key in known for key in part_keys(table)]
-        table, provenance = table[mined.to_numpy()], provenance[mined.to_numpy()]
+        mined = provenance["iteration"].to_numpy() > 0
+        mined |= np.array([key in known for key in part_keys(table)], bool)
+        table, provenance = table[mined], provenance[mined]
     staged = f"results/{start.run}/synth_pool/", f"results/{run.name}/synth_pool/"
     for column in ("input_path", "golden_path") if start.run else ():
         moved = [c.replace(*staged) if c.startswith(staged[0]) else c for c in table[column]]

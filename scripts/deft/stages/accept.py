@@ -111,7 +111,7 @@ def accept(
         "threshold": export["parity"]["at_safe_threshold"]["threshold"],
         "champion": against.name if against else NONE,
     }
-    asked = {
+    asked: dict[str, Any] = {
         "handed_off": handed_off,
         "set_sha256": opened.sha256,
         "target": target.as_dict(),

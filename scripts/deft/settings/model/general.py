@@ -33,7 +33,7 @@ class Where(Group):
         "native",
         "native = PyTorch here | tao = NVIDIA's containers",
         read_by="snakemake stage_pool train restore_weights infer rca embed_shard mine validate "
-        "rank_labels export_best accept encoder_selftest",
+        "rank_labels export_best accept noise_floor encoder_selftest",
     )
     container_runtime: Literal["docker", "podman"] = setting(
         "docker",

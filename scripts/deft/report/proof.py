@@ -20,13 +20,12 @@ def proof_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any] | 
     rows = []
     for phase in files.evaluated:
         told = found.get(phase.name, {})
+        said = {of: turned.verdict for of, turned in told.items()}
         rows.append(
             {
                 "name": phase.name,
-                "previous": told["against_previous"].verdict if told else None,
-                "baseline": told["against_baseline"].verdict
-                if "against_baseline" in told
-                else None,
+                "previous": said.get("against_previous"),
+                "baseline": said.get("against_baseline"),
             }
         )
     lowest = min(files.evaluated, key=lambda p: p.far_pct or 0.0, default=None)

@@ -12,6 +12,7 @@ rule assemble:
         previous=of_lap_before("results/run_{ts}/{phase}/dataset/assembly.json"),
         previous_combined=ancient(of_lap_before(COMBINED)),
         previous_provenance=ancient(of_lap_before(PROVENANCE)),
+        start=ancient(start_of_first_lap),
     output:
         facts="results/run_{ts}/{lap}/dataset/assembly.json",
         combined="results/run_{ts}/{lap}/dataset/train_combined_{lap}.csv",
@@ -33,7 +34,7 @@ rule assemble:
         " --facts {output.facts:q} --combined {output.combined:q}"
         " --provenance {output.provenance:q}"
         " --previous={input.previous:q} --previous-combined={input.previous_combined:q}"
-        " --previous-provenance={input.previous_provenance:q}"
+        " --previous-provenance={input.previous_provenance:q} --start={input.start:q}"
         " --log {log:q}"
 
 

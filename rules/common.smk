@@ -208,6 +208,7 @@ try:
         )
     MIN_RECALL = parse_kpi(config["kpi"]).min_recall
     METRIC = measured_by(config)
+    PROVEN = config["best_phase"] == "proven"
     if is_main_process() and not DOCTOR and not {"explore", *MAKING} & set(sys.argv):
         # Snakemake would make its folders first, and fail there.
         places.require(WORKSPACE, layout.Run(WORKSPACE, RUN))

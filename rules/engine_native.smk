@@ -90,6 +90,42 @@ rule restore_weights:
         " --restore {output.weights:q} --log {log:q}"
 
 
+rule noise_floor:
+    input:
+        gate=ancient(GATE),
+        metrics=ancient("results/run_{ts}/baseline/metrics.json"),
+        weights="results/run_{ts}/baseline/train/weights.json",
+    output:
+        record=update("results/run_{ts}/noise/noise.json"),
+    log:
+        "results/run_{ts}/logs/noise_floor.log",
+    conda:
+        conda_env("torch")
+    threads: 8
+    resources:
+        gpu=training_gpu,
+        gres=training_gres,
+        mem_mb=training_mem_mb,
+        runtime=lambda wildcards, attempt: 720 * attempt,
+        try_number=lambda wildcards, attempt: attempt,
+    params:
+        trainings=config["noise_trainings"],
+        tables=noise_tables,
+        options=training_options(),
+        min_recall=MIN_RECALL,
+        engine=no_trigger(engine_options()),
+        device=no_trigger(config["device"]),
+        logic=logic("noise_floor"),
+    message:
+        "noise floor: the base table with other seeds"
+    shell:
+        'python "$DEFT_HOME/scripts/noise_floor.py" --workspace . --run run_{wildcards.ts}'
+        " {params.engine} {params.options} --device {params.device} --threads {threads}"
+        " --metrics {input.metrics:q} --weights {input.weights:q} --record {output.record:q}"
+        " --noise-trainings {params.trainings} --kpi-recall {params.min_recall}"
+        " --attempt {resources.try_number} --log {log:q}"
+
+
 rule infer:
     input:
         gate=ancient(GATE),

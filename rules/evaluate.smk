@@ -24,6 +24,8 @@ rule evaluate:
         best_val=ancient("results/run_{ts}/{phase}/inference/best_val/inference.csv"),
         latest=ancient("results/run_{ts}/{phase}/inference/latest/inference.csv"),
         previous=ancient(of_phase_before("results/run_{ts}/{phase}/metrics.json")),
+        previous_inference=ancient(of_phase_before(INFERENCE)),
+        previous_scores=ancient(scores_of_phase_before),
     output:
         *[
             in_report(
@@ -52,7 +54,7 @@ rule evaluate:
         'python "$DEFT_HOME/scripts/evaluate.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.phase} --min-recall {params.min_recall} --gate {input.gate:q}"
         " --inference {input.facts:q} --weights {input.weights:q} --metrics {output.metrics:q}"
-        " --previous={input.previous:q}"
+        " --previous={input.previous:q} --previous-inference={input.previous_inference:q}"
         " --max-iterations {params.laps} --log {log:q}"
 
 
@@ -104,6 +106,7 @@ checkpoint decide:
         kpi=config["kpi"],
         # Without a contract it is no parameter of a run that began before there was one.
         contract=json.dumps(METRIC.as_dict()) if METRIC else no_trigger(""),
+        best=config["best_phase"] if PROVEN else no_trigger("lowest_far"),
         laps=config["max_iterations"],
         logic=logic("decide"),
     message:
@@ -112,6 +115,7 @@ checkpoint decide:
         'python "$DEFT_HOME/scripts/decide.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.phase} --question {wildcards.question} --kpi={params.kpi:q}"
         " --contract={params.contract:q} --results {input.results:q}"
+        " --best-phase {params.best} --inference {input.inference:q}"
         " --metrics {input.metrics:q} --mining={input.mining:q} --previous={input.previous:q}"
         " --decision {output.decision:q}"
         " --max-iterations {params.laps} --log {log:q}"

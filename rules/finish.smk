@@ -101,6 +101,44 @@ rule export_best:
         " --attempt {resources.try_number} --log {log:q}"
 
 
+rule accept:
+    input:
+        gate=ancient(GATE),
+        export="results/run_{ts}/best_model/export.json",
+        combined=ancient(trained_table_of_best),
+    output:
+        record=update("results/run_{ts}/acceptance/acceptance.json"),
+    log:
+        "results/run_{ts}/logs/accept.log",
+    conda:
+        conda_env("torch")
+    threads: 8
+    resources:
+        gpu=GPU,
+        gres=GRES,
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+        try_number=lambda wildcards, attempt: attempt,
+    params:
+        tables=digest(layout.ACCEPTANCE_TABLE),
+        kpi=config["kpi"],
+        champion=config["champion"] or "",
+        spec=config["champion_spec"] or "",
+        margin=config["promotion_margin_pct"] or "null",
+        engine=no_trigger(engine_options()),
+        device=no_trigger(config["device"]),
+        logic=reading_logic("accept"),
+    message:
+        "the sealed acceptance set: promote?"
+    shell:
+        'python "$DEFT_HOME/scripts/accept.py" --workspace . --run run_{wildcards.ts}'
+        " {params.engine} --export {input.export:q} --combined {input.combined:q}"
+        " --record {output.record:q} --kpi={params.kpi:q} --champion={params.champion:q}"
+        " --champion-spec={params.spec:q} --promotion-margin-pct={params.margin}"
+        " --device {params.device} --threads {threads} --attempt {resources.try_number}"
+        " --log {log:q}"
+
+
 rule best_model:
     input:
         run_file("best_model/export.json"),
@@ -114,6 +152,8 @@ rule finish:
         unpack(finish_inputs),
         gate=ancient(GATE),
         onnx="results/run_{ts}/best_model/export.json",
+        accepted=accepted,
+        noise=noise,
     output:
         best=update("results/run_{ts}/best_model.json"),
         spec=update("results/run_{ts}/best_model_inference_spec.yaml"),

@@ -8,6 +8,8 @@ def phases_upto(phase):
 
 # What is read of another phase, by its place; `phase` is filled in by the functions below.
 COMBINED = "results/run_{ts}/{phase}/dataset/train_combined_{phase}.csv"
+INFERENCE = "results/run_{ts}/{phase}/inference/inference.json"
+SCORES = "results/run_{ts}/{phase}/inference/{kind}/inference.csv"
 PROVENANCE = "results/run_{ts}/{phase}/dataset/train_combined_{phase}_provenance.csv"
 
 
@@ -50,6 +52,15 @@ def of_lap_before(pattern):
         return pattern.format(ts=wildcards.ts, phase=before)
 
     return found
+
+
+def scores_of_phase_before(wildcards):
+    """Both inference tables of the phase before; the baseline has none."""
+    found = [
+        of_phase_before(SCORES.replace("{kind}", kind))(wildcards)
+        for kind in ("best_val", "latest")
+    ]
+    return [path for path in found if path]
 
 
 def history_before(wildcards):
@@ -164,8 +175,19 @@ def decision_inputs(wildcards):
         # outputs are not all there, and until they are Snakemake compares no parameters.
         picture = f"{root}/{wildcards.phase}/inference/best_val/confusion_matrix_recall_100.png"
         results = [f"{root}/{phase}/metric_result.json" for phase in phases if METRIC]
+        scored = phases if PROVEN else []  # only what is proven is asked of the scores
+        kinds = ("best_val", "latest")
+        tables = [
+            f"{root}/{phase}/inference/{kind}/inference.csv"
+            for phase in scored
+            for kind in kinds
+        ]
         return {
             "metrics": metrics,
+            "inference": [
+                ancient(f"{root}/{phase}/inference/inference.json") for phase in scored
+            ],
+            "scores": [ancient(table) for table in tables],
             "evaluated": ancient(picture),
             "results": results,
             "mining": [],
@@ -174,6 +196,8 @@ def decision_inputs(wildcards):
     before = layout.previous_phase(wildcards.phase)
     return {
         "metrics": [],
+        "inference": [],
+        "scores": [],
         "evaluated": [],
         "results": [],
         "mining": f"{root}/{wildcards.phase}/mining_filter/mining.json",
@@ -263,6 +287,49 @@ def export_inputs(wildcards):
         "inference": ancient(f"{best}/inference/inference.json"),
         "scores": [ancient(f"{best}/inference/{kind}/inference.csv") for kind in kinds],
     }
+
+
+def noise_tables(wildcards):
+    """Digest of what the noise floor trains and scores: base, validation and KPI tables."""
+    names = (
+        layout.SPEC,
+        layout.BASE_TABLE,
+        layout.VALIDATION_TABLE,
+        layout.KPI_TABLE,
+    )
+    return with_corrections(content_digest(*names), "training")
+
+
+def noise(wildcards):
+    """How much trainings of one table differ, where that is asked for."""
+    if config["noise_trainings"] is None:
+        return []
+    return f"results/run_{wildcards.ts}/{layout.NOISE_FILE}"
+
+
+def accepted(wildcards):
+    """What the sealed acceptance set said of the hand-off; nothing where there is no set."""
+    if not (WORKSPACE / layout.ACCEPTANCE_TABLE).is_file():
+        return []
+    return f"results/run_{wildcards.ts}/{layout.ACCEPTANCE_FILE}"
+
+
+def trained_table_of_best(wildcards):
+    """The combined table of the best phase; of the baseline what the run began with, if anything."""
+    decision = finished_phases(wildcards)[2]
+    phase = decision["best_phase"]
+    if phase == layout.BASELINE:
+        started = config["start"] == "best"
+        return f"results/run_{wildcards.ts}/start/carried.csv" if started else []
+    return COMBINED.format(ts=wildcards.ts, phase=phase)
+
+
+def start_of_first_lap(wildcards):
+    """What a run has of the promoted model that it goes on from; the first lap adds to its rows."""
+    first = layout.phase_number(wildcards.lap) == 1
+    if config["start"] != "best" or not first:
+        return []
+    return f"results/run_{wildcards.ts}/{layout.START_FILE}"
 
 
 def finish_logic(wildcards):

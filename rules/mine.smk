@@ -29,6 +29,7 @@ rule mine:
         previous=of_lap_before("results/run_{ts}/{phase}/dataset/assembly.json"),
         previous_combined=ancient(of_lap_before(COMBINED)),
         previous_provenance=ancient(of_lap_before(PROVENANCE)),
+        start=ancient(start_of_first_lap),
         previous_mining=ancient(
             of_lap_before("results/run_{ts}/{phase}/mining_filter/mining.json")
         ),
@@ -88,7 +89,7 @@ rule mine:
         " --pool {input.pool:q} --embedded {input.embedded:q} --embeddings {input.embeddings:q}"
         " --facts {output.facts:q}"
         " --previous={input.previous:q} --previous-combined={input.previous_combined:q}"
-        " --previous-provenance={input.previous_provenance:q}"
+        " --previous-provenance={input.previous_provenance:q} --start={input.start:q}"
         " --previous-mining={input.previous_mining:q}"
         " --batch-size {params.batch_size} --device {params.device} --threads {threads}"
         ' --cache "$DEFT_EMBEDDING_CACHE"'

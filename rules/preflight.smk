@@ -5,6 +5,20 @@ approval of exactly these inputs and parameters; a later command that finds othe
 before its first job (`pass_gate_again`).
 """
 
+# Of a run that goes on from a promoted model.
+STARTED_FROM = (
+    {
+        name: update(f"results/run_{{ts}}/start/{file}")
+        for name, file in (
+            ("start", "start.json"),
+            ("carried", "carried.csv"),
+            ("carried_provenance", "carried_provenance.csv"),
+        )
+    }
+    if config["start"] == "best"
+    else {}
+)
+
 
 rule preflight:
     log:
@@ -38,6 +52,7 @@ rule approve:
 
 rule gate:
     output:
+        **STARTED_FROM,
         gate=GATE,
     log:
         "results/run_{ts}/logs/gate.log",

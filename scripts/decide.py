@@ -16,7 +16,9 @@ def body(args: argparse.Namespace, run: Run) -> None:
     files = files_of(args, Files)
     context, asked = Context.of(args, run), (args.phase, args.question, args.kpi)
     contract = parse_contract(json.loads(args.contract)) if args.contract else None
-    print(decide(context, files, *asked, args.max_iterations, contract), flush=True)
+    print(
+        decide(context, files, *asked, args.max_iterations, contract, args.best_phase), flush=True
+    )
 
 
 if __name__ == "__main__":
@@ -24,4 +26,5 @@ if __name__ == "__main__":
     options.add_argument("--question", choices=("kpi", "pool"), required=True)
     options.add_argument("--kpi", required=True, help='e.g. "FAR < 0.1%% at recall=100%%"')
     options.add_argument("--contract", default="", help="JSON: metric_contract; empty = FAR")
+    options.add_argument("--best-phase", choices=("lowest_far", "proven"), default="lowest_far")
     launch(options.parse_args(), body)

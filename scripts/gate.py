@@ -8,6 +8,7 @@ from deft.embedding.shards import record_shards
 from deft.preflight.approval import gate
 from deft.preflight.cli import PHASE, STAGE, parse, recorded
 from deft.preflight.start import record_start
+from deft.record.promoted_start import begin_from
 from deft.run.handover import take_over
 from deft.run.stage import main, status_line
 from deft.run.state import log_stage, read_log
@@ -24,6 +25,8 @@ def body() -> int:
 
     summary = recorded(request, work)
     take_over(request.run_dir, request.workspace)
+    if request.config["start"] == "best":  # before the run counts as begun
+        begin_from(request.workspace, request.run_dir, request.config["champion"])
     record_start(*request[:3])
     if shards := inherited("DEFT_EMBED_SHARDS"):
         record_shards(request.run_dir, int(shards))

@@ -37,9 +37,11 @@ SETTINGS = (
 )
 
 
-def training_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return the options that train and restore_weights share."""
-    options = parser(description, files=Files)
+def training_parser(
+    description: str | None, *, files: type = Files, phase: bool = True
+) -> argparse.ArgumentParser:
+    """Return the options that train, restore_weights and noise_floor share."""
+    options = parser(description, files=files, phase=phase)
     options.add_argument("--epochs", type=int, default=0, help="0 = the spec's")
     for name in SETTINGS:
         add_option(options, name)

@@ -77,8 +77,8 @@ def assemble(
 ) -> Assembly:
     """Append the mined parts that are not there yet.
 
-    ``mined`` has the fourteen columns and ``provenance``. In iteration 1 earlier rows keep the
-    source ``base_train``; later ones become ``previous_iter_train``.
+    ``mined`` has the fourteen columns and ``provenance``. In iteration 1 earlier rows keep their
+    source (``base_train``, or what a run goes on with); later they are ``previous_iter_train``.
 
     Raises
     ------
@@ -94,10 +94,11 @@ def assemble(
     extra = [c for c in previous.columns if c not in COLUMNS]
     table = pd.concat([previous, new.reindex(columns=previous.columns, fill_value="")])
     table = table.reset_index(drop=True)[[*COLUMNS, *extra]]
-    source = "base_train" if iteration == 1 else "previous_iter_train"
+    if iteration > 1:
+        previous_provenance = previous_provenance.assign(source="previous_iter_train")
     provenance = pd.concat(
         [
-            previous_provenance.assign(source=source),
+            previous_provenance,
             pd.DataFrame(
                 {
                     "row": range(len(previous), len(table)),

@@ -13,6 +13,7 @@ CURRENT_RUN = "results/current_run"
 BASE_TABLE = "train/base/training_set.csv"
 VALIDATION_TABLE = "train/base/validation_set.csv"
 KPI_TABLE = "kpi/testing_set.csv"
+ACCEPTANCE_TABLE = "kpi/acceptance_set.csv"  # optional: sealed, see deft.record.openings
 KPI_IMAGES = "kpi/images"
 FALLBACK_IMAGES = "images"
 POOL_DIR = "augmentation/mining_pool"
@@ -26,6 +27,9 @@ SPEC = "specs/baseline_spec.yaml"
 CHECKS_FILE = "preflight/checks.json"  # of a run: what its pre-flight found
 MANIFEST_FILE = "synth_pool/manifest.json"  # of a run: its staged pool
 CORRECTIONS = "corrections.csv"  # of labels, optional; the tables themselves stay as they are
+ACCEPTANCE_FILE = "acceptance/acceptance.json"  # of a run: what its sealed set said
+NOISE_FILE = "noise/noise.json"  # of a run: how much trainings of one table differ
+START_FILE = "start/start.json"  # of a run that goes on from a promoted model
 BEST_MODEL_FILE = "best_model.json"  # of a run: which weights to deploy
 SCORE_KIT = (  # copied into best_model/score_kit/
     *("__init__", "command", "engine", "errors", "files", "headers", "loop", "naming", "network"),

@@ -94,3 +94,11 @@ def hangs_on(
     lowest = scores[good[allowed]]
     below = int((scores[defects] <= lowest).sum())
     return defects[: max(0, below - misses_allowed(len(defects), target.min_recall))], False
+
+
+def parts_needed(count: int, total: int, most: float) -> int | None:
+    """Return how many more parts, none counted, bring a rate's upper bound to ``most`` (0 to 1).
+
+    None: no number does.
+    """
+    return _least(lambda more: float(far_upper_bound(count, total + more)) <= most)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from deft.core.layout import phase_number
+from deft.kpi.flips import BETTER, compared
 from deft.settings.kpi_target import KpiTarget
 from deft.settings.metric_contract import Contract
 
 # Why a loop ends, or not; "failed" is the state's own word.
 KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED = "kpi_met", "max_iterations", "pool_exhausted"
 CONTINUE = "continue"
+PROVEN = "proven"  # of best_phase: how the best phase is chosen
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,19 @@ def best_phase(metrics: list[dict[str, Any]], judged: Judged | None = None) -> d
     return min(metrics, key=lambda m: (phase_far_pct(m), phase_number(m["phase"])))
 
 
+def proven_phase(rejected: Sequence[np.ndarray], ng: np.ndarray) -> int:
+    """Return the place of the best proven phase: a later one only where it is better than the best
+    before by McNemar's test.
+
+    ``rejected``: of each phase, bool (n,), at its own threshold; ``ng``: bool (n,), defects.
+    """
+    best = 0
+    for at in range(1, len(rejected)):
+        if compared(rejected[best], rejected[at], ng).verdict == BETTER:
+            best = at
+    return best
+
+
 def phase_far_pct(metrics: dict[str, Any]) -> float:
     """Return the FAR (percent) of a phase's chosen weights at the required recall."""
     return float(metrics["kinds"][metrics["chosen"]]["recall_point"]["far_pct"])
@@ -63,12 +81,15 @@ def decide_kpi(
     target: KpiTarget,
     max_iterations: int,
     judged: Judged | None = None,
+    proven: int | None = None,
 ) -> dict[str, Any]:
     """Decide after a phase: stop when the target is met or no lap is left.
 
     ``metrics`` holds the phases so far, the newest last, ``judged`` their results in this order.
+    ``proven``: the place of the best proven phase, where that is handed off.
     """
-    newest, best = metrics[-1], best_phase(metrics, judged)
+    lowest = best_phase(metrics, judged)
+    newest, best = metrics[-1], lowest if proven is None else metrics[proven]
     met, best_met = target.met(phase_far_pct(newest)), target.met(phase_far_pct(best))
     noted: dict[str, Any] = {}
     if judged is not None:
@@ -76,6 +97,8 @@ def decide_kpi(
         met, best_met = now["passed"], then["passed"]
         contract = judged.contract.as_dict()
         noted = {"metric_contract": contract, "metric": now, "best_metric": then}
+    if proven is not None:
+        noted |= {"best_by": PROVEN, "lowest_far_phase": lowest["phase"]}
     reason = CONTINUE
     if met:
         reason = KPI_MET

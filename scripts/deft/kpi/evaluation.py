@@ -23,6 +23,7 @@ from deft.kpi.operating_point import (
     sweep,
 )
 from deft.kpi.plots import plot_confusion, plot_scores
+from deft.kpi.steady import far_geometric_mean_pct
 from deft.settings.metric_contract import far_result
 from deft.tables.changenet_table import SCORE_COLUMN, is_ng, line_of, read_table, write_table
 from deft.tables.labels import first_spellings, shown
@@ -62,9 +63,9 @@ def evaluate_table(
 ) -> dict[str, Any]:
     """Evaluate one inference table, write the files beside it and return the JSON-ready result.
 
-    Keys: recall_point, best_f1, far_at_recall, recall_table, degenerate, auroc,
-    average_precision, and (for the phase's metrics) labels, all_alike and tables (seals of the
-    files).
+    Keys: recall_point, best_f1, far_at_recall, far_geometric_mean_pct, recall_table, degenerate,
+    auroc, average_precision, and (for the phase's metrics) labels, all_alike and tables (seals of
+    the files).
     """
     path = Path(path)
     table = read_scores(path, correct)
@@ -77,6 +78,7 @@ def evaluate_table(
         "recall_point": operating,
         "best_f1": f1,
         "far_at_recall": {str(p): at_recall(swept, p / 100) for p in FAR_LEVELS_PCT},
+        "far_geometric_mean_pct": far_geometric_mean_pct(scores, ng),
         "recall_table": [at_recall(swept, p / 100) for p in RECALL_LEVELS_PCT],
         "degenerate": operating["far"] >= 1.0,
         "auroc": auroc(scores, ng),
@@ -238,6 +240,10 @@ def summary_text(result: dict[str, Any], min_recall: float) -> str:
         f"at best F1: {point_line(result['best_f1'])}",
         "",
     ]
+    lines.append(
+        "FAR, geometric mean over recalls of 90 to 99.75 %: "
+        f"{result['far_geometric_mean_pct']:.4g} %"
+    )
     lines += [f"FAR at recall {k} %: {point_line(p)}" for k, p in result["far_at_recall"].items()]
     lines.append(
         f"AUROC {result['auroc']:.4f}, average precision {result['average_precision']:.4f}"

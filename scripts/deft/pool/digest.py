@@ -16,6 +16,7 @@ from typing import Any
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file, sha256_text
 from deft.core.layout import (
+    ACCEPTANCE_TABLE,
     BACKBONE_DIR,
     BASE_TABLE,
     CORRECTIONS,
@@ -37,6 +38,7 @@ INPUTS_FILE = "preflight/inputs.json"
 APPROVAL_FILE = "preflight/approval.json"
 GATE_FILE = "preflight/gate.json"
 HASHED_FILES = (SPEC, BASE_TABLE, VALIDATION_TABLE, KPI_TABLE, DEFECT_SPEC)
+OPTIONAL_FILES = (CORRECTIONS, ACCEPTANCE_TABLE)
 LISTED_FOLDERS = (PREGEN_DIR, BACKBONE_DIR)
 
 
@@ -52,8 +54,9 @@ def inputs_digest(
     inputs: dict[str, Any] = {
         name: sha256_file(root / name) if (root / name).is_file() else None for name in HASHED_FILES
     }
-    if (root / CORRECTIONS).is_file():  # few runs have one: without it approvals stay as they were
-        inputs[CORRECTIONS] = sha256_file(root / CORRECTIONS)
+    for name in OPTIONAL_FILES:  # few runs have one: without it approvals stay as they were
+        if (root / name).is_file():
+            inputs[name] = sha256_file(root / name)
     inputs[PREGEN_DIR] = pregen_listing(root)
     inputs[BACKBONE_DIR] = listing_digest(root / BACKBONE_DIR)
     inputs[POOL_TABLE] = pool_digest(root / POOL_TABLE, pool_prefix_bytes)

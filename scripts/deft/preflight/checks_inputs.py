@@ -156,6 +156,12 @@ def _metric_contract(ctx: Context) -> Check:
     try:
         contract = contract_of(ctx.config)
         refuse_program(contract)
+        if ctx.config.get("best_phase") == "proven":
+            raise HardStop(
+                "config_invalid",
+                "best_phase=proven compares decisions at the recall of kpi, not a metric_contract",
+                fix="leave one of the two out",
+            )
     except HardStop as stop:
         return stopped("metric_contract", stop)
     who = contract.evaluator.get("path") or contract.evaluator.get("producer") or "kpi"
@@ -173,7 +179,7 @@ def _table(ctx: Context, name: str) -> Iterator[Check]:
             if raw.empty:
                 raise HardStop("csv_invalid", "the table has a header but no row", file=path)
         rows = (pool_rows if name == "pool" else base_rows)(raw, ctx.workspace)
-        _check_inside(ctx, path, raw, rows)
+        check_inside(ctx, path, raw, rows)
     except HardStop as stop:
         yield stopped(id, stop)
         return
@@ -212,7 +218,7 @@ def _doubled(name: str, rows: pd.DataFrame) -> Iterator[Check]:
         )
 
 
-def _check_inside(ctx: Context, file: Path, raw: pd.DataFrame, rows: pd.DataFrame) -> None:
+def check_inside(ctx: Context, file: Path, raw: pd.DataFrame, rows: pd.DataFrame) -> None:
     """Raise ``path_escape`` for the first cell that leads outside, before anything is opened."""
     roots = allowed_roots(ctx)
     for column in ("input_path", "golden_path"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deft.core.errors import HardStop
 from deft.preflight.check import Check, Context, ok, stopped, warn
+from deft.record.promoted_start import start_of
 from deft.run.handover import given_weights
 from deft.run.state import read_log, read_state
 
@@ -14,7 +15,8 @@ LAST_ENTRIES = 5
 
 
 def checks(ctx: Context) -> Iterator[Check]:
-    """Yield the resume state."""
+    """Yield the resume state, and what a run goes on from."""
+    yield from _start(ctx)
     try:
         state, log = read_state(ctx.run_dir), read_log(ctx.run_dir)
     except HardStop as stop:
@@ -41,9 +43,29 @@ def preseeded_weights(ctx: Context) -> Path | None:
     """Return the weights that take the place of the baseline's training, if they are there."""
     try:
         found = given_weights(ctx.run_dir, ctx.workspace)
+        if found is None and ctx.config.get("start") == "best":
+            found = start_of(ctx.workspace, ctx.run_dir, ctx.config.get("champion")).weights
     except HardStop:
         return None
     return found if found is not None and found.is_file() else None
+
+
+def _start(ctx: Context) -> Iterator[Check]:
+    """Say which promoted model a run goes on from."""
+    if ctx.config.get("start") != "best":
+        return
+    if ctx.config.get("noise_trainings") is not None:
+        why = "noise_trainings trains the base table as a baseline is, and start=best trains none"
+        fix = "measure the noise floor in a run that begins from the base table"
+        yield stopped("start", HardStop("config_invalid", why, fix=fix))
+        return
+    try:
+        start = start_of(ctx.workspace, ctx.run_dir, ctx.config.get("champion"))
+    except HardStop as stop:
+        yield stopped("start", stop)
+        return
+    who = f"{start.run}, {start.phase}" if start.run else str(start.weights)
+    yield ok("start", f"the baseline is the promoted model of {who}; its mined rows stay")
 
 
 def _baseline(ctx: Context) -> Iterator[Check]:

@@ -15,6 +15,7 @@ from deft.core.errors import HardStop
 from deft.core.layout import BACKBONE_DIR
 from deft.core.weight_files import BACKBONE_KEY, SUFFIXES, refuse_foreign
 from deft.preflight.check import Check, Context, ok, stopped, warn
+from deft.preflight.checks_run import preseeded_weights
 from deft.run.handover import given_weights
 
 START_KEY = "train.pretrained_model_path"
@@ -31,7 +32,7 @@ def checks(ctx: Context, model: Any) -> Iterator[Check]:
     from deft.changenet.weights import load_weights
 
     assert ctx.spec is not None
-    seeded = given_weights(ctx.run_dir, ctx.workspace)
+    seeded = preseeded_weights(ctx) or given_weights(ctx.run_dir, ctx.workspace)
     yield from _backbone(ctx, model, needed=seeded is None or not seeded.exists())
     ways: list[tuple[str, str, str | None, Callable[[Path], Any]]] = [
         (
@@ -59,7 +60,8 @@ def checks(ctx: Context, model: Any) -> Iterator[Check]:
             "restore the file to skip the baseline's training",
         )
     elif seeded is not None:
-        yield _opened(ctx, "seeded_weights", SEEDED, seeded, lambda path: load_weights(model, path))
+        key = "start=best" if ctx.config.get("start") == "best" else SEEDED
+        yield _opened(ctx, "seeded_weights", key, seeded, lambda path: load_weights(model, path))
 
 
 def _backbone(ctx: Context, model: Any, *, needed: bool) -> Iterator[Check]:

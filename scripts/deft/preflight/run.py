@@ -16,6 +16,7 @@ from deft.core.reading import stop_of
 from deft.pool import digest
 from deft.pool.corrected_laps import keep
 from deft.preflight import (
+    checks_acceptance,
     checks_corrections,
     checks_data,
     checks_handover,
@@ -46,6 +47,7 @@ TOPICS = (
     ("rows", checks_rows.checks),
     ("corrections", checks_corrections.checks),
     ("data", checks_data.checks),
+    ("acceptance", checks_acceptance.checks),
     ("training", checks_training.checks),
     ("staging", checks_staging_names.checks),
     ("places", checks_places.checks),
@@ -54,7 +56,7 @@ TOPICS = (
     ("resume", checks_run.checks),
 )
 # These read no more of the spec than its `dataset` part, so that another part's stop hides none.
-BY_DATASET = ("pictures", "rows", "data", "staging")
+BY_DATASET = ("pictures", "rows", "data", "acceptance", "staging")
 
 
 @dataclass

@@ -150,6 +150,7 @@ def history_entry(phase: PhaseFiles, results: dict[str, float]) -> dict[str, Any
     entry["phase"] = phase.name
     entry["chosen"] = phase.chosen if phase.metrics else None
     entry["decision"] = phase.decision.get("reason")
+    entry["against_previous"] = dig(phase.metrics, "against_previous", "verdict")
     return entry
 
 
@@ -162,7 +163,9 @@ def summary_of(files: RunFiles, results: dict[str, float]) -> dict[str, Any]:
         recorded = best.metrics.get("weights") or {}
         pointer = {
             "path": relative(weights_path(best), files.workspace),
-            "selected_by": "lowest FAR at the required recall on the KPI set over all phases"
+            "selected_by": "the best proven phase by McNemar's test on the KPI set"
+            if files.by_proof
+            else "lowest FAR at the required recall on the KPI set over all phases"
             if files.contract is None
             else f"metric contract over all phases: {files.contract.told()}",
             "epoch": recorded.get("epoch"),
@@ -283,6 +286,7 @@ def _outputs(files: RunFiles) -> list[Path]:
     # The whole folder: an int8 form or numbers beside the model are there or not.
     out += sorted(p for p in files.run.best_model.glob("*") if p.is_file())
     out += [files.run.synth_pool / "manifest.json"]
+    out += [files.run.dir / name for name in (layout.ACCEPTANCE_FILE, layout.NOISE_FILE)]
     for phase in files.phases:
         out += [phase.dir / name for name in PHASE_OUTPUTS]
         out.append(phase.dir / "dataset" / f"train_combined_{phase.name}.csv")

@@ -7,7 +7,7 @@ files themselves must have the recorded digests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from deft.core.errors import HardStop
 from deft.core.files import read_json, target_of
 from deft.core.layout import Run
 from deft.core.reading import lines_of, read_text
-from deft.kpi.decision import Judged, best_phase, phase_far_pct
+from deft.kpi.decision import PROVEN, Judged, best_phase, phase_far_pct
+from deft.record.proof import best_proven
 from deft.record.records import (
     decided_phases,
     read_decision,
@@ -112,6 +113,8 @@ def _same_choice(
     """Compare the decision with the metrics that it was made of, and with the target."""
     phase = decision["best_phase"]
     lowest = best_phase(list(metrics.values()), judged)["phase"]
+    if decision.get("best_by") == PROVEN:
+        lowest = _proven(files, list(metrics)) or lowest
     far = phase_far_pct(metrics[phase])
     if lowest != phase or far != decision["best_far_pct"]:
         refuse(
@@ -149,6 +152,12 @@ def _same_choice(
             f"it judges by a FAR of {decision['target_far_pct']:g} % (met: "
             f"{decision['kpi_met']}), the pre-flight by {wanted.far_max_pct:g} %",
         )
+
+
+def _proven(files: RunFiles, names: list[str]) -> str | None:
+    """Return the best proven of the decided phases; a lap that began since counts nothing."""
+    own = [phase for phase in files.phases if phase.name in names]
+    return best_proven(replace(files, phases=own, memo={}))
 
 
 def _weights(run: Run, phase: str, metrics: dict[str, Any]) -> Path:

@@ -21,6 +21,7 @@ from deft.core.workspace_source import SOURCE_FILE
 from deft.record.advice import phase_notes
 from deft.record.metric import phase_met
 from deft.record.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
+from deft.record.proof import acceptance, comparisons
 from deft.record.run_files import PhaseFiles, RunFiles
 
 METHODS = """\
@@ -127,11 +128,14 @@ def _run_decisions(files: RunFiles, results: Mapping[str, Any]) -> str:
         )
         so_far = " so far" if files.running else ""
         why = "the lowest FAR at the required recall"
+        if files.by_proof:
+            why = "the best proven one by McNemar's test at each phase's own threshold"
         if files.contract is not None:
             why = f"the best by the metric contract, {files.contract.told()}"
         lines.append(
             f"- Phase: {files.best.name}, {why}{so_far}, the earlier one between equals ({fars})."
         )
+    lines += _opened(files, results)
     if files.stop_reason:
         lines.append(f"- The loop ended: {files.stop_reason}.")
     lines += [
@@ -140,6 +144,24 @@ def _run_decisions(files: RunFiles, results: Mapping[str, Any]) -> str:
         if c.get("status") == "warn"
     ]
     return "\n".join(lines)
+
+
+def _opened(files: RunFiles, results: Mapping[str, Any]) -> list[str]:
+    """Return what the sealed acceptance set said and how often it was opened, if it was."""
+    told = acceptance(files)
+    if not told:
+        return []
+
+    def n(key: str, form: str = "%d") -> str:
+        return linked(files.name, results, f"acceptance.{key}", form)
+
+    champion = told["asked"]["handed_off"]["champion"]
+    return [
+        f"- Acceptance set, opening {n('opening')}: {told['gate']['outcome']}, against "
+        f"{champion or 'the target alone (nothing is in production)'}. FAR "
+        f"{n('challenger.far_pct', PERCENT)}, recall {n('challenger.recall_pct', PERCENT)}; parts "
+        f"that were opened before: {n('parts_seen_before')} of {n('set.rows')}."
+    ]
 
 
 def _decision(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> str:
@@ -160,6 +182,14 @@ def _decision(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) ->
             f"- Threshold {number(f'{name}.threshold', SCORE)}: best F1 among those that reach the "
             f"recall of {number('target.min_recall_pct', PLAIN_PERCENT)}."
         )
+    if against := comparisons(files).get(name, {}).get("against_previous"):
+        key = f"{name}.against_previous"
+        counts = [
+            f"{kind} {number(f'{key}.{of}.fixed')} fixed, {number(f'{key}.{of}.broke')} broke, p "
+            f"{number(f'{key}.{of}.p', '%.2g')}"
+            for of, kind in (("good", "good parts"), ("defects", "defects"))
+        ]
+        lines.append(f"- Against the phase before: {against.verdict} ({'; '.join(counts)}).")
     if phase.mining:
         n = {k: number(f"{name}.mining.{k}") for k in ("candidate_count", "kept_count", "new_rows")}
         lines.append(

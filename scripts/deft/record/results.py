@@ -23,6 +23,7 @@ from deft.record.judged import judge, lights_and_ext
 from deft.record.lenient import load_run
 from deft.record.metric import key_of, result_of
 from deft.record.numbers import POINT_FIELDS, Numbers
+from deft.record.proof import proof_numbers
 from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts
 from deft.record.run_files import FINAL_AUTOML, PhaseFiles, RunFiles, dig
 from deft.settings.kpi_target import KpiTarget
@@ -82,6 +83,7 @@ def collect_results(files: RunFiles) -> dict[str, float]:
     _failures(out, files)
     _map(out, files)
     _export(out, files)
+    proof_numbers(out, files)
     return dict(sorted(out.items()))
 
 

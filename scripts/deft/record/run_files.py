@@ -19,6 +19,7 @@ import pandas as pd
 
 from deft.core import layout
 from deft.core.errors import HardStop
+from deft.kpi.decision import PROVEN
 from deft.pool.corrected_laps import KEPT_FILE
 from deft.run.state_format import COMPLETE, FAILED, own
 from deft.settings.kpi_target import parse_kpi
@@ -207,6 +208,8 @@ class RunFiles:
     spec: dict[str, Any]
     phases: list[PhaseFiles]
     export: dict[str, Any] = field(default_factory=dict)  # best_model/export.json
+    acceptance: dict[str, Any] = field(default_factory=dict)  # what the sealed set said
+    noise: dict[str, Any] = field(default_factory=dict)  # noise/noise.json
     memo: dict[str, Any] = field(default_factory=dict)  # what is dear and made once per reading
 
     @property
@@ -225,8 +228,19 @@ class RunFiles:
         return recorded_contract(self.checks.get("metric_contract"))
 
     @property
+    def by_proof(self) -> str | None:
+        """The best proven phase where the run's decisions hand off that one, else None."""
+        told = [p.decision for p in self.phases if p.decision]
+        newest = told[-1] if told else {}
+        return str(newest["best_phase"]) if newest.get("best_by") == PROVEN else None
+
+    @property
     def best(self) -> PhaseFiles | None:
-        """Best phase by the contract, else that with the lowest FAR; of equals the earlier one."""
+        """Best phase by the contract, or proven so where that is asked for, else that with the
+        lowest FAR; of equals the earlier one.
+        """
+        if self.by_proof:
+            return next((p for p in self.evaluated if p.name == self.by_proof), None)
         if self.contract is not None:
             measured = [p for p in self.evaluated if not self.contract.check(p.metric_result)]
             results = [p.metric_result for p in measured]
@@ -408,6 +422,8 @@ def load_run(run_dir: str | Path, workspace: str | Path, reader: Reader) -> RunF
         spec=spec or reader.yaml(workspace / layout.SPEC),
         phases=phases,
         export=reader.record(run.best_model / "export.json"),
+        acceptance=reader.record(run.dir / layout.ACCEPTANCE_FILE),
+        noise=reader.record(run.dir / layout.NOISE_FILE),
     )
 
 

@@ -24,6 +24,7 @@ from deft.report.gallery import gallery_view
 from deft.report.instrument import instrument_view
 from deft.report.live import live_view
 from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
+from deft.report.proof import acceptance_view, proof_view
 from deft.report.thumbs import Thumbnails
 from deft.report.verdict import verdict_view
 from deft.settings.kpi_target import KpiTarget
@@ -108,6 +109,8 @@ def build_view(
         "instrument": instrument_view(files, best, results) if best else None,
         "gallery": gallery_view(files, results),
         "map": map_view(files),
+        "proof": proof_view(files, results),
+        "acceptance": acceptance_view(files),
         "breakdown": _breakdown(files, best) if best else None,
         "recommendations": recommendations(files, results, bool(met)),
         "parameters": [_parameter(p, results) for p in files.parameters],

@@ -27,6 +27,10 @@ class Files:
     previous: Path | None = read("assembly.json of the lap before", default=None)
     previous_combined: Path | None = read("its training table", default=None)
     previous_provenance: Path | None = read("its provenance", default=None)
+    start: Path | None = read(
+        "start.json of a run that goes on from a promoted model, its tables beside it",
+        default=None,
+    )
 
 
 def assemble(context: Context, files: Files, phase: str) -> str:
@@ -35,7 +39,7 @@ def assemble(context: Context, files: Files, phase: str) -> str:
     checked = context.checked_by(files.mined, files.table.name, rule="mine", rows="parts")
     mined = read_table(checked)
     before = Assembled.of(files.previous, files.previous_combined, files.previous_provenance)
-    previous, provenance = previous_table(context, before)
+    previous, provenance = previous_table(context, before, files.start)
     result = assembled(previous, provenance, in_contract_order(mined), phase_number(phase))
     if facts["strategy"] == "none":
         result.facts["draws_per_epoch"] = len(previous) + facts["new_rows_of_nearest"]

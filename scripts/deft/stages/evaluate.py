@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from deft.core.errors import HardStop
-from deft.core.files import read_json
+from deft.core.files import read_json, write_json_atomic
+from deft.kpi.decided import compared_decisions, decisions
 from deft.kpi.decision import phase_far_pct
 from deft.kpi.evaluation import (
     EVERY_DEFECT,
     KINDS,
+    Correct,
     evaluate_phase,
     key_line,
     kind_at,
     weights_of,
 )
 from deft.kpi.views import views_of_phase, views_text
+from deft.kpi.flips import Compared
 from deft.record.records import read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
@@ -37,7 +40,10 @@ class Files:
     inference: Path = read("inference.json, its tables in folders beside it")
     weights: Path = read("weights.json of the training")
     metrics: Path = written("metrics.json of the phase")
-    previous: Path | None = read("metrics.json of the phase before, to show", default=None)
+    previous: Path | None = read("metrics.json of the phase before", default=None)
+    previous_inference: Path | None = read(
+        "its inference.json, its tables in folders beside it", default=None
+    )
 
 
 def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> str:
@@ -62,6 +68,10 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
         return {"score_views": told["score_views"], "views": found} if found else {}
 
     metrics = evaluate_phase(folder, phase, min_recall, weights, correct, further, of_views)
+    against = _against(context, files, metrics, correct)
+    if against is not None:
+        metrics["against_previous"] = against.as_dict()
+        write_json_atomic(files.metrics, metrics)
     chosen = metrics["kinds"][metrics["chosen"]]
     print(key_line(chosen["far_at_recall"][EVERY_DEFECT]), flush=True)
     point = chosen["recall_point"]
@@ -83,6 +93,7 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
         f"FAR {_before(files.previous)}{_rate(point['far_pct'])}{target} "
         f"at recall {point['recall_pct']:.1f}% "
         f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f}%)"
+        + (f" · against the phase before: {against.text()}" if against else "")
         + _corrected(kept)
         + _views(metrics)
         + (" · warning: degenerate, every good part is rejected" if chosen["degenerate"] else "")
@@ -92,6 +103,20 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
 def _views(metrics: dict[str, Any]) -> str:
     text = views_text(metrics.get("views", {}))
     return f" · {text}" if text else ""
+
+
+def _against(
+    context: Context, files: Files, metrics: dict[str, Any], correct: Correct | None
+) -> Compared | None:
+    """Compare the phase with the one before on the same parts, each at its own threshold."""
+    if files.previous is None or files.previous_inference is None:
+        return None
+    before = read_metrics(files.previous)
+    sides = [
+        decisions(scored_table(context, record, told["chosen"]), told, correct)
+        for record, told in ((files.previous_inference, before), (files.inference, metrics))
+    ]
+    return compared_decisions(*sides)
 
 
 def _corrected(kept: list[dict[str, Any]]) -> str:

@@ -56,6 +56,10 @@ class Files:
     previous: Path | None = read("assembly.json of the lap before", default=None)
     previous_combined: Path | None = read("its training table", default=None)
     previous_provenance: Path | None = read("its provenance", default=None)
+    start: Path | None = read(
+        "start.json of a run that goes on from a promoted model, its tables beside it",
+        default=None,
+    )
     previous_mining: Path | None = read("mining.json of the lap before", default=None)
     previous_history: Path | None = read("mining history up to the lap before", default=None)
     history: Path | None = written(
@@ -134,7 +138,7 @@ def mine(
     write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder, root)
     search = Search(options.search, options.memory_mb, options.device)
     before = Assembled.of(files.previous, files.previous_combined, files.previous_provenance)
-    previous, _ = previous_table(context, before)
+    previous, _ = previous_table(context, before, files.start)
     taken = frozenset(neighbours.part_keys(previous))
     rules = replace(options.rules, min_similarity=options.min_similarity)
     gone = left_out(context, pool, rules, taken, np.array([is_out(one) for one in each], bool))

@@ -8,17 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deft.assembly.assemble import first_combined, read_provenance
 from deft.core import layout
 from deft.kpi.evaluation import Correct, read_scores
+from deft.mining.neighbours import part_keys
+from deft.record.promoted_start import CARRIED, CARRIED_PROVENANCE
 from deft.stages.context import Context, facts_of
 from deft.tables import sealed
 from deft.tables.changenet_table import read_table
 from deft.tables.coordinates import base_rows
-from deft.tables.corrected import corrected_table
-from deft.tables.corrections import KPI, TRAINING, from_dicts
+from deft.tables.corrected import corrected_table, is_out, matches, relabelled
+from deft.tables.corrections import KPI, POOL, TRAINING, from_dicts
 from deft.tables.leakage import Side, check_leakage
 
 ROUTING_RECORD = "routing.json"  # beside the routed gaps: their seals
@@ -75,16 +78,36 @@ def combined_tables(context: Context, assembled: Assembled) -> tuple[pd.DataFram
 
 
 def previous_table(
-    context: Context, previous: Assembled | None
+    context: Context, previous: Assembled | None, start: Path | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the training table before a lap, relative to the workspace, and its provenance.
 
-    ``previous``: of the lap before; None before the first, which starts from the base table.
+    ``previous``: of the lap before; None before the first, which starts from the base table and,
+    where the run goes on from a promoted model (``start``), the rows that were mined for that.
     """
-    if previous is None:
-        base = base_table(context)
-        return first_combined(base, context.workspace)
-    return combined_tables(context, previous)
+    if previous is not None:
+        return combined_tables(context, previous)
+    table, provenance = first_combined(base_table(context), context.workspace)
+    if start is None:
+        return table, provenance
+    carried, told = carried_tables(context, start)
+    known = set(part_keys(table))
+    fresh = np.array([key not in known for key in part_keys(carried)], bool)
+    carried = carried.reindex(columns=table.columns, fill_value="")[fresh]
+    table = pd.concat([table, carried], ignore_index=True)
+    provenance = pd.concat([provenance, told[fresh]], ignore_index=True)
+    return table, provenance.assign(row=range(len(table)))
+
+
+def carried_tables(context: Context, record: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows mined for a promoted model, as they are corrected now, and provenance."""
+    table, provenance = (
+        read_it(context.checked_by(record, name, rule="gate"))
+        for name, read_it in ((CARRIED, read_table), (CARRIED_PROVENANCE, read_provenance))
+    )
+    each = matches(table, context.corrections(POOL), context.workspace)
+    stays = np.array([not is_out(one) for one in each], bool)
+    return relabelled(table, each, clean=True)[stays], provenance[stays]
 
 
 def base_table(context: Context) -> pd.DataFrame:

@@ -17,7 +17,7 @@ Approval = Literal["yes", "no", "when set"]
 # the encoder here, so not TAO's embedding container.
 Engine = Literal["both", "native", "tao", "own encoder"]
 # Rules that use the same settings, for `read_by`.
-TRAINING = "train restore_weights"
+TRAINING = "train restore_weights noise_floor"
 EMBEDDING = "embed_shard embed_pool mine rank_labels encoder_selftest"
 CONTAINERS = "train infer rca embed_shard mine"
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from deft.settings.model.declaration import CONTAINERS, EMBEDDING, TRAINING, Group, setting
 
 ON_A_DEVICE = (
-    f"{TRAINING} infer embed_shard mine rank_labels encoder_selftest export_best score explore "
-    "doctor"
+    f"{TRAINING} infer embed_shard mine rank_labels encoder_selftest export_best accept score "
+    "explore doctor"
 )
 
 
@@ -33,7 +33,7 @@ class Where(Group):
         "native",
         "native = PyTorch here | tao = NVIDIA's containers",
         read_by="snakemake stage_pool train restore_weights infer rca embed_shard mine validate "
-        "rank_labels export_best encoder_selftest",
+        "rank_labels export_best accept noise_floor encoder_selftest",
     )
     container_runtime: Literal["docker", "podman"] = setting(
         "docker",
@@ -108,6 +108,15 @@ class Where(Group):
         ge=0,
         le=2**31 - 1,
     )
+    start: Literal["base", "best"] | None = setting(
+        None,
+        "where a new run begins: base (null) = its baseline is trained | best = the baseline is "
+        "the model promoted last, or the champion that is named, and its mined rows stay "
+        "(docs/weekly.md)",
+        read_by="gate mine assemble",
+        approval="when set",
+        engine="native",
+    )
     live_report: bool = setting(
         True,
         "render the report after each stage and within long ones, by a process of low priority",
@@ -122,7 +131,7 @@ class Goal(Group):
     kpi: str = setting(
         "FAR < 0.1% at recall=100%",
         "a sentence; FAR = good parts rejected / all good parts",
-        read_by=f"decide evaluate rca {TRAINING}",
+        read_by=f"decide evaluate rca accept {TRAINING}",
         min_length=1,
     )
     metric_contract: dict[str, Any] | None = setting(
@@ -140,6 +149,50 @@ class Goal(Group):
         approval="no",
         ge=1,
         le=604_800,
+    )
+    best_phase: Literal["lowest_far", "proven"] | None = setting(
+        None,
+        "what is handed off: lowest_far (null) = the contract's | proven = a later phase only "
+        "where it is better than the best before by McNemar's test (docs/noise.md)",
+        read_by="decide",
+        approval="when set",
+    )
+    noise_trainings: int | None = setting(
+        None,
+        "further trainings of the base table with other seeds, for the noise floor "
+        "(docs/noise.md); null = none",
+        unit="trainings",
+        read_by="noise_floor",
+        approval="when set",
+        engine="native",
+        ge=2,
+        le=100,
+    )
+    champion: str | None = setting(
+        None,
+        "the model in production, which the acceptance set compares the new one with: a "
+        "best_model/ folder or a .pth file; null = the one promoted last here "
+        "(docs/acceptance.md)",
+        read_by="accept gate",
+        approval="when set",
+        min_length=1,
+    )
+    champion_spec: str | None = setting(
+        None,
+        "the inference spec of a champion that is a .pth file; its eval_margin is the threshold",
+        read_by="accept",
+        approval="when set",
+        min_length=1,
+    )
+    promotion_margin_pct: float | None = setting(
+        None,
+        "at most so many defects in a hundred may newly be missed by a model that is promoted; "
+        "null = 5",
+        unit="%",
+        read_by="accept",
+        approval="when set",
+        gt=0,
+        le=50,
     )
     max_iterations: int = setting(
         3, "laps after the baseline", unit="laps", read_by="snakemake decide", ge=0, le=50

@@ -1,0 +1,56 @@
+"""What the page says of noise, proof and the acceptance set: words and keys, no numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deft.kpi.promotion import KEEP, PROMOTE
+from deft.record.proof import acceptance, best_proven, comparisons
+from deft.record.run_files import RunFiles, dig
+
+NOISE_KEY = "noise.factor"
+
+
+def proof_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the section on noise and proof, None before there are two phases."""
+    found = comparisons(files)
+    if not found and NOISE_KEY not in results:
+        return None
+    rows = []
+    for phase in files.evaluated:
+        told = found.get(phase.name, {})
+        said = {of: turned.verdict for of, turned in told.items()}
+        rows.append(
+            {
+                "name": phase.name,
+                "previous": said.get("against_previous"),
+                "baseline": said.get("against_baseline"),
+            }
+        )
+    lowest = min(files.evaluated, key=lambda p: p.far_pct or 0.0, default=None)
+    return {
+        "rows": rows,
+        "noise": NOISE_KEY in results,
+        "lowest": lowest.name if lowest else None,
+        "proven": best_proven(files),
+        "by": "proven" if files.by_proof else None,
+    }
+
+
+def acceptance_view(files: RunFiles) -> dict[str, Any] | None:
+    """Return the section on the acceptance set, None where none was opened for this hand-off."""
+    told = acceptance(files)
+    if not told:
+        return None
+    outcome = str(dig(told, "gate", "outcome"))
+    return {
+        "outcome": outcome,
+        "kind": {PROMOTE: "met", KEEP: "gap"}.get(outcome, "progress"),
+        "champion": dig(told, "asked", "handed_off", "champion") or None,
+        "reasons": list(dig(told, "gate", "reasons") or []),
+        "earlier": list(told.get("earlier") or []),
+        "verdicts": {kind: dig(told, "paired", kind, "verdict") for kind in ("good", "defects")},
+        "paired": told.get("paired") is not None,
+        "labels": sorted(dig(told, "certify", "labels") or {}),
+    }

@@ -26,7 +26,11 @@ KEY = (*PART, "light")
 SIGNATURE = "signature"
 PHOTOMETRY = ("brightness", "contrast", "sharpness")
 Z = {name: f"{name}_z" for name in PHOTOMETRY}
-SPREAD_FLOOR = {"brightness": 2.0, "contrast": 2.0, "sharpness": 0.005}  # of a set that is all alike
+SPREAD_FLOOR = {
+    "brightness": 2.0,
+    "contrast": 2.0,
+    "sharpness": 0.005,
+}  # of a set that is all alike
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,9 @@ def of_parts(rows: pd.DataFrame, facts: pd.DataFrame) -> Parts:
         found.append(numbers)
         signatures.append(facts.at[by_part[key][worst], SIGNATURE])
     numbers_of = pd.DataFrame(found, columns=[*NUMBERS, "light"])
-    stacked = np.stack(signatures).astype(np.float32) if signatures else np.zeros((0, 0), np.float32)
+    stacked = (
+        np.stack(signatures).astype(np.float32) if signatures else np.zeros((0, 0), np.float32)
+    )
     return Parts(numbers_of, stacked)
 
 

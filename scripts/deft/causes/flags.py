@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from deft.causes.catalogue import BY_ID
-from deft.causes.facts import Z, Parts, against
+from deft.causes.facts import Parts, Z, against
 
 FENCE = 3.0  # interquartile ranges beyond the quartile: Tukey's far out
 LEAST_SHIFT_PCT, LEAST_TURN_DEG = 2.5, 2.0
@@ -179,7 +179,7 @@ def distances(kpi: Labelled, training: Labelled) -> pd.DataFrame:
 def nearest(
     vectors: np.ndarray, others: np.ndarray, k: int, *, same: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k nearest of ``others`` (m, d) to each unit vector (n, d): rows and cosines (n, k).
+    """Return the k nearest of ``others`` (m, d) to each unit vector (n, d): rows, cosines (n, k).
 
     ``same``: both are one set, and nobody is its own neighbour. Equally near ones come in order.
     """

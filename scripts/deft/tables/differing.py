@@ -1,4 +1,4 @@
-"""How a test picture differs from its golden: both as grey squares of one size, without any model."""
+"""How a test picture differs from its golden: grey squares of one size, without any model."""
 
 from __future__ import annotations
 

@@ -19,16 +19,17 @@ from deft.causes.statistics import enrichment_p, holm
 
 VERSION = 1
 LEVEL = 0.01
-LEAST_WEAK, WEAK_SHARE = 5, 0.1  # defects looked at where fewer are missed
-MOST_FALSE_ALARMS = 0.25  # of the good parts; beyond, the highest-scored ones
+# What is looked at where fewer parts are wrong: so many at least, or this share of the defects and
+# of the good parts; and the greatest share of good parts.
+LEAST_WEAK, WEAK_DEFECTS, WEAK_GOOD, MOST_GOOD = 5, 0.1, 0.025, 0.25
 GROUP_LEAST = 5  # parts of a board, a type, … that make it a group
 EXAMPLES = 3
 MISSES, FALSE_ALARMS = "misses", "false_alarms"
 RULES = {
     MISSES: "defects at or below the threshold; where these are fewer than 10 % of the defects (at "
     "least five), the lowest-scored 10 %, which hold the threshold down",
-    FALSE_ALARMS: "good parts above the threshold; where these are more than a quarter of the good "
-    "parts, the highest-scored quarter",
+    FALSE_ALARMS: "good parts above the threshold; where these are fewer than 2.5 % of the good "
+    "parts (at least five) or more than a quarter, so many of the highest-scored",
 }
 
 
@@ -44,18 +45,25 @@ class Side:
 def sides_of(scores: np.ndarray, ng: np.ndarray, threshold: float) -> list[Side]:
     """Return the wrong defects and the wrong good parts, see ``RULES``; a side may have none."""
     rejected = scores.astype(np.float32) > np.float32(threshold)
-    missed = ng & ~rejected
-    defects = int(ng.sum())
-    least = min(max(LEAST_WEAK, math.ceil(WEAK_SHARE * defects)), defects // 2)
-    if missed.sum() < least:
-        order = np.lexsort([np.arange(len(scores)), scores, ~ng])
-        missed = np.isin(np.arange(len(scores)), order[:least])
-    false = ~ng & rejected
-    most = max(LEAST_WEAK, math.ceil(MOST_FALSE_ALARMS * int((~ng).sum())))
-    if false.sum() > most:
-        order = np.lexsort([np.arange(len(scores)), -scores, ng])
-        false = np.isin(np.arange(len(scores)), order[:most])
+    missed, false = ng & ~rejected, ~ng & rejected
+    few = _so_many(int(ng.sum()), WEAK_DEFECTS)
+    if missed.sum() < few:
+        missed = _worst(scores, ng, few)
+    good = int((~ng).sum())
+    few, many = _so_many(good, WEAK_GOOD), max(LEAST_WEAK, math.ceil(MOST_GOOD * good))
+    if not few <= false.sum() <= many:
+        false = _worst(-scores, ~ng, few if false.sum() < few else many)
     return [Side(MISSES, ng, missed), Side(FALSE_ALARMS, ~ng, false)]
+
+
+def _so_many(parts: int, share: float) -> int:
+    return min(max(LEAST_WEAK, math.ceil(share * parts)), parts // 2)
+
+
+def _worst(scores: np.ndarray, among: np.ndarray, count: int) -> np.ndarray:
+    """Return which parts (n,) bool are the ``count`` lowest ``among`` some; equal ones in order."""
+    order = np.lexsort([np.arange(len(scores)), scores, ~among])
+    return np.isin(np.arange(len(scores)), order[:count])
 
 
 def find_causes(

@@ -108,7 +108,7 @@ def match(test: np.ndarray, golden: np.ndarray, inside: np.ndarray) -> float:
     one, other = float(a.std()), float(b.std())
     if min(one, other) < FLAT:
         return float((np.abs(a - b) < UNLIKE).mean())
-    return float(((a - a.mean()) * (b - b.mean())).mean() / (one * other))
+    return min(1.0, float(((a - a.mean()) * (b - b.mean())).mean() / (one * other)))
 
 
 def laid_on(test: np.ndarray, golden: np.ndarray) -> np.ndarray:

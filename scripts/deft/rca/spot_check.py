@@ -80,6 +80,11 @@ def save_pictures(
     return saved
 
 
+def example_name(number: int, place: int) -> str:
+    """Return the name of a cause's example; both count from 1."""
+    return f"cause_{number:02d}_{place}.png"
+
+
 def save_examples(
     ranked: pd.DataFrame, rows: list[int], number: int, pictures: Pictures, folder: Path
 ) -> list[str]:
@@ -87,7 +92,7 @@ def save_examples(
     found = []
     by_row = ranked.set_index("row", drop=False)
     for place, at in enumerate(rows, start=1):
-        name = f"cause_{number:02d}_{place}.png"
+        name = example_name(number, place)
         _save_pair(by_row.loc[at], pictures.lights[0], pictures, folder / name)
         found.append(f"{FOLDER}/{name}")
     return found

@@ -23,7 +23,7 @@ from deft.report.embedding_view import map_view
 from deft.report.gallery import gallery_view
 from deft.report.instrument import instrument_view
 from deft.report.live import live_view
-from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
+from deft.report.pictures import causes_view, neighbours_view, rca_view, synthetic_pair
 from deft.report.thumbs import Thumbnails
 from deft.report.verdict import verdict_view
 from deft.settings.kpi_target import KpiTarget
@@ -101,6 +101,7 @@ def build_view(
         "charts": _run_charts(files, results),
         "focus": focus_view(files, best, results, drawn) if best else None,
         "rca": rca_view(files, rca, thumbs) if rca else None,
+        "causes": causes_view(rca, thumbs) if rca else None,
         "neighbours": neighbours_view(mined, thumbs) if mined else None,
         "synthetic": synthetic,
         "pool_labels": _pool_labels(files, results),
@@ -148,6 +149,7 @@ def build_phase_view(
         "status": view["status"],
         "focus": focus_view(files, phase, results, drawn) if phase.point else None,
         "rca": rca_view(files, rca, thumbs) if rca else None,
+        "causes": causes_view(rca, thumbs) if rca else None,
         "neighbours": neighbours_view(phase, thumbs) if len(phase.neighbours) else None,
     }
 

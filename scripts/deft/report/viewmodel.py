@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.core import layout
-from deft.kpi.decision import KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
+from deft.kpi.decision import CUTOFF, KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
 from deft.record.advice import BEST_NOTES, phase_notes, recommendations
 from deft.record.breakdown import buckets, groupings
 from deft.record.metric import FAR_GAP, failed_gap, key_of, met_of, phase_met
@@ -34,6 +34,7 @@ REASONS = {
     KPI_MET: "The target is met.",
     MAX_ITERATIONS: "The last allowed lap is done.",
     POOL_EXHAUSTED: "Mining found no row that is not yet in the training set.",
+    CUTOFF: "Mining found rows that are new to training, and the cutoff rejects every one.",
     "failed": "The run failed before its end.",
 }
 BEST_WORDS = [words for notes in BEST_NOTES.values() for words in notes]

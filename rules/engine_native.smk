@@ -142,6 +142,7 @@ rule rca:
         assembled=ancient(of_lap("results/run_{ts}/{phase}/dataset/assembly.json")),
         combined=ancient(of_lap(COMBINED)),
         provenance=ancient(of_lap(PROVENANCE)),
+        pictures=ancient(of_lap("results/run_{ts}/synth_pool/images")),
     output:
         threshold="results/run_{ts}/{phase}/rca_results/{ts}/threshold.txt",
         metrics="results/run_{ts}/{phase}/rca_results/{ts}/metrics.json",

@@ -105,6 +105,7 @@ rule rca:
         assembled=ancient(of_lap("results/run_{ts}/{phase}/dataset/assembly.json")),
         combined=ancient(of_lap(COMBINED)),
         provenance=ancient(of_lap(PROVENANCE)),
+        pictures=ancient(of_lap("results/run_{ts}/synth_pool/images")),
         experiment=ancient("results/run_{ts}/{phase}/train/experiment.yaml"),
     output:
         threshold="results/run_{ts}/{phase}/rca_results/{ts}/threshold.txt",

@@ -17,6 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import timm
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -42,6 +44,7 @@ from deft.importers.deeppcb_windows import (
     pass_windows,
     rare_share,
 )
+from deft.importers.lite0 import MODEL
 from deft.pool.pregen.parts import check_allocation, pregen_parts
 from deft.tables.changenet_table import PASS, image_file, read_table
 from deft.tables.coordinates import base_rows, pool_rows, read_pool
@@ -106,6 +109,24 @@ def digests(folder: Path) -> dict[str, str]:
         for p in sorted(folder.rglob("*"))
         if p.is_file()
     }
+
+
+def test_a_pretrained_backbone_comes_along(copy, tmp_path):
+    given, out = tmp_path / "lite0.pth", tmp_path / "workspace"
+    torch.save(timm.create_model(MODEL, pretrained=False).state_dict(), given)
+    assert import_deeppcb(copy, out, replace(SMALL, backbone=str(given)))
+    spec = load_spec(out / layout.SPEC)
+    named = spec.model.backbone.pretrained_backbone_path
+    assert (out / named).is_file() and spec.model.backbone.type == f"timm:{MODEL}"
+    # The same weights from another place are the same request; without them it is another one.
+    moved = tmp_path / "moved.pth"
+    given.rename(moved)
+    assert import_deeppcb(copy, out, replace(SMALL, backbone=str(moved))) == {}
+    with pytest.raises(HardStop, match="backbone_sha256"):
+        import_deeppcb(copy, out, SMALL)
+    with pytest.raises(HardStop, match="does not exist"):
+        import_deeppcb(copy, tmp_path / "new", replace(SMALL, backbone=str(given)))
+    assert not (tmp_path / "new").exists()
 
 
 def all_rows(out: Path):

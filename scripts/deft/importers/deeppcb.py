@@ -18,7 +18,7 @@ import pandas as pd
 
 from deft.core import layout
 from deft.core.errors import HardStop
-from deft.core.files import write_text_atomic
+from deft.core.files import write_bytes_atomic, write_text_atomic
 from deft.core.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 from deft.importers.deeppcb_pairs import draw_defect
 from deft.importers.deeppcb_settings import Resolved, Settings, choose, stream
@@ -37,12 +37,14 @@ from deft.importers.deeppcb_windows import (
     pass_windows,
     rare_share,
 )
+from deft.importers.lite0 import MODEL, SPEC_VALUES, backbone_bytes
 from deft.tables.changenet_table import COLUMNS, PASS, image_name, write_table
 
 KIND = "deeppcb"
 IMPORTER_VERSION = 1  # raise it when the same settings would make other bytes
 LIGHT, EXT = "WhiteLight", ".png"  # one back-lit picture per board; binarised, so lossless
 TEMPLATE = Path(__file__).resolve().parents[3] / "config" / "specs" / "deeppcb_spec.yaml"
+BACKBONE = f"{layout.BACKBONE_DIR}/{MODEL}.safetensors"
 VALIDATION_EVERY = 4  # every fourth board picture of the base groups
 PAIRS_PER_DEFECT = 8
 PAIR_PICTURES = 4  # board pictures per pool group whose templates carry the synthetic pairs
@@ -70,7 +72,10 @@ def import_deeppcb(
     full = settings.resolve(groups)
     out = Path(out)
     record = {**asdict(full), "importer_version": IMPORTER_VERSION}
-    del record["root"]  # where the copy lies says nothing about its content
+    del record["root"], record["backbone"]  # where they lie says nothing about their content
+    backbone = None if full.backbone is None else backbone_bytes(full.backbone)
+    if backbone is not None:
+        record["backbone_sha256"] = hashlib.sha256(backbone).hexdigest()
     record["copy_sha256"] = copy_digest(groups)
     if already_made(out, KIND, record):
         return {}
@@ -107,6 +112,8 @@ def import_deeppcb(
     begin(out, KIND, record)
     counts = {role: _write(out, table, crops, role) for role, (table, crops) in tables.items()}
     counts["pregen"] = _write_pairs(out, pairs)
+    if backbone is not None:
+        write_bytes_atomic(out / BACKBONE, backbone)
     write_text_atomic(out / layout.SPEC, spec_text(full, template, len(base_crops)))
     finish(out, KIND, record, {**counts, "licence": LICENCE_NOTE})
     return counts
@@ -132,6 +139,9 @@ def spec_text(
     side = str(max(64, -(-settings.window // 32) * 32))
     text = Path(template).read_text(encoding="utf-8")
     values = {"image_width": side, "image_height": side}
+    if settings.backbone is not None:
+        values |= {**SPEC_VALUES, "pretrained_backbone_path": BACKBONE}
+        text = text.replace("0.2 M weights, no download", "ImageNet weights")
     if base_rows is not None:
         values["batch_size"] = batch_that_fits(text, base_rows)
     return with_values(text, values)

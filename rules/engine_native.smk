@@ -176,6 +176,12 @@ rule rca:
         inference="results/run_{ts}/{phase}/inference/inference.json",
         best_val=ancient("results/run_{ts}/{phase}/inference/best_val/inference.csv"),
         latest=ancient("results/run_{ts}/{phase}/inference/latest/inference.csv"),
+        parts=ancient(PART_FACTS),
+        parts_record=ancient(PART_FACTS_RECORD),
+        assembled=ancient(of_lap("results/run_{ts}/{phase}/dataset/assembly.json")),
+        combined=ancient(of_lap(COMBINED)),
+        provenance=ancient(of_lap(PROVENANCE)),
+        pictures=ancient(of_lap("results/run_{ts}/synth_pool/images")),
     output:
         threshold="results/run_{ts}/{phase}/rca_results/{ts}/threshold.txt",
         metrics="results/run_{ts}/{phase}/rca_results/{ts}/metrics.json",
@@ -184,6 +190,8 @@ rule rca:
         nvidia_gaps="results/run_{ts}/{phase}/rca_results/{ts}/gaps.parquet",
         images=directory("results/run_{ts}/{phase}/rca_results/{ts}/rca_images"),
         report="results/run_{ts}/{phase}/rca_results/{ts}/RCA_Report.md",
+        causes="results/run_{ts}/{phase}/causes.json",
+        causes_table="results/run_{ts}/{phase}/causes.csv",
     log:
         "results/run_{ts}/logs/{phase}_rca.log",
     retries: 0
@@ -203,4 +211,7 @@ rule rca:
         " --phase {wildcards.phase} {params.engine} --min-recall {params.min_recall}"
         " --top-k {params.top_k} --metrics {input.metrics:q} --inference {input.inference:q}"
         " --gaps {output.gaps:q}"
+        " --parts {input.parts:q} --parts-record {input.parts_record:q}"
+        " --assembled={input.assembled:q} --combined={input.combined:q}"
+        " --provenance={input.provenance:q} --causes {output.causes:q}"
         " --max-iterations {params.laps} --log {log:q}"

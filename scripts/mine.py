@@ -28,6 +28,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
         from deft.changenet.device import pick_device  # seconds of import, wanted only here
 
         given = json.loads(args.rules)
+        causes = given.pop("causes", None)
         context = Context.of(args, run)
         encoder = open_encoder(context, args)
         options = MineOptions(
@@ -43,6 +44,7 @@ def body(args: argparse.Namespace, run: Run) -> None:
             _rules(given),
             cache_folder(context.workspace, args.cache),
             args.threads,
+            causes,
         )
         return mine(context, files_of(args, Files), args.phase, encoder, options)
 

@@ -106,4 +106,10 @@ def test_an_exhausted_pool_stops_except_in_the_control_arm():
         "baseline",
     )
     assert not decide_pool({"new_rows": 0, "strategy": "none"}, before, "iter1")["stop"]
+    nothing = {"new_rows": 0, "strategy": "nearest", "rejected": {"candidates": 0, "rejected": 0}}
+    assert decide_pool(nothing, before, "iter1")["reason"] == "pool_exhausted"
+    nothing["rejected"] = {"candidates": 7, "rejected": 7}
+    cut = decide_pool(nothing, before, "iter1")
+    assert (cut["stop"], cut["reason"]) == (True, "similarity_cutoff")
+    assert not decide_pool({**nothing, "new_rows": 1}, before, "iter1")["stop"]
     assert not decide_pool({"new_rows": 4, "strategy": "nearest"}, before, "iter1")["stop"]

@@ -314,3 +314,48 @@ def test_a_writer_that_fails_leaves_the_old_table(tmp_path):
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
     _, vectors, meta = open_embeddings(path)
     assert meta["digest"] == "abc" and vectors.rows == 2
+
+
+def facts_of_lap(workspace: Path, name: str, cutoff: float | str, **more: object) -> dict:
+    """What a lap of the contract's strategy writes down."""
+    context, encoder = staged(workspace, name), SpyEncoder()
+    if more.get("causes"):
+        path = context.run.routing("iter1") / "mining_gaps.parquet"
+        gaps = pd.read_parquet(path)
+        gaps["causes"] = ["wrong_golden", "", "rim;label_doubt"] * 3
+        gaps.to_parquet(path)
+    embedded(context, encoder, 1, None)
+    options = MineOptions("nearest", 3, cutoff, 64, "warn", 0, rules=Rules(), **more)
+    mine(context, "iter1", encoder, options)
+    found: dict = json.loads((context.run.phase("iter1") / "mining_filter/mining.json").read_text())
+    return found
+
+
+def test_a_cutoff_by_rule_is_found_from_the_training_rows_and_written_down(workspace) -> None:
+    found = facts_of_lap(workspace, "run_auto", "auto")
+    rule = found["similarity_rule"]
+    assert found["similarity_threshold"] == rule["min_similarity"]
+    assert rule["pictures"] == 24 and rule["same_type"]["pairs"] > 0
+    fixed = facts_of_lap(workspace, "run_same_cutoff", rule["min_similarity"])
+    assert {
+        k: v for k, v in found.items() if k not in ("similarity_rule", "tables", "warnings")
+    } == {k: v for k, v in fixed.items() if k not in ("tables", "warnings")}
+
+
+def test_a_lap_that_the_cutoff_alone_leaves_empty_says_so_with_numbers(workspace) -> None:
+    found = facts_of_lap(workspace, "run_cut", 1.0)
+    rejected = found["rejected"]
+    assert found["new_rows"] == 0 and rejected["rejected"] == rejected["candidates"] > 0
+    told = found["warnings"][-1]
+    assert told.startswith("similarity_cutoff: min_similarity 1 rejects all")
+    assert f"{rejected['nearest']:.6f}" in told and "pool_exhausted" not in told
+    again = facts_of_lap(workspace, "run_uncut", rejected["nearest"])
+    assert again["new_rows"] >= 1, "the advice holds"
+
+
+def test_weak_samples_that_rows_cannot_mend_find_no_neighbours(workspace) -> None:
+    found = facts_of_lap(workspace, "run_causes", -1.0, causes="use")
+    assert found["targets"] == 3
+    wanted = {"rim;label_doubt": 3, "wrong_golden": 3}
+    assert found["beyond_rows"] == {"pictures": 6, "by_cause": wanted}
+    assert "beyond_rows" not in facts_of_lap(workspace, "run_no_causes", -1.0)

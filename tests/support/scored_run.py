@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from stage_calls import assemble, evaluate, rca, route, stage_pool, validate
+from stage_calls import assemble, evaluate, measure_parts, rca, route, stage_pool, validate
 from tiny_workspace import make_tiny_workspace
 
 from deft.core.files import sha256_file, write_json_atomic
@@ -79,6 +79,7 @@ def make_scored_run(folder: Path, *, top_k: int = 50, min_recall: float = 1.0) -
     stage_pool(context, "siglip")
     write_scores(context, "baseline")
     evaluate(context, "baseline", min_recall)
+    measure_parts(context)
     rca(context, "baseline", min_recall, top_k)
     route(context, "iter1", "pregen", [], [])
     write_mined(context)

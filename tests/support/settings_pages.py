@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from deft.settings.checking import KINDS
-from deft.settings.known import GROUPS, kinds_of
+from deft.settings.known import GROUPS, kinds_of, only_word
 from deft.settings.model import SECTIONS, Settings
 
 COLUMN, WIDTH = 32, 70  # where comments begin, and how wide they may be
@@ -150,10 +150,13 @@ def _readers(rule: Rule) -> str:
 def _values(rule: Rule) -> str:
     if "enum" in rule:
         return ", ".join(f"`{_yaml(value)}`" for value in rule["enum"])
-    words = [KINDS[kind] for kind in kinds_of(rule) if kind != "null"]
+    only = only_word(rule)
+    kinds = [k for k in kinds_of(rule) if k != "null" and not (only and k == "string")]
+    words = [KINDS[kind] for kind in kinds]
     low, high = rule.get("minimum"), rule.get("maximum")
     if "exclusiveMinimum" in rule:
         words.append(f"above {rule['exclusiveMinimum']}" + (f", at most {high}" if high else ""))
     elif low is not None:
         words.append(f"{low:,} or more" if high is None else f"{low:,} to {high:,}")
+    words += [f"or `{only}`"] if only else []
     return ", ".join([*words, *(["or null"] if "null" in kinds_of(rule) else [])])

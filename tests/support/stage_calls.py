@@ -64,7 +64,33 @@ def decide_files(run: Run, phase: str, question: str = "kpi") -> Named:
 
 def rca_files(run: Run, phase: str) -> Named:
     gaps = run.rca(phase) / "kpi_gaps.parquet"
-    return {"metrics": run.phase(phase) / "metrics.json", **_scores(run, phase), "gaps": gaps}
+    folder = run.phase(phase)
+    own = {} if phase == BASELINE else _dataset(run, phase)
+    return {
+        "metrics": folder / "metrics.json",
+        **_scores(run, phase),
+        "gaps": gaps,
+        **_parts(run),
+        "assembled": own.get("record"),
+        "combined": own.get("combined"),
+        "provenance": own.get("provenance"),
+        "causes": folder / "causes.json",
+    }
+
+
+def _parts(run: Run) -> Named:
+    """The facts of the parts, where they were measured."""
+    facts = run.dir / "kpi_facts/parts.parquet"
+    if not facts.is_file():
+        return {}
+    return {"parts": facts, "parts_record": facts.with_name("parts.json")}
+
+
+def measure_parts(context: Any) -> str:
+    from deft.stages.measure_parts import Files, measure_parts
+
+    folder = context.run.dir / "kpi_facts"
+    return measure_parts(context, Files(folder / "parts.parquet", folder / "parts.json"))
 
 
 def tao_rca_files(run: Run, phase: str) -> Named:

@@ -27,7 +27,8 @@ DEAR = {*TRAINING, "infer", "mine"}
 EMBEDDING = "embed_"
 # What may follow a rule by itself, once its outputs differ; in the order of the loop.
 LOOP = (
-    *("gate", "train", "restore_weights", "infer", "evaluate", "decide", "rca", "stage_pool"),
+    *("gate", "measure_parts", "train", "restore_weights", "infer", "evaluate", "decide", "rca"),
+    "stage_pool",
     *("embed_shard", "embed_pool", "route", "ingest", "mine", "assemble", "validate"),
     *("phase_report", "phase_summary", "export_best", "finish"),
 )

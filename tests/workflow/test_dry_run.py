@@ -65,6 +65,7 @@ def test_the_whole_chain_to_a_lap(fresh: Path) -> None:
     jobs = planned_rules(succeed(snakemake(fresh, target, args=["-n"])))
     assert jobs == {
         "gate": 1,
+        "measure_parts": 1,
         "train": 3,
         "infer": 2,
         "evaluate": 2,
@@ -90,7 +91,7 @@ def test_at_most_three_heavy_jobs_a_lap(fresh: Path) -> None:
     assert sum((heavy(2) - heavy(1)).values()) == len(HEAVY)
     local = set(re.findall(r"^    localrule: True", _rules_text(), re.MULTILINE))
     assert local, "the light rules say that they are local"
-    once_a_run = {"embed_shard", "restore_weights", "export_best"}
+    once_a_run = {"measure_parts", "embed_shard", "restore_weights", "export_best"}
     when_asked = {"encoder_selftest", "rank_labels", "score"}
     assert _rules_without_localrule() <= {*HEAVY, *once_a_run, *when_asked}
 

@@ -331,15 +331,17 @@ def test_seeded_baseline_is_not_trained(finished: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_exhausted_pool_is_a_good_end(tmp_path: Path) -> None:
+def test_a_lap_that_the_cutoff_leaves_without_rows_is_a_good_end(tmp_path: Path) -> None:
     workspace, output = one_lap(tmp_path, min_similarity=1.0)
-    assert load(workspace, "iter1/decide/pool.json")["reason"] == "pool_exhausted"
-    assert load(workspace, "iter1/mining_filter/mining.json")["new_rows"] == 0
+    assert load(workspace, "iter1/decide/pool.json")["reason"] == "similarity_cutoff"
+    mining = load(workspace, "iter1/mining_filter/mining.json")
+    assert mining["new_rows"] == 0 and mining["rejected"]["rejected"] > 0
+    assert f"rejects all {mining['rejected']['rejected']} neighbours" in mining["warnings"][-1]
     last = log_entries(workspace)[-1]
     assert (last["stage"], last["status"]) == ("loop_stop", "ok")
-    assert last["summary"].startswith("pool_exhausted")
+    assert last["summary"].startswith("similarity_cutoff")
     found = state(workspace)
-    assert found["status"] == "complete" and found["native"]["stop_reason"] == "pool_exhausted"
+    assert found["status"] == "complete" and found["native"]["stop_reason"] == "similarity_cutoff"
     run = workspace / "results" / RUN
     assert (run / "best_model.json").is_file() and (run / "DEFT_Loop_Report.html").is_file()
     assert not (run / "iter1/train").exists()

@@ -105,6 +105,8 @@ def maker_of(name: str) -> str:
         (r".*/decide/", "decide"),
         (r".*report\.html$", "phase_report"),
         (r"\w+_summary\.md$", "phase_summary"),
+        (r".*/causes\.(json|csv)$", "rca"),
+        (r"kpi_facts/", "measure_parts"),
         (r"synth_pool/source_embeddings", "embed_pool"),
         (r"synth_pool/", "stage_pool"),
     )

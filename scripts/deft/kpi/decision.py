@@ -15,6 +15,7 @@ from deft.settings.metric_contract import Contract
 
 # Why a loop ends, or not; "failed" is the state's own word.
 KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED = "kpi_met", "max_iterations", "pool_exhausted"
+CUTOFF = "similarity_cutoff"  # new neighbours were found, and min_similarity rejects every one
 CONTINUE = "continue"
 PROVEN = "proven"  # of best_phase: how the best phase is chosen
 
@@ -117,13 +118,22 @@ def decide_kpi(
     }
 
 
+def stopped_by_cutoff(mining: dict[str, Any]) -> bool:
+    """Return whether a lap adds nothing because all its new neighbours lie below the cutoff."""
+    rejected = mining.get("rejected")  # absent in records of earlier versions
+    return bool(mining["new_rows"] == 0 and rejected and rejected["rejected"])
+
+
 def decide_pool(mining: dict[str, Any], previous: dict[str, Any], phase: str) -> dict[str, Any]:
     """Decide after mining: stop when it found no new row. The control arm ``none`` goes on."""
-    exhausted = mining["new_rows"] == 0 and mining["strategy"] != "none"
+    stop = mining["new_rows"] == 0 and mining["strategy"] != "none"
+    reason = CONTINUE
+    if stop:
+        reason = CUTOFF if stopped_by_cutoff(mining) else POOL_EXHAUSTED
     return {
         **previous,
-        "stop": exhausted,
-        "reason": POOL_EXHAUSTED if exhausted else CONTINUE,
+        "stop": stop,
+        "reason": reason,
         "phase": phase,
         "new_rows": mining["new_rows"],
     }

@@ -18,12 +18,19 @@ from deft.core.files import (
 )
 from deft.kpi import operating_point
 from deft.rca.report import Findings, kept_counts, report_markdown
-from deft.rca.spot_check import FOLDER, Pictures, save_pictures, spot_checked
+from deft.rca.spot_check import (
+    FOLDER,
+    Pictures,
+    save_examples,
+    save_pictures,
+    spot_checked,
+)
 from deft.rca.weakness import misclassified, weak_samples, weakness
 from deft.run.roots import with_root
 from deft.tables.changenet_table import SCORE_COLUMN, is_ng
 from deft.tables.sealed import TABLES, seals
 
+CAUSES = "causes"  # named root causes of the part, `;` between them
 GAP_COLUMNS = (
     "filepath",
     "label",
@@ -35,6 +42,7 @@ GAP_COLUMNS = (
     "object_name",
     "input_path",
     "golden_path",
+    CAUSES,
 )
 GAPS = "kpi_gaps.parquet"
 NVIDIA_GAPS = "gaps.parquet"  # the same table by the name that NVIDIA's tools look for
@@ -54,6 +62,7 @@ def gaps_table(weak: pd.DataFrame, pictures: Pictures) -> pd.DataFrame:
                 }
             )
     frame = pd.DataFrame(rows, columns=list(GAP_COLUMNS))
+    frame[CAUSES] = frame[CAUSES].fillna("")
     return frame.astype({"siamese_score": float, "weakness": float, "row": "int64"})
 
 
@@ -64,10 +73,12 @@ def analyse(
     pictures: Pictures,
     out: Path,
     rows: np.ndarray | None = None,
+    causes: tuple[dict[str, Any], list[str]] | None = None,
 ) -> dict[str, Any]:
     """Write every file of ``rca_results/<TS>/`` and return its ``metrics.json``.
 
-    ``rows``: see :func:`deft.rca.weakness.weak_samples`.
+    ``rows``: see :func:`deft.rca.weakness.weak_samples`. ``causes``: ``causes.json`` and each row's
+    cell of named causes; None where nobody looked for them.
     If no threshold reaches ``min_recall``: ``unreachable_kpi.txt``, and no gaps.
     """
     scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
@@ -78,6 +89,8 @@ def analyse(
         return _unreachable(swept, min_recall, pictures, out)
     point = operating_point.point(swept, index, min_recall)
     threshold = point["threshold"]
+    if causes is not None:
+        table = table.assign(**{CAUSES: causes[1]})
     ranked = weak_samples(table, threshold, len(table))
     weak = weak_samples(table, threshold, top_k_per_label, rows)
     spots = spot_checked(ranked)
@@ -99,9 +112,33 @@ def analyse(
     metrics[TABLES] = _write_gaps(out, gaps, pictures)
     write_json_atomic(out / "metrics.json", metrics)
     saved = save_pictures(ranked, spots, pictures, out / FOLDER)
-    found = Findings(metrics, point, swept["recall"], weak, spots, saved, len(pictures.lights))
+    told = named_causes(causes[0], ranked, pictures, out) if causes else None
+    lights = len(pictures.lights)
+    found = Findings(metrics, point, swept["recall"], weak, spots, saved, lights, told)
     write_text_atomic(out / "RCA_Report.md", report_markdown(found))
     return metrics
+
+
+def threshold_of(table: pd.DataFrame, min_recall: float) -> float | None:
+    """Return the threshold of an inference table's recall point; None if none reaches it."""
+    scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
+    swept = operating_point.sweep(scores, table["label"].map(is_ng).to_numpy())
+    index = operating_point.recall_point(swept, min_recall)
+    return None if index is None else float(swept["threshold"][index])
+
+
+def named_causes(
+    found: dict[str, Any], ranked: pd.DataFrame, pictures: Pictures, out: Path
+) -> list[dict[str, Any]]:
+    """Return the named causes with their ``pictures``, which are saved beside the report."""
+    named = [cause for cause in found["causes"] if cause["named"]]
+    return [
+        {
+            **cause,
+            "pictures": save_examples(ranked, cause["examples"], number, pictures, out / FOLDER),
+        }
+        for number, cause in enumerate(named, start=1)
+    ]
 
 
 def _write_gaps(out: Path, gaps: pd.DataFrame, pictures: Pictures) -> dict[str, Any]:
@@ -158,6 +195,8 @@ def write_gaps(path: Path, gaps: pd.DataFrame, workspace: Path | None = None) ->
             for name in GAP_COLUMNS
         ]
     )
+    if CAUSES not in gaps:  # written by a version that did not look for them
+        gaps = gaps.assign(**{CAUSES: ""})
     table = pa.Table.from_pandas(gaps[list(GAP_COLUMNS)], schema=schema, preserve_index=False)
     table = table.replace_schema_metadata() if workspace is None else with_root(table, workspace)
     replace_atomically(path, lambda p: pq.write_table(table, p))

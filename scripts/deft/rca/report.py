@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from deft.causes.find import LEVEL
 from deft.kpi.operating_point import RECALL_TOLERANCE
 from deft.rca.markdown import code, report_text, table_lines
 from deft.tables.changenet_table import SCORE_COLUMN, is_ng
@@ -29,6 +30,7 @@ class Findings:
     weak: the samples that were kept, ``spots``: those a person looks at, both worst first.
     pictures: row of the KPI table -> its picture, relative to the report.
     lights: number of lights of a part.
+    causes: the named root causes with their pictures, surest first; None = nobody looked.
     """
 
     metrics: dict[str, Any]
@@ -38,6 +40,7 @@ class Findings:
     spots: pd.DataFrame
     pictures: dict[int, str]
     lights: int
+    causes: list[dict[str, Any]] | None = None
 
 
 def threshold_text(metrics: dict[str, Any]) -> str:
@@ -216,7 +219,50 @@ def _actions(found: Findings) -> list[str]:
         "5 shows the misclassified to be truly ambiguous.",
         "4. **Systematic failures**: if a sample of section 5 is marked so, note its light and "
         "component family; more data alone will not mend it.",
+        *_causes(found),
     ]
+
+
+def _causes(found: Findings) -> list[str]:
+    if found.causes is None:
+        return []
+    lines = ["", "### Root causes that the pictures show", ""]
+    lines += [
+        "Facts measured on every part, without the model, against whether the part is among the "
+        "missed or weakest defects or the false alarms. A cause is named where Fisher's exact "
+        "test, corrected for all causes asked (Holm), gives p below 0.01; `causes.json` has every "
+        "cause and the rules, `causes.csv` the facts of each part.",
+        "",
+    ]
+    if not found.causes:
+        return [*lines, "No cause is named: the wrong parts are like the others in all of them."]
+    head = (
+        "Cause",
+        "Of",
+        "Share of them",
+        "Lift over the rest",
+        "p (Holm)",
+        "What helps",
+        "Examples",
+    )
+    rows = []
+    for cause in found.causes:
+        shown = " ".join(f"![]({path})" for path in cause["pictures"])
+        for side, word in (
+            ("misses", "missed or weakest defects"),
+            ("false_alarms", "false alarms"),
+        ):
+            counted = cause[side]
+            if counted is None or counted["p_corrected"] >= LEVEL:
+                continue
+            lift = "only there" if counted["lift"] is None else f"{counted['lift']:.1f} ×"
+            share = (
+                f"{counted['flagged_wrong']} of {counted['wrong']} ({counted['share_pct']:.0f} %)"
+            )
+            title = code(cause["title"]) if cause["kind"] == "group" else cause["title"]
+            p = f"{counted['p_corrected']:.1e}"
+            rows.append((title, word, share, lift, p, cause["cure"], shown))
+    return [*lines, *table_lines(head, rows)]
 
 
 def _figures(row: pd.Series) -> tuple[str, str]:

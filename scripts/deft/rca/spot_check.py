@@ -74,12 +74,34 @@ def save_pictures(
     placed = ranked.assign(rank=ranked.groupby("label", sort=False).cumcount() + 1)
     wanted = (placed["rank"] <= PICTURES_PER_LABEL) | placed["row"].isin(spots["row"])
     for _, row in placed[wanted].iterrows():
-        test = decode(pictures.test(row, light), pictures.levels)
-        golden = decode(pictures.golden(row, light), pictures.levels).resize(test.size)
-        pair = Image.new("RGB", (2 * test.width + GAP_PX, test.height), "white")
-        pair.paste(test, (0, 0))
-        pair.paste(golden, (test.width + GAP_PX, 0))
         name = f"{named[str(row['label'])]}_{row['rank']:02d}.png"
-        replace_atomically(folder / name, pair.save)
+        _save_pair(row, light, pictures, folder / name)
         saved[int(row["row"])] = f"{FOLDER}/{name}"
     return saved
+
+
+def example_name(number: int, place: int) -> str:
+    """Return the name of a cause's example; both count from 1."""
+    return f"cause_{number:02d}_{place}.png"
+
+
+def save_examples(
+    ranked: pd.DataFrame, rows: list[int], number: int, pictures: Pictures, folder: Path
+) -> list[str]:
+    """Save the examples of the so-manieth cause; return their paths beside the report."""
+    found = []
+    by_row = ranked.set_index("row", drop=False)
+    for place, at in enumerate(rows, start=1):
+        name = example_name(number, place)
+        _save_pair(by_row.loc[at], pictures.lights[0], pictures, folder / name)
+        found.append(f"{FOLDER}/{name}")
+    return found
+
+
+def _save_pair(row: Any, light: str, pictures: Pictures, path: Path) -> None:
+    test = decode(pictures.test(row, light), pictures.levels)
+    golden = decode(pictures.golden(row, light), pictures.levels).resize(test.size)
+    pair = Image.new("RGB", (2 * test.width + GAP_PX, test.height), "white")
+    pair.paste(test, (0, 0))
+    pair.paste(golden, (test.width + GAP_PX, 0))
+    replace_atomically(path, pair.save)

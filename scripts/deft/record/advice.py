@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deft.kpi.decision import POOL_EXHAUSTED
+from deft.kpi.decision import CUTOFF, POOL_EXHAUSTED
 from deft.record.phrases import PERCENT, PLAIN_PERCENT, Literal, Number, Part, Sentence
 from deft.record.results import MIN_NG_TO_CERTIFY
 from deft.record.run_files import PhaseFiles, RunFiles
@@ -38,6 +38,8 @@ def phase_notes(files: RunFiles, phase: PhaseFiles, met: bool | None) -> list[Se
         notes.append(["FAR rose against ", Literal(previous.name)])
     if phase.decision.get("reason") == POOL_EXHAUSTED:
         notes.append(["mining found no new row; the loop ends here"])
+    if phase.decision.get("reason") == CUTOFF:
+        notes.append(["the cutoff rejects every new neighbour; the loop ends here"])
     if phase.far_pct is None and not notes:
         notes.append(["in progress" if files.running else "not evaluated"])
     if met:

@@ -14,7 +14,7 @@ from deft.core.errors import HardStop
 from deft.core.files import made_again, read_json
 from deft.core.layout import Run, phase_name, phase_number
 from deft.core.schemas import checked
-from deft.kpi.decision import POOL_EXHAUSTED
+from deft.kpi.decision import CUTOFF, POOL_EXHAUSTED
 from deft.settings.metric_contract import Contract
 
 METRIC_OF = "measured"  # of metric_result.json: what the loop says of an evaluator's answer
@@ -105,6 +105,6 @@ def read_decision(path: Path) -> dict[str, Any]:
 def decided_phases(decision: dict[str, Any]) -> list[str]:
     """Return the phases that a decision compared: those that were evaluated when it was made."""
     last = phase_number(decision["phase"])
-    if decision["reason"] == POOL_EXHAUSTED:  # decided before the lap's training
+    if decision["reason"] in (POOL_EXHAUSTED, CUTOFF):  # decided before the lap's training
         last -= 1
     return [phase_name(n) for n in range(last + 1)]

@@ -17,6 +17,7 @@ from deft.core import layout
 from deft.kpi.certify import CERTIFY_RECALL
 from deft.rca.weakness import wrong_side
 from deft.record.breakdown import buckets, groupings
+from deft.record.causes import FIGURES, looked_for, named_causes
 from deft.record.embedding_map import embedding_map
 from deft.record.failures import failures_of
 from deft.record.judged import judge, lights_and_ext
@@ -202,6 +203,7 @@ def _phase(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
         for key, value in judge(files, phase)[1].items():
             out.put(f"{name}.{key}", value)
     _rca(out, phase)
+    _causes(out, phase)
     _neighbours(out, phase)
     seconds: dict[str, float] = {}
     for entry in files.log:
@@ -279,6 +281,14 @@ def _rca(out: Numbers, phase: PhaseFiles) -> None:
     for i, (_, row) in enumerate(shown_weak_parts(phase).iterrows()):
         out.put(f"{key}.shown.{i}.score", row["siamese_score"])
         out.put(f"{key}.shown.{i}.weakness", row["weakness"])
+
+
+def _causes(out: Numbers, phase: PhaseFiles) -> None:
+    if looked_for(phase):
+        out.put_all(f"{phase.name}.causes", phase.causes, ("tests", "level"))
+    for cause in named_causes(phase):
+        for side, counted in cause.sides.items():
+            out.put_all(f"{cause.key}.{side}", counted, (*FIGURES, "lift"))
 
 
 def _neighbours(out: Numbers, phase: PhaseFiles) -> None:

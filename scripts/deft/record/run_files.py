@@ -97,6 +97,7 @@ class PhaseFiles:
     rca: dict[str, Any] = field(default_factory=dict)
     spelling: dict[str, str] = field(default_factory=dict)  # clean label -> as the user writes it
     metric_result: dict[str, Any] = field(default_factory=dict)  # by a metric contract
+    causes: dict[str, Any] = field(default_factory=dict)  # root causes, where they were looked for
 
     @property
     def chosen(self) -> str:
@@ -385,6 +386,7 @@ def load_phase(
         rca_dir=rca_dir,
         rca=reader.record(rca_dir / "metrics.json") if rca_dir else {},
         metric_result=reader.record(folder / "metric_result.json"),
+        causes=reader.record(folder / "causes.json"),
         spelling=dict(spelling or {}),
     )
 

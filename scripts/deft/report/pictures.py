@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from deft.causes.find import EXAMPLES
+from deft.rca.spot_check import FOLDER, example_name
 from deft.rca.weakness import wrong_side
+from deft.record.causes import WORDS, looked_for, named_causes
 from deft.record.rows import shown_neighbours, shown_weak_parts
 from deft.record.run_files import PhaseFiles, RunFiles
 from deft.report.thumbs import Thumbnails
@@ -28,6 +31,22 @@ def rca_view(files: RunFiles, phase: PhaseFiles, thumbs: Thumbnails) -> dict[str
             }
         )
     return {"name": phase.name, "pairs": pairs}
+
+
+def causes_view(phase: PhaseFiles, thumbs: Thumbnails) -> dict[str, Any] | None:
+    """Return the named root causes of a phase; None where nobody looked for any."""
+    if not looked_for(phase):
+        return None
+    found = []
+    for number, one in enumerate(named_causes(phase), start=1):
+        folder = (phase.rca_dir or phase.dir) / FOLDER
+        shown = [thumbs(folder / example_name(number, i)) for i in range(1, EXAMPLES + 1)]
+        sides = [
+            {"key": f"{one.key}.{side}", "words": WORDS[side], "lift": counted.get("lift")}
+            for side, counted in one.sides.items()
+        ]
+        found.append({**one.cause, "sides": sides, "pictures": [p for p in shown if p]})
+    return {"name": phase.name, "causes": found}
 
 
 def neighbours_view(phase: PhaseFiles, thumbs: Thumbnails) -> dict[str, Any]:

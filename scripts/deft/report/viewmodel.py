@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.core import layout
-from deft.kpi.decision import KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
+from deft.kpi.decision import CUTOFF, KPI_MET, MAX_ITERATIONS, POOL_EXHAUSTED
 from deft.record.advice import BEST_NOTES, phase_notes, recommendations
 from deft.record.breakdown import buckets, groupings
 from deft.record.metric import FAR_GAP, failed_gap, key_of, met_of, phase_met
@@ -23,7 +23,7 @@ from deft.report.embedding_view import map_view
 from deft.report.gallery import gallery_view
 from deft.report.instrument import instrument_view
 from deft.report.live import live_view
-from deft.report.pictures import neighbours_view, rca_view, synthetic_pair
+from deft.report.pictures import causes_view, neighbours_view, rca_view, synthetic_pair
 from deft.report.proof import acceptance_view, proof_view
 from deft.report.thumbs import Thumbnails
 from deft.report.verdict import verdict_view
@@ -35,6 +35,7 @@ REASONS = {
     KPI_MET: "The target is met.",
     MAX_ITERATIONS: "The last allowed lap is done.",
     POOL_EXHAUSTED: "Mining found no row that is not yet in the training set.",
+    CUTOFF: "Mining found rows that are new to training, and the cutoff rejects every one.",
     "failed": "The run failed before its end.",
 }
 BEST_WORDS = [words for notes in BEST_NOTES.values() for words in notes]
@@ -102,6 +103,7 @@ def build_view(
         "charts": _run_charts(files, results),
         "focus": focus_view(files, best, results, drawn) if best else None,
         "rca": rca_view(files, rca, thumbs) if rca else None,
+        "causes": causes_view(rca, thumbs) if rca else None,
         "neighbours": neighbours_view(mined, thumbs) if mined else None,
         "synthetic": synthetic,
         "pool_labels": _pool_labels(files, results),
@@ -151,6 +153,7 @@ def build_phase_view(
         "status": view["status"],
         "focus": focus_view(files, phase, results, drawn) if phase.point else None,
         "rca": rca_view(files, rca, thumbs) if rca else None,
+        "causes": causes_view(rca, thumbs) if rca else None,
         "neighbours": neighbours_view(phase, thumbs) if len(phase.neighbours) else None,
     }
 

@@ -47,18 +47,19 @@ TRAINED = ("train", "inference", "evaluate", "rca", "routing", "anomalygen", "da
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting that a state names: where it stands there, and the setting's own name."""
+    """A setting that a state names: where it stands there, its own name, types, and one word."""
 
     place: tuple[str, ...]
     name: str
     kinds: tuple[type, ...]
+    word: str | None = None
 
 
 SETTINGS = (
     Setting(("max_iterations",), "max_iterations", (int,)),
     Setting(("config", "num_epochs"), "training_epochs", (int,)),
     Setting(("config", "mining_filter", "top_k_per_target"), "top_k_per_target", (int,)),
-    Setting(("config", "mining_filter", "min_similarity"), "min_similarity", (int, float)),
+    Setting(("config", "mining_filter", "min_similarity"), "min_similarity", (int, float), "auto"),
     Setting(("config", "mining_filter", "history_aware", "enabled"), "mining_history", (bool,)),
 )
 
@@ -100,7 +101,8 @@ def settings_of(state: dict[str, Any]) -> dict[str, Any]:
             value = value.get(part) if isinstance(value, dict) else None
         if value is None:
             continue
-        if not isinstance(value, one.kinds) or (isinstance(value, bool) and bool not in one.kinds):
+        known = isinstance(value, one.kinds) and (bool in one.kinds or not isinstance(value, bool))
+        if not known and value != one.word:
             raise HardStop(
                 "config_invalid",
                 f"{'.'.join(one.place)} is {value!r}",

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from deft.core.errors import HardStop
 from deft.settings.config_values import QUOTE_IT, shown
-from deft.settings.known import kinds_of, schema
+from deft.settings.known import kinds_of, only_word, schema
 from deft.settings.model import Settings
 
 KINDS = {
@@ -109,7 +109,13 @@ def wanted(rule: dict[str, Any]) -> str:
     """Return in words which values a part of the schema allows, bounds aside."""
     if "enum" in rule:
         return f"one of {', '.join('null' if v is None else str(v) for v in rule['enum'])}"
-    return " or ".join(KINDS[kind] for kind in kinds_of(rule))
+    return " or ".join(words_of(rule, kind) for kind in kinds_of(rule))
+
+
+def words_of(rule: dict[str, Any], kind: str) -> str:
+    """Return a type in words; text that can be one word only is that word."""
+    only = only_word(rule) if kind == "string" else ""
+    return only or KINDS[kind]
 
 
 def _how_to_write(value: Any, rule: dict[str, Any], *, nested: bool) -> str | None:

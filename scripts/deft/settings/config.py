@@ -11,7 +11,15 @@ from typing import Any
 from deft.core.errors import HardStop
 from deft.core.reading import kind_of, parse_json, shortened
 from deft.settings.config_values import check_values
-from deft.settings.known import GROUPS, ROOT, defaults, from_words, kinds_of, rule_of
+from deft.settings.known import (
+    GROUPS,
+    ROOT,
+    approval_of,
+    defaults,
+    from_words,
+    kinds_of,
+    rule_of,
+)
 from deft.settings.run_name import check_run_name
 from deft.settings.tao import refuse_native_only
 
@@ -66,9 +74,17 @@ def refuse_unavailable(config: dict[str, Any]) -> None:
 
 
 def mining_rules(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of the selection without their prefix, for ``scripts/mine.py``."""
+    """Return the settings of the selection without their prefix, for ``scripts/mine.py``.
+
+    One that is younger than runs which are under way stands there only when it is set: the rule's
+    parameter stays what it was.
+    """
     prefix = "mining_"
-    return {k.removeprefix(prefix): v for k, v in config.items() if k.startswith(prefix)}
+    return {
+        k.removeprefix(prefix): v
+        for k, v in config.items()
+        if k.startswith(prefix) and not (v is None and approval_of(k) == "when set")
+    }
 
 
 def sources(config: dict[str, Any], named_by_user: set[str]) -> dict[str, str]:

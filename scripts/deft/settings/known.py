@@ -37,6 +37,13 @@ def kinds_of(rule: dict[str, Any]) -> list[str]:
     return [kinds] if isinstance(kinds, str) else kinds
 
 
+def only_word(rule: dict[str, Any]) -> str:
+    """Return the word that a setting takes beside numbers (``auto``), ``""`` for any other."""
+    form = str(rule.get("pattern", ""))
+    word = form.removeprefix("^").removesuffix("$")
+    return word if form == f"^{word}$" and word.isalpha() else ""
+
+
 def defaults() -> dict[str, Any]:
     """Return every flat key with its default; groups with theirs."""
     out: dict[str, Any] = {}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from deft.settings.known import from_words, kinds_of, rule_of
+from deft.settings.known import from_words, kinds_of, only_word, rule_of
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "integer": int,
@@ -45,6 +45,8 @@ def _reader(rule: dict[str, Any]) -> Callable[[str], Any]:
         value = from_words(rule, text)
         if value is None or isinstance(value, bool):
             return value
+        if text == only_word(rule):
+            return text
         if kinds == ["boolean"]:
             raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
         value = PARSERS[kinds[0]](text) if kinds else text

@@ -20,6 +20,8 @@ REASONS = {
     "max_iterations": "no iteration left",
     "pool_exhausted": "the pool has nothing new that mining's settings let pass: add production "
     "samples, or do what the lap's mining_summary.txt advises",
+    "similarity_cutoff": "min_similarity rejects every new neighbour: see the lap's "
+    "mining_summary.txt for the numbers",
 }
 
 

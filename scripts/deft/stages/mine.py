@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deft.causes.catalogue import beyond_rows
 from deft.core.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
 from deft.core.layout import phase_number
 from deft.embedding.embed import (
@@ -20,6 +21,8 @@ from deft.embedding.embed import (
     write_embeddings,
 )
 from deft.embedding.encoders.base import Encoder
+from deft.kpi.decision import CUTOFF, stopped_by_cutoff
+from deft.mining import cutoff as cut
 from deft.mining import history, neighbours
 from deft.mining.approximate import Search
 from deft.mining.strategies import Lap, Rules, select
@@ -73,7 +76,7 @@ class MineOptions:
 
     strategy: str
     top_k: int
-    min_similarity: float
+    min_similarity: float | str  # a cosine, or ``auto`` (:mod:`deft.mining.cutoff`)
     memory_mb: int
     content_leakage: str
     seed: int
@@ -83,6 +86,7 @@ class MineOptions:
     rules: Rules = field(default_factory=Rules)
     cache: Path | None = None  # folder of embedded pictures; None = keep none
     threads: int = 1
+    causes: str | None = None  # ``use``: weak samples that rows cannot mend have no neighbours
 
 
 def mine(
@@ -93,6 +97,7 @@ def mine(
     routed = routed_gaps(context, files.gaps)
     gaps = context.paths_here(read_parquet(routed), routed)
     targets = gaps.drop_duplicates("filepath").reset_index(drop=True)
+    targets, beyond = _mendable(targets, options.causes)
     # From here on labels have their one form; what is shown is spelled as the user does.
     targets = targets.assign(label=targets["label"].map(clean_label))
     spelling = read_json(files.manifest).get("label_spelling", {})
@@ -134,13 +139,15 @@ def mine(
         if targets.empty
         else embed_targets(encoder, list(targets["filepath"]), options)
     )
+    before = Assembled.of(files.previous, files.previous_combined, files.previous_provenance)
+    previous, _ = previous_table(context, before, files.start)
+    options, by_rule = _with_cutoff(context, encoder, options, previous)
+    cutoff = float(options.min_similarity)
     root = {ROOT_KEY: absolute(context.root).encode()}
     write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder, root)
     search = Search(options.search, options.memory_mb, options.device)
-    before = Assembled.of(files.previous, files.previous_combined, files.previous_provenance)
-    previous, _ = previous_table(context, before, files.start)
     taken = frozenset(neighbours.part_keys(previous))
-    rules = replace(options.rules, min_similarity=options.min_similarity)
+    rules = replace(options.rules, min_similarity=cutoff)
     gone = left_out(context, pool, rules, taken, np.array([is_out(one) for one in each], bool))
     pairs = neighbours.knn_pairs(
         targets,
@@ -153,7 +160,7 @@ def mine(
     )
     if search.facts:
         print(search.sentence(), flush=True)
-    nearest = neighbours.select_nearest(pairs, pool, options.min_similarity)
+    nearest = neighbours.select_nearest(pairs, pool, cutoff)
     would_be_new = fresh_parts(nearest.rows, taken)
     budget = would_be_new if options.budget is None else options.budget
     seed = options.seed * SEED_STEP + phase_number(phase)
@@ -173,10 +180,11 @@ def mine(
     survivors = survivors[[*COLUMNS, "provenance"]]
     warnings += _leakage(context, survivors, out, options)
     fresh = np.array([key not in taken for key in neighbours.part_keys(survivors)], dtype=bool)
-    similarity = neighbours.similarity_facts(pairs, options.min_similarity)
+    similarity = neighbours.similarity_facts(pairs, cutoff)
     later = neighbours.yield_warning(int(np.sum(fresh)), _new_parts(files.previous_mining))
     if options.strategy == "nearest":  # the others do not look at the cutoff
-        later += neighbours.cutoff_warning(similarity, options.min_similarity)
+        later += neighbours.cutoff_warning(similarity, cutoff)
+    rejected = cut.rejected_facts(pairs, pool, taken, cutoff)
     if drops and (told := history.advice(drops)):
         later += [told]
     for warning in later:
@@ -189,7 +197,7 @@ def mine(
         "candidate_count": selection.candidate_count,
         "kept_count": selection.kept_count,
         "rejected_count": selection.rejected_count,
-        "similarity_threshold": options.min_similarity,
+        "similarity_threshold": cutoff,
         "similarity": similarity,
         "parts": len(survivors),
         "new_rows": int(np.sum(fresh)),
@@ -198,6 +206,9 @@ def mine(
         "new_rows_of_nearest": would_be_new,
         "labels": {k: int(v) for k, v in survivors["label"].value_counts().sort_index().items()},
         "warnings": warnings,
+        **({"similarity_rule": by_rule} if by_rule else {}),
+        **({"rejected": rejected} if options.strategy == "nearest" else {}),
+        **({"beyond_rows": beyond} if beyond else {}),
         **({"search": search.facts} if search.facts else {}),
         **({"history": drops} if drops else {}),
         **({"corrections": [one.as_dict() for one in corrections]} if corrections else {}),
@@ -206,8 +217,13 @@ def mine(
     if options.strategy != "none":
         free = len(set(neighbours.part_keys(pool)) - taken)
         wanted = budget if options.strategy != "nearest" else 0
-        facts["warnings"] += advice(options.strategy, facts["new_rows"], wanted, free)
-    labels = neighbours.label_table(pairs, selection, options.min_similarity)
+        cut_off = stopped_by_cutoff(facts)
+        facts["warnings"] += (
+            [f"{CUTOFF}: {cut.rejected_text(rejected)}"]
+            if cut_off
+            else advice(options.strategy, facts["new_rows"], wanted, free)
+        )
+    labels = neighbours.label_table(pairs, selection, cutoff)
     labels = labels.assign(label=[shown(label, spelling) for label in labels.get("label", [])])
     _write(context, out, selection, survivors, pairs, facts, labels)
     _write_history(context, files, phase, found, selection, (earlier, drops), options)
@@ -222,6 +238,46 @@ def mine(
         f"{options.strategy}: kept {facts['kept_count']} of {facts['candidate_count']} candidates, "
         f"{facts['new_rows']} new parts ({facts['new_real']} real, {facts['new_sdg']} synthetic)"
     )
+
+
+def _mendable(targets: pd.DataFrame, causes: str | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the weak pictures whose causes further rows can mend, and how many others there are.
+
+    ``targets``: gaps with their column of named root causes; older ones have none.
+    """
+    if causes is None or "causes" not in targets:
+        return targets, {}
+    beyond = targets["causes"].map(beyond_rows).to_numpy(bool)
+    found = targets.loc[beyond, "causes"].value_counts().sort_index()
+    left = {"pictures": int(beyond.sum()), "by_cause": {k: int(n) for k, n in found.items()}}
+    if beyond.all() and len(targets):
+        print("warning: rows mend no weak sample's named cause; all are mined for", flush=True)
+        return targets, {**left, "kept_all": True}
+    print(f"{left['pictures']} weak pictures with causes that rows cannot mend", flush=True)
+    return targets[~beyond].reset_index(drop=True), left
+
+
+def _with_cutoff(
+    context: Context, encoder: Encoder | TaoEncoder, options: MineOptions, training: pd.DataFrame
+) -> tuple[MineOptions, dict[str, Any]]:
+    """Return the options with a cosine for a cutoff, and what ``auto`` found it from.
+
+    ``training``: the table before the lap, relative to the workspace.
+    """
+    if options.min_similarity != cut.AUTO:
+        return options, {}
+    rows = training.iloc[cut.spread_rows(len(training))]
+    each = [(row, light) for light in context.lights for _, row in rows.iterrows()]
+    paths = [
+        str(image_file(context.root, row["input_path"], row["object_name"], light, context.ext))
+        for row, light in each
+    ]
+    with vectors_of(encoder, paths, options.cache, options.threads, "embed training rows") as found:
+        vectors = found.array()
+    labels = [clean_label(row["label"]) for row, _ in each]
+    facts = cut.auto_cutoff(vectors, labels, [light for _, light in each])
+    print(cut.auto_text(facts), flush=True)
+    return replace(options, min_similarity=facts["min_similarity"]), facts
 
 
 Entries = list[dict[str, Any]]  # of the mining history

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from deft.core.errors import HardStop
-from deft.kpi.evaluation import read_scores
-from deft.rca.analysis import affected_labels, analyse
+from deft.kpi.evaluation import KINDS, read_scores
+from deft.rca.analysis import affected_labels, analyse, threshold_of
 from deft.rca.spot_check import Pictures
 from deft.record.records import read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
+from deft.stages.causes import Sources, causes_of
 from deft.stages.context import Context
-from deft.stages.run_tables import kpi_correct, scored_table
+from deft.stages.run_tables import Assembled, kpi_correct, scored_table
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class Files:
     gaps: Path = written(
         "kpi_gaps.parquet; gaps.parquet (a link), threshold.txt, RCA_Report.md, … beside it"
     )
+    parts: Path | None = read("parts.parquet, facts of the KPI and base parts", default=None)
+    parts_record: Path | None = read("parts.json, which seals them", default=None)
+    assembled: Path | None = read("assembly.json of the phase", default=None)
+    combined: Path | None = read("its training table", default=None)
+    provenance: Path | None = read("its provenance", default=None)
+    causes: Path | None = written("causes.json, causes.csv beside it", default=None)
 
 
 def rca(
@@ -47,8 +54,18 @@ def rca(
         context.picture_levels,
         context.root,
     )
-    scores = read_scores(table, kpi_correct(context, metrics.get("corrections", [])))
-    found = analyse(scores, min_recall, top_k, pictures, files.gaps.parent, rows)
+    correct = kpi_correct(context, metrics.get("corrections", []))
+    scores = read_scores(table, correct)
+    causes = None
+    threshold = threshold_of(scores, min_recall)
+    if threshold is not None and files.causes and files.parts and files.parts_record:
+        own = Assembled.of(files.assembled, files.combined, files.provenance)
+        other = next(kind for kind in KINDS if kind != metrics["chosen"])
+        others = read_scores(scored_table(context, files.inference, other), correct)
+        sources = Sources(files.parts, files.parts_record, own)
+        causes = causes_of(context, sources, scores, threshold, others, files.causes)
+    told = (causes.found, causes.cells) if causes else None
+    found = analyse(scores, min_recall, top_k, pictures, files.gaps.parent, rows, told)
     if found.get("unreachable"):
         raise HardStop(
             "kpi_invalid",
@@ -65,4 +82,7 @@ def rca(
         rca_threshold=found["threshold"],
     )
     shown = ", ".join(f"{k} {n}" for k, n in wrong.items()) or "nothing"
-    return f"{found['weak_samples']} weak samples; misclassified: {shown}"
+    text = f"{found['weak_samples']} weak samples; misclassified: {shown}"
+    if causes is None:
+        return text
+    return f"{text}; causes named: {', '.join(causes.found['named']) or 'none'}"

@@ -37,7 +37,7 @@ UNREACHABLE = "unreachable_kpi.txt"
 NEAR = 1e-6  # of a threshold, relative above 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Files(native.Files):
     """What :func:`tao_rca` reads and writes."""
 

@@ -12,34 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from deft.core.progress import Progress
-from deft.tables.fingerprint import decode
+from deft.tables.differing import difference, read_grey
 
-SIDE_PX = 96  # both pictures are brought to this square
-TOLERANCE_PX = 1  # misregistration of that square that makes no difference
-BLUR_PX = 3.0  # a defect is an area; an edge that is off is a line, which this thins out
 GRID = 4  # cells a side
 NOWHERE = -1  # test and golden do not differ
 
 Pair = tuple[Path, Path]  # test and golden picture
-
-
-def difference(test: np.ndarray, golden: np.ndarray) -> np.ndarray:
-    """Return by how much each pixel lies outside what the golden shows around it, smoothed.
-
-    ``test``, ``golden``: uint8 (h, w) of equal size. Returns float32 (h, w), 0 to 255.
-    """
-    size = 2 * TOLERANCE_PX + 1
-    from scipy import ndimage  # wanted only by the strategies that look for a place
-
-    low = ndimage.minimum_filter(golden, size).astype(np.int16)
-    high = ndimage.maximum_filter(golden, size).astype(np.int16)
-    seen = test.astype(np.int16)
-    outside = np.maximum(np.maximum(seen - high, low - seen), 0).astype(np.float32)
-    smoothed: np.ndarray = ndimage.gaussian_filter(outside, BLUR_PX)
-    return smoothed
 
 
 def cell(test: np.ndarray, golden: np.ndarray, grid: int = GRID) -> tuple[int, float]:
@@ -53,12 +33,6 @@ def cell(test: np.ndarray, golden: np.ndarray, grid: int = GRID) -> tuple[int, f
     if found[y, x] <= 0:
         return NOWHERE, 0.0
     return int(y) * grid // height * grid + int(x) * grid // width, float(found[y, x])
-
-
-def read_grey(path: Path, levels: int | None = None) -> np.ndarray:
-    """Return a picture as uint8 (SIDE_PX, SIDE_PX) of grey; raises as :func:`decode` does."""
-    picture = decode(path, levels).convert("L")
-    return np.asarray(picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
 
 
 def cells_of(

@@ -9,6 +9,8 @@ from pydantic import Field
 from deft.settings.model.declaration import EMBEDDING, TRAINING, Group, setting
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Auto = Annotated[str, Field(pattern="^auto$")]
 
 
 class Lap(Group):
@@ -79,8 +81,18 @@ class Lap(Group):
     top_k_per_target: int = setting(
         5, "nearest pool pictures per weak sample", unit="pictures", read_by="mine", ge=1, le=10_000
     )
-    min_similarity: float = setting(
-        0.9, "cosine below this is dropped", read_by="mine", ge=-1, le=1
+    min_similarity: Cosine | Auto = setting(
+        0.9,
+        "cosine below this is dropped; auto = where same-type and other-type pairs of the training "
+        "rows part: docs/strategies.md",
+        read_by="mine",
+    )
+    mining_causes: Literal["use"] | None = setting(
+        None,
+        "use = no neighbours are sought for weak samples whose named root cause further rows "
+        "cannot mend (wrong label, wrong golden, shifted): docs/root_causes.md; null = for all",
+        read_by="mine",
+        approval="when set",
     )
     encoder: Literal["siglip", "siglip2", "clip", "dinov2", "dinov3", "c_radio", "changenet"] = (
         setting(

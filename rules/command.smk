@@ -127,7 +127,9 @@ def close_command():
     options = ["--run", RUN, *(["--aside"] if outside_the_loop() else [])]
     if config["mlflow_uri"]:
         options += [f"--{key.replace('_', '-')}={config[key]}" for key in MLFLOW]
-    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . {shlex.join(options)}'
+    return (
+        f'python "$DEFT_HOME/scripts/close_run.py" --workspace . {shlex.join(options)}'
+    )
 
 
 def announce_plan():

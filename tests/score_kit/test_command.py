@@ -61,7 +61,7 @@ def test_table_summary_and_sheet(place, capsys):
     assert "http" not in page and "&quot;b&quot;" in page
     said = capsys.readouterr().out
     assert "FAR " in said and "recall " in said and "drift: not judged" in said
-    assert "embeddings: not compared: model.onnx gives output alone" in said
+    assert "embeddings: not compared, the hand-off has none" in said
     assert sorted(p.name for p in (place / "out").iterdir()) == [
         *("scores.csv", "scores.false_calls.html", "scores.summary.json"),
     ]
@@ -275,7 +275,7 @@ def test_the_output_is_not_the_table(place, capsys):
 
 def test_a_score_that_is_no_number_names_its_row(place, monkeypatch, capsys):
     monkeypatch.setattr(
-        Network, "scores", lambda self, inputs, count: np.full(count, np.nan, np.float32)
+        Network, "scores", lambda self, inputs, count: (np.full(count, np.nan, np.float32), None)
     )
     assert scored(place) == 1
     assert "no finite score" in capsys.readouterr().err

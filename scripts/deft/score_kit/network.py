@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from .embeddings import Reference, with_output
 from .errors import Stop
 from .files import read_file
 from .prepare import Facts
@@ -18,6 +19,7 @@ CHECKSUM = "model.onnx.sha256"
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # Repeatable numbers rather than the last percent of speed: no TF32, no timing of algorithms.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+NUMBERS_BESIDE = "session.model_external_initializers_file_folder_path"
 WHOLE_FIX = "copy the hand-off's folder again, whole"
 BATCH = {CPU: 8, CUDA: 32}  # pairs, where the file takes any number
 
@@ -29,10 +31,16 @@ class Network:
     """
 
     def __init__(
-        self, path: Path, facts: Facts, session: Any, provider: str, batch: int | None = None
+        self,
+        path: Path,
+        facts: Facts,
+        session: Any,
+        provider: str,
+        batch: int | None = None,
+        features: str | None = None,
     ) -> None:
         self.path, self.facts, self.session, self.provider = path, facts, session, provider
-        self.sha256 = facts.sha256
+        self.sha256, self.features = facts.sha256, features
         self.outputs = [found.name for found in session.get_outputs()]
         inputs = [found.name for found in session.get_inputs()]
         if inputs != list(INPUTS) or OUTPUT not in self.outputs:
@@ -53,11 +61,15 @@ class Network:
         golden = (count, *shape) if count > 1 else shape
         return [np.zeros((self.batch, *s), np.float32) for s in (shape, golden)]
 
-    def scores(self, inputs: list[np.ndarray], count: int) -> np.ndarray:
-        """Return float32 scores (count,) of the first ``count`` pairs of a batch."""
+    def scores(self, inputs: list[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return float32 scores (count,) of a batch's first pairs, and their ``features`` if any.
+
+        Features are (count, C), or (count, C, h, w) maps.
+        """
+        asked = [OUTPUT, *([self.features] if self.features else [])]
         fed = inputs if self.fixed else [side[:count] for side in inputs]
         try:
-            (found,) = self.session.run([OUTPUT], dict(zip(INPUTS, fed, strict=True)))
+            found, *more = self.session.run(asked, dict(zip(INPUTS, fed, strict=True)))
         except Exception as error:  # onnxruntime's own classes have no common base
             raise Stop(
                 "spec_invalid",
@@ -66,7 +78,7 @@ class Network:
                 file=self.path,
                 fix="where memory is short, give a smaller --batch; else copy the folder again",
             ) from None
-        return to_scores(found[:count])
+        return to_scores(found[:count]), more[0][:count] if more else None
 
 
 def open_network(
@@ -76,15 +88,18 @@ def open_network(
     device: str = "auto",
     threads: int = 1,
     batch: int | None = None,
+    kpi: Reference | None = None,
 ) -> Network:
-    """Open the network of a hand-off.
+    """Open the network of a hand-off; it gives features where ``kpi`` is this network's reference.
 
     Raises Stop ``missing_input`` (a file that is gone or another one), ``spec_invalid`` (no such
     network), ``config_invalid`` (CUDA asked for and not there).
     """
     digest = _check_files(folder, facts)
     path = folder / facts.file
-    network = Network(path, facts, *open_session(path, device, threads), batch)
+    features = kpi.tensor if kpi is not None and kpi.sha256 == digest else None
+    session = open_session(path, device, threads, features)
+    network = Network(path, facts, *session, batch, features)
     network.sha256 = digest
     return network
 
@@ -97,9 +112,12 @@ def to_scores(output: np.ndarray) -> np.ndarray:
         return np.asarray(1 / (1 + np.exp(output[:, 0] - output[:, 1])), np.float32)
 
 
-def open_session(path: Path, device: str, threads: int) -> tuple[Any, str]:
+def open_session(
+    path: Path, device: str, threads: int, features: str | None = None
+) -> tuple[Any, str]:
     """Return a session and the provider that it runs on; ``auto`` is CUDA where it works.
 
+    ``features``: a tensor of the graph that is to be an output too; the file stays as it is.
     Raises Stop as :func:`open_network` does; ONNX Runtime by itself falls back without an error.
     """
     options = onnxruntime.SessionOptions()
@@ -119,7 +137,11 @@ def open_session(path: Path, device: str, threads: int) -> tuple[Any, str]:
     wanted = CPU if device == "cpu" or CUDA not in known else CUDA
     providers: list[Any] = [(CUDA, CUDA_OPTIONS), CPU] if wanted == CUDA else [CPU]
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        source: str | bytes = str(path)
+        if features:
+            source = with_output(read_file(path), features)
+            options.add_session_config_entry(NUMBERS_BESIDE, str(path.parent))
+        session = onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # onnxruntime's own classes have no common base
         raise Stop(
             "spec_invalid",

@@ -186,7 +186,7 @@ def test_a_damaged_reference_is_a_stop(tmp_path):
         with pytest.raises(Stop) as stop:
             read_embeddings(tmp_path)
         assert stop.value.code == "missing_input"
-    np.savez(tmp_path / REFERENCE, tensor="t", sha256="s", mean=np.zeros(3), axes=np.zeros((2, 4)),
+    np.savez(tmp_path / REFERENCE, tensor=np.zeros(1, np.uint8), sha256=np.zeros(1, np.uint8), mean=np.zeros(3), axes=np.zeros((2, 4)),
              scale=np.ones(2), numbers=np.zeros((5, 4)))  # fmt: skip
     with pytest.raises(Stop, match="shapes"):
         read_embeddings(tmp_path)
@@ -233,7 +233,9 @@ def test_a_scoring_tells_it_also_after_an_interruption(tmp_path, monkeypatch, ca
     other = Path(shutil.copytree(folder, tmp_path / "other"))
     referring(other, np.random.default_rng(0).standard_normal((60, 7)))
     npz = dict(np.load(other / REFERENCE))
-    np.savez(other / REFERENCE, **{**npz, "sha256": "0" * 64})  # that of another network
+    np.savez(
+        other / REFERENCE, **{**npz, "sha256": np.zeros(64, np.uint8)}
+    )  # that of another network
     given = ["--csv", str(table), "--images", str(images), "--out", str(tmp_path / "o.csv")]
     assert main(other, [*given, "--device", "cpu"]) == 0
     assert "embeddings: not compared" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -279,6 +280,19 @@ def test_a_score_that_is_no_number_names_its_row(place, monkeypatch, capsys):
     )
     assert scored(place) == 1
     assert "no finite score" in capsys.readouterr().err
+
+
+def test_a_long_scoring_tells_its_rate_against_the_bare_session(place, monkeypatch, capsys):
+    assert scored(place) == 0
+    assert "bare session" not in capsys.readouterr().out  # a second is too short to tell
+    monkeypatch.setattr("deft.score_kit.score.TELLING_S", 0.0)
+    monkeypatch.setattr("deft.score_kit.network.BARE_S", 0.01)
+    assert scored(place) == 0
+    said = capsys.readouterr().out
+    rate, share, bare = map(
+        float, re.search(r"s, (\S+) pairs/s, (\S+) of the bare session's (\S+) ", said).groups()
+    )
+    assert share == pytest.approx(rate / bare, abs=0.01) and bare > 0
 
 
 def test_progress_is_lines_in_a_log_and_a_bar_on_a_terminal(monkeypatch, capsys):

@@ -186,8 +186,9 @@ def test_a_damaged_reference_is_a_stop(tmp_path):
         with pytest.raises(Stop) as stop:
             read_embeddings(tmp_path)
         assert stop.value.code == "missing_input"
-    np.savez(tmp_path / REFERENCE, tensor=np.zeros(1, np.uint8), sha256=np.zeros(1, np.uint8), mean=np.zeros(3), axes=np.zeros((2, 4)),
-             scale=np.ones(2), numbers=np.zeros((5, 4)))  # fmt: skip
+    text = np.zeros(1, np.uint8)
+    arrays = {"mean": np.zeros(3), "axes": np.zeros((2, 4)), "scale": np.ones(2)}
+    np.savez(tmp_path / REFERENCE, tensor=text, sha256=text, **arrays, numbers=np.zeros((5, 4)))
     with pytest.raises(Stop, match="shapes"):
         read_embeddings(tmp_path)
 

@@ -21,6 +21,8 @@ from .sheet import candidates, write_sheet
 from .statistics import read_reference
 from .table import Parts, find_missing, read_folders, read_parts
 
+TELLING_S = 10.0
+
 
 @dataclass(frozen=True)
 class Request:
@@ -83,6 +85,14 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
     return summary
 
 
+def _share(network: Network, took: float, rate: float) -> str:
+    """Return how near the rate is to the network's own, where the work was long enough to tell."""
+    if took < TELLING_S:
+        return ""
+    bare = network.bare_rate()
+    return f", {rate / bare:.2f} of the bare session's {bare:.4g} (timed on a few batches just now)"
+
+
 def beside(out: Path, ending: str) -> Path:
     """Return ``scores.<ending>`` for ``scores.csv``."""
     return out.with_name(f"{out.name.removesuffix('.csv')}.{ending}")
@@ -121,5 +131,8 @@ def _scored(
             print(file=sys.stderr)
         raise
     if rows:
-        say(f"scored {len(rows)} parts in {progress.seconds:.1f} s, {progress.rate:.4g} pairs/s")
+        took, rate = progress.seconds, progress.rate
+        say(
+            f"scored {len(rows)} parts in {took:.1f} s, {rate:.4g} pairs/s{_share(network, took, rate)}"
+        )
     return partial.scores

@@ -49,6 +49,7 @@ include: "rules/encoders.smk"
 include: "rules/assemble.smk"
 include: "rules/finish.smk"
 include: "rules/score.smk"
+include: "rules/mlflow.smk"
 include: "rules/label_doubts.smk"
 include: "rules/explore.smk"
 
@@ -61,6 +62,7 @@ rule all:
         run_file("preflight/gate.json"),
         f"artifacts/runs/{RUN}/analysis.json",
         *map(page_of_lap, range(config["max_iterations"] + 1)),
+        *mlflow_wanted(),
     localrule: True
 
 

@@ -104,7 +104,7 @@ def measure(
             network.session.run([OUTPUT], {name: side[:count] for name, side in fed.items()})
 
     def by_score(rows: Sequence[int]) -> None:
-        score_rows(parts, network, rows, workers=workers, done=lambda rows, scores: None)
+        score_rows(parts, network, rows, workers=workers, done=lambda *found: None)
 
     for work in (by_session, by_score):  # the first call allocates
         work(range(network.batch))

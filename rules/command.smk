@@ -4,11 +4,12 @@ from deft.pool import digest as approval_digest
 
 SHOWN_ALREADY = {"all", "report", "check_quotes", "preflight", "approve", "gate"}
 LIVE_REPORT = []  # the process that renders it
+MLFLOW = ("mlflow_uri", "mlflow_experiment")
 # Rules that are no part of a run: when one fails, the run is left as it is.
 OUTSIDE = {
     *MAKING,
     *("encoder_selftest", "prune_embeddings", "explore", "rank_labels", "label_doubts"),
-    *("score", "settings"),
+    *("score", "settings", "mlflow", "mlflow_run", "mlflow_phase"),
 }
 
 
@@ -123,8 +124,12 @@ def close_command():
 
     A helper that failed by itself is no end of a run: then only its stop is said again.
     """
-    aside = " --aside" if outside_the_loop() else ""
-    return f'python "$DEFT_HOME/scripts/close_run.py" --workspace . --run {shlex.quote(RUN)}{aside}'
+    options = ["--run", RUN, *(["--aside"] if outside_the_loop() else [])]
+    if config["mlflow_uri"]:
+        options += [f"--{key.replace('_', '-')}={config[key]}" for key in MLFLOW]
+    return (
+        f'python "$DEFT_HOME/scripts/close_run.py" --workspace . {shlex.join(options)}'
+    )
 
 
 def announce_plan():

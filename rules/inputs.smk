@@ -248,6 +248,22 @@ def page_of_lap(number):
     return found
 
 
+def mlflow_of_lap(number):
+    """What logs a lap, as soon as its page is made."""
+    page = page_of_lap(number)
+    return lambda wildcards: page(wildcards) and page(wildcards).replace(
+        "report.html", "mlflow.json"
+    )
+
+
+def mlflow_wanted():
+    """What `all` asks for beside the run itself, where it is logged."""
+    if not config["mlflow_uri"]:
+        return []
+    laps = map(mlflow_of_lap, range(config["max_iterations"] + 1))
+    return [run_file("mlflow.json"), *laps]
+
+
 def rca_of_page(wildcards):
     """The analysis that a phase's page shows: made if a lap follows, and of the best phase."""
     decision = read_decision(wildcards.ts, wildcards.phase, "kpi")[1]

@@ -6,7 +6,8 @@ import sys
 from deft.core.layout import Run
 from deft.run.cli import launch, parser
 from deft.run.stage import take_last_stop
-from deft.stages.close_run import close_run
+from deft.settings.options import add_option
+from deft.stages.close_run import close_run, track_failed
 
 
 def body(args: argparse.Namespace, run: Run) -> None:
@@ -14,10 +15,14 @@ def body(args: argparse.Namespace, run: Run) -> None:
     stop = take_last_stop()
     if not (args.aside or stop.startswith("HARD STOP approval_missing")):
         print(close_run(run), flush=True)
+        if args.mlflow_uri:
+            print(track_failed(run, args.mlflow_uri, args.mlflow_experiment), flush=True)
     print(f"\n{stop}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
     options = parser(__doc__, phase=False)
     options.add_argument("--aside", action="store_true", help="only say the last hard stop again")
+    for name in ("mlflow_uri", "mlflow_experiment"):
+        add_option(options, name)
     launch(options.parse_args(), body, brief=False)

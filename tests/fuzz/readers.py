@@ -1125,6 +1125,13 @@ def hand_off_that_scores(place: Path, data: bytes) -> None:
     drift([0.1] * 40, read_reference(place))
 
 
+@reader("zip", seeds.kpi_embeddings, "torch", (Stop,))
+def hand_off_s_embeddings(place: Path, data: bytes) -> None:
+    from deft.score_kit.embeddings import REFERENCE, read_embeddings
+
+    read_embeddings(put(place / REFERENCE, data).parent)
+
+
 @reader("png", seeds.pictures, "torch")
 def fingerprint(place: Path, data: bytes) -> None:
     from deft.tables.fingerprint import decode

@@ -201,6 +201,20 @@ def handed_off() -> list[bytes]:
     return as_json(facts, kpi)
 
 
+def kpi_embeddings() -> list[bytes]:
+    """``kpi_embeddings.npz`` of a hand-off."""
+    import numpy as np
+
+    from deft.score_kit.embeddings import made_reference
+
+    made = made_reference(np.random.default_rng(0).standard_normal((60, 6)), "t", "s")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "e.npz"
+        assert made is not None
+        made.write(path)
+        return [path.read_bytes()]
+
+
 def pictures() -> list[bytes]:
     """Return pictures of several formats and depths."""
     import numpy as np

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def test_table_summary_and_sheet(place, capsys):
     assert "http" not in page and "&quot;b&quot;" in page
     said = capsys.readouterr().out
     assert "FAR " in said and "recall " in said and "drift: not judged" in said
-    assert "embeddings: not compared: model.onnx gives output alone" in said
+    assert "embeddings: not compared, the hand-off has none" in said
     assert sorted(p.name for p in (place / "out").iterdir()) == [
         *("scores.csv", "scores.false_calls.html", "scores.summary.json"),
     ]
@@ -275,10 +276,23 @@ def test_the_output_is_not_the_table(place, capsys):
 
 def test_a_score_that_is_no_number_names_its_row(place, monkeypatch, capsys):
     monkeypatch.setattr(
-        Network, "scores", lambda self, inputs, count: np.full(count, np.nan, np.float32)
+        Network, "scores", lambda self, inputs, count: (np.full(count, np.nan, np.float32), None)
     )
     assert scored(place) == 1
     assert "no finite score" in capsys.readouterr().err
+
+
+def test_a_long_scoring_tells_its_rate_against_the_bare_session(place, monkeypatch, capsys):
+    assert scored(place) == 0
+    assert "bare session" not in capsys.readouterr().out  # a second is too short to tell
+    monkeypatch.setattr("deft.score_kit.score.TELLING_S", 0.0)
+    monkeypatch.setattr("deft.score_kit.network.BARE_S", 0.01)
+    assert scored(place) == 0
+    said = capsys.readouterr().out
+    rate, share, bare = map(
+        float, re.search(r"s, (\S+) pairs/s, (\S+) of the bare session's (\S+) ", said).groups()
+    )
+    assert share == pytest.approx(rate / bare, abs=0.01) and bare > 0
 
 
 def test_progress_is_lines_in_a_log_and_a_bar_on_a_terminal(monkeypatch, capsys):

@@ -32,14 +32,17 @@ NOISE_FILE = "noise/noise.json"  # of a run: how much trainings of one table dif
 START_FILE = "start/start.json"  # of a run that goes on from a promoted model
 BEST_MODEL_FILE = "best_model.json"  # of a run: which weights to deploy
 SCORE_KIT = (  # copied into best_model/score_kit/
-    *("__init__", "command", "engine", "errors", "files", "headers", "loop", "naming", "network"),
-    *("partial", "pictures", "prepare", "report", "resize", "score", "sheet", "statistics"),
-    "table",
+    *("__init__", "command", "embeddings", "engine", "errors", "files", "headers", "loop"),
+    *("naming", "network", "partial", "pictures", "prepare", "report", "resize", "score", "sheet"),
+    *("statistics", "table"),
 )
+# Younger than finished hand-offs, which are whole without: no declared output, so that nothing is
+# exported again for its sake.
+SCORE_KIT_YOUNGER = ("embeddings",)
 SCORING_FILES = (  # of best_model/: what scores new boards and serves the model
     *("score.py", "compare_engine.py", "kpi_reference.json"),
     *("triton/changenet/config.pbtxt", "tensorrt/build_engine.sh"),
-    *(f"score_kit/{name}.py" for name in SCORE_KIT),
+    *(f"score_kit/{name}.py" for name in SCORE_KIT if name not in SCORE_KIT_YOUNGER),
 )
 
 

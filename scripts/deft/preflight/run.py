@@ -30,6 +30,7 @@ from deft.preflight import (
     checks_run,
     checks_staging,
     checks_staging_names,
+    checks_tracking,
     checks_training,
 )
 from deft.preflight.check import OK, STOP, WARN, Check, Context, skipped, stopped
@@ -53,6 +54,7 @@ TOPICS = (
     ("places", checks_places.checks),
     ("machine", checks_machine.checks),
     ("packages", checks_staging.checks),
+    ("mlflow", checks_tracking.checks),
     ("resume", checks_run.checks),
 )
 # These read no more of the spec than its `dataset` part, so that another part's stop hides none.

@@ -125,7 +125,7 @@ def compare_engine(folder: Path, args: argparse.Namespace) -> Found:
     every = np.zeros(len(parts), np.float32)
     progress = Progress(len(parts))
 
-    def done(rows: Sequence[int], scores: np.ndarray) -> None:
+    def done(rows: Sequence[int], scores: np.ndarray, features: np.ndarray | None) -> None:
         every[list(rows)] = scores
         progress(len(rows))
 

@@ -35,9 +35,11 @@ def score_rows(
     rows: Sequence[int],
     *,
     workers: int,
-    done: Callable[[Sequence[int], np.ndarray], None],
+    done: Callable[[Sequence[int], np.ndarray, np.ndarray | None], None],
 ) -> None:
-    """Score ``rows`` of ``parts``; ``done(rows, scores)`` is called for each batch, in order.
+    """Score ``rows`` of ``parts``; ``done`` is called for each batch, in order.
+
+    It is given rows, scores and the network's features (None where it gives none).
 
     ``workers``: threads that decode. Raises Stop ``image_invalid``, ``missing_input`` or
     ``score_invalid`` with the row, after ``done`` was called for the batches before it.
@@ -45,7 +47,7 @@ def score_rows(
     preparer = Preparer(network.facts)
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for batch in _filled(parts, preparer, network, rows, pool):
-            scores = network.scores(batch.inputs, len(batch.rows))
+            scores, features = network.scores(batch.inputs, len(batch.rows))
             broken = np.flatnonzero(~np.isfinite(scores))
             if len(broken):
                 raise Stop(
@@ -55,7 +57,7 @@ def score_rows(
                     rows=[batch.rows[int(i)] + FIRST_LINE for i in broken],
                     fix="look at the pictures of that row; else copy the hand-off again",
                 )
-            done(batch.rows, scores)
+            done(batch.rows, scores, features)
 
 
 def _filled(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from .embeddings import Reference, with_output
 from .errors import Stop
 from .files import read_file
 from .prepare import Facts
@@ -18,8 +20,10 @@ CHECKSUM = "model.onnx.sha256"
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # Repeatable numbers rather than the last percent of speed: no TF32, no timing of algorithms.
 CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+NUMBERS_BESIDE = "session.model_external_initializers_file_folder_path"
 WHOLE_FIX = "copy the hand-off's folder again, whole"
 FARTHEST = 1e6  # of a logit; that of the smallest float32 is -104
+BARE_S = 0.5
 BATCH = {CPU: 8, CUDA: 32}  # pairs, where the file takes any number
 
 
@@ -30,10 +34,16 @@ class Network:
     """
 
     def __init__(
-        self, path: Path, facts: Facts, session: Any, provider: str, batch: int | None = None
+        self,
+        path: Path,
+        facts: Facts,
+        session: Any,
+        provider: str,
+        batch: int | None = None,
+        features: str | None = None,
     ) -> None:
         self.path, self.facts, self.session, self.provider = path, facts, session, provider
-        self.sha256 = facts.sha256
+        self.sha256, self.features = facts.sha256, features
         self.outputs = [found.name for found in session.get_outputs()]
         inputs = [found.name for found in session.get_inputs()]
         if inputs != list(INPUTS) or OUTPUT not in self.outputs:
@@ -54,11 +64,15 @@ class Network:
         golden = (count, *shape) if count > 1 else shape
         return [np.zeros((self.batch, *s), np.float32) for s in (shape, golden)]
 
-    def scores(self, inputs: list[np.ndarray], count: int) -> np.ndarray:
-        """Return float32 scores (count,) of the first ``count`` pairs of a batch."""
+    def scores(self, inputs: list[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return float32 scores (count,) of a batch's first pairs, and their ``features`` if any.
+
+        Features are (count, C), or (count, C, h, w) maps.
+        """
+        asked = [OUTPUT, *([self.features] if self.features else [])]
         fed = inputs if self.fixed else [side[:count] for side in inputs]
         try:
-            (found,) = self.session.run([OUTPUT], dict(zip(INPUTS, fed, strict=True)))
+            found, *more = self.session.run(asked, dict(zip(INPUTS, fed, strict=True)))
         except Exception as error:  # onnxruntime's own classes have no common base
             raise Stop(
                 "spec_invalid",
@@ -67,7 +81,20 @@ class Network:
                 file=self.path,
                 fix="where memory is short, give a smaller --batch; else copy the folder again",
             ) from None
-        return to_scores(found[:count])
+        return to_scores(found[:count]), more[0][:count] if more else None
+
+    def bare_rate(self) -> float:
+        """Return the pairs a second of the session alone, on drawn inputs that lie in memory.
+
+        A short timing: half a second, or one batch where that takes longer.
+        """
+        rng = np.random.default_rng(0)
+        fed = [rng.standard_normal(side.shape, np.float32) for side in self.buffers()]
+        given, batches, began = dict(zip(INPUTS, fed, strict=True)), 0, time.perf_counter()
+        while not batches or time.perf_counter() - began < BARE_S:
+            self.session.run([OUTPUT], given)
+            batches += 1
+        return batches * self.batch / (time.perf_counter() - began)
 
 
 class TwoStage(Network):
@@ -80,19 +107,19 @@ class TwoStage(Network):
         super().__init__(views.path, views.facts, views.session, views.provider, views.batch)
         self.sha256, self.first, self.margin, self.again = views.sha256, first, margin, 0
 
-    def scores(self, inputs: list[np.ndarray], count: int) -> np.ndarray:
-        """Return float32 scores (count,) of the first ``count`` pairs of a batch."""
-        found = self.first.scores(inputs, count)
+    def scores(self, inputs: list[np.ndarray], count: int) -> tuple[np.ndarray, None]:
+        """Return float32 scores (count,) of the first ``count`` pairs of a batch; no features."""
+        found, _ = self.first.scores(inputs, count)
         near = np.flatnonzero(
             distance_to(found, self.facts.threshold, self.facts.logits) <= self.margin
         )
         if not len(near):
-            return found
+            return found, None
         self.again += len(near)
         # A file with a fixed batch is fed a whole one.
         rows = np.resize(near, self.fixed) if self.fixed else near
-        found[near] = super().scores([side[rows] for side in inputs], len(near))
-        return found
+        found[near], _ = super().scores([side[rows] for side in inputs], len(near))
+        return found, None
 
 
 def distance_to(scores: np.ndarray, threshold: float, logits: bool) -> np.ndarray:
@@ -117,15 +144,20 @@ def open_network(
     device: str = "auto",
     threads: int = 1,
     batch: int | None = None,
+    kpi: Reference | None = None,
 ) -> Network:
-    """Open the network of a hand-off.
+    """Open the network of a hand-off; it gives features where ``kpi`` is this network's reference.
 
     Raises Stop ``missing_input`` (a file that is gone or another one), ``spec_invalid`` (no such
     network), ``config_invalid`` (CUDA asked for and not there).
     """
     digest = _check_files(folder, facts.file, facts.sha256)
     path = folder / facts.file
-    network = Network(path, facts, *open_session(path, device, threads), batch)
+    # In two stages most pairs never reach the file that has the features.
+    compared = kpi is not None and kpi.sha256 == digest and facts.first is None
+    features = kpi.tensor if kpi is not None and compared else None
+    session = open_session(path, device, threads, features)
+    network = Network(path, facts, *session, batch, features)
     network.sha256 = digest
     if facts.first is None:
         return network
@@ -143,9 +175,12 @@ def to_scores(output: np.ndarray) -> np.ndarray:
         return np.asarray(1 / (1 + np.exp(output[:, 0] - output[:, 1])), np.float32)
 
 
-def open_session(path: Path, device: str, threads: int) -> tuple[Any, str]:
+def open_session(
+    path: Path, device: str, threads: int, features: str | None = None
+) -> tuple[Any, str]:
     """Return a session and the provider that it runs on; ``auto`` is CUDA where it works.
 
+    ``features``: a tensor of the graph that is to be an output too; the file stays as it is.
     Raises Stop as :func:`open_network` does; ONNX Runtime by itself falls back without an error.
     """
     options = onnxruntime.SessionOptions()
@@ -165,7 +200,11 @@ def open_session(path: Path, device: str, threads: int) -> tuple[Any, str]:
     wanted = CPU if device == "cpu" or CUDA not in known else CUDA
     providers: list[Any] = [(CUDA, CUDA_OPTIONS), CPU] if wanted == CUDA else [CPU]
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        source: str | bytes = str(path)
+        if features:
+            source = with_output(read_file(path), features)
+            options.add_session_config_entry(NUMBERS_BESIDE, str(path.parent))
+        session = onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # onnxruntime's own classes have no common base
         raise Stop(
             "spec_invalid",

@@ -1,5 +1,7 @@
 """Scores that an interrupted command has left: one a line, with what they depend on.
 
+Behind a score stand the numbers that drift is judged by, where the hand-off has a reference.
+
 A score is taken over where the network and the row's picture files (path, size, time of their last
 change) are the same, whatever else of the table has changed.
 """
@@ -24,17 +26,23 @@ SUFFIX = ".partial"
 class Partial:
     """The file beside the output that holds what is done so far.
 
+    ``scores`` float32 (n,) and ``numbers`` float32 (n, ``width``) are NaN where nothing is done.
+
     Raises Stop ``missing_input`` where it cannot be written.
     """
 
-    def __init__(self, out: Path, parts: Parts, network: Network) -> None:
+    def __init__(self, out: Path, parts: Parts, network: Network, width: int = 0) -> None:
         self.path = out.with_name(out.name + SUFFIX)
         facts = network.facts
         self._model = f"{facts!r} {network.provider}"
         self._stamps: dict[Path, str] = {}
         self.names = [self._name(parts, row) for row in range(len(parts))]
         known = self._read()
-        self.scores = np.array([known.get(name, np.nan) for name in self.names], np.float32)
+        nothing = [np.nan] * (1 + width)
+        found = [known.get(name, nothing) for name in self.names]
+        found = [one if len(one) == len(nothing) else nothing for one in found]
+        table = np.array(found, np.float32).reshape(len(parts), 1 + width)
+        self.scores, self.numbers = table[:, 0].copy(), table[:, 1:].copy()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._handle: TextIO = self.path.open("w", encoding="utf-8")
@@ -42,12 +50,23 @@ class Partial:
             raise cannot_write(self.path, error) from None
         kept = np.flatnonzero(np.isfinite(self.scores))
         self.taken_over = len(kept)
-        self.add(kept, self.scores[kept])
+        self.add(kept, self.scores[kept], self.numbers[kept])
 
-    def add(self, rows: np.ndarray | list[int], scores: np.ndarray) -> None:
-        """Write down the scores of some rows."""
+    def add(
+        self,
+        rows: np.ndarray | list[int],
+        scores: np.ndarray,
+        numbers: np.ndarray | None = None,
+    ) -> None:
+        """Write down the scores of some rows, and their ``numbers`` (B, width) if any."""
         self.scores[rows] = scores
-        lines = [f"{self.names[r]} {shortest(s)}\n" for r, s in zip(rows, scores, strict=True)]
+        if numbers is not None:
+            self.numbers[rows] = numbers
+        found = np.column_stack([self.scores[rows], self.numbers[rows]])
+        lines = [
+            f"{self.names[row]} {' '.join(map(shortest, values))}\n"
+            for row, values in zip(rows, found, strict=True)
+        ]
         try:
             self._handle.writelines(lines)
             self._handle.flush()
@@ -77,17 +96,17 @@ class Partial:
             self._stamps[path] = f"{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}"
         return self._stamps[path]
 
-    def _read(self) -> dict[str, float]:
-        """Return name -> score of whole lines; the last may be cut."""
-        found: dict[str, float] = {}
+    def _read(self) -> dict[str, list[float]]:
+        """Return name -> score and numbers of whole lines; the last may be cut."""
+        found: dict[str, list[float]] = {}
         try:
             lines = read_file(self.path).decode("utf-8", "replace").split("\n")[:-1]
         except OSError:
             return found
         for line in lines:
-            name, _, score = line.partition(" ")
+            name, *values = line.split(" ")
             try:
-                found[name] = float(score)
+                found[name] = [float(value) for value in values]
             except ValueError:
                 continue
         return found

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .files import write_text
-from .network import OUTPUT, Network
+from .network import Network
 from .partial import shortest
 from .prepare import Facts
 from .statistics import FEW, counted, drift
@@ -45,9 +45,7 @@ def summary_of(
         "model_sha256": network.sha256,
         "provider": network.provider,
         "drift": drift(scores, kpi),
-        "embeddings": f"not compared: {facts.file} gives {', '.join(network.outputs)} alone"
-        if network.outputs == [OUTPUT]
-        else "not compared",
+        "embeddings": {"drifted": None, "compared": None},  # without a reference of this network
         "kpi": kpi["counts"],
     }
     if labels is not None and any(label.strip() for label in labels):
@@ -70,8 +68,7 @@ def words(summary: dict[str, Any]) -> list[str]:
     found = summary.get("measured")
     if found:
         lines += [_measured(found)]
-    lines += [_drift(summary["drift"]), f"embeddings: {summary['embeddings']}"]
-    return lines
+    return [*lines, _drift(summary["drift"]), _embeddings(summary["embeddings"])]
 
 
 def _measured(found: dict[str, Any]) -> str:
@@ -89,6 +86,21 @@ def _measured(found: dict[str, Any]) -> str:
         else "recall not measured: no row is labelled as a defect"
     )
     return f"{found['labelled']} labelled: {far}; {recall}; bounds at 95 %"
+
+
+def _embeddings(found: dict[str, Any]) -> str:
+    if found["compared"] is None:
+        return "embeddings: not compared, the hand-off has none of the KPI set for this network"
+    if found["drifted"] is None:
+        return (
+            f"embeddings: not judged, {found['parts']} new and {found['kpi_parts']} KPI parts are "
+            f"there and {FEW} of each are needed"
+        )
+    word = "THE PICTURES HAVE DRIFTED" if found["drifted"] else "no drift of the pictures"
+    return (
+        f"embeddings: {word} ({found['compared']} against the KPI set's: distance "
+        f"{found['distance']:.3f} {found['measure']}, p = {found['p']:.2g} for all measures)"
+    )
 
 
 def _drift(found: dict[str, Any]) -> str:

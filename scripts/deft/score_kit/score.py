@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .embeddings import Reference, picture_drift, read_embeddings
 from .errors import Stop
 from .loop import Progress, score_rows
 from .network import Network, TwoStage, open_network
@@ -19,6 +20,8 @@ from .report import summary_of, words, write_scores, write_summary
 from .sheet import candidates, write_sheet
 from .statistics import read_reference
 from .table import Parts, find_missing, read_folders, read_parts
+
+TELLING_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
     the same command goes on.
     """
     facts = read_facts(request.folder)
-    kpi = read_reference(request.folder)
+    kpi, pictures = read_reference(request.folder), read_embeddings(request.folder)
     parts = _parts(request, facts)
     if request.table is not None and request.out.exists() and request.out.samefile(request.table):
         fix = "give another --out"
@@ -59,13 +62,19 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
         device=request.device,
         threads=request.threads,
         batch=request.batch,
+        kpi=pictures,
     )
+    pictures = pictures if network.features else None  # an int8 form has features of its own
     say(f"{len(parts)} parts, {facts.file} on {network.provider}, {network.batch} pairs a batch")
-    partial = Partial(request.out, parts, network)
-    scores = _scored(parts, network, partial, request.workers, say)
+    width = pictures.numbers.shape[1] if pictures else 0
+    partial = Partial(request.out, parts, network, width)
+    scores = _scored(parts, network, partial, request.workers, say, pictures)
     if isinstance(network, TwoStage):
         say(f"one view decided all but {network.again} parts, which were scored over all views")
     summary = summary_of(parts, scores, network, kpi)
+    if pictures:
+        passing = scores <= np.float32(facts.threshold)
+        summary["embeddings"] = picture_drift(partial.numbers, passing, pictures)
     sheet, told = beside(request.out, "false_calls.html"), beside(request.out, "summary.json")
     shown = candidates(scores, facts.threshold, parts.labels)
     write_sheet(sheet, parts, scores, facts, shown)
@@ -76,6 +85,14 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
         say(line)
     say(f"written: {request.out}, {told.name}, {sheet.name} ({len(shown[0])} parts: {shown[1]})")
     return summary
+
+
+def _share(network: Network, took: float, rate: float) -> str:
+    """Return how near the rate is to the network's own, where the work was long enough to tell."""
+    if took < TELLING_S:
+        return ""
+    bare = network.bare_rate()
+    return f", {rate / bare:.2f} of the bare session's {bare:.4g} (timed on a few batches just now)"
 
 
 def beside(out: Path, ending: str) -> Path:
@@ -96,14 +113,16 @@ def _scored(
     partial: Partial,
     workers: int,
     say: Callable[[str], object],
+    pictures: Reference | None,
 ) -> np.ndarray:
     rows = np.flatnonzero(~np.isfinite(partial.scores)).tolist()
     if partial.taken_over:
         say(f"{partial.taken_over} scores taken over from {partial.path.name}")
     progress = Progress(len(parts), partial.taken_over)
 
-    def done(batch: Sequence[int], scores: np.ndarray) -> None:
-        partial.add(list(batch), scores)
+    def done(batch: Sequence[int], scores: np.ndarray, features: np.ndarray | None) -> None:
+        numbers = pictures.numbers_of(features) if pictures and features is not None else None
+        partial.add(list(batch), scores, numbers)
         progress(len(batch))
 
     try:
@@ -114,5 +133,8 @@ def _scored(
             print(file=sys.stderr)
         raise
     if rows:
-        say(f"scored {len(rows)} parts in {progress.seconds:.1f} s, {progress.rate:.4g} pairs/s")
+        took, rate = progress.seconds, progress.rate
+        say(
+            f"scored {len(rows)} parts in {took:.1f} s, {rate:.4g} pairs/s{_share(network, took, rate)}"
+        )
     return partial.scores

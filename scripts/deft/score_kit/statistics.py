@@ -133,12 +133,7 @@ def drift(scores: np.ndarray, kpi: dict[str, Any]) -> dict[str, Any]:
         "drifted": None,
     }
     if min(len(new), len(old)) >= FEW:
-        places = np.concatenate([new, old])
-        gaps = np.searchsorted(new, places, "right") / len(new) - np.searchsorted(
-            old, places, "right"
-        ) / len(old)
-        distance = float(np.abs(gaps).max())
-        chance = _chance(distance, len(new), len(old))
+        distance, chance = kolmogorov_smirnov(new, old)
         out |= {
             "distance": distance,
             "p": chance,
@@ -148,6 +143,15 @@ def drift(scores: np.ndarray, kpi: dict[str, Any]) -> dict[str, Any]:
         values = np.percentile(found, QUANTILES).tolist() if len(found) else []
         out[name] = dict(zip(map(str, QUANTILES), values, strict=False))
     return out
+
+
+def kolmogorov_smirnov(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Return the largest gap of two samples' cumulative distributions and its chance."""
+    one, other = np.sort(one), np.sort(other)
+    places = np.concatenate([one, other])
+    shares = [np.searchsorted(side, places, "right") / len(side) for side in (one, other)]
+    distance = float(np.abs(shares[0] - shares[1]).max())
+    return distance, _chance(distance, len(one), len(other))
 
 
 def _chance(distance: float, count: int, other: int) -> float:

@@ -22,6 +22,7 @@ from deft.settings.known import (
 )
 from deft.settings.run_name import check_run_name
 from deft.settings.tao import refuse_native_only
+from deft.settings.tracking import refuse_login
 
 LOGIC_PATH = ROOT / "rules" / "logic_versions.json"
 DEFAULT_EPOCHS = 20
@@ -34,6 +35,7 @@ def logic_version(stage: str) -> int:
 
 def resolve(given: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration with defaults filled in, or stop with ``config_invalid``."""
+    refuse_login(given.get("mlflow_uri"))
     check_values(given)
     given = {key: as_meant(key, value) for key, value in given.items()}
     # Late: pydantic takes a tenth of a second, and most who import this want a constant.

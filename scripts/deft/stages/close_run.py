@@ -7,6 +7,7 @@ from deft.core.layout import Run
 from deft.report import render_report
 from deft.run.state import log_stage, read_log, read_state, update_state
 from deft.run.state_format import FAILED, own
+from deft.stages.track import track
 
 
 def close_run(run: Run) -> str:
@@ -25,3 +26,11 @@ def close_run(run: Run) -> str:
     update_state(run.dir, lambda s: s.update(status=FAILED))
     render_report(run.dir, run.workspace)
     return f"the run stopped; report: {run.dir / 'DEFT_Loop_Report.html'}"
+
+
+def track_failed(run: Run, uri: str, experiment: str) -> str:
+    """Log a failed run to MLflow as far as it came; a store that is away is only told of."""
+    try:
+        return track(run, uri, experiment)
+    except HardStop as stop:
+        return f"the failed run is not in MLflow: {stop.message}"

@@ -31,9 +31,11 @@ from deft.kpi.evaluation import read_scores
 from deft.kpi.handed_off import threshold_to_set
 from deft.record.records import read_decision, read_metrics, refuse
 from deft.run.stage_files import read, written
+from deft.score_kit.embeddings import FEWEST, KEPT, Reference, made_reference
 from deft.score_kit.errors import Stop
 from deft.score_kit.loop import score_rows
-from deft.score_kit.network import Network
+from deft.score_kit.naming import evenly
+from deft.score_kit.network import Network, open_session
 from deft.score_kit.prepare import facts_of
 from deft.score_kit.statistics import reference
 from deft.score_kit.table import Parts
@@ -117,6 +119,8 @@ def export_best(
     size = context.spec.dataset.classify.batch_size
     network = Network(scorer.path, facts_of(facts), scorer.session, scorer.provider, size)
     unread, found = as_handed_off(network, scorer, kpi, rows, threads)
+    good = np.flatnonzero((kpi.labels == 0) & (scores <= np.float32(safe)))
+    seen = None if unread else embeddings(facts, exported, folder, kpi, good, size, threads)
     parity = {
         "at_safe_threshold": compare(scores[rows], found, safe),
         "at_kpi_threshold": compare(scores[rows], found, kpi_threshold),
@@ -178,6 +182,7 @@ def export_best(
         reference(scores, kpi.labels == 0, safe),
         run=context.run.name,
         phase=phase,
+        embeddings=seen,
     )
     return _summary(phase, record)
 
@@ -190,16 +195,13 @@ def as_handed_off(
     Returns (None, float32 scores (len(rows),)). A kind of picture that only the pipeline reads
     ends no run: then (why ``score.py`` refuses it, the scores through the pipeline's reader).
     """
-    parts = Parts(Path(kpi.csv_path or ""), [], [[] for _ in range(len(kpi))])
-    parts.test = [kpi.test_files(row) for row in range(len(kpi))]
-    parts.golden = [kpi.golden_files(row) for row in range(len(kpi))]
     every = np.zeros(len(kpi), np.float32)
 
-    def done(batch: Sequence[int], scores: np.ndarray) -> None:
+    def done(batch: Sequence[int], scores: np.ndarray, features: np.ndarray | None) -> None:
         every[list(batch)] = scores
 
     try:
-        score_rows(parts, network, rows.tolist(), workers=max(2, threads), done=done)
+        score_rows(parts_of(kpi), network, rows.tolist(), workers=max(2, threads), done=done)
     except Stop as stop:
         if stop.code != "image_invalid":
             raise HardStop(
@@ -207,6 +209,44 @@ def as_handed_off(
             ) from None
         return stop.message, score_pairs(scorer, kpi, network.batch, rows)
     return None, every[rows]
+
+
+def parts_of(kpi: PairData) -> Parts:
+    """Return a table as ``score.py`` has it."""
+    parts = Parts(Path(kpi.csv_path or ""), [], [[] for _ in range(len(kpi))])
+    parts.test = [kpi.test_files(row) for row in range(len(kpi))]
+    parts.golden = [kpi.golden_files(row) for row in range(len(kpi))]
+    return parts
+
+
+def embeddings(
+    facts: dict[str, Any],
+    exported: dict[str, Any],
+    folder: Path,
+    kpi: PairData,
+    good: np.ndarray,
+    batch_size: int,
+    threads: int,
+) -> Reference | None:
+    """Return what new pictures are compared with: embeddings of the good rows that pass.
+
+    Of more than 4096 rows evenly spread ones. None of too few, or where the graph has no tensor
+    that is the backbone's last level.
+    """
+    tensor, found = exported["features"], []
+    if tensor is None or len(good) < FEWEST:
+        return None
+    path = folder / exported["file"]
+    session = open_session(path, "cpu", threads, tensor)
+    network = Network(path, facts_of(facts), *session, batch_size, tensor)
+
+    def done(batch: Sequence[int], scores: np.ndarray, features: np.ndarray | None) -> None:
+        assert features is not None
+        found.append(features.mean(axis=(2, 3)) if features.ndim == 4 else features)
+
+    rows = [int(row) for row in evenly(good.tolist(), min(len(good), KEPT))]
+    score_rows(parts_of(kpi), network, rows, workers=max(2, threads), done=done)
+    return made_reference(np.concatenate(found), tensor, exported["sha256"])
 
 
 def refuse_other_decisions(

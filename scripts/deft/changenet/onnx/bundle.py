@@ -13,6 +13,8 @@ from deft.changenet.onnx import recipes
 from deft.changenet.spec import Spec
 from deft.core import layout
 from deft.core.files import sha256_file, write_json_atomic, write_text_atomic
+from deft.score_kit.embeddings import REFERENCE as EMBEDDINGS
+from deft.score_kit.embeddings import Reference
 from deft.score_kit.statistics import REFERENCE
 from deft.tables import pictures
 
@@ -94,13 +96,17 @@ def write_bundle(
     *,
     run: str,
     phase: str,
+    embeddings: Reference | None = None,
 ) -> None:
     """Write what stands beside the ONNX: preprocessing, checksums, commands, README, record.
 
-    ``reference``: the KPI set's scores (:func:`deft.score_kit.statistics.reference`).
+    ``reference``: the KPI set's scores (:func:`deft.score_kit.statistics.reference`);
+    ``embeddings``: those of its good parts.
     """
     write_json_atomic(folder / PREPROCESSING, facts)
     write_json_atomic(folder / REFERENCE, reference)
+    if embeddings is not None:
+        embeddings.write(folder / EMBEDDINGS)
     for name, text in (
         (recipes.TRITON, recipes.triton_config(facts, record["batch"])),
         (recipes.TENSORRT, recipes.tensorrt_script(facts, record["batch"])),
@@ -181,6 +187,7 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         "| `score.py` | scores a table or two folders; `--help` says what it writes |",
         "| `score_kit/` | what it is made of |",
         f"| `{REFERENCE}` | scores of the KPI set, against which it judges drift |",
+        f"| `{EMBEDDINGS}` | the same for what the network sees in its pictures |",
         f"| `{recipes.TRITON}` | for Triton, see below |",
         f"| `{recipes.TENSORRT}` | builds a TensorRT engine |",
         "| `compare_engine.py` | the gate: does the engine decide as the ONNX does? |",

@@ -185,6 +185,7 @@ def export_network(
             _numbers_beside(onnx, path, out.name)
         onnx.checker.check_model(str(path), full_check=not large)
         difference = _difference(network, spec, path, fixed_batch, size)
+        features = _features(network, spec, path, fixed_batch, size)
         data = out.with_name(out.name + ".data")
         data.unlink(missing_ok=True)
         if large:
@@ -203,6 +204,7 @@ def export_network(
         "input_size_px": [height, width],
         "folded_batch_norms": fixed,
         "largest_output_difference": difference,
+        "features": features,
         **({} if views == "one" else {"score_views": views, "views": len(seen)}),
     }
 
@@ -295,6 +297,22 @@ def _difference(
             )
         largest = max(largest, float(gap.max()))
     return largest
+
+
+def _features(
+    network: LearnableNetwork | EuclideanNetwork,
+    spec: Spec,
+    path: Path,
+    fixed_batch: int | None,
+    size: tuple[int, int] | None,
+) -> str | None:
+    """Return the tensor that is the test picture's last level, None if there is none."""
+    from deft.changenet.onnx.features import feature_tensor
+
+    test, golden = _pairs(spec, fixed_batch or EXAMPLE_PAIRS, size)
+    with torch.inference_mode():
+        wanted = network.features_of(test)[-1].numpy()
+    return feature_tensor(path, test.numpy(), golden.numpy(), wanted)
 
 
 def _untrue(path: Path, what: str) -> HardStop:

@@ -123,6 +123,22 @@ class Where(Group):
         read_by="snakemake",
         approval="no",
     )
+    mlflow_uri: str | None = setting(
+        None,
+        "log the run to MLflow: http(s)://…, sqlite:///PATH, postgresql://… or a folder; null = no "
+        "(docs/mlflow.md)",
+        read_by="snakemake mlflow_phase mlflow_run",
+        approval="no",
+        min_length=1,
+    )
+    mlflow_experiment: str = setting(
+        "deft-aoi",
+        "MLflow's experiment that the run is put into",
+        read_by="mlflow_phase mlflow_run",
+        approval="no",
+        min_length=1,
+        max_length=256,
+    )
 
 
 class Goal(Group):

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-GAP = r"[ \u00a0\u2007\u2009\u202f\u200b]*"
+GAP = r"[ \u00a0\u2007\u2009\u202f\u200b]{0,4}"
 # Letters of names; those of Chinese or Japanese prose stand right before a number too.
 LETTER = "A-Za-z\u00c0-\u024f\u0370-\u03ff"
 MINUS = "-−‐‑‒–"

@@ -89,7 +89,7 @@ OPTIONS = re.compile(r"[ \t]*\n?[ \t]*\[[^\]\[]*\]|\([lr{}.\dempt ]*\)")
 BRACE, BRACES = re.compile(r"\s*\{"), re.compile(r"\\.|%[^\n]*|[{}]", re.DOTALL)
 # A macro may hold others; a text that was made to burst stops here.
 PATH_SIGNS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/~%"
-DEEPEST, MOST_EXPANDED = 8, 20_000
+DEEPEST, MOST_EXPANDED = 4, 3_000
 
 
 @dataclass(frozen=True)
@@ -280,10 +280,13 @@ class _Reader:
         if name in DEFINING:
             return self.define(at, end)
         if name in self.macros and depth < DEEPEST and self.expanded[0] < MOST_EXPANDED:
-            self.expanded[0] += 1
             self.used.add(name)
             macro = self.macros[name]
-            self.expand(macro, line, link, known or macro.known, depth)
+            if re.search(r"\d|\\", macro.body):  # a name, as most are, costs nothing
+                self.expanded[0] += 1
+                self.expand(macro, line, link, known or macro.known, depth)
+            else:
+                self.out.add(macro.body, line, link, known)
             return at
         if name == "url" and (inner := self.group(at, end)):
             address = self.text[slice(*inner)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deft.report.check import check_html
-from dl_lab.quotes import same_at_precision
+from dl_lab.printed_numbers import same_at_precision
 
 RESULTS = {"iter1.far_pct": 12.3999, "iter1.fp": 43, "tiny": 1.2345e-7, "iter1.delta_pp": -3.25}
 

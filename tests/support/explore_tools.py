@@ -172,16 +172,19 @@ def step_here(
     """
     _, module, function = layout.SCRIPTS[step.script]
     began = time.monotonic()
+    told: dict[str, Any] = {}
     try:
         said = getattr(importlib.import_module(module), function)(folder)
         status = "ok"
     except Refusal as refusal:
         said, status = str(refusal), "refused"
+        told = {"needs": refusal.needs, "proven": refusal.proven}
     log = f"logs/{step.script[:-3]}.log"
     folder.path(log).write_text(f"{said}\n", encoding="utf-8")
     return {
         "script": step.script, "what": step.what, "command": f"python scripts/{step.script}",
         "status": status, "exit": 0, "said": said, "seconds": time.monotonic() - began, "log": log,
+        **told,
     }  # fmt: skip
 
 

@@ -6,16 +6,29 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .outcomes import OpenInput
+
 EXIT_REFUSED = 3
 STOP_MARK = "STOP: "
+NEED_MARK = "NEED: "
+PROOF_MARK = "PROVEN: "
 
 
 class Refusal(Exception):
-    """What the model or its input cannot do, in one line for the user; no bug of the scripts."""
+    """What cannot be done here, in one line for the user; no bug of the scripts.
+
+    ``needs``: what the user could tell so that it can be done. ``proven``: nothing could be told;
+    the model itself fails. Only the latter makes a no-go.
+    """
+
+    def __init__(self, text: str, needs: Iterable[OpenInput] = (), *, proven: bool = False) -> None:
+        super().__init__(text)
+        self.needs = [need.as_dict() for need in needs]
+        self.proven = proven
 
 
 class Folder:
@@ -102,7 +115,10 @@ def main(step: Callable[[Folder], str]) -> None:
     try:
         print(step(folder), flush=True)
     except Refusal as refusal:
-        print(f"{STOP_MARK}{refusal}", file=sys.stderr, flush=True)
+        for need in refusal.needs:
+            print(f"{NEED_MARK}{json.dumps(need)}", file=sys.stderr)
+        mark = PROOF_MARK if refusal.proven else ""
+        print(f"{STOP_MARK}{mark}{refusal}", file=sys.stderr, flush=True)
         sys.exit(EXIT_REFUSED)
 
 

@@ -4,6 +4,7 @@ log.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .folder import EXIT_REFUSED, STOP_MARK, Folder
+from .folder import EXIT_REFUSED, NEED_MARK, PROOF_MARK, STOP_MARK, Folder
 
 TIMEOUT_S = 24 * 3600
 HIDDEN = ("PYTHONPATH", "PYTHONHOME")
@@ -118,6 +119,7 @@ def run_step(
     with (logs / "commands.log").open("a", encoding="utf-8") as handle:
         handle.write(f"{stamp} exit {code} {seconds:.2f}s $ {shlex.join(line)}\n")
     said, status = _said(code, out, err)
+    proven = status == "refused" and said.startswith(PROOF_MARK)
     return {
         "script": step.script,
         "what": step.what,
@@ -125,7 +127,9 @@ def run_step(
         "command": f"python scripts/{step.script}",
         "status": status,
         "exit": code,
-        "said": said,
+        "said": said.removeprefix(PROOF_MARK) if proven else said,
+        "proven": proven,
+        "needs": _needs(err) if status == "refused" else [],
         "seconds": seconds,
         "log": log,
     }
@@ -141,6 +145,12 @@ def _said(code: int, out: str, err: str) -> tuple[str, str]:
     if code < 0 or code == 137:
         return f"the process was killed (signal {abs(code)}; out of memory?)", "failed"
     return (lines[-1] if lines else f"exit status {code}"), "failed"
+
+
+def _needs(err: str) -> list[dict[str, Any]]:
+    """Return the open inputs that a refusing script printed, see :mod:`.outcomes`."""
+    lines = [x.removeprefix(NEED_MARK) for x in err.splitlines() if x.startswith(NEED_MARK)]
+    return [dict(json.loads(line)) for line in lines]
 
 
 def run_all(folder: Folder, arguments: list[str]) -> str:

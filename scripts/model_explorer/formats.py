@@ -20,6 +20,7 @@ from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.weight_files import endless_name
 from model_explorer.exported import check_exported
+from model_explorer.onnx_graph import first_reads
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".bin", ".ts", ".torchscript",
             ".engine", ".plan", ".jit")  # fmt: skip
@@ -39,6 +40,7 @@ class ModelFile:
     format: str
     data_files: list[Path] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    graph: dict[str, dict[str, Any]] = field(default_factory=dict)  # of ONNX, see onnx_graph
 
 
 def choose(path: Path) -> Path:
@@ -254,7 +256,7 @@ def _onnx(path: Path) -> ModelFile:
         "nodes": len(model.graph.node),
         "producer": f"{model.producer_name} {model.producer_version}".strip() or None,
     }
-    return ModelFile(path, "onnx", data_files, facts)
+    return ModelFile(path, "onnx", data_files, facts, first_reads(model))
 
 
 def _tensors(graph: Any) -> Any:

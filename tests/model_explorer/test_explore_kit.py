@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model_explorer.kit import arrays, bench, decode, judge, markdown, preprocess, settle
-from model_explorer.kit.contract import compatible
 from model_explorer.kit.folder import plain
+from model_explorer.kit.shapes import compatible
 
 
 def picture(width: int, height: int) -> Image.Image:

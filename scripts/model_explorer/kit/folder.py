@@ -130,3 +130,12 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     text = said or (lines[0] if lines else "")
     name = type(error).__name__
     return (text if text.startswith(name) else f"{name}: {text}")[:limit]
+
+
+def whole(error: BaseException) -> str:
+    """Return all of an error's text in one line; of TorchScript's trace, what it ends in."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    starts = [n for n, line in enumerate(lines) if line.startswith("RuntimeError:")]
+    text = " ".join(lines[starts[-1] :] if starts else lines)
+    name = type(error).__name__
+    return text if text.startswith(name) else f"{name}: {text}"

@@ -95,8 +95,10 @@ def session_for(
 
 def _entry(node: Any) -> dict[str, Any]:
     tensor = node.type.startswith("tensor(")
+    # An axis without a name is its own: two of them are never taken for one and the same.
     shape = [
-        d if isinstance(d, int) else (d or UNNAMED.format(i)) for i, d in enumerate(node.shape)
+        d if isinstance(d, int) and d > 0 else (str(d or UNNAMED.format(i)))
+        for i, d in enumerate(node.shape)
     ]
     return {
         "name": node.name,

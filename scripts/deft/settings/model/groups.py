@@ -10,6 +10,7 @@ from deft.settings.model.declaration import Group, part, setting
 
 Text = Annotated[str, Field(min_length=1)]
 Size = Annotated[int, Field(ge=1)]
+Value = bool | int | float | str
 
 
 class Demo(Group):
@@ -62,9 +63,12 @@ class Input(Group):
 
     shape: list[Size | Text] = part(min_length=1)
     dtype: Literal[
-        "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"
-    ] = part()
-    range: list[int] = part(min_length=2, max_length=2)
+        "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
+        "uint32", "uint64", "bool", "str",
+    ] = part()  # fmt: skip
+    range: list[int | float] = part(min_length=2, max_length=2)
+    values: Value | Annotated[list[Value], Field(min_length=1)] = part()
+    state_from: Text = part()
 
 
 class Preprocess(Group):

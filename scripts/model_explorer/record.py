@@ -100,6 +100,7 @@ def parameters(request: Request, plan: Plan, file: str, roots: list[Path]) -> di
             "architecture": plan.identity.architecture,
             "class_path": request.class_path,
             "class_arguments": request.class_arguments,
+            "weights_key": request.weights_key,
             "sources": plan.sources,
             "allow_code": request.allow_code,
         },

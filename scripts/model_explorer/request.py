@@ -31,6 +31,7 @@ class Request:
     repository_ref: str | None = None
     class_path: str | None = None
     class_arguments: dict[str, Any] = field(default_factory=dict)
+    weights_key: str | None = None
     spec: str | None = None
     directory: str | None = None
     environment: str = "auto"

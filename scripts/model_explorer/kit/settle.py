@@ -138,7 +138,7 @@ def candidates(
     size: tuple[int, ...]
     if picture:
         name, size = picture
-        out += [([1, size[1], s, s], dtype, f"weight {name} {size}") for s in axes.SIDES]
+        out += [([1, size[1], s, s], dtype, f"weight {name} {size}") for s in axes.MORE_SIDES]
     if sequence and not picture:
         name, size = sequence
         out += [([1, size[1], n], dtype, f"weight {name} {size}") for n in axes.LENGTHS]

@@ -14,9 +14,7 @@ import torch
 
 from .arrays import dtype_name, flatten
 from .folder import Folder, Refusal, first_line
-from .networks import build_network
-from .roles import PYTHON
-from .settle import SETTLE_SHAPE
+from .networks import argument_entry, build_network
 
 ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch
 
@@ -134,28 +132,6 @@ def _torchscript(path: Path, device: torch.device, told: dict[str, Any]) -> Torc
         unknowns += unknown
     facts = {"signature": str(module.forward.schema), "class": module.original_name}
     return TorchModel(module, device, inputs=inputs, outputs=[], facts=facts, unknowns=unknowns)
-
-
-def argument_entry(
-    name: str, kind: str, source: str
-) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """Return the entry of one argument by the type in its signature, and what is unknown of it.
-
-    Raises :class:`Refusal` for lists, tuples and dictionaries.
-    """
-    kind = kind.removeprefix("Optional[").removesuffix("]") if "Optional[" in kind else kind
-    if kind in PYTHON:
-        return {"name": name, "dtype": PYTHON[kind], "shape": [], "python": kind,
-                "source": source}, []  # fmt: skip
-    if kind != "Tensor":
-        raise Refusal(
-            f"argument {name} is a {kind}; tensors, int, float, bool and str can be made or given"
-        )
-    unknown = {
-        "what": f"shape and element type of input {name}: the signature does not state them",
-        "settle": SETTLE_SHAPE,
-    }
-    return {"name": name, "dtype": None, "shape": None, "source": source}, [unknown]
 
 
 @contextmanager

@@ -112,10 +112,14 @@ class Explore(Group):
     )
     class_path: str | None = setting(
         None,
-        "package.module:Class in the source that a state_dict fills",
-        pattern="^[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_]*)?$",
+        "package.module:Class in the source that a state_dict fills, or what makes it: "
+        "package.module:function, package.module:Class.method",
+        pattern="^[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_.]*)?$",
     )
     class_arguments: dict[str, Any] = setting({}, "its keyword arguments")
+    weights_key: Text | None = setting(
+        None, "which state_dict of a checkpoint, e.g. ema or model.state_dict; null = what fits"
+    )
     spec: Text | None = setting(
         None, "changenet: experiment spec; null = the one beside the weights"
     )

@@ -11,6 +11,7 @@ import deft
 from deft.core.files import sha256_file
 from dl_lab.record import git_state
 from model_explorer import dependencies, environment, formats
+from model_explorer.beside import beside
 from model_explorer.kit.folder import Folder
 from model_explorer.request import Request, located, shown_url
 from model_explorer.sidecars import Identity
@@ -91,6 +92,7 @@ def parameters(request: Request, plan: Plan, file: str, roots: list[Path]) -> di
         "question": QUESTION,
         "model": {
             **model,
+            "beside": beside(plan.file.path),
             "file": file,
             "format": plan.file.format,
             "name": request.name,

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from . import meanings, sizes
 from .arrays import flatten, shape_of, type_of
 from .changenet import from_bundle
 from .folder import Folder, Refusal
+from .metadata import Facts, known
 from .models import open_model
 from .settle import (
     SETTLE_SHAPE,
@@ -23,12 +25,7 @@ from .settle import (
 
 USER = "the user (explore.contract)"
 TRIAL_BATCH = 2
-PREPROCESS_KEYS = {
-    "kind": "image",
-    "colour_order": "RGB",
-    "resample": "bilinear",
-    "crop_fraction": 1.0,
-}
+CLASSES = ("softmax_top", "probabilities")
 
 
 def establish(folder: Folder) -> str:
@@ -39,12 +36,13 @@ def establish(folder: Folder) -> str:
     unknowns = list(model.unknowns)
     inputs = [dict(entry) for entry in model.inputs]
     apply_user(inputs, given, unknowns)
-    shapes = run_shapes(model, inputs)
+    stated = known(parameters, model.facts)
+    shapes = run_shapes(model, inputs, sizes.hints(parameters, model.facts))
     axes, reason = batch_axes(model, inputs, shapes)
     feed = {i["name"]: noise(shapes[i["name"]], i["dtype"], bounds=i.get("range")) for i in inputs}
     outputs = measured_outputs(model, feed, axes)
     preprocess, postprocess = processing(
-        folder, parameters, model, given, unknowns, inputs, outputs
+        parameters, model, given, unknowns, inputs, outputs, stated, feed
     )
     contract = {
         "schema_version": 1,
@@ -67,7 +65,7 @@ def establish(folder: Folder) -> str:
 
 
 def apply_user(
-    inputs: list[dict[str, Any]], given: dict[str, Any], unknowns: list[dict[str, str]]
+    inputs: list[dict[str, Any]], given: dict[str, Any], unknowns: list[dict[str, Any]]
 ) -> None:
     """Put what the user states of the inputs into the entries; it never overrules the file."""
     named = given.get("inputs") or {}
@@ -104,7 +102,9 @@ def compatible(stated: list[Any] | None, told: list[Any]) -> bool:
     return all(not isinstance(s, int) or s == t for s, t in zip(stated, told))  # noqa: B905
 
 
-def run_shapes(model: Any, inputs: list[dict[str, Any]]) -> dict[str, list[int]]:
+def run_shapes(
+    model: Any, inputs: list[dict[str, Any]], hints: Facts | None = None
+) -> dict[str, list[int]]:
     """Return a shape with batch 1 for every input that the model computes; fills the entries."""
     blank = [i for i in inputs if i["shape"] is None]
     if blank and len(blank) < len(inputs):
@@ -118,6 +118,11 @@ def run_shapes(model: Any, inputs: list[dict[str, Any]]) -> dict[str, list[int]]
         shapes = {i["name"]: list(found["shape"]) for i in inputs}
         for entry in inputs:
             entry["shape"] = seen_axes([a["shape"] for a in found["accepted"]])
+            entry["sizes"] = {
+                str(axis): {"size": size, "source": "a trial", "guessed": True}
+                for axis, size in enumerate(found["shape"])
+                if axis and not isinstance(entry["shape"][axis], int)
+            }
         return shapes
     odd = [i for i in inputs if str(i["dtype"]).startswith(("seq", "map", "opt", "sparse"))]
     if odd:
@@ -125,11 +130,20 @@ def run_shapes(model: Any, inputs: list[dict[str, Any]]) -> dict[str, list[int]]
             f"input {odd[0]['name']} is a {odd[0]['dtype']}; only tensors can be synthesised"
         )
     free = any(not isinstance(d, int) for i in inputs for d in i["shape"][1:])
+    for entry in inputs:
+        entry["sizes"] = {
+            str(axis): {**hint, "guessed": False}
+            for axis, size in enumerate(entry["shape"])
+            if axis and not isinstance(size, int) and (hint := sizes.hint_for(hints, entry, axis))
+        }
     side = settle_free_axes(model, inputs) if free else 1
-    shapes = {i["name"]: concrete(i["shape"], side=side) for i in inputs}
+    shapes = {i["name"]: concrete(i["shape"], side=side, sizes=i["sizes"]) for i in inputs}
     if free:
         for entry in inputs:
-            entry["free_axes_run_with"] = side
+            for axis, size in enumerate(entry["shape"]):
+                if axis and not isinstance(size, int):
+                    guess = {"size": side, "source": "a trial", "guessed": True}
+                    entry["sizes"].setdefault(str(axis), guess)
     else:
         dtypes = {i["name"]: i["dtype"] for i in inputs}
         said = try_shapes(model, shapes, dtypes)
@@ -200,13 +214,14 @@ def measured_outputs(
 
 
 def processing(
-    folder: Folder,
     parameters: dict[str, Any],
     model: Any,
     given: dict[str, Any],
-    unknowns: list[dict[str, str]],
+    unknowns: list[dict[str, Any]],
     inputs: list[dict[str, Any]],
     outputs: list[dict[str, Any]],
+    stated: Facts,
+    feed: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return pre- and postprocessing with their sources; what nobody states becomes an unknown."""
     extra = dict(getattr(model, "extra", {}))
@@ -218,6 +233,7 @@ def processing(
         for entry in inputs:
             if len(entry["run_shape"] if "run_shape" in entry else entry["shape"] or []) == 4:
                 preprocess[entry["name"]] = user_preprocess(given["preprocess"], entry)
+    meanings.stated_preprocess(preprocess, stated, inputs)
     postprocess = dict(extra.get("postprocess") or {"kind": "unknown", "source": None})
     if parameters["model"].get("threshold") is not None and postprocess["kind"] == "changenet":
         postprocess["threshold"] = parameters["model"]["threshold"]
@@ -226,12 +242,14 @@ def processing(
         postprocess = {"kind": given["postprocess"], "source": USER}
     if given.get("labels"):
         postprocess = {**postprocess, "labels": list(given["labels"]), "labels_source": USER}
+    postprocess = meanings.stated_postprocess(postprocess, stated, outputs)
     for entry in inputs:
         if entry["name"] not in preprocess:
             unknowns.append(
                 {
                     "what": f"how real data becomes input {entry['name']} ({steps_of(entry)})",
                     "settle": "the training or inference code, or explore.contract.preprocess",
+                    "need": meanings.input_need(entry, stated),
                 }
             )
     if postprocess["kind"] == "unknown":
@@ -239,13 +257,15 @@ def processing(
             {
                 "what": "the meaning of the outputs: " + ", ".join(o["name"] for o in outputs),
                 "settle": "the model card or code, or explore.contract.postprocess and labels",
+                "need": meanings.output_need(outputs, stated, model.run(feed)),
             }
         )
-    elif postprocess["kind"] == "softmax_top" and not postprocess.get("labels"):
+    elif postprocess["kind"] in CLASSES and not postprocess.get("labels"):
         unknowns.append(
             {
                 "what": "the names of the classes",
                 "settle": "the label list of the training data, in explore.contract.labels",
+                "need": meanings.labels_need(int(postprocess.get("classes") or 0)),
             }
         )
     return preprocess, postprocess
@@ -263,14 +283,14 @@ def steps_of(entry: dict[str, Any]) -> str:
 def user_preprocess(given: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     """Return the user's preprocessing, the size taken from the input's shape when it states one."""
     shape = entry["shape"]
-    last = shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+    last = meanings.is_nhwc(shape)
     height, width = (shape[1], shape[2]) if last else (shape[2], shape[3])
     size = given.get("size_px") or [height, width]
     if not all(isinstance(s, int) for s in size):
         raise Refusal(
             "explore.contract.preprocess needs size_px: [height, width]; the axes are free"
         )
-    out = {**PREPROCESS_KEYS, "layout": "NHWC" if last else "NCHW", "source": USER}
+    out = {**meanings.IMAGE, "layout": "NHWC" if last else "NCHW", "source": USER}
     out.update(height_px=size[0], width_px=size[1])
     for key in ("colour_order", "resample", "crop_fraction", "resize_mode", "mean", "std", "scale"):
         if given.get(key) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import sizes
 from .markdown import cell, number, table
 
 NOT_RUN = "Not available: this step did not run to its end (see logs/)."
@@ -24,12 +25,14 @@ def speed(facts: dict[str, Any]) -> list[str]:
     if not stats:
         return [*lines, NOT_RUN, ""]
     cold, warm = stats["cold"], stats["warm"]
+    size = sizes.phrase(facts["io_contract"])
     lines += [
         f"Device {stats['device']} ({stats['provider']}), threads {stats['threads']}. Fresh "
         "process: "
         f"runtime imported in {number(cold['import_s'])} s, model loaded in "
         f"{number(cold['load_s'])} s.",
         "",
+        *([f"Measured{cell(size)}.", ""] if size else []),
         *figure(facts, "latency"),
     ]
     rows = []

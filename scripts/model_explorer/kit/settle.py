@@ -24,17 +24,23 @@ SPATIAL_SIDE = 2  # from this axis of a picture (or map) on, a free axis is a si
 
 
 def concrete(
-    shape: list[Any], batch: int = 1, side: int = 224, batch_axis: int | None = 0
+    shape: list[Any],
+    batch: int = 1,
+    side: int = 224,
+    batch_axis: int | None = 0,
+    sizes: dict[str, Any] | None = None,
 ) -> list[int]:
-    """Return a shape with numbers for its free axes: ``batch`` for the batch axis, else
-    ``side``.
+    """Return a shape with numbers for its free axes: ``batch`` for the batch axis, a stated size
+    (``sizes``: of the entry), else ``side``.
     """
     out = []
     for axis, size in enumerate(shape):
         if isinstance(size, int):
             out.append(size)
+        elif axis == batch_axis:
+            out.append(batch)
         else:
-            out.append(batch if axis == batch_axis else side)
+            out.append((sizes or {}).get(str(axis), {}).get("size", side))
     return out
 
 
@@ -140,7 +146,7 @@ def settle_free_axes(model: Any, inputs: list[dict[str, Any]]) -> int:
     """
     said = None
     for side in (*SIDES, *LENGTHS, 1):
-        shapes = {i["name"]: concrete(i["shape"], side=side) for i in inputs}
+        shapes = {i["name"]: concrete(i["shape"], side=side, sizes=i.get("sizes")) for i in inputs}
         said = try_shapes(model, shapes, {i["name"]: i["dtype"] for i in inputs})
         if said is None:
             return side

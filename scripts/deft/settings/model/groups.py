@@ -85,7 +85,7 @@ class Contract(Group):
 
     inputs: dict[str, Input] = part()
     preprocess: Preprocess = part()
-    postprocess: Literal["softmax_top", "sigmoid", "embedding"] = part()
+    postprocess: Literal["softmax_top", "sigmoid", "probabilities", "boxes", "embedding"] = part()
     labels: list[str] | str = part()
 
 

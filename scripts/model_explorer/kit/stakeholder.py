@@ -31,8 +31,8 @@ def write(folder: Folder) -> str:
     facts = facts_of(folder)
     parts = [
         _verdict(facts), _meaning(facts), section(facts), _targets(facts), _benchmark(facts),
-        risks(facts), unknowns(facts), _criteria(facts), next_experiments(facts), integration(facts),
-        _evidence(facts),
+        risks(facts), unknowns(facts), _criteria(facts), next_experiments(facts),
+        integration(facts), _evidence(facts),
     ]  # fmt: skip
     text = "\n".join(line for part in parts for line in part).rstrip() + "\n"
     write_text(folder.path(REPORT), text)

@@ -73,7 +73,10 @@ def input_need(entry: dict[str, Any], stated: Facts) -> dict[str, Any]:
     shape = entry.get("shape") or []
     if len(shape) == 4 and (is_nhwc(shape) or shape[1] in CHANNELS):
         channels = shape[-1] if is_nhwc(shape) else shape[1]
-        guess: dict[str, Any] = {"colour_order": "L" if channels == 1 else "RGB", "scale": 1 / 255}
+        guess: dict[str, Any] = {
+            "colour_order": "L" if channels == 1 else "RGB",
+            "scale": round(1 / 255, 8),
+        }
         if "ultralytics" in str(stated.get("author", {}).get("value", "")).lower():
             guess["resize_mode"] = "longest"
         if "size_px" in stated:

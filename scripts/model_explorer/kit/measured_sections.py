@@ -15,7 +15,9 @@ def figure(facts: dict[str, Any], name: str) -> list[str]:
     found = next((f for f in facts["figures"] or [] if f["name"] == name), None)
     if not found:
         return []
-    return [f"![{found['caption']}](figures/{name}.png)", "", f"*{found['caption']}.*", ""]
+    # Brackets of a size would end the text before its time.
+    alt = found["caption"].replace("[", "(").replace("]", ")")
+    return [f"![{alt}](figures/{name}.png)", "", f"*{found['caption']}.*", ""]
 
 
 def speed(facts: dict[str, Any]) -> list[str]:
@@ -32,7 +34,7 @@ def speed(facts: dict[str, Any]) -> list[str]:
         f"runtime imported in {number(cold['import_s'])} s, model loaded in "
         f"{number(cold['load_s'])} s.",
         "",
-        *([f"Measured{cell(size)}.", ""] if size else []),
+        *([f"Measured{size}.", ""] if size else []),
         *figure(facts, "latency"),
     ]
     rows = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from . import sizes
 from .outcomes import OpenInput
 from .quality import QUALITY
 
@@ -56,7 +57,7 @@ def suggested_targets(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """Return targets to set, from what was measured."""
     values = measured(facts)
     out = []
-    if "latency_p95_ms" in values:
+    if "latency_p95_ms" in values and not sizes.guessed(facts["io_contract"]):
         goal = math.ceil(values["latency_p95_ms"])
         out.append(OpenInput("the time that is allowed", "targets.latency_p95_ms", goal).as_dict())
     return [*out, OpenInput("the quality that is enough", "targets.accuracy_pct", 95).as_dict()]

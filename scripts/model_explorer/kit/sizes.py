@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .markdown import cell
 from .metadata import Facts, known
 from .outcomes import OpenInput, key
 
@@ -56,7 +57,7 @@ def guessed(contract: dict[str, Any]) -> list[dict[str, Any]]:
 
 def phrase(contract: dict[str, Any]) -> str:
     """Return `` at a guessed size (x [1, 3, 224, 224])``; nothing where every size is stated."""
-    shown = [f"{e['name']} {e['run_shape']}" for e in guessed(contract)]
+    shown = [cell(f"{e['name']} {e['run_shape']}") for e in guessed(contract)]
     return f" at a guessed size ({'; '.join(shown)})" if shown else ""
 
 

@@ -114,7 +114,7 @@ def _speed(facts: dict[str, Any]) -> list[str]:
     stats = facts["stats"]
     warm, cold = stats["warm"], stats["cold"]
     total = warm["total_ms"]
-    size = cell(sizes.phrase(facts["io_contract"]))
+    size = sizes.phrase(facts["io_contract"])
     way = "from file to answer" if from_file(facts["inputs"]) else "from prepared array to answer"
     out = [
         f"One item{size} takes {number(total['median'])} ms {way} on {_where(facts)}, and 95 of "
@@ -236,7 +236,7 @@ def _benchmark(facts: dict[str, Any]) -> list[str]:
     lines = ["## Benchmark and profile", ""]
     size = sizes.phrase(facts["io_contract"])
     if size:
-        lines += [f"Times and memory were measured{cell(size)}; no target is judged on them.", ""]
+        lines += [f"Times and memory were measured{size}; no target is judged on them.", ""]
     lines += table(("metric", "value", "unit", "how"), rows)
     lines += figure(facts, "latency")
     top = (facts["profile"] or {}).get("top") or []

@@ -6,8 +6,9 @@ import os
 import shutil
 import zipfile
 import zlib
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deft.core import layout
 from deft.core.errors import HardStop
@@ -19,6 +20,11 @@ from deft.tables.fingerprint import decode
 from deft.tables.pictures import PictureError, open_rgb
 from model_explorer.known_answers import Known
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Item = TypeVar("Item")
+
 SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
             "augmentation/mining_pool/images")  # fmt: skip
 EXAMPLES = ("examples", "example", "assets", "demo", "samples", "images")  # of a source
@@ -26,6 +32,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ARRAYS = (".npy", ".npz")
 LOOKED_AT = 20_000  # entries of a folder that are looked at
 PLACE = "inputs/found"
+LEARNT_FROM = (layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.POOL_TABLE)
 
 
 def collect(
@@ -111,7 +118,7 @@ def spread(found: list[Path], count: int) -> list[Path]:
     return sorted(good)
 
 
-def sample(found: list[Path], count: int) -> list[Path]:
+def sample(found: list[Item], count: int) -> list[Item]:
     """Return at most ``count`` of the files, evenly spread over the list, in its order.
 
     >>> sample([1, 2, 3, 4, 5], 2)
@@ -233,25 +240,84 @@ def _pairs(
         return {**blank, "why_none": "several goldens a pair are made up, not taken from the table"}
     rows = changenet_table.read_table(path)
     root = layout.image_root(workspace)
-    bad = rows.index[rows["label"] != changenet_table.PASS].tolist()
-    good = rows.index[rows["label"] == changenet_table.PASS].tolist()
-    order = [row for pair in zip(bad, good, strict=False) for row in pair]
-    order += [row for row in [*bad, *good] if row not in set(order)]
+    names = [i["name"] for i in contract["inputs"]]
     items: list[dict[str, Any]] = []
-    for row in order:
+    chosen: list[int] = []
+    unread = 0
+    for row in pairs_in_turn(rows, count):
         entry = rows.loc[row]
         sides = [
             _light_files(root, str(entry[column]), str(entry["object_name"]), lights)
             for column in ("input_path", "golden_path")
         ]
         if all(sides):
-            names = [i["name"] for i in contract["inputs"]]
-            pair = dict(zip(names, sides, strict=True))
-            item = _copy(folder, pair, len(items), Known(None, workspace))
+            item = _copy(
+                folder, dict(zip(names, sides, strict=True)), len(items), Known(None, workspace)
+            )
             items.append({**item, "label": str(entry["label"])})
+            chosen.append(row)
+        else:
+            unread += 1
         if len(items) == count:
             break
-    return {"items": items, "searched": searched, "why_none": "no row's pictures could be read"}
+    if not items:
+        return {**blank, "why_none": "no row's pictures could be read"}
+    taken = rows.loc[chosen]
+    count_boards = boards(taken).nunique()
+    said = f"{searched[0]}: {len(items)} of {len(rows)} rows, of {count_boards} boards"
+    if unread:
+        said += f" ({unread} left out, whose pictures could not be read)"
+    return {
+        "items": items, "searched": searched, "why_none": "", "rows_from": said,
+        "chosen_on": known_to_the_loop(taken, workspace),
+    }  # fmt: skip
+
+
+def pairs_in_turn(rows: pd.DataFrame, count: int) -> list[int]:
+    """Return the rows of a table, defective and good ones in turn, each spread over boards."""
+    kinds = [
+        rows[rows["label"] != changenet_table.PASS],
+        rows[rows["label"] == changenet_table.PASS],
+    ]
+    in_turn = [over_boards(boards(kind), count) for kind in kinds]
+    return [row for both in zip_longest(*in_turn) for row in both if row is not None]
+
+
+def boards(rows: pd.DataFrame) -> pd.Series[str]:
+    """Return each row's board: its ``boardname``, or without one the folder of its picture."""
+    named = rows["boardname"] if "boardname" in rows else rows["input_path"]
+    return named.where(named != "", rows["input_path"])
+
+
+def over_boards(board: pd.Series[str], count: int) -> list[int]:
+    """Return the rows with those of different boards in turn, boards evenly taken from the list."""
+    by_board = {str(name): list(part.index) for name, part in board.groupby(board, sort=False)}
+    first = sample(list(by_board), count)
+    order = [*first, *(name for name in by_board if name not in set(first))]
+    in_turn = zip_longest(*(by_board[name] for name in order))
+    return [row for turn in in_turn for row in turn if row is not None]
+
+
+def known_to_the_loop(rows: pd.DataFrame, workspace: Path) -> str | None:
+    """Return which tables of the workspace hold these rows, None when none does.
+
+    Rates over rows that a model was trained with, or that chose it, say little of new boards.
+    """
+    keys = ["input_path", "object_name"]
+    wanted = set(map(tuple, rows[keys].itertuples(index=False)))
+    out = []
+    for name in (layout.KPI_TABLE, *LEARNT_FROM):
+        path = workspace / name
+        if not path.is_file():
+            continue
+        try:
+            held = changenet_table.read_table(path, check_labels=False)
+        except HardStop:
+            continue
+        count = len(wanted & set(map(tuple, held[keys].itertuples(index=False))))
+        if count:
+            out.append(f"{count} in {name}")
+    return ", ".join(out) or None
 
 
 def _light_files(root: Path, where: str, name: str, lights: list[str]) -> list[Path]:

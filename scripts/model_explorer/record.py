@@ -39,8 +39,10 @@ class Plan:
 def record(request: Request, plan: Plan, staging: Path, roots: list[Path]) -> None:
     """Bring the model in and write what the scripts read: parameters, provenance, dependencies."""
     folder = Folder(staging)
-    files = [plan.file.path, *plan.file.data_files, *plan.identity.files]
-    kept = [bring_in(path, plan.file.path.parent, staging, request.copy_model_mb) for path in files]
+    mib, root = request.copy_model_mb, plan.file.path.parent
+    kept = [bring_in(p, root, staging, mib) for p in (plan.file.path, *plan.file.data_files)]
+    # Configurations are looked for beside the model, wherever they lay (specs/ of a workspace).
+    kept += [bring_in(p, p.parent, staging, mib) for p in plan.identity.files]
     folder.write(
         "provenance",
         {

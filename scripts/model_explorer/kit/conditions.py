@@ -49,17 +49,17 @@ def _answers(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
     inputs, quality = facts["inputs"], facts["quality"]
     if inputs and inputs["kind"] == "synthesised":
         said = "it ran on made-up inputs only, so nothing says that its answers are right"
-        return [said], known_answers()
+        return [said], known_answers(facts)
     known = quality.get("inputs_with_known_answer") or 0
     if facts["inference"] and not known:
         said = "no input had a known answer, so nothing says that its answers are right"
-        return [said], known_answers()
+        return [said], known_answers(facts)
     if not known:
         return [], []
     out, needs = [], []
     if known < FEW_KNOWN:
         out.append(f"only {known} input{'s' * (known > 1)} had a known answer")
-        needs = known_answers(more=True)
+        needs = known_answers(facts, more=True)
     if quality["accuracy_pct"] <= quality.get("commonest_pct", -1):
         out.append(
             f"it is right in {quality['accuracy_pct']:.1f} %, no more often than always answering "
@@ -68,8 +68,8 @@ def _answers(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
     for target in targets:
         if target.get("sure") is False:
             out.append(f"the target {target['name']} is met, but not for sure: {target['rate']}")
-            needs += known_answers(more=True)
-    if not any(t["name"] in QUALITY for t in targets):
+            needs += known_answers(facts, more=True)
+    if targets and not any(t["name"] in QUALITY for t in targets):
         out.append(
             f"no target says which quality is enough (right in {rate('accuracy_pct', quality)})"
         )
@@ -79,8 +79,7 @@ def _answers(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
             f"{plural_answers(known)} come from rows that the model or its threshold was chosen on "
             f"or trained with ({inputs['chosen_on']}): rates over them flatter it"
         )
-        table = OpenInput("rows that it has never seen", "inputs", "kpi/unseen_set.csv")
-        needs.append(table.as_dict())
+        needs += known_answers(facts, more=True)
     return out, needs
 
 

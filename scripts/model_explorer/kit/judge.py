@@ -77,7 +77,7 @@ def judged(facts: dict[str, Any]) -> list[dict[str, Any]]:
             entry.update(why="not measured", settle=_settle(name, how))
             entry["needs"] = _unmeasured(name, goal, facts)
         elif name in QUALITY:
-            _by_chance(entry, facts["quality"])
+            _by_chance(entry, facts)
         elif name not in SIZELESS and sizes.guessed(facts["io_contract"]):
             entry["met"] = None
             entry["why"] = f"measured{sizes.phrase(facts['io_contract'])}"
@@ -87,8 +87,9 @@ def judged(facts: dict[str, Any]) -> list[dict[str, Any]]:
     return out
 
 
-def _by_chance(entry: dict[str, Any], found: dict[str, Any]) -> None:
+def _by_chance(entry: dict[str, Any], facts: dict[str, Any]) -> None:
     """Leave a rate open that few answers, or chance, keep from being judged."""
+    found = facts["quality"]
     name, goal = entry["name"], entry["target"]
     known = known_of(name, found)
     entry["rate"] = rate(name, found)
@@ -108,12 +109,12 @@ def _by_chance(entry: dict[str, Any], found: dict[str, Any]) -> None:
         entry["sure"] = bool(bounds[0] >= goal if higher else bounds[1] <= goal)
     if entry["met"] is None:
         entry["settle"] = "more inputs with known answers"
-        entry["needs"] = known_answers(more=True)
+        entry["needs"] = known_answers(facts, more=True)
 
 
 def _unmeasured(name: str, goal: float, facts: dict[str, Any]) -> list[dict[str, Any]]:
     if name in QUALITY:
-        needs = known_answers()
+        needs = known_answers(facts)
         post = facts["io_contract"].get("postprocess") or {}
         if post.get("kind") in (None, "unknown", "embedding"):
             needs.append(

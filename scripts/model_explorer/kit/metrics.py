@@ -43,13 +43,17 @@ def measured(facts: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in found.items() if k in METRICS and v is not None}
 
 
-def known_answers(*, more: bool = False) -> list[dict[str, Any]]:
-    """Return the open inputs that measuring quality wants."""
+def known_answers(facts: dict[str, Any], *, more: bool = False) -> list[dict[str, Any]]:
+    """Return the open inputs that measuring quality wants; ``more``: there are some already."""
     what = "more inputs with known answers" if more else "inputs with known answers"
+    count = OpenInput("how many of them are run", "samples", 200).as_dict()
+    if (facts["io_contract"].get("postprocess") or {}).get("kind") == "changenet":
+        table = "a ChangeNet table of labelled rows that it has never seen"
+        return [OpenInput(table, "inputs", "kpi/unseen_set.csv").as_dict(), count]
     return [
         OpenInput(what, "inputs", "my_inputs").as_dict(),
         OpenInput("their answers (columns file,label)", "labels", "known_answers.csv").as_dict(),
-        OpenInput("how many of them are run", "samples", 200).as_dict(),
+        count,
     ]
 
 

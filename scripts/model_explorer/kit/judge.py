@@ -76,13 +76,13 @@ def judged(facts: dict[str, Any]) -> list[dict[str, Any]]:
         if value is None:
             entry.update(why="not measured", settle=_settle(name, how))
             entry["needs"] = _unmeasured(name, goal, facts)
-        elif name in QUALITY:
-            _by_chance(entry, facts)
         elif name not in SIZELESS and sizes.guessed(facts["io_contract"]):
             entry["met"] = None
             entry["why"] = f"measured{sizes.phrase(facts['io_contract'])}"
             entry["settle"] = "the size that is meant"
             entry["needs"] = sizes.asked(facts["io_contract"])
+        elif name in QUALITY:
+            _by_chance(entry, facts)
         out.append(entry)
     return out
 
@@ -166,7 +166,7 @@ def reasons(
             blocking.append(f"it does not run here: {step['what']} failed ({step.get('said')})")
         else:
             undecided.append(f"this step did not get through: {step['what']} ({step.get('said')})")
-            needs += step.get("needs") or []
+            needs += step.get("needs") or _helpful(step["script"])
     if not blocking and not undecided and not facts["stats"]:
         undecided.append("it was not run to its end")
     _numbers(facts, blocking, undecided, needs)
@@ -182,6 +182,16 @@ def reasons(
             needs += target["needs"]
     _training(facts["train_check"], blocking, undecided, needs)
     return blocking, undecided, needs
+
+
+def _helpful(script: str) -> list[dict[str, Any]]:
+    """Return what often helps a step that says nothing itself."""
+    if script in ("02_contract.py", "03_inputs.py", "10_infer.py"):
+        what = "inputs as the model takes them (.npz, its arrays named as the inputs)"
+        return [OpenInput(what, "inputs", "my_inputs.npz").as_dict()]
+    if script == "12_benchmark.py":
+        return [OpenInput("smaller batches", "batch_sizes", [1]).as_dict()]
+    return []
 
 
 def _numbers(

@@ -10,12 +10,12 @@ from typing import Any
 from . import sizes
 from .advice import integration, next_experiments, risks, unknowns
 from .conditions import from_file
+from .decision import decision
 from .folder import Folder, write_text
 from .judge import facts_of
 from .markdown import bullets, cell, number, plural, shape, table
 from .measured_sections import figure
 from .metrics import METRICS, measured
-from .outcomes import CONDITIONAL, GO, NO_GO, UNDECIDED, yaml_block
 from .quality import FEW_KNOWN, rate
 from .self_description import section
 
@@ -30,54 +30,13 @@ def write(folder: Folder) -> str:
     """Write the report; return its name."""
     facts = facts_of(folder)
     parts = [
-        _verdict(facts), _meaning(facts), section(facts), _targets(facts), _benchmark(facts),
+        decision(facts), _meaning(facts), section(facts), _targets(facts), _benchmark(facts),
         risks(facts), unknowns(facts), _criteria(facts), next_experiments(facts),
         integration(facts), _evidence(facts),
     ]  # fmt: skip
     text = "\n".join(line for part in parts for line in part).rstrip() + "\n"
     write_text(folder.path(REPORT), text)
     return REPORT
-
-
-def _verdict(facts: dict[str, Any]) -> list[str]:
-    asked, found = facts["parameters"], facts["verdict"]
-    word, title = found["verdict"], cell(asked["title"])
-    if word == NO_GO:
-        first = f"**No-go.** {title} should not be used as it is: {found['blocking'][0]}."
-    elif word == UNDECIDED:
-        count = plural(len(found["needs"]), "fact")
-        wanted = f"I need {count} that only you have" if found["needs"] else "it could not be run"
-        first = f"**Not decided.** Nothing here speaks against {title}, but {wanted}."
-    elif word == CONDITIONAL:
-        count = plural(len(found["conditions"]), "point")
-        first = (
-            f"**Go with conditions.** {title} runs here; {count} must be settled before it "
-            "is relied on."
-        )
-    else:
-        first = f"**Go.** {title} runs here and meets every target that was set."
-    lines = [f"# {title}: can we use it?", "", cell(first), ""]
-    if word == NO_GO and len(found["blocking"]) > 1:
-        lines += ["Also:", "", *bullets(cell(b) for b in found["blocking"][1:])]
-    if found["undecided"]:
-        lines += ["Open before anything is said:", ""]
-        lines += bullets(cell(u) for u in found["undecided"])
-    if word != NO_GO and found["needs"]:
-        lines += _asked("I need", found["needs"])
-    if word != GO and found["conditions"]:
-        lines += ["To be settled:", "", *bullets(cell(c) for c in found["conditions"])]
-    if word != NO_GO and found["further_needs"]:
-        lines += _asked("What would settle it", found["further_needs"])
-    return lines
-
-
-def _asked(head: str, needs: list[dict[str, Any]]) -> list[str]:
-    """Return open inputs as a list, and as lines to be pasted."""
-    said = [f"{n['what']}{f' ({why})' if (why := n.get('why')) else ''}" for n in needs]
-    return [
-        f"{head}:", "", *bullets(cell(text) for text in said), "```yaml", *yaml_block(needs), "```",
-        "",
-    ]  # fmt: skip
 
 
 def _meaning(facts: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ NAMES = (
 )  # fmt: skip
 UNREQUIRED = ("14_profile.py", "16_train_check.py", "20_visualize.py")
 FIRST_OF_REPORTS = "18"
+MANY_STEPS = 20  # with fewer a loss need not have fallen
 
 
 def facts_of(folder: Folder) -> dict[str, Any]:
@@ -231,7 +232,12 @@ def _training(
         size = 2 * int(settings.get("batch_size") or 2)
         needs.append(OpenInput("another batch of training", "train_batch_size", size).as_dict())
     elif not training.get("fell"):
-        undecided.append("the loss does not fall in the training check, with this learning rate")
+        steps = int(settings.get("steps") or 0)
+        undecided.append(
+            f"the loss does not fall in the training check ({steps} steps, this learning rate)"
+        )
+        if steps < MANY_STEPS:
+            needs.append(OpenInput("more training steps", "train_steps", MANY_STEPS).as_dict())
         rate_ = float(settings.get("learning_rate") or 1e-3) / 10
         needs.append(
             OpenInput("another learning rate", "learning_rate", float(f"{rate_:.2g}")).as_dict()

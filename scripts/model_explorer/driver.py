@@ -15,6 +15,7 @@ from model_explorer import dependencies, environment, formats, imports, layout, 
 from model_explorer.found_inputs import collect
 from model_explorer.install import install
 from model_explorer.kit.folder import Folder
+from model_explorer.kit.outcomes import UNDECIDED, asked_for
 from model_explorer.kit.steps import STEPS, Step, run_step, run_steps, wanted
 from model_explorer.record import HOME, QUESTION, Plan, record, write_needs
 from model_explorer.request import Request, check, located
@@ -238,12 +239,27 @@ def run(
             fix="give it as outputs/io_contract.json says",
         )
     if bad:
-        raise HardStop(
+        raise _ended(bad[0], verdict, folder)
+
+
+def _ended(step: dict[str, Any], verdict: dict[str, Any], folder: Folder) -> HardStop:
+    """Return the stop of a model that does not run: by its own fault, or for want of a fact."""
+    said = f"{step['what']} failed ({step['said']})"
+    if verdict.get("verdict") != UNDECIDED:
+        return HardStop(
             "spec_invalid",
-            f"the model does not run to its end: {bad[0]['what']} failed ({bad[0]['said']})",
-            file=folder.path(bad[0]["log"]),
+            f"the model does not run to its end: {said}",
+            file=folder.path(step["log"]),
             fix="the log has the details; the reports say what is known so far",
         )
+    needs = verdict["needs"]
+    return HardStop(
+        "missing_input",
+        f"not decided, the model does not run to its end yet: {said}",
+        file=folder.path(step["log"]),
+        fix=f"tell what is open and explore again: {asked_for(needs)}" if needs else
+        "the log has the details; what the model wants may be stated in explore.contract",
+    )  # fmt: skip
 
 
 def _reporting(steps: list[Step]) -> list[Step]:

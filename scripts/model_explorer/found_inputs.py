@@ -18,6 +18,9 @@ from deft.tables import changenet_table
 from deft.tables.fingerprint import decode
 from deft.tables.pictures import PictureError, open_rgb
 from model_explorer.known_answers import Known
+from model_explorer.table_rows import boards as boards_of
+from model_explorer.table_rows import known_to_the_loop, pairs_in_turn
+from model_explorer.table_rows import sample as sample
 
 SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
             "augmentation/mining_pool/images")  # fmt: skip
@@ -109,16 +112,6 @@ def spread(found: list[Path], count: int) -> list[Path]:
         if decodes(path):
             good.append(path)
     return sorted(good)
-
-
-def sample(found: list[Path], count: int) -> list[Path]:
-    """Return at most ``count`` of the files, evenly spread over the list, in its order.
-
-    >>> sample([1, 2, 3, 4, 5], 2)
-    [1, 3]
-    """
-    most = min(count, len(found))
-    return [found[i * len(found) // most] for i in range(most)]
 
 
 def decodes(path: Path) -> bool:
@@ -260,25 +253,37 @@ def _pairs(
         return {**blank, "why_none": "several goldens a pair are made up, not taken from the table"}
     rows = changenet_table.read_table(path)
     root = layout.image_root(workspace)
-    bad = rows.index[rows["label"] != changenet_table.PASS].tolist()
-    good = rows.index[rows["label"] == changenet_table.PASS].tolist()
-    order = [row for pair in zip(bad, good, strict=False) for row in pair]
-    order += [row for row in [*bad, *good] if row not in set(order)]
+    names = [i["name"] for i in contract["inputs"]]
     items: list[dict[str, Any]] = []
-    for row in order:
+    chosen: list[int] = []
+    unread = 0
+    for row in pairs_in_turn(rows, count):
         entry = rows.loc[row]
         sides = [
             _light_files(root, str(entry[column]), str(entry["object_name"]), lights)
             for column in ("input_path", "golden_path")
         ]
         if all(sides):
-            names = [i["name"] for i in contract["inputs"]]
-            pair = dict(zip(names, sides, strict=True))
-            item = _copy(folder, pair, len(items), Known(None, workspace))
+            item = _copy(
+                folder, dict(zip(names, sides, strict=True)), len(items), Known(None, workspace)
+            )
             items.append({**item, "label": str(entry["label"])})
+            chosen.append(row)
+        else:
+            unread += 1
         if len(items) == count:
             break
-    return {"items": items, "searched": searched, "why_none": "no row's pictures could be read"}
+    if not items:
+        return {**blank, "why_none": "no row's pictures could be read"}
+    taken = rows.loc[chosen]
+    count_boards = boards_of(taken).nunique()
+    said = f"{searched[0]}: {len(items)} of {len(rows)} rows, of {count_boards} boards"
+    if unread:
+        said += f" ({unread} left out, whose pictures could not be read)"
+    return {
+        "items": items, "searched": searched, "why_none": "", "rows_from": said,
+        "chosen_on": known_to_the_loop(taken, workspace),
+    }  # fmt: skip
 
 
 def _light_files(root: Path, where: str, name: str, lights: list[str]) -> list[Path]:

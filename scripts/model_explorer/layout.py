@@ -26,7 +26,9 @@ PARTS = {
     "traces.",
     "reports": "`experiment-report.md` (figures, made from `outputs/`) and "
     "`stakeholder-report.md` (what "
-    "they mean for a decision); `figures/` are their pictures.",
+    "they mean for a decision); `figures/` are their pictures. Each report lies there as HTML too, "
+    "one file with its figures, to be read or printed; `scripts/32_html.py` makes it again from "
+    "the Markdown.",
 }
 # script -> what it does, and the kit's module and function (in the folder the kit is `kit`)
 SCRIPTS = {
@@ -61,6 +63,7 @@ SCRIPTS = {
         "model_explorer.kit.stakeholder",
         "write",
     ),
+    "32_html.py": ("Show the reports as HTML.", "model_explorer.kit.html", "write"),
 }
 SCRIPT = '''"""{what}"""
 

@@ -11,6 +11,7 @@ import deft
 from deft.core.files import sha256_file
 from dl_lab.record import git_state
 from model_explorer import dependencies, environment, formats
+from model_explorer.beside import beside
 from model_explorer.found_inputs import arrays_of, dtype_of, read_arrays
 from model_explorer.kit.folder import Folder
 from model_explorer.request import Request, located, shown_url
@@ -39,8 +40,10 @@ class Plan:
 def record(request: Request, plan: Plan, staging: Path, roots: list[Path]) -> None:
     """Bring the model in and write what the scripts read: parameters, provenance, dependencies."""
     folder = Folder(staging)
-    files = [plan.file.path, *plan.file.data_files, *plan.identity.files]
-    kept = [bring_in(path, plan.file.path.parent, staging, request.copy_model_mb) for path in files]
+    mib, root = request.copy_model_mb, plan.file.path.parent
+    kept = [bring_in(p, root, staging, mib) for p in (plan.file.path, *plan.file.data_files)]
+    # Configurations are looked for beside the model, wherever they lay (specs/ of a workspace).
+    kept += [bring_in(p, p.parent, staging, mib) for p in plan.identity.files]
     folder.write(
         "provenance",
         {
@@ -92,6 +95,7 @@ def parameters(request: Request, plan: Plan, file: str, roots: list[Path]) -> di
         "question": QUESTION,
         "model": {
             **model,
+            "beside": beside(plan.file.path),
             "file": file,
             "format": plan.file.format,
             "graph": plan.file.graph,

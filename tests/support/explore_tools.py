@@ -85,6 +85,16 @@ def onnx_by_torch(path: Path) -> Path:
     return path
 
 
+def onnx_of_any_size(path: Path) -> Path:
+    """Export a network with free sides."""
+    free = {0: "batch", 2: "height", 3: "width"}
+    torch.onnx.export(
+        tiny_net(), (torch.zeros(2, 3, SIDE, SIDE),), str(path), dynamo=False,
+        input_names=["picture"], output_names=["logits"], dynamic_axes={"picture": free},
+    )  # fmt: skip
+    return path
+
+
 def onnx_by_sklearn(path: Path) -> Path:
     """Convert a logistic regression: its second output is a list of maps."""
     from skl2onnx import to_onnx

@@ -164,7 +164,7 @@ def plans(inputs: list[dict[str, Any]], known: dict[str, int]) -> Iterator[dict[
                 free[symbol] = tried(entry, axis)
                 if kind(entry, axis) == "side":
                     sides.append(symbol)
-    seen = set()
+    seen: set[tuple[int, ...]] = set()
     for plan in itertools.islice(_varied(free, sides), MOST_TRIES * 4):
         mark = tuple(plan.values())
         if mark not in seen and len(seen) < MOST_TRIES:

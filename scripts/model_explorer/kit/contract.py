@@ -8,21 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from . import meanings, sizes
 from . import shapes as settled
-from . import sizes
 from .arrays import flatten, shape_of, type_of
 from .changenet import from_bundle
 from .folder import Folder, Refusal
+from .metadata import Facts, known
 from .models import open_model
 from .settle import feed_of
 from .shapes import USER
 
-PREPROCESS_KEYS = {
-    "kind": "image",
-    "colour_order": "RGB",
-    "resample": "bilinear",
-    "crop_fraction": 1.0,
-}
+CLASSES = ("softmax_top", "probabilities")
 
 
 def establish(folder: Folder) -> str:
@@ -36,19 +32,21 @@ def establish(folder: Folder) -> str:
     for entry in inputs:
         entry["graph"] = graph.get(entry["name"])
     settled.apply_user(inputs, given, unknowns)
-    hints = getattr(sizes, "hints", lambda *_: None)(parameters, model.facts)
+    stated = known(parameters, model.facts)
+    hints = sizes.hints(parameters, model.facts)
     files = given_arrays(parameters.get("given_arrays") or {}, inputs)
     shapes = settled.run_shapes(model, inputs, given.get("inputs"), files, hints)
     axes, reason = settled.batch_axes(model, inputs, shapes)
     state = settled.settle_state(model, inputs, shapes, unknowns)
     unknowns += settled.guessed_values(inputs)
-    outputs = measured_outputs(model, feed_of(inputs, shapes))
+    feed = feed_of(inputs, shapes)
+    outputs = measured_outputs(model, feed)
     if any(axis is not None for axis in axes.values()):
         grown = settled.output_batch_axes(model, inputs, shapes, axes)
         for entry in outputs:
             entry["batch_axis"] = grown.get(entry["name"])
     preprocess, postprocess = processing(
-        folder, parameters, model, given, unknowns, inputs, outputs
+        parameters, model, given, unknowns, inputs, outputs, stated, feed
     )
     contract = {
         "schema_version": 1,
@@ -102,13 +100,14 @@ def measured_outputs(model: Any, feed: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def processing(
-    folder: Folder,
     parameters: dict[str, Any],
     model: Any,
     given: dict[str, Any],
-    unknowns: list[dict[str, str]],
+    unknowns: list[dict[str, Any]],
     inputs: list[dict[str, Any]],
     outputs: list[dict[str, Any]],
+    stated: Facts,
+    feed: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return pre- and postprocessing with their sources; what nobody states becomes an unknown."""
     extra = dict(getattr(model, "extra", {}))
@@ -120,6 +119,7 @@ def processing(
         for entry in inputs:
             if len(entry["run_shape"] if "run_shape" in entry else entry["shape"] or []) == 4:
                 preprocess[entry["name"]] = user_preprocess(given["preprocess"], entry)
+    meanings.stated_preprocess(preprocess, stated, inputs)
     postprocess = dict(extra.get("postprocess") or {"kind": "unknown", "source": None})
     if parameters["model"].get("threshold") is not None and postprocess["kind"] == "changenet":
         postprocess["threshold"] = parameters["model"]["threshold"]
@@ -128,6 +128,7 @@ def processing(
         postprocess = {"kind": given["postprocess"], "source": USER}
     if given.get("labels"):
         postprocess = {**postprocess, "labels": list(given["labels"]), "labels_source": USER}
+    postprocess = meanings.stated_postprocess(postprocess, stated, outputs)
     for entry in inputs:
         if (
             entry["role"] == "data"
@@ -138,6 +139,7 @@ def processing(
                 {
                     "what": f"how real data becomes input {entry['name']} ({steps_of(entry)})",
                     "settle": "the training or inference code, or explore.contract.preprocess",
+                    "need": meanings.input_need(entry, stated),
                 }
             )
     if postprocess["kind"] == "unknown":
@@ -145,13 +147,15 @@ def processing(
             {
                 "what": "the meaning of the outputs: " + ", ".join(o["name"] for o in outputs),
                 "settle": "the model card or code, or explore.contract.postprocess and labels",
+                "need": meanings.output_need(outputs, stated, model.run(feed)),
             }
         )
-    elif postprocess["kind"] == "softmax_top" and not postprocess.get("labels"):
+    elif postprocess["kind"] in CLASSES and not postprocess.get("labels"):
         unknowns.append(
             {
                 "what": "the names of the classes",
                 "settle": "the label list of the training data, in explore.contract.labels",
+                "need": meanings.labels_need(int(postprocess.get("classes") or 0)),
             }
         )
     return preprocess, postprocess
@@ -169,19 +173,19 @@ def steps_of(entry: dict[str, Any]) -> str:
 def user_preprocess(given: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     """Return the user's preprocessing, the size taken from the input's shape when it states one."""
     shape = entry["shape"]
-    last = shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+    last = meanings.is_nhwc(shape)
     height, width = (shape[1], shape[2]) if last else (shape[2], shape[3])
     at = (1, 2) if last else (2, 3)
-    known = [(entry.get("sizes") or {}).get(str(axis)) for axis in at]
+    found = [(entry.get("sizes") or {}).get(str(axis)) for axis in at]
     size = given.get("size_px") or [
         k["size"] if k and not k["guessed"] else s
-        for k, s in zip(known, (height, width))  # noqa: B905
+        for k, s in zip(found, (height, width))  # noqa: B905
     ]
     if not all(isinstance(s, int) for s in size):
         raise Refusal(
             "explore.contract.preprocess needs size_px: [height, width]; the axes are free"
         )
-    out = {**PREPROCESS_KEYS, "layout": "NHWC" if last else "NCHW", "source": USER}
+    out = {**meanings.IMAGE, "layout": "NHWC" if last else "NCHW", "source": USER}
     out.update(height_px=size[0], width_px=size[1])
     for key in ("colour_order", "resample", "crop_fraction", "resize_mode", "mean", "std", "scale"):
         if given.get(key) is not None:

@@ -27,7 +27,8 @@ class Refusal(Exception):
 
     def __init__(self, text: str, needs: Iterable[OpenInput] = (), *, proven: bool = False) -> None:
         super().__init__(text)
-        self.needs = [need.as_dict() for need in needs]
+        self.asked = list(needs)
+        self.needs = [need.as_dict() for need in self.asked]
         self.proven = proven
 
 

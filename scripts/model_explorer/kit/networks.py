@@ -44,9 +44,25 @@ def build_network(folder: Folder, what: dict[str, Any]) -> Network:
     rooms = {"timm": _timm, "open_clip": _open_clip, "changenet": _changenet, "source": _source}
     if what.get("family") not in rooms:
         raise Refusal("a state_dict needs a network: give explore.name, or source and class_path")
-    network = rooms[what["family"]](folder, what, data)
+    try:
+        network = rooms[what["family"]](folder, what, data)
+    except Refusal as refusal:
+        # That weights and name do not go together is a fault of neither.
+        raise Refusal(str(refusal), refusal.asked or [_meant(what)]) from refusal
     network.unknowns += unknowns_of(network.facts)
     return network
+
+
+def _meant(what: dict[str, Any]) -> OpenInput:
+    """Return what the user must say so that the right network is built."""
+    family, architecture = what["family"], what.get("architecture")
+    if family == "changenet":
+        return OpenInput("the spec that it was trained with", "spec", "specs/baseline_spec.yaml")
+    if family == "source":
+        given = what.get("class_arguments") or {}
+        return OpenInput(f"the arguments of {what['class_path']}", "class_arguments", given)
+    return OpenInput("the name of the network that these weights fill", "name",
+                     f"{family}:{architecture}")  # fmt: skip
 
 
 def read_file(path: Path, *, allow_code: bool = False) -> Any:

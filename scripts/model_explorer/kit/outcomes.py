@@ -53,7 +53,6 @@ def yaml_line(key: str, value: Any) -> str:
     >>> yaml_line("contract.inputs.x.shape", ["batch", 3])
     'contract: {inputs: {x: {shape: ["batch", 3]}}}'
     """
-    # A name of an input may hold a dot or a colon: `key` may be given as a list too.
     parts = split_key(key)
     text = json.dumps(value, ensure_ascii=False)
     for part in reversed(parts[1:]):
@@ -84,10 +83,34 @@ def key(*parts: str) -> str:
 
 
 def _name(text: str) -> str:
-    plain = text.replace("_", "").isalnum() and text.isascii() and not text[0].isdigit()
+    plain = text.isidentifier() and text.isascii()
     # YAML reads these as something else than a name.
     odd = text.lower() in ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
     return text if plain and not odd else json.dumps(text, ensure_ascii=False)
+
+
+def yaml_block(needs: Iterable[dict[str, Any]]) -> list[str]:
+    """Return one ``explore:`` group with all open inputs, to be pasted into a file."""
+    tree: dict[str, Any] = {}
+    for need in needs:
+        place: Any = tree
+        *above, last = split_key(need["key"])
+        for part in above:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else None
+        if isinstance(place, dict):  # else a line above it says it all
+            place.setdefault(last, (need["value"], need["is_guess"]))
+    return ["explore:", *_lines(tree, "  ")]
+
+
+def _lines(tree: dict[str, Any], indent: str) -> list[str]:
+    out = []
+    for name, node in tree.items():
+        if isinstance(node, dict):
+            out += [f"{indent}{_name(name)}:", *_lines(node, indent + "  ")]
+        else:
+            mark = f"  # {GUESS}" if node[1] else ""
+            out.append(f"{indent}{_name(name)}: {json.dumps(node[0], ensure_ascii=False)}{mark}")
+    return out
 
 
 def one_each(needs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

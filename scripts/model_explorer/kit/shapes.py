@@ -101,7 +101,7 @@ def stated_sizes(
             state(entry, axis, int(size), f"the given file {file['name']}", False)
     for entry in inputs:
         for axis in range(len(entry["shape"] or [])):
-            hint = getattr(sizes, "hint_for", lambda *_: None)(hints, entry, axis)
+            hint = sizes.hint_for(hints, entry, axis)
             if hint:
                 state(entry, axis, int(hint["size"]), str(hint["source"]), False)
     return found

@@ -7,9 +7,43 @@ from __future__ import annotations
 
 from typing import Any
 
+from .markdown import cell
+from .metadata import Facts, known
 from .outcomes import OpenInput, key
 
-BATCH = 1
+CHANNELS = (1, 3, 4)
+USER = "the user (explore.contract.preprocess.size_px)"
+
+
+def hints(parameters: dict[str, Any], facts: dict[str, Any]) -> Facts:
+    """Return the sizes that the user's preprocessing or the metadata states: ``size_px``,
+    ``length``.
+    """
+    found = known(parameters, facts)
+    given = ((parameters.get("contract") or {}).get("preprocess") or {}).get("size_px")
+    if given:
+        found["size_px"] = {"value": list(given), "source": USER}
+    return {name: found[name] for name in ("size_px", "length") if name in found}
+
+
+def hint_for(hints: Facts | None, entry: dict[str, Any], axis: int) -> dict[str, Any] | None:
+    """Return the stated ``{"size", "source"}`` of one free axis of an input, None without one.
+
+    A size of pictures fits the two sides of an input with four axes and 1, 3 or 4 channels; a
+    length fits axis 1 of two-dimensional integers.
+    """
+    shape = entry.get("shape") or []
+    if not hints:
+        return None
+    if len(shape) == 4 and "size_px" in hints:
+        first = 2 if shape[1] in CHANNELS or shape[3] not in CHANNELS else 1
+        if axis in (first, first + 1):
+            hint = hints["size_px"]
+            return {"size": int(hint["value"][axis - first]), "source": hint["source"]}
+    whole = str(entry.get("dtype") or "").startswith(("int", "uint"))
+    if len(shape) == 2 and axis == 1 and whole and "length" in hints:
+        return {"size": int(hints["length"]["value"]), "source": hints["length"]["source"]}
+    return None
 
 
 def guessed(contract: dict[str, Any]) -> list[dict[str, Any]]:
@@ -23,7 +57,7 @@ def guessed(contract: dict[str, Any]) -> list[dict[str, Any]]:
 
 def phrase(contract: dict[str, Any]) -> str:
     """Return `` at a guessed size (x [1, 3, 224, 224])``; nothing where every size is stated."""
-    shown = [f"{e['name']} {e['run_shape']}" for e in guessed(contract)]
+    shown = [cell(f"{e['name']} {e['run_shape']}") for e in guessed(contract)]
     return f" at a guessed size ({'; '.join(shown)})" if shown else ""
 
 

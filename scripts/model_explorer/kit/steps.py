@@ -44,6 +44,7 @@ STEPS = (
     Step("20_visualize.py", "draw the figures", required=False, model=False),
     Step("30_experiment_report.py", "write the experiment report", model=False),
     Step("31_stakeholder_report.py", "write the stakeholder report", model=False),
+    Step("32_html.py", "show the reports as HTML", model=False),
 )
 FIRST_OF_REPORTS = "18_judge.py"
 AFTER_FAILURE = (
@@ -51,6 +52,7 @@ AFTER_FAILURE = (
     "20_visualize.py",
     "30_experiment_report.py",
     "31_stakeholder_report.py",
+    "32_html.py",
 )
 
 

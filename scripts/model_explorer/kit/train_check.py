@@ -28,12 +28,13 @@ def check(folder: Folder) -> str:
     settings = parameters["train"]
     record: dict[str, Any] = {"settings": settings, "assumptions": ASSUMPTION, "runs": False}
     if not model.trainable:
+        record["proven"] = True
         record["why"] = "an ONNX file has no gradients; train the network that it was exported from"
     else:
         try:
             record.update(_steps(folder, contract, model, settings, int(parameters["seed"])))
         except Refusal as refusal:
-            record["why"] = str(refusal)
+            record.update(why=str(refusal), proven=True)
         except Exception as error:  # a finding about the model, told in the report
             record["why"] = first_line(error)
     folder.write("train_check", record)

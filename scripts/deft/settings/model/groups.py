@@ -89,7 +89,7 @@ class Contract(Group):
 
     inputs: dict[str, Input] = part()
     preprocess: Preprocess = part()
-    postprocess: Literal["softmax_top", "sigmoid", "embedding"] = part()
+    postprocess: Literal["softmax_top", "sigmoid", "probabilities", "boxes", "embedding"] = part()
     labels: list[str] | str = part()
 
 

@@ -64,7 +64,11 @@ SCRIPTS = {
 }
 SCRIPT = '''"""{what}"""
 
-from kit import folder, {module}
+from kit import no_network
+
+no_network.begin()  # before anything is imported that might fetch weights
+
+from kit import folder, {module}  # noqa: E402
 
 folder.main({module}.{function})
 '''

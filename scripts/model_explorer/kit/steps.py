@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from . import no_network
 from .folder import EXIT_REFUSED, NEED_MARK, PROOF_MARK, STOP_MARK, Folder
 
 TIMEOUT_S = 24 * 3600
@@ -98,6 +100,9 @@ def run_step(
     env.update(OMP_NUM_THREADS=threads, OMP_WAIT_POLICY="PASSIVE", PYTHONUNBUFFERED="1")
     env["PYTHONDONTWRITEBYTECODE"] = "1"  # a linked source is the user's; nothing is written there
     env.update(environment or {})
+    log_of_network = folder.path(no_network.LOG)
+    env[no_network.LOG_VARIABLE] = str(log_of_network)
+    seen = log_of_network.stat().st_size if log_of_network.is_file() else 0
     began = time.monotonic()
     try:
         done = subprocess.run(
@@ -130,6 +135,7 @@ def run_step(
         "said": said.removeprefix(PROOF_MARK) if proven else said,
         "proven": proven,
         "needs": _needs(err) if status == "refused" else [],
+        "network": _network(log_of_network, seen),
         "seconds": seconds,
         "log": log,
     }
@@ -145,6 +151,14 @@ def _said(code: int, out: str, err: str) -> tuple[str, str]:
     if code < 0 or code == 137:
         return f"the process was killed (signal {abs(code)}; out of memory?)", "failed"
     return (lines[-1] if lines else f"exit status {code}"), "failed"
+
+
+def _network(log: Path, seen: int) -> list[dict[str, str]]:
+    """Return what a step wanted from a network and did not get, see :mod:`.no_network`."""
+    if not log.is_file():
+        return []
+    lines = log.read_bytes()[seen:].decode("utf-8", "replace").splitlines()
+    return list({line: dict(json.loads(line)) for line in lines}.values())
 
 
 def _needs(err: str) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,7 +80,10 @@ def run_steps(
         if failed and step.script not in AFTER_FAILURE:
             record = {"script": step.script, "status": "left out", "what": step.what}
         else:
+            before_step = _files(folder)
             record = run_step(folder, command, step, environment)
+            after = _files(folder)
+            record["wrote"] = sorted(n for n in after if after[n] != before_step.get(n))
             failed = failed or (step.required and record["status"] != "ok")
         before[step.script] = record
         folder.write("steps", [before[n] for n in names if n in before])
@@ -141,6 +143,20 @@ def run_step(
     }
 
 
+def _files(folder: Folder) -> dict[str, tuple[int, int, int]]:
+    """Return the files that steps write, each with what changes when it is written."""
+    out = {}
+    for part in ("inputs", "outputs", "reports"):
+        for base, _, names in os.walk(folder.path(part)):
+            for name in names:
+                path = Path(base, name)
+                facts = path.lstat()
+                out[path.relative_to(folder.root).as_posix()] = (
+                    facts.st_mtime_ns, facts.st_size, facts.st_ino,
+                )  # fmt: skip
+    return out
+
+
 def _said(code: int, out: str, err: str) -> tuple[str, str]:
     if code == 0:
         return (out.strip().splitlines() or [""])[-1], "ok"
@@ -165,19 +181,3 @@ def _needs(err: str) -> list[dict[str, Any]]:
     """Return the open inputs that a refusing script printed, see :mod:`.outcomes`."""
     lines = [x.removeprefix(NEED_MARK) for x in err.splitlines() if x.startswith(NEED_MARK)]
     return [dict(json.loads(line)) for line in lines]
-
-
-def run_all(folder: Folder, arguments: list[str]) -> str:
-    """Run all steps, or (``--reports``) only judging, figures and reports, with this
-    interpreter.
-    """
-    if set(arguments) - {"--reports"}:
-        return "usage: python scripts/run_all.py [--reports]"
-    steps = wanted(folder.parameters)
-    if "--reports" in arguments:
-        names = [s.script for s in steps]
-        steps = steps[names.index(FIRST_OF_REPORTS) :]
-    records = run_steps(folder, [sys.executable], steps)
-    folder.note("outputs", f"run_all.py {' '.join(arguments)}".strip() + " wrote the files again")
-    bad = [r["script"] for r in records if r["status"] != "ok"]
-    return f"not ok: {', '.join(bad)}" if bad else "reports/experiment-report.md is written"

@@ -108,11 +108,11 @@ def install(
         write_text_atomic(venvs / ".gitignore", "*\n")
         if environment.kind == "pixi":
             environment = new_pixi(environment, place, log)
-            missing = [n for n in needs if not n.optional]
+            missing = [n for n in needs if not n.optional and not n.guessed]
         else:
             environment = new_venv(environment, place, log)
     attempts: list[dict[str, Any]] = []
-    latest, pinned = [n.distribution for n in missing], [n.pinned for n in missing]
+    latest, pinned = [n.latest for n in missing], [n.pinned for n in missing]
     tries = {"latest": latest, "documented": pinned}
     if pinned == latest:
         del tries["documented"]  # nothing is documented: it would be the first try again

@@ -78,7 +78,9 @@ def run_steps(
     failed = False
     for step in steps:
         if failed and step.script not in AFTER_FAILURE:
-            record = {"script": step.script, "status": "left out", "what": step.what}
+            record: dict[str, Any] = {
+                "script": step.script, "status": "left out", "what": step.what,
+            }  # fmt: skip
         else:
             before_step = _files(folder)
             record = run_step(folder, command, step, environment)

@@ -46,8 +46,9 @@ def explore(
         layout.make(staging, request.title, QUESTION, f"{path.name} ({found.format})")
         plan = prepare(request, found, staging, roots)
         missing = [n for n in plan.needs if n.missing]
-        if missing and request.install is None:
-            raise dependencies.ask_once(missing, plan.environment)
+        if missing and (request.install is None or any(n.guessed for n in missing)):
+            answered = request.install is not None
+            raise dependencies.ask_once(missing, plan.environment, answered=answered)
         record(request, plan, staging, roots)
         staging.chmod(0o755)  # mkdtemp lets only its owner in
         if place.exists():
@@ -146,7 +147,7 @@ def prepare(request: Request, found: formats.ModelFile, staging: Path, roots: li
     current = environment.detect([roots[0], HOME], request.environment)
     needs = dependencies.needs_of(
         found.format, found.path, said.family, source=upstream, code=code, module=module,
-        device=request.device,
+        device=request.device, packages=request.packages,
     )  # fmt: skip
     answer = environment.ask(current.command, [n.module for n in needs])
     return Plan(found, said, current, dependencies.look_up(needs, answer), records, sources)

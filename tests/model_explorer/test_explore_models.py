@@ -19,7 +19,7 @@ from model_explorer import layout
 from model_explorer.kit import steps
 from model_explorer.kit.folder import Folder
 
-PARTS = {"README.md", "refs", "scripts", "inputs", "outputs", "logs", "reports"}
+PARTS = {".gitignore", "README.md", "refs", "scripts", "inputs", "outputs", "logs", "reports"}
 REPORTS = ("experiment-report.md", "stakeholder-report.md", "experiment-report.html",
            "stakeholder-report.html")  # fmt: skip
 SIDE = tools.SIDE
@@ -36,7 +36,7 @@ def moved(folder: Folder, target: Path) -> Folder:
 def check_layout(folder: Folder) -> None:
     """The seed's layout: these folders, each with a README and its changes, and no other."""
     assert {p.name for p in folder.root.iterdir()} == PARTS
-    for part in PARTS - {"README.md"}:
+    for part in PARTS - {"README.md", ".gitignore"}:
         text = (folder.root / part / "README.md").read_text()
         assert "## Changes" in text and "made" in text
     assert all((folder.root / "reports" / name).is_file() for name in REPORTS)

@@ -217,14 +217,20 @@ def clean() -> dict[str, str]:
 
 
 def run_again(place: Path, *arguments: str) -> str:
-    """Run a moved experiment's ``run_all.py`` by the Python that it names; return what it says."""
-    python = json.loads((place / "outputs/environment.json").read_text())["python"].split()
-    done = subprocess.run(
-        [*python, "scripts/run_all.py", *arguments], cwd=place, env=clean(), capture_output=True,
-        text=True, timeout=900, check=False,
-    )  # fmt: skip
+    """Run a moved experiment's ``run_all.py`` to its end; return what it says."""
+    done = rerun(place, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def rerun(
+    place: Path, *arguments: str, python: str | Path = sys.executable
+) -> subprocess.CompletedProcess[str]:
+    """Start an experiment's ``run_all.py`` by any Python."""
+    return subprocess.run(
+        [str(python), "scripts/run_all.py", *arguments], cwd=place, env=clean(),
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
 
 
 def outputs(place: Path, *names: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from . import no_network
 from .outcomes import OpenInput
 
 EXIT_REFUSED = 3
@@ -108,19 +109,33 @@ def here() -> Folder:
 
 def main(step: Callable[[Folder], str]) -> None:
     """Run one script: print its summary, or its refusal, and exit with 0, 3 or (a bug) 1."""
-    # A model hub is never asked: weights are given by the user.
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
-        os.environ.setdefault(name, "1")
     folder = here()
     os.chdir(folder.root)
     try:
-        print(step(folder), flush=True)
+        print(_done(step, folder), flush=True)
     except Refusal as refusal:
         for need in refusal.needs:
             print(f"{NEED_MARK}{json.dumps(need)}", file=sys.stderr)
         mark = PROOF_MARK if refusal.proven else ""
         print(f"{STOP_MARK}{mark}{refusal}", file=sys.stderr, flush=True)
         sys.exit(EXIT_REFUSED)
+
+
+def _done(step: Callable[[Folder], str], folder: Folder) -> str:
+    """Run a step; what fails after a download was refused fails for want of it."""
+    try:
+        return step(folder)
+    except Exception as error:
+        wished = no_network.said() or no_network.offline_wish(error)
+        if not wished:
+            raise
+        said = str(error) if isinstance(error, Refusal) else first_line(error)
+        need = OpenInput(
+            "arguments that build the network without a download", "class_arguments",
+            {"pretrained": False},
+        )  # fmt: skip
+        text = no_network.refusal(wished)
+        raise Refusal(text if wished in said else f"{text} ({said})", [need]) from error
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

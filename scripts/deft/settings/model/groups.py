@@ -132,6 +132,11 @@ class Explore(Group):
     install: Literal["current", "new-venv"] | None = setting(
         None, "null = ask | current | new-venv: where all missing packages go"
     )
+    packages: dict[str, str | None] = setting(
+        {},
+        "what an import needs, where its name does not say it, e.g. {clip: openai-clip==1.0.1}; "
+        "null = can do without",
+    )
     pip_arguments: list[str] = setting([], "for pip, e.g. [--no-index, --find-links, /wheels]")
     allow_code: bool = setting(
         False, "true = load a pickle although it runs code; only if you trust it"

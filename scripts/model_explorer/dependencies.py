@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
@@ -14,22 +17,21 @@ from deft.core.errors import HardStop
 from model_explorer import imports
 from model_explorer.documented import documented
 from model_explorer.environment import Environment
+from model_explorer.import_names import ALIKE, providers
 
-# Modules whose distribution has another name.
-DISTRIBUTIONS = {
-    "cv2": "opencv-python-headless", "PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn",
-    "skimage": "scikit-image", "open_clip": "open-clip-torch", "bs4": "beautifulsoup4",
-    "pynvml": "nvidia-ml-py", "attr": "attrs", "dateutil": "python-dateutil", "fitz": "pymupdf",
-    "google": "protobuf", "mmcv": "mmcv", "faiss": "faiss-cpu", "hydra": "hydra-core",
-    "git": "gitpython", "dotenv": "python-dotenv", "tensorboardX": "tensorboardx",
-}  # fmt: skip
 TOOLS = (("numpy", "utility"), ("PIL", "utility"), ("matplotlib", "utility"))
 NAMED = 6
+GUESS = "guess"
 
 
 @dataclass
 class Need:
-    """One package. ``group``: runtime, model, utility or acceleration (never required)."""
+    """One package. ``group``: runtime, model, utility or acceleration (never required).
+
+    ``named_by``: what says that the module comes from this distribution: the format, documented,
+    the table (:mod:`.import_names`), installed, the user, or only a guess from the module's name.
+    ``exact``: the user's own requirement, which is installed as it is.
+    """
 
     module: str
     distribution: str
@@ -40,6 +42,9 @@ class Need:
     wanted_in: str | None = None
     found: str | None = None
     satisfies: bool | None = None
+    named_by: str = "table"
+    exact: str | None = None
+    warning: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form."""
@@ -51,9 +56,21 @@ class Need:
         return self.found is None and not self.optional
 
     @property
+    def guessed(self) -> bool:
+        """Whether nothing but the module's name says which package this is."""
+        return self.named_by == GUESS
+
+    @property
+    def latest(self) -> str:
+        """The requirement without a version; a repository's address is no version."""
+        return (
+            self.pinned if (self.wanted or "").startswith(" @") else self.exact or self.distribution
+        )
+
+    @property
     def pinned(self) -> str:
         """The requirement with its documented version."""
-        return f"{self.distribution}{self.wanted or ''}"
+        return self.exact or f"{self.distribution}{self.wanted or ''}"
 
 
 def needs_of(
@@ -65,17 +82,19 @@ def needs_of(
     code: Path | None = None,
     module: str | None = None,
     device: str = "auto",
+    packages: Mapping[str, str | None] | None = None,
 ) -> list[Need]:
     """Return everything the model needs, without versions found.
 
     In the order of authority: imports of the source (from ``module`` on, below ``code``), then what
     the format and the name imply. Documented versions come from ``source``'s own files.
+    ``packages``: what the user says of a module: its requirement, or None: it can do without.
     """
     out: dict[str, Need] = {}
 
     def add(name: str, group: str, by: str, optional: bool = False) -> None:
         if name not in out or (out[name].optional and not optional):
-            out[name] = Need(name, DISTRIBUTIONS.get(name, name), group, by, optional)
+            out[name] = Need(name, name, group, by, optional)
 
     if kind == "onnx":
         add("onnxruntime", "runtime", "the ONNX format")
@@ -97,11 +116,38 @@ def needs_of(
         for found in imports.reachable(code, module) if code and module else []:
             group = out[found.module].group if found.module in out else "model"
             add(found.module, group, f"{found.file}, line {found.line}", found.optional)
+    for name in packages or {}:
+        add(name, "model", "the user (explore.packages)")
     for need in out.values():
-        pin = pins.get(canonicalize_name(need.distribution))
-        if pin:
-            need.wanted, need.wanted_in = pin[0] or None, pin[1]
+        if need.group != "acceleration":
+            _name(need, pins, packages or {})
     return sorted(out.values(), key=lambda n: (n.optional, n.group != "runtime", n.distribution))
+
+
+def _name(need: Need, pins: dict[str, tuple[str, str]], packages: Mapping[str, str | None]) -> None:
+    """Fill in which distribution a module comes from, and which version is documented."""
+    if need.module in packages:
+        need.named_by, need.optional = "user", packages[need.module] is None
+        need.exact = packages[need.module]
+        if need.exact:
+            asked = Requirement(need.exact)
+            need.distribution, need.wanted = asked.name, str(asked.specifier) or None
+            need.wanted_in = "explore.packages"
+        return
+    known = providers(need.module)
+    own = canonicalize_name(need.module)
+    there = [n for n in (*known, own) if n in pins]
+    # A look-alike is only believed where a repository's address stands beside its name.
+    alike = need.module in ALIKE and not any(pins[n][0].startswith(" @") for n in there)
+    if there and not alike:
+        need.distribution, need.named_by = there[0], "documented"
+        need.wanted, need.wanted_in = pins[there[0]][0] or None, pins[there[0]][1]
+    elif known:
+        need.distribution, need.named_by = known[0], "table"
+    else:
+        need.distribution, need.named_by = own, GUESS
+    if alike:
+        need.warning = f"{own} on the public index is {ALIKE[need.module][0]}"
 
 
 def look_up(needs: list[Need], answer: dict[str, Any]) -> list[Need]:
@@ -116,6 +162,7 @@ def look_up(needs: list[Need], answer: dict[str, Any]) -> list[Need]:
         need.found = (owner.get("version") or "present") if there else None
         if owner.get("distribution") and need.wanted is None:
             need.distribution = owner["distribution"]
+            need.named_by = "installed" if need.named_by != "user" else need.named_by
         need.satisfies = fits(need.found, need.wanted)
     return needs
 
@@ -124,7 +171,7 @@ def fits(found: str | None, wanted: str | None) -> bool | None:
     """Return whether a version meets its documented specifier; None where one of them is not
     known.
     """
-    if not found or not wanted or found == "present":
+    if not found or not wanted or found == "present" or wanted.startswith(" @"):
         return None
     try:
         return SpecifierSet(wanted).contains(found, prereleases=True)
@@ -132,14 +179,15 @@ def fits(found: str | None, wanted: str | None) -> bool | None:
         return None
 
 
-def ask_once(missing: list[Need], environment: Environment) -> HardStop:
-    """Return the one question: what is missing, and the ways to get it. Nothing was installed."""
-    shown = [
-        f"{n.distribution}{f' (documented {n.wanted})' if n.wanted else ''} for {n.needed_by}"
-        for n in missing[:NAMED]
-    ]
-    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-    many = f"{len(missing)} packages are" if len(missing) > 1 else "a package is"
+def ask_once(missing: list[Need], environment: Environment, *, answered: bool = False) -> HardStop:
+    """Return the one question: what is missing, and the ways to get it. Nothing was installed.
+
+    ``answered``: where to install was said, and only the guessed names are left to ask about.
+    """
+    guessed = [n for n in missing if n.guessed]
+    asked = guessed if answered else missing
+    more = f" and {len(asked) - NAMED} more" if len(asked) > NAMED else ""
+    many = f"{len(asked)} packages are" if len(asked) > 1 else "a package is"
     if environment.kind == "pixi":
         ways = (
             "explore.install: current (pixi add --pypi to its manifest), or new-venv (a new pixi "
@@ -151,10 +199,26 @@ def ask_once(missing: list[Need], environment: Environment) -> HardStop:
             "beside the "
             "experiment that sees the current packages; the current one stays as it is)"
         )
+    fix = "" if answered else f"choose once, for all of them: {ways}"
+    if guessed:
+        lines = ", ".join(f"{n.module}: {_meant(n)}" for n in guessed)
+        fix += f"{'; and ' if fix else ''}say what is meant (null: not needed), a guess each: "
+        fix += f"explore.packages: {{{lines}}}"
     return HardStop(
         "approval_missing",
         f"{many} missing in the {environment.kind} environment {environment.place}: "
-        f"{'; '.join(shown)}{more}. Nothing was installed",
-        fix=f"choose once, for all of them: {ways}",
+        f"{'; '.join(map(_shown, asked[:NAMED]))}{more}. Nothing was installed",
+        fix=fix,
         evidence={"missing": [n.as_dict() for n in missing]},
     )
+
+
+def _shown(need: Need) -> str:
+    version = f" (documented {need.wanted.removeprefix(' @ ')})" if need.wanted else ""
+    guess = f" (only guessed from the import{f'; {need.warning}' if need.warning else ''})"
+    return f"{need.distribution}{version}{guess if need.guessed else ''} for {need.needed_by}"
+
+
+def _meant(need: Need) -> str:
+    likely = ALIKE[need.module][1] if need.module in ALIKE else need.distribution
+    return json.dumps(likely or "REQUIREMENT")

@@ -1,4 +1,6 @@
-"""Versions that a source folder documents: setup files, requirement files, its README."""
+"""Packages that a source folder documents, with their versions: METADATA of a wheel, requirement
+and setup files, its README.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +8,62 @@ import ast
 import configparser
 import re
 import tomllib
+from email.parser import HeaderParser
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 PIP_LINE = re.compile(r"pip3?\s+install\s+([^\n`#;|&]+)")
 PATTERNS = ("requirements*.txt", "requirements/*.txt", "envs/requirements*.txt")
+# pip's old way to name a package of a repository: git+https://host/owner/name@ref#egg=package
+OF_REPOSITORY = re.compile(
+    r"^(?:-e\s+|--editable\s+)?(?P<url>git\+\S+?/(?P<stem>[\w.-]+?)(?:\.git)?(?:@[\w./-]+)?)"
+    r"(?:#(?:\S*&)?egg=(?P<egg>[\w.-]+)\S*|#\S*)?$"
+)
+METADATA = ("*.dist-info/METADATA", "*.egg-info/PKG-INFO")
+DEEPEST = 5  # requirement files that include each other
 
 
 def documented(source: Path) -> dict[str, tuple[str, str]]:
     """Return normalised distribution -> (specifier, file it stands in); the first file that pins
-    wins.
+    wins. A package of a repository has ``@ ADDRESS`` for a specifier.
     """
     found: dict[str, tuple[str, str]] = {}
     for file, lines in _sources(source):
         for line in lines:
-            try:
-                wanted = Requirement(line)
-            except InvalidRequirement:
+            wanted = _requirement(line)
+            if wanted is None:
                 continue
             if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
                 continue
             name = canonicalize_name(wanted.name)
             known = found.get(name)
-            if known is None or (not known[0] and str(wanted.specifier)):
-                found[name] = (str(wanted.specifier), file)
+            version = f" @ {wanted.url}" if wanted.url else str(wanted.specifier)
+            if known is None or (not known[0] and version):
+                found[name] = (version, file)
     return found
+
+
+def _requirement(line: str) -> Requirement | None:
+    of_repository = OF_REPOSITORY.match(line.strip())
+    if of_repository:
+        name = of_repository["egg"] or of_repository["stem"]
+        line = f"{name} @ {of_repository['url']}"
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None
 
 
 def _sources(source: Path) -> list[tuple[str, list[str]]]:
     out: list[tuple[str, list[str]]] = []
+    # An unpacked wheel has its METADATA beside the package; other packages' may lie there too.
+    for folder in (source, source.parent):
+        for path in sorted(p for pattern in METADATA for p in folder.glob(pattern)):
+            if folder == source or _is_of(path.parent, source.name):
+                out.append((f"{path.parent.name}/{path.name}", _metadata(path)))
     for pattern in PATTERNS:
         for path in sorted(source.glob(pattern)):
             out.append((path.relative_to(source).as_posix(), _lines(path)))
@@ -55,9 +82,28 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _lines(path: Path) -> list[str]:
-    lines = [line.split(" #")[0].strip() for line in _text(path).splitlines()]
-    return [line for line in lines if line and not line.startswith(("#", "-"))]
+def _is_of(info: Path, package: str) -> bool:
+    """Return whether a package's ``*-info`` folder speaks of a folder beside it."""
+    listed = _text(info / "top_level.txt").split()
+    rows = _text(info / "RECORD").splitlines()
+    return package in listed or any(row.startswith(f"{package}/") for row in rows)
+
+
+def _metadata(path: Path) -> list[str]:
+    found = HeaderParser().parsestr(_text(path)).get_all("Requires-Dist") or []
+    return [str(line) for line in found]
+
+
+def _lines(path: Path, depth: int = 0) -> list[str]:
+    out = []
+    for line in _text(path).splitlines():
+        words = re.sub(r"(^|\s)#(?!egg=).*", "", line).strip()
+        include = re.match(r"(?:-r|--requirement)[ =]*(\S+)", words)
+        if include and depth < DEEPEST:
+            out += _lines(path.parent / include[1], depth + 1)
+        elif words and (not words.startswith("-") or OF_REPOSITORY.match(words)):
+            out.append(re.sub(r"\s+--(hash|global-option|config-settings)\b.*", "", words))
+    return out
 
 
 def _pyproject(path: Path) -> list[str]:
@@ -69,7 +115,27 @@ def _pyproject(path: Path) -> list[str]:
     listed = list(project.get("dependencies") or [])
     for extra in (project.get("optional-dependencies") or {}).values():
         listed += extra
-    return [str(line) for line in listed]
+    return [str(line) for line in listed] + _poetry(data)
+
+
+def _poetry(data: dict[str, Any]) -> list[str]:
+    """Return poetry's own table as requirements; its ``^`` and ``~`` become ranges."""
+    table = ((data.get("tool") or {}).get("poetry") or {}).get("dependencies") or {}
+    out = []
+    for name, value in table.items():
+        version = value.get("version", "") if isinstance(value, dict) else str(value)
+        parts = re.match(r"^([~^]?)(\d+)(?:\.(\d+))?([\w.]*)$", version)
+        if name == "python":
+            continue
+        if parts and parts[1]:
+            major, minor = int(parts[2]), int(parts[3] or 0)
+            is_major = parts[1] == "^" and major > 0 or parts[3] is None
+            end = f"{major + 1}" if is_major else f"{major}.{minor + 1}"
+            version = f">={version[1:]},<{end}"
+        elif parts:
+            version = f"=={version}"
+        out.append(f"{name}{'' if version == '*' else version}")
+    return out
 
 
 def _setup_cfg(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from model_explorer import dependencies, environment, formats, imports, layout, 
 from model_explorer.found_inputs import collect
 from model_explorer.install import install
 from model_explorer.kit.folder import Folder
+from model_explorer.kit.outcomes import UNDECIDED, asked_for
 from model_explorer.kit.steps import STEPS, Step, run_step, run_steps, wanted
 from model_explorer.record import HOME, QUESTION, Plan, record, write_needs
 from model_explorer.request import Request, check, located
@@ -45,8 +46,9 @@ def explore(
         layout.make(staging, request.title, QUESTION, f"{path.name} ({found.format})")
         plan = prepare(request, found, staging, roots)
         missing = [n for n in plan.needs if n.missing]
-        if missing and request.install is None:
-            raise dependencies.ask_once(missing, plan.environment)
+        if missing and (request.install is None or any(n.guessed for n in missing)):
+            answered = request.install is not None
+            raise dependencies.ask_once(missing, plan.environment, answered=answered)
         record(request, plan, staging, roots)
         staging.chmod(0o755)  # mkdtemp lets only its owner in
         if place.exists():
@@ -145,7 +147,7 @@ def prepare(request: Request, found: formats.ModelFile, staging: Path, roots: li
     current = environment.detect([roots[0], HOME], request.environment)
     needs = dependencies.needs_of(
         found.format, found.path, said.family, source=upstream, code=code, module=module,
-        device=request.device,
+        device=request.device, packages=request.packages,
     )  # fmt: skip
     answer = environment.ask(current.command, [n.module for n in needs])
     return Plan(found, said, current, dependencies.look_up(needs, answer), records, sources)
@@ -238,12 +240,27 @@ def run(
             fix="give it as outputs/io_contract.json says",
         )
     if bad:
-        raise HardStop(
+        raise _ended(bad[0], verdict, folder)
+
+
+def _ended(step: dict[str, Any], verdict: dict[str, Any], folder: Folder) -> HardStop:
+    """Return the stop of a model that does not run: by its own fault, or for want of a fact."""
+    said = f"{step['what']} failed ({step['said']})"
+    if verdict.get("verdict") != UNDECIDED:
+        return HardStop(
             "spec_invalid",
-            f"the model does not run to its end: {bad[0]['what']} failed ({bad[0]['said']})",
-            file=folder.path(bad[0]["log"]),
+            f"the model does not run to its end: {said}",
+            file=folder.path(step["log"]),
             fix="the log has the details; the reports say what is known so far",
         )
+    needs = verdict["needs"]
+    return HardStop(
+        "missing_input",
+        f"not decided, the model does not run to its end yet: {said}",
+        file=folder.path(step["log"]),
+        fix=f"tell what is open and explore again: {asked_for(needs)}" if needs else
+        "the log has the details; what the model wants may be stated in explore.contract",
+    )  # fmt: skip
 
 
 def _reporting(steps: list[Step]) -> list[Step]:

@@ -35,8 +35,8 @@ class Environment:
     def as_dict(self) -> dict[str, Any]:
         """Return what ``outputs/environment.json`` keeps."""
         return {
-            "kind": self.kind, "python": " ".join(self.command), "place": str(self.place),
-            "found": self.found,
+            "kind": self.kind, "python": " ".join(self.command), "command": self.command,
+            "place": str(self.place), "found": self.found,
         }  # fmt: skip
 
 

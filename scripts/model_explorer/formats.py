@@ -19,7 +19,9 @@ from deft.core import pickles
 from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.weight_files import endless_name
+from model_explorer import unsupported
 from model_explorer.exported import check_exported
+from model_explorer.onnx_graph import first_reads
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".bin", ".ts", ".torchscript",
             ".engine", ".plan", ".jit")  # fmt: skip
@@ -39,6 +41,7 @@ class ModelFile:
     format: str
     data_files: list[Path] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    graph: dict[str, dict[str, Any]] = field(default_factory=dict)  # of ONNX, see onnx_graph
 
 
 def choose(path: Path) -> Path:
@@ -47,6 +50,9 @@ def choose(path: Path) -> Path:
     """
     if path.is_file():
         return path
+    other = unsupported.of_folder(path)
+    if other:
+        raise unsupported.refusal(path, other)
     files = [p for p in sorted(path.iterdir()) if p.is_file() and p.suffix.lower() in SUFFIXES]
     named = path / "preprocessing.json"
     if named.is_file() and len(files) > 1:
@@ -82,15 +88,9 @@ def identify(path: Path, *, allow_code: bool = False) -> ModelFile:
         head = handle.read(HEAD_BYTES)
     if head.startswith(b"version https://git-lfs"):
         raise _broken(path, "this is git-lfs's pointer, not the file itself", "run: git lfs pull")
-    if path.suffix.lower() in (".engine", ".plan") or head.startswith(b"ftrt"):
-        raise HardStop(
-            "spec_invalid",
-            "a TensorRT engine runs only on the card and version that it was built for; engines "
-            "are "
-            "not explored",
-            file=path,
-            fix="give the ONNX file that it was built from",
-        )
+    other = unsupported.of_file(path, head)
+    if other:
+        raise unsupported.refusal(path, other)
     if head.startswith(b"PK"):
         return _archive(path, allow_code)
     if path.suffix.lower() == ".safetensors":
@@ -103,6 +103,9 @@ def identify(path: Path, *, allow_code: bool = False) -> ModelFile:
         return _safetensors(path, size, head)
     if _looks_like_onnx(head):
         return _onnx(path)
+    named = unsupported.of_suffix(path)
+    if named:
+        raise unsupported.refusal(path, named)
     raise HardStop(
         "spec_invalid",
         f"not a model file that is known, or damaged at its beginning; known: {KNOWN}",
@@ -141,6 +144,8 @@ def _archive(path: Path, allow_code: bool) -> ModelFile:
         exported = "archive_format" in names or "serialized_exported_program.json" in names
         if exported and not allow_code:
             check_exported(str(path))
+    if {"model.weights.h5", "config.json"} <= names:
+        raise unsupported.refusal(path, unsupported.KERAS)
     if exported:
         return ModelFile(path, "torch_export")
     if "constants.pkl" in names and any(n.startswith("code/") for n in names):
@@ -243,7 +248,11 @@ def _onnx(path: Path) -> ModelFile:
     if not model.graph.node or not model.opset_import:
         raise _broken(path, "the ONNX file is cut off or damaged (no graph in it)")
     data_files = _external(path, model)
-    if not data_files:
+    newest = {"": onnx.defs.onnx_opset_version(), "ai.onnx": onnx.defs.onnx_opset_version()}
+    newer = model.ir_version > onnx.IR_VERSION or any(
+        o.version > newest.get(o.domain, o.version) for o in model.opset_import
+    )  # what the checker does not know yet is no fault; the runtime says whether it knows it
+    if not data_files and not newer:
         try:
             onnx.checker.check_model(model)
         except Exception as error:
@@ -254,7 +263,7 @@ def _onnx(path: Path) -> ModelFile:
         "nodes": len(model.graph.node),
         "producer": f"{model.producer_name} {model.producer_version}".strip() or None,
     }
-    return ModelFile(path, "onnx", data_files, facts)
+    return ModelFile(path, "onnx", data_files, facts, first_reads(model))
 
 
 def _tensors(graph: Any) -> Any:

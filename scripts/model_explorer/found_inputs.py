@@ -18,6 +18,9 @@ from deft.tables import changenet_table
 from deft.tables.fingerprint import decode
 from deft.tables.pictures import PictureError, open_rgb
 from model_explorer.known_answers import Known
+from model_explorer.table_rows import boards as boards_of
+from model_explorer.table_rows import known_to_the_loop, pairs_in_turn
+from model_explorer.table_rows import sample as sample
 
 SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
             "augmentation/mining_pool/images")  # fmt: skip
@@ -44,12 +47,12 @@ def collect(
     ones are taken only where the contract says how they become inputs.
     """
     changenet = contract["postprocess"]["kind"] == "changenet"
-    names = [i["name"] for i in contract["inputs"]]
+    names = [i["name"] for i in contract["inputs"] if i.get("role", "data") == "data"]
     rules = contract["preprocess"]
     if changenet and (given is None or given.suffix == ".csv"):
         return _pairs(folder, contract, given, workspace, count)
     if given is not None:
-        return _given(folder, names, rules, given, labels, count)
+        return _given(folder, contract["inputs"], rules, given, labels, count)
     blank: dict[str, Any] = {"items": [], "searched": []}
     unknown = [n for n in names if n not in rules]
     if unknown:
@@ -111,16 +114,6 @@ def spread(found: list[Path], count: int) -> list[Path]:
     return sorted(good)
 
 
-def sample(found: list[Path], count: int) -> list[Path]:
-    """Return at most ``count`` of the files, evenly spread over the list, in its order.
-
-    >>> sample([1, 2, 3, 4, 5], 2)
-    [1, 3]
-    """
-    most = min(count, len(found))
-    return [found[i * len(found) // most] for i in range(most)]
-
-
 def decodes(path: Path) -> bool:
     """Return whether a picture can be read to its end, and as it is (see deft.tables.pictures)."""
     try:
@@ -132,15 +125,16 @@ def decodes(path: Path) -> bool:
 
 def _given(
     folder: Path,
-    names: list[str],
+    inputs: list[dict[str, Any]],
     rules: dict[str, Any],
     given: Path,
     labels: Path | None,
     count: int,
 ) -> dict[str, Any]:
+    names = [i["name"] for i in inputs if i.get("role", "data") == "data"]
     files = [given] if given.is_file() else sorted(p for p in given.rglob("*") if p.is_file())
     files = [p for p in files if not is_litter(p.name)]
-    arrays = [p for p in files if p.suffix.lower() in ARRAYS]
+    arrays = arrays_of(given)
     pictures = [p for p in files if p.suffix.lower() in PICTURES]
     root = given.parent if given.is_file() else given
     if arrays:
@@ -153,7 +147,7 @@ def _given(
             )
         known = Known(labels, root)
         chosen = sample(known.only(arrays), count)
-        items = [_arrays(folder, names, p, i, known) for i, p in enumerate(chosen)]
+        items = [_arrays(folder, inputs, p, i, known) for i, p in enumerate(chosen)]
     elif pictures:
         if len(names) > 1 or names[0] not in rules:
             raise HardStop(
@@ -196,24 +190,50 @@ def _copy(folder: Path, files: dict[str, list[Path]], index: int, known: Known) 
     return {"files": out, "origin": known.place(first), "label": known.label(first)}
 
 
-def _arrays(folder: Path, names: list[str], path: Path, index: int, known: Known) -> dict[str, Any]:
+def arrays_of(given: Path) -> list[Path]:
+    """Return the ``.npy`` and ``.npz`` files that a given path is or holds, sorted."""
+    files = [given] if given.is_file() else sorted(p for p in given.rglob("*") if p.is_file())
+    return [p for p in files if p.suffix.lower() in ARRAYS and not is_litter(p.name)]
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Return a file's arrays by name; the one of a ``.npy`` is called ``""``.
+
+    Raises HardStop ``missing_input`` for a file that cannot be read, or only by running code.
+    """
     import numpy as np
 
     try:
         data = np.load(path, allow_pickle=False)
-        parts = {names[0]: data} if path.suffix == ".npy" else {n: data[n] for n in names}
+        return {"": data} if path.suffix.lower() == ".npy" else {n: data[n] for n in data.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise HardStop("missing_input", f"no array that can be read ({error})", file=path) from None
-    except KeyError:
-        raise HardStop(
-            "missing_input", f"the arrays must be named {', '.join(names)}", file=path
-        ) from None
+
+
+def dtype_of(array: Any) -> str:
+    """Return the name of an array's type as the contract writes it (``str`` for any text)."""
+    return "str" if array.dtype.kind in "US" else str(array.dtype)
+
+
+def _arrays(
+    folder: Path, inputs: list[dict[str, Any]], path: Path, index: int, known: Known
+) -> dict[str, Any]:
+    """Copy one item's arrays; values and first states may be left out, data may not."""
+    import numpy as np
+
+    parts = read_arrays(path)
+    data = [i["name"] for i in inputs if i.get("role", "data") == "data"]
+    if list(parts) == [""]:
+        parts = {data[0]: parts[""]}
+    names = [i["name"] for i in inputs if i["name"] in parts]
+    if set(data) - set(names):
+        raise HardStop("missing_input", f"the arrays must be named {', '.join(data)}", file=path)
     target = folder / PLACE
     target.mkdir(parents=True, exist_ok=True)
-    files, forms = {}, slugs(parts)
-    for name, values in parts.items():
+    files, forms = {}, slugs(names)
+    for name in names:
         copied = f"{PLACE}/{shortened(f'{index:03d}_{path.stem}_{forms[name]}.npy')}"
-        np.save(folder / copied, values)
+        np.save(folder / copied, parts[name])
         files[name] = [copied]
     return {"files": files, "origin": known.place(path), "label": known.label(path)}
 
@@ -233,25 +253,37 @@ def _pairs(
         return {**blank, "why_none": "several goldens a pair are made up, not taken from the table"}
     rows = changenet_table.read_table(path)
     root = layout.image_root(workspace)
-    bad = rows.index[rows["label"] != changenet_table.PASS].tolist()
-    good = rows.index[rows["label"] == changenet_table.PASS].tolist()
-    order = [row for pair in zip(bad, good, strict=False) for row in pair]
-    order += [row for row in [*bad, *good] if row not in set(order)]
+    names = [i["name"] for i in contract["inputs"]]
     items: list[dict[str, Any]] = []
-    for row in order:
+    chosen: list[int] = []
+    unread = 0
+    for row in pairs_in_turn(rows, count):
         entry = rows.loc[row]
         sides = [
             _light_files(root, str(entry[column]), str(entry["object_name"]), lights)
             for column in ("input_path", "golden_path")
         ]
         if all(sides):
-            names = [i["name"] for i in contract["inputs"]]
-            pair = dict(zip(names, sides, strict=True))
-            item = _copy(folder, pair, len(items), Known(None, workspace))
+            item = _copy(
+                folder, dict(zip(names, sides, strict=True)), len(items), Known(None, workspace)
+            )
             items.append({**item, "label": str(entry["label"])})
+            chosen.append(row)
+        else:
+            unread += 1
         if len(items) == count:
             break
-    return {"items": items, "searched": searched, "why_none": "no row's pictures could be read"}
+    if not items:
+        return {**blank, "why_none": "no row's pictures could be read"}
+    taken = rows.loc[chosen]
+    count_boards = boards_of(taken).nunique()
+    said = f"{searched[0]}: {len(items)} of {len(rows)} rows, of {count_boards} boards"
+    if unread:
+        said += f" ({unread} left out, whose pictures could not be read)"
+    return {
+        "items": items, "searched": searched, "why_none": "", "rows_from": said,
+        "chosen_on": known_to_the_loop(taken, workspace),
+    }  # fmt: skip
 
 
 def _light_files(root: Path, where: str, name: str, lights: list[str]) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from deft.core.airgap import OWN, air_gapped
 from deft.core.errors import HardStop
+from deft.core.files import write_text_atomic
 from dl_lab.record import without_credentials
 from model_explorer.dependencies import Need
 from model_explorer.environment import Environment, ask
@@ -104,13 +105,14 @@ def install(
     if answer == "new-venv":
         place = venvs / folder.name
         place.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(venvs / ".gitignore", "*\n")
         if environment.kind == "pixi":
             environment = new_pixi(environment, place, log)
-            missing = [n for n in needs if not n.optional]
+            missing = [n for n in needs if not n.optional and not n.guessed]
         else:
             environment = new_venv(environment, place, log)
     attempts: list[dict[str, Any]] = []
-    latest, pinned = [n.distribution for n in missing], [n.pinned for n in missing]
+    latest, pinned = [n.latest for n in missing], [n.pinned for n in missing]
     tries = {"latest": latest, "documented": pinned}
     if pinned == latest:
         del tries["documented"]  # nothing is documented: it would be the first try again

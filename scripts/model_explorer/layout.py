@@ -26,7 +26,9 @@ PARTS = {
     "traces.",
     "reports": "`experiment-report.md` (figures, made from `outputs/`) and "
     "`stakeholder-report.md` (what "
-    "they mean for a decision); `figures/` are their pictures.",
+    "they mean for a decision); `figures/` are their pictures. Each report lies there as HTML too, "
+    "one file with its figures, to be read or printed; `scripts/32_html.py` makes it again from "
+    "the Markdown.",
 }
 # script -> what it does, and the kit's module and function (in the folder the kit is `kit`)
 SCRIPTS = {
@@ -61,10 +63,15 @@ SCRIPTS = {
         "model_explorer.kit.stakeholder",
         "write",
     ),
+    "32_html.py": ("Show the reports as HTML.", "model_explorer.kit.html", "write"),
 }
 SCRIPT = '''"""{what}"""
 
-from kit import folder, {module}
+from kit import no_network
+
+no_network.begin()  # before anything is imported that might fetch weights
+
+from kit import folder, {module}  # noqa: E402
 
 folder.main({module}.{function})
 '''
@@ -72,16 +79,51 @@ RUN_ALL = '''"""Run every step again (or, with --reports, only judging, figures 
 
 import sys
 
-from kit import folder, steps
+from kit import folder, rerun
 
-folder.main(lambda place: steps.run_all(place, sys.argv[1:]))
+folder.main(lambda place: rerun.run_all(place, sys.argv[1:]))
 '''
+# Nothing large is added by accident: what is not named here stays out of a repository.
+IGNORED = """/*
+!/.gitignore
+!/README.md
+!/scripts/
+/scripts/*
+!/scripts/README.md
+!/scripts/*.py
+!/scripts/kit/
+/scripts/kit/*
+!/scripts/kit/*.py
+!/scripts/kit/child/
+/scripts/kit/child/*
+!/scripts/kit/child/*.py
+!/refs/
+/refs/*
+!/refs/README.md
+!/inputs/
+/inputs/*
+!/inputs/README.md
+!/outputs/
+/outputs/*
+!/outputs/README.md
+!/outputs/*.json
+!/logs/
+/logs/*
+!/logs/README.md
+!/reports/
+/reports/*
+!/reports/README.md
+!/reports/*.md
+!/reports/*.html
+!/reports/figures/
+"""
 
 
 def make(place: Path, title: str, question: str, model: str) -> None:
     """Write the empty folder: parts, READMEs and scripts."""
     for part in (*PARTS, "reports/figures", "refs/model"):
         (place / part).mkdir(parents=True, exist_ok=True)
+    write_text_atomic(place / ".gitignore", IGNORED)
     write_text_atomic(place / "README.md", readme(title, question, model))
     for part, text in PARTS.items():
         body = f"# {part}\n\n{text}\n\n## Changes\n\n- {_now()}: made\n"
@@ -112,7 +154,12 @@ python scripts/run_all.py             # all again, by the Python of outputs/envi
 python scripts/run_all.py --reports   # only judge, draw and report, from outputs/
 ```
 
-The folder can be moved; links in `refs/` point to where the originals lie.
+Any Python may start it; the recorded one does the work. If that is gone it stops (`--python PATH`
+names another). A rerun that fails ends with an error and leaves reports and outputs as they were;
+what it made lies in `logs/failed-…`.
+
+The folder can be moved; links in `refs/` point to where the originals lie. Its `.gitignore` lets
+only small files into a repository.
 
 | script | what it does |
 |---|---|

@@ -11,6 +11,8 @@ import deft
 from deft.core.files import sha256_file
 from dl_lab.record import git_state
 from model_explorer import dependencies, environment, formats
+from model_explorer.beside import beside
+from model_explorer.found_inputs import arrays_of, dtype_of, read_arrays
 from model_explorer.kit.folder import Folder
 from model_explorer.request import Request, located, shown_url
 from model_explorer.sidecars import Identity
@@ -38,8 +40,10 @@ class Plan:
 def record(request: Request, plan: Plan, staging: Path, roots: list[Path]) -> None:
     """Bring the model in and write what the scripts read: parameters, provenance, dependencies."""
     folder = Folder(staging)
-    files = [plan.file.path, *plan.file.data_files, *plan.identity.files]
-    kept = [bring_in(path, plan.file.path.parent, staging, request.copy_model_mb) for path in files]
+    mib, root = request.copy_model_mb, plan.file.path.parent
+    kept = [bring_in(p, root, staging, mib) for p in (plan.file.path, *plan.file.data_files)]
+    # Configurations are looked for beside the model, wherever they lay (specs/ of a workspace).
+    kept += [bring_in(p, p.parent, staging, mib) for p in plan.identity.files]
     folder.write(
         "provenance",
         {
@@ -91,13 +95,16 @@ def parameters(request: Request, plan: Plan, file: str, roots: list[Path]) -> di
         "question": QUESTION,
         "model": {
             **model,
+            "beside": beside(plan.file.path),
             "file": file,
             "format": plan.file.format,
+            "graph": plan.file.graph,
             "name": request.name,
             "family": plan.identity.family,
             "architecture": plan.identity.architecture,
             "class_path": request.class_path,
             "class_arguments": request.class_arguments,
+            "weights_key": request.weights_key,
             "sources": plan.sources,
             "allow_code": request.allow_code,
         },
@@ -105,6 +112,7 @@ def parameters(request: Request, plan: Plan, file: str, roots: list[Path]) -> di
             "device": request.device, "providers": request.providers, "threads": request.threads,
         },
         "contract": contract,
+        "given_arrays": given_shapes(request, roots),
         "samples": request.samples,
         "benchmark": {"warm_runs": request.warm_runs, "batch_sizes": request.batch_sizes},
         "train": {
@@ -114,6 +122,22 @@ def parameters(request: Request, plan: Plan, file: str, roots: list[Path]) -> di
         "targets": request.targets,
         "seed": request.seed,
     }  # fmt: skip
+
+
+def given_shapes(request: Request, roots: list[Path]) -> dict[str, Any]:
+    """Return name -> ``{"shape", "dtype", "name"}`` of the first array that the user gives.
+
+    A lone ``.npy`` has no name and stands under ``""``.
+    """
+    if not request.inputs:
+        return {}
+    first = next(iter(arrays_of(located(request.inputs, roots, "explore.inputs"))), None)
+    if first is None:
+        return {}
+    return {
+        name: {"shape": list(array.shape), "dtype": dtype_of(array), "name": first.name}
+        for name, array in read_arrays(first).items()
+    }
 
 
 def write_needs(folder: Folder, plan: Plan, installed: dict[str, Any] | None = None) -> None:

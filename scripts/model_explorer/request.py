@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from deft.core.errors import HardStop
 from dl_lab.record import without_credentials
 
@@ -31,10 +33,12 @@ class Request:
     repository_ref: str | None = None
     class_path: str | None = None
     class_arguments: dict[str, Any] = field(default_factory=dict)
+    weights_key: str | None = None
     spec: str | None = None
     directory: str | None = None
     environment: str = "auto"
     install: str | None = None
+    packages: dict[str, str | None] = field(default_factory=dict)
     pip_arguments: list[str] = field(default_factory=list)
     allow_code: bool = False
     providers: list[str] = field(default_factory=list)
@@ -99,6 +103,15 @@ def check(request: Request) -> None:
             fix="give one: a name (timm:NAME, open_clip:NAME, changenet, or your own), a local "
             "source folder, or the upstream repository's address",
         )
+    for module, text in request.packages.items():
+        try:
+            Requirement(text or module)
+        except InvalidRequirement:
+            raise HardStop(
+                "config_invalid",
+                f"explore.packages: {module}: {text!r} is no requirement that pip knows",
+                fix="a name with or without a version, or NAME @ git+https://…; null: not needed",
+            ) from None
     if request.device == "cpu":
         cards = [p for p in request.providers if p not in CPU_PROVIDERS]
         if cards:

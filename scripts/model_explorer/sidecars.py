@@ -161,8 +161,9 @@ def _changenet(found: Identity, request: Request, file: Path, roots: list[Path])
         spec = located(request.spec, roots, "explore.spec")
     else:
         beside = sorted(file.parent.glob("*inference_spec.yaml"))
-        tried = [file.with_name(TRAINING_SPEC), *beside, *(root / layout.SPEC for root in roots)]
-        there = [p for p in tried if p.is_file()]
+        tried = [file.with_name(TRAINING_SPEC), *beside]
+        tried += [root / layout.SPEC for root in dict.fromkeys([file.parent, *roots])]
+        there = [p for p in tried if p.is_file()] or _only_spec([file.parent, *roots], file)
         if not there:
             raise HardStop(
                 "missing_input",
@@ -177,6 +178,23 @@ def _changenet(found: Identity, request: Request, file: Path, roots: list[Path])
     threshold = _threshold(file)
     if threshold:
         found.model.update(threshold)
+
+
+def _only_spec(places: list[Path], file: Path) -> list[Path]:
+    """Return the one spec of a ``specs/`` folder; raises HardStop where several could be meant."""
+    found: dict[Path, None] = {}
+    for place in places:
+        specs = place / Path(layout.SPEC).parent
+        found.update(dict.fromkeys(p.resolve() for p in sorted(specs.glob("*.y*ml"))))
+    if len(found) > 1:
+        names = ", ".join(p.name for p in found)
+        raise HardStop(
+            "config_invalid",
+            f"a ChangeNet needs its experiment spec, and {len(found)} could be meant: {names}",
+            file=file,
+            fix=f"say which: explore: {{spec: {next(iter(found))}}}",
+        )
+    return list(found)
 
 
 def _threshold(file: Path) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import explore_tools as tools
 import numpy as np
 import pandas as pd
@@ -17,7 +20,11 @@ from deft.changenet.onnx import bundle
 from deft.changenet.onnx.export import export_onnx
 from deft.changenet.spec import load_spec
 from deft.changenet.weights import save_weights
+from deft.core.errors import HardStop
 from deft.core.files import sha256_file, write_json_atomic
+from model_explorer.request import Request
+from model_explorer.sidecars import identity
+from model_explorer.table_rows import boards, known_to_the_loop, pairs_in_turn
 
 THRESHOLD = 0.47
 
@@ -59,6 +66,13 @@ def check_scores(folder, scores) -> None:
     assert folder.need("quality")["inputs_with_known_answer"] == 4
     contract = folder.need("io_contract")
     assert [i["name"] for i in contract["inputs"]] == ["input_1", "input_2"]
+    # The rows that chose the model never give a plain go, and they are of several boards.
+    verdict, inputs = folder.need("verdict"), folder.need("inputs")
+    assert verdict["verdict"] != "GO" and verdict["blocking"] == []
+    assert any("flatter" in c and "kpi/testing_set.csv" in c for c in verdict["conditions"])
+    assert re.search(r"kpi/testing_set.csv: 4 of \d+ rows, of [2-4] boards", inputs["rows_from"])
+    report = (folder.root / "reports/stakeholder-report.md").read_text()
+    assert inputs["rows_from"] in report and "with 95 % confidence at least" in report
     assert contract["unknown"] == [] and contract["postprocess"]["threshold"] == THRESHOLD
 
 
@@ -89,9 +103,75 @@ def test_the_hand_offs_onnx_folder(run, monkeypatch):
     )  # fmt: skip
     check_scores(folder, scores)
     assert folder.need("provenance")["refs"] == []
+    assert folder.need("verdict")["verdict"] == "GO WITH CONDITIONS"
     assert folder.need("io_contract")["preprocess"]["input_1"]["source"].startswith(
         "preprocessing.json"
     )
+
+
+def test_weights_in_the_workspaces_root_with_their_spec_in_specs(run, tmp_path, monkeypatch):
+    workspace, weights, _ = run
+    shutil.copyfile(weights, tmp_path / "changenet.pth")
+    (tmp_path / "specs").mkdir()
+    shutil.copyfile(workspace / "specs/baseline_spec.yaml", tmp_path / "specs/baseline_spec.yaml")
+    keys = {"checkpoint": "changenet.pth", "name": "changenet", "warm_runs": 1}
+    folder = tools.explored(tmp_path, in_process=monkeypatch, **keys)
+    assert folder.need("io_contract")["unknown"] == [] and folder.need("stats")
+    assert (folder.root / "refs/model/baseline_spec.yaml").is_file()
+
+
+def test_the_one_spec_in_specs_is_taken_whatever_its_name(tmp_path):
+    weights, specs = tmp_path / "changenet.pth", tmp_path / "specs"
+    weights.write_bytes(b"x"), specs.mkdir()
+    (specs / "changenet.yml").write_text("model: {}")
+    request = Request(checkpoint=str(weights), name="changenet")
+    found = identity(request, "state_dict", weights, [tmp_path / "elsewhere"])
+    assert found.files == [(specs / "changenet.yml").resolve()]
+    (specs / "other.yaml").write_text("model: {}")
+    with pytest.raises(HardStop, match="2 could be meant: changenet.yml, other.yaml") as stop:
+        identity(request, "state_dict", weights, [tmp_path])
+    assert "explore: {spec: " in stop.value.fix
+
+
+def test_weights_of_another_spec_are_no_fault_of_the_model(run, tmp_path, monkeypatch):
+    workspace, weights, _ = run
+    spec = yaml.safe_load((workspace / "specs/baseline_spec.yaml").read_text())
+    spec["model"]["backbone"]["type"] = "timm:test_resnet"
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    with pytest.raises(HardStop, match="not decided") as stop:
+        tools.explored(
+            tmp_path, in_process=monkeypatch, checkpoint=str(weights), name="changenet",
+            spec="spec.yaml", directory="x",
+        )  # fmt: skip
+    assert stop.value.code == "missing_input" and 'explore: spec: "specs/' in stop.value.fix
+
+
+def test_pairs_are_taken_from_different_boards():
+    rows = pd.DataFrame(
+        [
+            {"input_path": f"b{board}", "object_name": f"p{part}", "label": label, "boardname": ""}
+            for board in range(6)
+            for part in range(5)
+            for label in ("PASS", "bridge")
+        ]
+    )
+    chosen = rows.loc[pairs_in_turn(rows, 6)[:6]]
+    assert list(chosen["label"]) == ["bridge", "PASS"] * 3
+    assert chosen["input_path"].nunique() == 3
+    bad = rows.loc[pairs_in_turn(rows, 12)[:12:2]]
+    assert sorted(bad["input_path"]) == [f"b{n}" for n in range(6)]
+    assert sorted(pairs_in_turn(rows, 3)) == list(rows.index)  # every row once
+    named = rows.assign(boardname=["x", "y"] * 30)
+    assert set(boards(named)) == {"x", "y"} and set(boards(rows)) == {f"b{n}" for n in range(6)}
+
+
+def test_rows_that_the_workspace_has_not_seen_are_told_apart(run):
+    workspace, _, _ = run
+    rows = pd.read_csv(workspace / "kpi/testing_set.csv", dtype=str)
+    assert known_to_the_loop(rows, workspace) == f"{len(rows)} in kpi/testing_set.csv"
+    base = pd.read_csv(workspace / "train/base/training_set.csv", dtype=str)
+    assert known_to_the_loop(base, workspace) == f"{len(base)} in train/base/training_set.csv"
+    assert known_to_the_loop(rows.assign(input_path="elsewhere"), workspace) is None
 
 
 def test_without_pairs_a_test_picture_and_its_golden_are_drawn(run, tmp_path, monkeypatch):

@@ -1,8 +1,6 @@
-"""Preprocessing against timm and open_clip, decoding, statistics, and the rules of the verdict."""
+"""Preprocessing against timm and open_clip, decoding, and statistics."""
 
 from __future__ import annotations
-
-import copy
 
 import numpy as np
 import pytest
@@ -11,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model_explorer.kit import arrays, bench, decode, judge, markdown, preprocess, settle
-from model_explorer.kit.contract import compatible
+from model_explorer.kit import arrays, bench, decode, markdown, preprocess, quality, settle
 from model_explorer.kit.folder import plain
+from model_explorer.kit.shapes import compatible
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -119,73 +117,12 @@ def test_what_is_tried_follows_the_first_weights():
     assert settle.candidates([("c.weight", (4, 6, 3))])[0][0] == [1, 6, 16]
 
 
-GOOD = {
-    "parameters": {
-        "targets": {"latency_p95_ms": 20, "accuracy_pct": 95}, "model": {"allow_code": False},
-    },
-    "io_contract": {"unknown": []},
-    "inputs": {"kind": "found"},
-    "inference": {"not_finite": 0, "answers_differ": True, "repeat_difference": 0.0,
-                  "batch_difference": 1e-7},
-    "stats": {
-        "warm": {"total_ms": {"mean": 10.0, "median": 9.0, "p95": 20.0}},
-        "cold": {"total_ms": 50.0, "load_s": 1.0},
-        "memory": {"peak_ram_mib": 100.0, "peak_vram_mib": None},
-        "best_throughput": {"items_per_s": 200.0},
-    },
-    "quality": {"inputs_with_known_answer": 40, "accuracy_pct": 95.0,
-                "commonest_pct": 60.0, "commonest_answer": "a"},
-    "train_check": {},
-    "dependencies": {"list": []},
-    "steps": [{"script": "10_infer.py", "status": "ok", "what": "run"}],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("change", "blocking", "condition"),
-    [
-        ({}, None, None),
-        ({"inference": {"not_finite": 3}}, "3 output numbers are not finite", None),
-        ({"inference": {"repeat_difference": 0.1}}, None, "the same input gave answers 0.1 apart"),
-        ({"inference": {"batch_difference": 0.1}}, None, "when others share its batch"),
-        ({"inference": {"answers_differ": False}}, None, "exactly the same answer"),
-        ({"inputs": {"kind": "synthesised"}}, None, "made-up inputs only"),
-        ({"quality": {"inputs_with_known_answer": 0}}, None, "no input had a known answer"),
-        ({"io_contract": {"unknown": [{}, {}]}}, None, "2 facts"),
-        ({"parameters": {"targets": {"latency_p95_ms": 15}}}, "missed: latency_p95_ms", None),
-        ({"parameters": {"targets": {"latency_p95_ms": 20}}}, None, "which quality is enough"),
-        ({"parameters": {"targets": {}}}, None, "no target was set"),
-        ({"quality": {"inputs_with_known_answer": 20}}, None, "only 20 inputs"),
-        ({"quality": {"commonest_pct": 95.0}}, None, "always answering a (95.0 %)"),
-        ({"parameters": {"targets": {"throughput_items_per_s": 300}}}, "target missed", None),
-        ({"parameters": {"targets": {"accuracy_pct": 95}}}, None, None),
-        ({"parameters": {"targets": {"mean_iou": 0.5}}}, None, "not measured: mean_iou"),
-        ({"parameters": {"model": {"allow_code": True}}}, None, "runs code"),
-        ({"train_check": {"runs": False, "why": "no"}}, "cannot be trained here: no", None),
-        ({"train_check": {"runs": True, "fell": False}}, "loss does not fall", None),
-        ({"steps": [{"script": "10_infer.py", "status": "failed", "what": "run", "said": "boom"}]},
-         "run failed (boom)", None),
-        ({"dependencies": {"list": [{"satisfies": False, "distribution": "d", "found": "2",
-                                     "wanted": "<2"}]}}, None, "d 2 (documented <2)"),
-    ],
-)  # fmt: skip
-def test_the_verdict_follows_rules(change, blocking, condition):
-    facts = copy.deepcopy(GOOD)
-    for name, value in change.items():
-        facts[name] = {**facts[name], **value} if isinstance(value, dict) else value
-    targets = judge.judged(facts)
-    against, open_points = judge.reasons(facts, targets)
-    assert any(blocking in b for b in against) if blocking else not against
-    missed = "accuracy_pct" not in facts["parameters"]["targets"]
-    assert any(condition in c for c in open_points) if condition else missed or not open_points
-
-
 def test_quality_counts_answers_rows_and_classes():
     def sample(truth, label):
         return {"truth": truth, "label": label}
 
     pairs = [("a", "a"), ("a", "b"), ("b", "b"), (None, "b"), ("b", None)]
-    found = judge.quality({"samples": [sample(*p) for p in pairs]}, {})
+    found = quality.quality({"samples": [sample(*p) for p in pairs]}, {})
     assert (found["commonest_answer"], round(found["commonest_pct"])) == ("a", 67)
     assert found["inputs_with_known_answer"] == 3 and found["accuracy_pct"] == pytest.approx(
         200 / 3
@@ -196,16 +133,16 @@ def test_quality_counts_answers_rows_and_classes():
     assert found["f1_pct"] == pytest.approx(wanted)
     pairs = [("bridge", "NO_PASS"), ("missing", "PASS"), ("PASS", "NO_PASS"), ("PASS", "PASS")]
     changenet = {"postprocess": {"kind": "changenet"}}
-    found = judge.quality({"samples": [sample(*p) for p in pairs]}, changenet)
+    found = quality.quality({"samples": [sample(*p) for p in pairs]}, changenet)
     assert (found["recall_pct"], found["far_pct"], found["accuracy_pct"]) == (50, 50, 50)
-    assert judge.quality({}, {}) == {"inputs_with_known_answer": 0}
+    assert quality.quality({}, {}) == {"inputs_with_known_answer": 0}
 
 
 def test_without_class_names_only_numbers_are_compared():
     def found(*pairs, **rule):
         samples = [{"truth": t, "label": label} for t, label in pairs]
         contract = {"postprocess": {"kind": "softmax_top", **rule}}
-        return judge.quality({"samples": samples}, contract)
+        return quality.quality({"samples": samples}, contract)
 
     numbered = found(("3", "class 3"), ("4", "class 3"), ("cat", "class 0"))
     assert (numbered["inputs_with_known_answer"], numbered["accuracy_pct"]) == (2, 50)

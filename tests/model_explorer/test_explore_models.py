@@ -19,8 +19,9 @@ from model_explorer import layout
 from model_explorer.kit import steps
 from model_explorer.kit.folder import Folder
 
-PARTS = {"README.md", "refs", "scripts", "inputs", "outputs", "logs", "reports"}
-REPORTS = ("experiment-report.md", "stakeholder-report.md")
+PARTS = {".gitignore", "README.md", "refs", "scripts", "inputs", "outputs", "logs", "reports"}
+REPORTS = ("experiment-report.md", "stakeholder-report.md", "experiment-report.html",
+           "stakeholder-report.html")  # fmt: skip
 SIDE = tools.SIDE
 
 
@@ -35,7 +36,7 @@ def moved(folder: Folder, target: Path) -> Folder:
 def check_layout(folder: Folder) -> None:
     """The seed's layout: these folders, each with a README and its changes, and no other."""
     assert {p.name for p in folder.root.iterdir()} == PARTS
-    for part in PARTS - {"README.md"}:
+    for part in PARTS - {"README.md", ".gitignore"}:
         text = (folder.root / part / "README.md").read_text()
         assert "## Changes" in text and "made" in text
     assert all((folder.root / "reports" / name).is_file() for name in REPORTS)
@@ -97,7 +98,10 @@ def test_a_timm_model_with_a_saved_state_dict(tmp_path, monkeypatch):
     verdict = folder.need("verdict")
     met = {t["name"]: t["met"] for t in verdict["targets"]}
     assert met == {"latency_median_ms": True, "accuracy_pct": None, "map_50": None}
-    assert verdict["verdict"] == "GO WITH CONDITIONS"
+    # Two targets that were asked for cannot be judged; each says what would settle it.
+    assert verdict["verdict"] == "NOT DECIDED"
+    lines = [n["line"] for n in verdict["needs"]]
+    assert any(line.startswith("labels:") for line in lines), lines
     check_reports(folder)
     check_again(folder, tmp_path / "elsewhere")
 
@@ -144,13 +148,14 @@ def test_what_the_user_states_of_a_torchscript_file_is_tried(tmp_path, monkeypat
     assert found["preprocess"]["picture"]["height_px"] == SIDE
     assert folder.need("inference")["samples"][0]["label"] in ("a", "b", "c")
     wrong = {"inputs": {"picture": {"shape": ["batch", 5, SIDE, SIDE]}}}
-    with pytest.raises(HardStop, match="does not run to its end.*stated shape"):
+    # What the user says of it is wrong: that is no fault of the model.
+    with pytest.raises(HardStop, match="not decided.*does not run to its end.*stated shape"):
         tools.explored(
             tmp_path, in_process=monkeypatch, checkpoint="net.pt", name="my net", contract=wrong,
             directory="wrong",
         )  # fmt: skip
     report = (tmp_path / "wrong/reports/stakeholder-report.md").read_text()
-    assert "**No-go.**" in report and "does not run here" in report
+    assert "**Not decided.**" in report and "did not get through" in report
 
 
 @pytest.mark.parametrize("make", [tools.onnx_by_torch, tools.exported])

@@ -185,53 +185,68 @@ def test_when_no_version_works_the_log_is_named(tmp_path, venv):
     assert len(stop.value.evidence["attempts"]) == 1  # nothing documented: no second, equal try
 
 
-PIXI = """#!/usr/bin/env python3
-import os, pathlib, sys
-with open(os.environ["PIXI_CALLS"], "a") as calls:
-    calls.write(" ".join(sys.argv[1:]) + "\\n")
-if sys.argv[1] == "init":
-    pathlib.Path(sys.argv[2]).mkdir(parents=True)
-if sys.argv[1] == "run":
-    words = sys.argv[sys.argv.index("python") + 1:]
-    os.execv({python!r}, [{python!r}, *words])
+PIXI = """#!{python}
+import os, pathlib, sys, zipfile
+HERE = pathlib.Path(__file__).parent
+words = sys.argv[1:]
+with open(HERE / "calls", "a") as calls:
+    calls.write(" ".join(words) + chr(10))
+if words[0] == "init":
+    pathlib.Path(words[1]).mkdir(parents=True)
+    (pathlib.Path(words[1]) / "pixi.toml").write_text("[workspace]" + chr(10))
+python = HERE / "environment/bin/python"
+if words[0] == "add" and "--pypi" in words:
+    (packages,) = HERE.glob("environment/lib/python*/site-packages")
+    for name, _, version in (w.partition("==") for w in words[words.index("--pypi") + 1:]):
+        found = sorted((HERE / "wheels").glob(name + "-" + (version or "*") + "-*.whl"))
+        if found:
+            zipfile.ZipFile(found[-1]).extractall(packages)
+if words[0] == "run":
+    os.execv(python, [str(python), *words[words.index("python") + 1:]])
 """
 
 
 @pytest.mark.parametrize("answer", ["current", "new-venv"])
-def test_pixi_is_told_to_add_from_pypi(tmp_path, monkeypatch, answer):
-    """By a stand-in for pixi that writes down its calls."""
-    stand_in = tmp_path / "bin" / "pixi"
-    stand_in.parent.mkdir()
-    stand_in.write_text(PIXI.replace("{python!r}", repr(sys.executable)))
-    stand_in.chmod(0o755)
-    calls = tmp_path / "calls"
-    monkeypatch.setenv("PATH", f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PIXI_CALLS", str(calls))
+def test_pixi_adds_the_latest_from_pypi_and_then_the_documented(tmp_path, monkeypatch, answer):
+    """By a stand-in for pixi: its environment is a venv, and what is added is really installed."""
+    wheels = tools.source_with_dependency(tmp_path)[2]
+    place = tmp_path / "bin"
+    place.mkdir()
+    wheels.rename(place / "wheels")
+    (place / "pixi").write_text(PIXI.replace("{python}", sys.executable))
+    (place / "pixi").chmod(0o755)
+    tools.layered_venv(place / "environment")
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
     project = tmp_path / "project"
     project.mkdir()
     (project / "pixi.toml").write_text("[workspace]\n")
     current = detect([project])
     assert environment.ask(current.command, ["numpy"])["importable"]["numpy"]
     needs = [
-        Need("tinydep", "tinydep", "model", "x"),
-        Need("torch", "torch", "runtime", "y", found="2"),
+        Need("tinydep", "tinydep", "model", "x", wanted="==1.0"),
+        Need("numpy", "numpy", "runtime", "y", found="2"),
+        Need("mystery", "mystery", "model", "z", found="present", named_by=dependencies.GUESS),
     ]
     folder = tmp_path / "experiment"
     used, record = install(
         current, answer, needs[:1], needs, folder=folder, venvs=tmp_path / "venvs", arguments=[],
-        works=lambda environment, whole: None,
+        works=works_with("import numpy, tinydep; assert tinydep.double(2) == 4"),
     )  # fmt: skip
-    said = calls.read_text().splitlines()
+    tries = [(a["strategy"], a["result"] == "works") for a in record["attempts"]]
+    assert tries == [("latest", False), ("documented", True)]
+    said = (place / "calls").read_text().splitlines()
     adds = [line for line in said if line.startswith("add") and "--pypi" in line]
     if answer == "current":
-        assert adds == [f"add --manifest-path {project / 'pixi.toml'} --pypi tinydep"]
+        add = f"add --manifest-path {project / 'pixi.toml'} --pypi"
+        assert adds == [f"{add} tinydep", f"{add} tinydep==1.0"]
         assert used == current
     else:
         own = tmp_path / "venvs" / "experiment" / "pixi.toml"
-        # A new pixi environment is empty: everything that is needed goes into it.
-        assert adds == [f"add --manifest-path {own} --pypi tinydep torch"]
+        # A new pixi environment is empty: everything that is needed goes into it, but no guess.
+        add = f"add --manifest-path {own} --pypi"
+        assert adds == [f"{add} tinydep numpy", f"{add} tinydep==1.0 numpy"]
         assert f"init {own.parent}" in said and used.manifest == own
-    assert record["attempts"][0]["result"] == "works"
+        assert (tmp_path / "venvs/.gitignore").read_text() == "*\n"
 
 
 def test_uv_takes_over_where_a_venv_has_no_pip(tmp_path, monkeypatch):

@@ -85,6 +85,16 @@ def onnx_by_torch(path: Path) -> Path:
     return path
 
 
+def onnx_of_any_size(path: Path) -> Path:
+    """Export a network with free sides."""
+    free = {0: "batch", 2: "height", 3: "width"}
+    torch.onnx.export(
+        tiny_net(), (torch.zeros(2, 3, SIDE, SIDE),), str(path), dynamo=False,
+        input_names=["picture"], output_names=["logits"], dynamic_axes={"picture": free},
+    )  # fmt: skip
+    return path
+
+
 def onnx_by_sklearn(path: Path) -> Path:
     """Convert a logistic regression: its second output is a list of maps."""
     from skl2onnx import to_onnx
@@ -172,16 +182,19 @@ def step_here(
     """
     _, module, function = layout.SCRIPTS[step.script]
     began = time.monotonic()
+    told: dict[str, Any] = {}
     try:
         said = getattr(importlib.import_module(module), function)(folder)
         status = "ok"
     except Refusal as refusal:
         said, status = str(refusal), "refused"
+        told = {"needs": refusal.needs, "proven": refusal.proven}
     log = f"logs/{step.script[:-3]}.log"
     folder.path(log).write_text(f"{said}\n", encoding="utf-8")
     return {
         "script": step.script, "what": step.what, "command": f"python scripts/{step.script}",
         "status": status, "exit": 0, "said": said, "seconds": time.monotonic() - began, "log": log,
+        **told,
     }  # fmt: skip
 
 
@@ -204,14 +217,20 @@ def clean() -> dict[str, str]:
 
 
 def run_again(place: Path, *arguments: str) -> str:
-    """Run a moved experiment's ``run_all.py`` by the Python that it names; return what it says."""
-    python = json.loads((place / "outputs/environment.json").read_text())["python"].split()
-    done = subprocess.run(
-        [*python, "scripts/run_all.py", *arguments], cwd=place, env=clean(), capture_output=True,
-        text=True, timeout=900, check=False,
-    )  # fmt: skip
+    """Run a moved experiment's ``run_all.py`` to its end; return what it says."""
+    done = rerun(place, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def rerun(
+    place: Path, *arguments: str, python: str | Path = sys.executable
+) -> subprocess.CompletedProcess[str]:
+    """Start an experiment's ``run_all.py`` by any Python."""
+    return subprocess.run(
+        [str(python), "scripts/run_all.py", *arguments], cwd=place, env=clean(),
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
 
 
 def outputs(place: Path, *names: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .markdown import bullets, cell, shape, table
+from .self_description import DECODING, licences
 
 
 def risks(facts: dict[str, Any]) -> list[str]:
@@ -15,7 +16,11 @@ def risks(facts: dict[str, Any]) -> list[str]:
         out.append(
             "Nobody has said where the file comes from; without an origin it cannot be replaced."
         )
-    if not any(r.get("licence") for r in origin["refs"]):
+    seen = licences(facts)
+    if seen:
+        shown = "; ".join(f"{cell(e['licence'])}, by {cell(e['source'])}" for e in seen)
+        out.append(f"Licence: {shown}. Whether that fits the use is for a person to say.")
+    else:
         out.append("No licence was seen: whether it may be used commercially is open.")
     if any(r.get("is_dirty") for r in origin["refs"]):
         out.append(
@@ -50,7 +55,11 @@ def risks(facts: dict[str, Any]) -> list[str]:
 def unknowns(facts: dict[str, Any]) -> list[str]:
     """Return what is not known, each with what would settle it."""
     rows = [(u["what"], u["settle"]) for u in facts["io_contract"].get("unknown") or []]
-    rows += [(t["name"], t["settle"]) for t in facts["verdict"]["targets"] if t.get("settle")]
+    rows += [
+        (f"target {t['name']}: {t['why']}", t["settle"])
+        for t in facts["verdict"]["targets"]
+        if t.get("settle")
+    ]
     if not rows:
         return ["## What is unknown", "", "Nothing about how it is called.", ""]
     return ["## What is unknown", "", *table(("unknown", "what would settle it"), rows)]
@@ -118,10 +127,8 @@ def integration(facts: dict[str, Any]) -> list[str]:
             f"{post['rule']}; the threshold is {post['threshold']:.6g} "
             f"({post['threshold_source']})."
         )
-    elif post["kind"] == "softmax_top":
-        lines.append("The output holds logits; softmax gives the share of each class.")
-    elif post["kind"] == "embedding":
-        lines.append("The outputs are features: compare them by cosine.")
+    elif post["kind"] != "unknown":
+        lines.append(f"Of the output: {DECODING[post['kind']]}.")
     lines.append(
         "`scripts/kit/preprocess.py` and `scripts/kit/decode.py` are working code for both ends."
     )

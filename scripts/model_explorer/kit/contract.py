@@ -8,27 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from . import meanings, sizes
+from . import shapes as settled
 from .arrays import flatten, shape_of, type_of
 from .changenet import from_bundle
 from .folder import Folder, Refusal
+from .metadata import Facts, known
 from .models import open_model
-from .settle import (
-    SETTLE_SHAPE,
-    concrete,
-    noise,
-    settle_by_trial,
-    settle_free_axes,
-    try_shapes,
-)
+from .settle import feed_of
+from .shapes import USER
 
-USER = "the user (explore.contract)"
-TRIAL_BATCH = 2
-PREPROCESS_KEYS = {
-    "kind": "image",
-    "colour_order": "RGB",
-    "resample": "bilinear",
-    "crop_fraction": 1.0,
-}
+CLASSES = ("softmax_top", "probabilities")
 
 
 def establish(folder: Folder) -> str:
@@ -38,13 +28,25 @@ def establish(folder: Folder) -> str:
     given = parameters.get("contract") or {}
     unknowns = list(model.unknowns)
     inputs = [dict(entry) for entry in model.inputs]
-    apply_user(inputs, given, unknowns)
-    shapes = run_shapes(model, inputs)
-    axes, reason = batch_axes(model, inputs, shapes)
-    feed = {i["name"]: noise(shapes[i["name"]], i["dtype"], bounds=i.get("range")) for i in inputs}
-    outputs = measured_outputs(model, feed, axes)
+    graph = parameters["model"].get("graph") or {}
+    for entry in inputs:
+        entry["graph"] = graph.get(entry["name"])
+    settled.apply_user(inputs, given, unknowns)
+    stated = known(parameters, model.facts)
+    hints = sizes.hints(parameters, model.facts)
+    files = given_arrays(parameters.get("given_arrays") or {}, inputs)
+    shapes = settled.run_shapes(model, inputs, given.get("inputs"), files, hints)
+    axes, reason = settled.batch_axes(model, inputs, shapes)
+    state = settled.settle_state(model, inputs, shapes, unknowns)
+    unknowns += settled.guessed_values(inputs)
+    feed = feed_of(inputs, shapes)
+    outputs = measured_outputs(model, feed)
+    if any(axis is not None for axis in axes.values()):
+        grown = settled.output_batch_axes(model, inputs, shapes, axes)
+        for entry in outputs:
+            entry["batch_axis"] = grown.get(entry["name"])
     preprocess, postprocess = processing(
-        folder, parameters, model, given, unknowns, inputs, outputs
+        parameters, model, given, unknowns, inputs, outputs, stated, feed
     )
     contract = {
         "schema_version": 1,
@@ -53,7 +55,9 @@ def establish(folder: Folder) -> str:
             {**i, "run_shape": shapes[i["name"]], "batch_axis": axes.get(i["name"])} for i in inputs
         ],
         "outputs": outputs,
-        "batch": {"free": all(a is not None for a in axes.values()), "reason": reason},
+        "batch": {"free": any(a is not None for a in axes.values()), "reason": reason},
+        "state": state,
+        "steps": settled.STEPS if state else 1,
         "preprocess": preprocess,
         "postprocess": postprocess,
         "facts": model.facts,
@@ -66,119 +70,15 @@ def establish(folder: Folder) -> str:
     return f"{shown} -> {', '.join(o['name'] for o in outputs)}; {len(unknowns)} unknown"
 
 
-def apply_user(
-    inputs: list[dict[str, Any]], given: dict[str, Any], unknowns: list[dict[str, str]]
-) -> None:
-    """Put what the user states of the inputs into the entries; it never overrules the file."""
-    named = given.get("inputs") or {}
-    known = [i["name"] for i in inputs]
-    odd = sorted(set(named) - set(known))
-    if odd:
-        raise Refusal(f"explore.contract.inputs names {', '.join(odd)}; inputs: {', '.join(known)}")
-    for entry in inputs:
-        told = named.get(entry["name"]) or {}
-        for key in ("shape", "dtype", "range"):
-            if told.get(key) is None:
-                continue
-            if entry.get(key) not in (None, told[key]) and key != "range":
-                if key == "dtype" or not compatible(entry["shape"], told["shape"]):
-                    raise Refusal(
-                        f"explore.contract gives {key} {told[key]} for {entry['name']}, the model "
-                        f"states {entry[key]}"
-                    )
-                entry["stated_shape"] = entry["shape"]
-            entry[key] = told[key]
-            entry["source"] = f"{USER}, tried by running" if key != "range" else entry["source"]
-        if told.get("shape") is not None:
-            entry["dtype"] = entry["dtype"] or "float32"
-            words = f"input {entry['name']}:"
-            unknowns[:] = [u for u in unknowns if words not in u["what"]]
+def given_arrays(found: dict[str, Any], inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return name -> shape and type of the user's arrays; a lone .npy is the one input of data."""
+    if list(found) != [""]:
+        return found
+    plain = [i["name"] for i in inputs if i["shape"] != [] and not i.get("python")]
+    return {plain[0]: found[""]} if plain else {}
 
 
-def compatible(stated: list[Any] | None, told: list[Any]) -> bool:
-    """Return whether ``told`` only fills free axes of ``stated``."""
-    if stated is None:
-        return True
-    if len(stated) != len(told):
-        return False
-    return all(not isinstance(s, int) or s == t for s, t in zip(stated, told))  # noqa: B905
-
-
-def run_shapes(model: Any, inputs: list[dict[str, Any]]) -> dict[str, list[int]]:
-    """Return a shape with batch 1 for every input that the model computes; fills the entries."""
-    blank = [i for i in inputs if i["shape"] is None]
-    if blank and len(blank) < len(inputs):
-        names = ", ".join(i["name"] for i in blank)
-        raise Refusal(f"the shape of {names} stands nowhere; settle it with {SETTLE_SHAPE}")
-    if blank:
-        found = settle_by_trial(model)
-        for entry in inputs:
-            entry.update(dtype=found["dtype"], trial={k: found[k] for k in ("accepted", "refused")})
-            entry["source"] = "running: accepted in a trial, intended shape unknown"
-        shapes = {i["name"]: list(found["shape"]) for i in inputs}
-        for entry in inputs:
-            entry["shape"] = seen_axes([a["shape"] for a in found["accepted"]])
-        return shapes
-    odd = [i for i in inputs if str(i["dtype"]).startswith(("seq", "map", "opt", "sparse"))]
-    if odd:
-        raise Refusal(
-            f"input {odd[0]['name']} is a {odd[0]['dtype']}; only tensors can be synthesised"
-        )
-    free = any(not isinstance(d, int) for i in inputs for d in i["shape"][1:])
-    side = settle_free_axes(model, inputs) if free else 1
-    shapes = {i["name"]: concrete(i["shape"], side=side) for i in inputs}
-    if free:
-        for entry in inputs:
-            entry["free_axes_run_with"] = side
-    else:
-        dtypes = {i["name"]: i["dtype"] for i in inputs}
-        said = try_shapes(model, shapes, dtypes)
-        if said:
-            raise Refusal(f"the model does not compute an input of its stated shape: {said}")
-    return shapes
-
-
-def seen_axes(accepted: list[list[int]]) -> list[int | str]:
-    """Return a shape whose axes that more than one size was accepted for are named, not numbered.
-
-    >>> seen_axes([[1, 3, 64, 64], [1, 3, 32, 32]])
-    [1, 3, 'axis 2', 'axis 3']
-    """
-    return [
-        sizes[0] if len(set(sizes)) == 1 else f"axis {axis}"
-        for axis, sizes in enumerate(zip(*accepted))  # noqa: B905
-    ]
-
-
-def batch_axes(
-    model: Any, inputs: list[dict[str, Any]], shapes: dict[str, list[int]]
-) -> tuple[dict[str, int | None], str]:
-    """Return input -> batch axis (0) or None, and the reason. Two items are tried, never
-    assumed.
-    """
-    none: dict[str, int | None] = {i["name"]: None for i in inputs}
-    fixed = [
-        i["name"]
-        for i in inputs
-        if i["shape"] and isinstance(i["shape"][0], int) and "trial" not in i
-    ]
-    if any(not i["shape"] for i in inputs):
-        return none, "an input has no axes"
-    if fixed:
-        return none, f"axis 0 of {', '.join(fixed)} is fixed by the model"
-    two = {n: [TRIAL_BATCH, *s[1:]] for n, s in shapes.items()}
-    said = try_shapes(model, two, {i["name"]: i["dtype"] for i in inputs})
-    if said:
-        return none, f"a batch of {TRIAL_BATCH} was refused: {said}"
-    for entry in inputs:
-        if "trial" in entry:
-            entry["shape"] = ["batch", *entry["shape"][1:]]
-    return {i["name"]: 0 for i in inputs}, f"a batch of {TRIAL_BATCH} was computed"
-
-
-def measured_outputs(
-    model: Any, feed: dict[str, Any], axes: dict[str, int | None]
-) -> list[dict[str, Any]]:
+def measured_outputs(model: Any, feed: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the outputs: stated entries where the model has them, and the shapes that came out."""
     stated = {o["name"]: o for o in model.outputs}
     answer = model.run(feed)
@@ -200,13 +100,14 @@ def measured_outputs(
 
 
 def processing(
-    folder: Folder,
     parameters: dict[str, Any],
     model: Any,
     given: dict[str, Any],
-    unknowns: list[dict[str, str]],
+    unknowns: list[dict[str, Any]],
     inputs: list[dict[str, Any]],
     outputs: list[dict[str, Any]],
+    stated: Facts,
+    feed: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return pre- and postprocessing with their sources; what nobody states becomes an unknown."""
     extra = dict(getattr(model, "extra", {}))
@@ -218,6 +119,7 @@ def processing(
         for entry in inputs:
             if len(entry["run_shape"] if "run_shape" in entry else entry["shape"] or []) == 4:
                 preprocess[entry["name"]] = user_preprocess(given["preprocess"], entry)
+    meanings.stated_preprocess(preprocess, stated, inputs)
     postprocess = dict(extra.get("postprocess") or {"kind": "unknown", "source": None})
     if parameters["model"].get("threshold") is not None and postprocess["kind"] == "changenet":
         postprocess["threshold"] = parameters["model"]["threshold"]
@@ -226,12 +128,18 @@ def processing(
         postprocess = {"kind": given["postprocess"], "source": USER}
     if given.get("labels"):
         postprocess = {**postprocess, "labels": list(given["labels"]), "labels_source": USER}
+    postprocess = meanings.stated_postprocess(postprocess, stated, outputs)
     for entry in inputs:
-        if entry["name"] not in preprocess:
+        if (
+            entry["role"] == "data"
+            and entry["name"] not in preprocess
+            and not (entry["fill"]["kind"] != "random")
+        ):
             unknowns.append(
                 {
                     "what": f"how real data becomes input {entry['name']} ({steps_of(entry)})",
                     "settle": "the training or inference code, or explore.contract.preprocess",
+                    "need": meanings.input_need(entry, stated),
                 }
             )
     if postprocess["kind"] == "unknown":
@@ -239,13 +147,15 @@ def processing(
             {
                 "what": "the meaning of the outputs: " + ", ".join(o["name"] for o in outputs),
                 "settle": "the model card or code, or explore.contract.postprocess and labels",
+                "need": meanings.output_need(outputs, stated, model.run(feed)),
             }
         )
-    elif postprocess["kind"] == "softmax_top" and not postprocess.get("labels"):
+    elif postprocess["kind"] in CLASSES and not postprocess.get("labels"):
         unknowns.append(
             {
                 "what": "the names of the classes",
                 "settle": "the label list of the training data, in explore.contract.labels",
+                "need": meanings.labels_need(int(postprocess.get("classes") or 0)),
             }
         )
     return preprocess, postprocess
@@ -263,14 +173,19 @@ def steps_of(entry: dict[str, Any]) -> str:
 def user_preprocess(given: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     """Return the user's preprocessing, the size taken from the input's shape when it states one."""
     shape = entry["shape"]
-    last = shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+    last = meanings.is_nhwc(shape)
     height, width = (shape[1], shape[2]) if last else (shape[2], shape[3])
-    size = given.get("size_px") or [height, width]
+    at = (1, 2) if last else (2, 3)
+    found = [(entry.get("sizes") or {}).get(str(axis)) for axis in at]
+    size = given.get("size_px") or [
+        k["size"] if k and not k["guessed"] else s
+        for k, s in zip(found, (height, width))  # noqa: B905
+    ]
     if not all(isinstance(s, int) for s in size):
         raise Refusal(
             "explore.contract.preprocess needs size_px: [height, width]; the axes are free"
         )
-    out = {**PREPROCESS_KEYS, "layout": "NHWC" if last else "NCHW", "source": USER}
+    out = {**meanings.IMAGE, "layout": "NHWC" if last else "NCHW", "source": USER}
     out.update(height_px=size[0], width_px=size[1])
     for key in ("colour_order", "resample", "crop_fraction", "resize_mode", "mean", "std", "scale"):
         if given.get(key) is not None:

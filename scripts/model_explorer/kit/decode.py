@@ -10,6 +10,9 @@ from .arrays import describe
 
 TOP = 5
 VALUES_SHOWN = 16
+SHARES = ("softmax_top", "sigmoid", "probabilities")
+LEAST_SCORE, MOST_OVERLAP = 0.25, 0.45  # Ultralytics's defaults for a prediction
+MOST_BOXES = 300
 
 
 def answer(contract: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
@@ -17,8 +20,10 @@ def answer(contract: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
     rule = contract["postprocess"]
     first = next(iter(raw.values()))
     kind = rule["kind"]
-    if kind in ("softmax_top", "sigmoid") and isinstance(first, np.ndarray) and first.size:
+    if kind in SHARES and isinstance(first, np.ndarray) and first.size:
         return ranked(first, rule, kind)
+    if kind == "boxes" and isinstance(first, np.ndarray) and first.ndim == 3:
+        return boxes(first, rule)
     if kind == "changenet":
         return verdict(first, rule)
     if kind == "embedding":
@@ -32,6 +37,8 @@ def ranked(logits: np.ndarray, rule: dict[str, Any], kind: str) -> dict[str, Any
     if kind == "softmax_top":
         shares = np.exp(numbers - numbers.max())
         shares /= shares.sum()
+    elif kind == "probabilities":
+        shares = numbers
     else:
         shares = 1 / (1 + np.exp(-numbers))
     best = np.argsort(-shares, kind="stable")[:TOP]
@@ -41,6 +48,36 @@ def ranked(logits: np.ndarray, rule: dict[str, Any], kind: str) -> dict[str, Any
         for i in best
     ]
     return {"kind": kind, "label": top[0]["label"], "score": top[0]["probability"], "top": top}
+
+
+def boxes(output: np.ndarray, rule: dict[str, Any]) -> dict[str, Any]:
+    """Return the boxes of a YOLO detector, best first, overlapping ones of a class taken out.
+
+    ``output``: (1, 4 + classes, places): centre x, y, width, height in pixels, then the scores.
+    """
+    rows = output[0].astype(np.float64)
+    scores, labels = rows[4:], rule.get("labels") or []
+    best, top = scores.argmax(0), scores.max(0)
+    found: list[dict[str, Any]] = []
+    for place in np.argsort(-top, kind="stable"):
+        if top[place] < LEAST_SCORE or len(found) == MOST_BOXES:
+            break
+        box, number = rows[:4, place], int(best[place])
+        if all(f["index"] != number or _overlap(f["box"], box) <= MOST_OVERLAP for f in found):
+            found.append({"index": number, "score": float(top[place]), "box": box.tolist(),
+                          "name": _name(labels, number)})  # fmt: skip
+    return {"kind": "boxes", "boxes": found, "least_score": LEAST_SCORE,
+            "most_overlap": MOST_OVERLAP}  # fmt: skip
+
+
+def _overlap(left: Any, right: Any) -> float:
+    """Return the intersection over union of two boxes (centre x, y, width, height)."""
+    shared = 1.0
+    for axis in (0, 1):
+        ends = [(b[axis] - b[axis + 2] / 2, b[axis] + b[axis + 2] / 2) for b in (left, right)]
+        shared *= max(0.0, min(e[1] for e in ends) - max(e[0] for e in ends))
+    union = left[2] * left[3] + right[2] * right[3] - shared
+    return float(shared / union) if union > 0 else 0.0
 
 
 def verdict(output: np.ndarray, rule: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +98,9 @@ def words(decoded: dict[str, Any]) -> str:
     """Return a decoded answer in a few words."""
     if decoded.get("label") is not None:
         return f"{decoded['label']} ({decoded['score']:.4g})"
+    if decoded["kind"] == "boxes":
+        shown = [f"{b['name']} ({b['score']:.4g})" for b in decoded["boxes"][:TOP]]
+        return f"{len(decoded['boxes'])} boxes: {', '.join(shown)}" if shown else "no box"
     parts = []
     for name, value in decoded["outputs"].items():
         if "norm" in value:

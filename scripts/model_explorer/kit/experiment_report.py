@@ -10,6 +10,7 @@ from .folder import Folder, write_text
 from .judge import facts_of
 from .markdown import bullets, cell, number, shape, table
 from .measured_sections import NOT_RUN, figure, profile, speed, training, yes
+from .self_description import section
 
 REPORT = "reports/experiment-report.md"
 
@@ -18,9 +19,9 @@ def write(folder: Folder) -> str:
     """Write the report from ``outputs/`` alone; the same files give the same bytes."""
     facts = facts_of(folder)
     parts = [
-        _head(facts), _model(facts), _contract(facts), _inputs(facts), _inference(facts),
-        speed(facts), profile(facts), training(facts), _targets(facts), _environment(facts),
-        _reproduce(facts),
+        _head(facts), _model(facts), section(facts), _contract(facts), _inputs(facts),
+        _inference(facts), speed(facts), profile(facts), training(facts), _targets(facts),
+        _environment(facts), _reproduce(facts),
     ]  # fmt: skip
     text = "\n".join(line for part in parts for line in part).rstrip() + "\n"
     write_text(folder.path(REPORT), text)
@@ -143,6 +144,7 @@ def _inputs(facts: dict[str, Any]) -> list[str]:
         "",
         f"{len(found['samples'])}, {found['kind']}: {cell(found['why'])}.",
         "",
+        *([f"Rows from {cell(found['rows_from'])}.", ""] if found.get("rows_from") else []),
         *(
             ["Searched: " + ", ".join(f"`{s}`" for s in found["searched"]), ""]
             if found["searched"]
@@ -178,15 +180,18 @@ def _targets(facts: dict[str, Any]) -> list[str]:
     else:
         rows = []
         for t in targets:
-            met = {True: "pass", False: "missed", None: "not measured"}[t["met"]]
+            met = {True: "pass", False: "missed", None: f"not judged: {t['why']}"}[t["met"]]
             goal = f"{t['rule']} {number(t['target'])} {t['unit']}"
             rows.append((t["name"], goal, number(t["measured"]), number(t["delta"]), met,
                          t["how"] or t.get("settle")))  # fmt: skip
         lines += table(("target", "wanted", "measured", "delta", "result", "how"), rows)
     if quality.get("inputs_with_known_answer"):
+        bounds = quality.get("bounds") or {}
         lines += table(
-            ("quality", "value"), [(k, number(v, 4)) for k, v in sorted(quality.items())]
-        )
+            ("quality", "value", "95 % lower bound", "95 % upper bound"),
+            [(k, number(v, 4), *(number(b, 4) for b in bounds.get(k) or (None, None)))
+             for k, v in sorted(quality.items()) if k != "bounds"],
+        )  # fmt: skip
     return lines
 
 

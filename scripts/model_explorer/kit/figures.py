@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from .folder import Folder
 from .markdown import number
+from .sizes import phrase
 
 PRE, MODEL, POST, INK, FAINT = "#7fb3d5", "#2b7a78", "#d9822b", "#333333", "#cccccc"
 SHOWN_INPUTS = 4
@@ -148,7 +149,8 @@ def draw_latency(path: Path, stats: dict[str, Any], folder: Folder) -> str:
     axes.set_xlabel("time of one item [ms]")
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0))
     _save(figure, path)
-    return "Time of one item: first run of a fresh process, and warm runs"
+    size = phrase(folder.read("io_contract", {}))
+    return f"Time of one item{size}: first run of a fresh process, and warm runs"
 
 
 def _parts() -> tuple[str, ...]:
@@ -173,7 +175,7 @@ def draw_throughput(path: Path, stats: dict[str, Any], folder: Folder) -> str | 
     axes.set_xlabel("batch size [items]")
     axes.set_ylabel("model alone [items/s]")
     _save(figure, path)
-    return "Throughput of the model by batch size"
+    return f"Throughput of the model by batch size{phrase(folder.read('io_contract', {}))}"
 
 
 def draw_operators(path: Path, profile: dict[str, Any], folder: Folder) -> str | None:

@@ -6,16 +6,31 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from . import no_network
+from .outcomes import OpenInput
+
 EXIT_REFUSED = 3
 STOP_MARK = "STOP: "
+NEED_MARK = "NEED: "
+PROOF_MARK = "PROVEN: "
 
 
 class Refusal(Exception):
-    """What the model or its input cannot do, in one line for the user; no bug of the scripts."""
+    """What cannot be done here, in one line for the user; no bug of the scripts.
+
+    ``needs``: what the user could tell so that it can be done. ``proven``: nothing could be told;
+    the model itself fails. Only the latter makes a no-go.
+    """
+
+    def __init__(self, text: str, needs: Iterable[OpenInput] = (), *, proven: bool = False) -> None:
+        super().__init__(text)
+        self.asked = list(needs)
+        self.needs = [need.as_dict() for need in self.asked]
+        self.proven = proven
 
 
 class Folder:
@@ -94,16 +109,33 @@ def here() -> Folder:
 
 def main(step: Callable[[Folder], str]) -> None:
     """Run one script: print its summary, or its refusal, and exit with 0, 3 or (a bug) 1."""
-    # A model hub is never asked: weights are given by the user.
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
-        os.environ.setdefault(name, "1")
     folder = here()
     os.chdir(folder.root)
     try:
-        print(step(folder), flush=True)
+        print(_done(step, folder), flush=True)
     except Refusal as refusal:
-        print(f"{STOP_MARK}{refusal}", file=sys.stderr, flush=True)
+        for need in refusal.needs:
+            print(f"{NEED_MARK}{json.dumps(need)}", file=sys.stderr)
+        mark = PROOF_MARK if refusal.proven else ""
+        print(f"{STOP_MARK}{mark}{refusal}", file=sys.stderr, flush=True)
         sys.exit(EXIT_REFUSED)
+
+
+def _done(step: Callable[[Folder], str], folder: Folder) -> str:
+    """Run a step; what fails after a download was refused fails for want of it."""
+    try:
+        return step(folder)
+    except Exception as error:
+        wished = no_network.said() or no_network.offline_wish(error)
+        if not wished:
+            raise
+        said = str(error) if isinstance(error, Refusal) else first_line(error)
+        need = OpenInput(
+            "arguments that build the network without a download", "class_arguments",
+            {"pretrained": False},
+        )  # fmt: skip
+        text = no_network.refusal(wished)
+        raise Refusal(text if wished in said else f"{text} ({said})", [need]) from error
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
@@ -114,3 +146,12 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     text = said or (lines[0] if lines else "")
     name = type(error).__name__
     return (text if text.startswith(name) else f"{name}: {text}")[:limit]
+
+
+def whole(error: BaseException) -> str:
+    """Return all of an error's text in one line; of TorchScript's trace, what it ends in."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    starts = [n for n, line in enumerate(lines) if line.startswith("RuntimeError:")]
+    text = " ".join(lines[starts[-1] :] if starts else lines)
+    name = type(error).__name__
+    return text if text.startswith(name) else f"{name}: {text}"

@@ -28,6 +28,8 @@ def run(folder: Folder) -> str:
         feeds.append(feed)
         answers.append(raw)
         records.append(_record(folder, contract, sample, feed, raw))
+        if contract.get("state"):
+            records[-1]["steps"] = stepped(folder, contract, model, sample)
     again = model.run(feeds[0])
     repeat = [difference(answers[0][n], again[n]) for n in again]
     record = {
@@ -40,11 +42,31 @@ def run(folder: Folder) -> str:
         "samples": records,
         "repeat_difference": _largest(repeat),
         "batch_difference": _batched(model, contract, feeds, answers),
-        "not_finite": sum(o.get("not_finite", 0) for r in records for o in r["outputs"].values()),
+        "not_finite": sum(
+            o.get("not_finite", 0)
+            for r in records
+            for outputs in (r["outputs"], *r.get("steps", []))
+            for o in outputs.values()
+        ),
         "answers_differ": _answers_differ(answers),
     }
     folder.write("inference", record)
     return f"{len(records)} inputs; first answer: {records[0]['answer']}"
+
+
+def stepped(
+    folder: Folder, contract: dict[str, Any], model: Any, sample: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Run a sample over the contract's steps, its state fed back; return every step's outputs
+    described.
+    """
+    state: dict[str, Any] = {}
+    out = []
+    for step in range(int(contract["steps"])):
+        raw = model.run({**item(folder, contract, sample, step), **state})
+        state = {name: raw[output] for name, output in contract["state"].items()}
+        out.append({n: describe(v) for n, v in raw.items()})
+    return out
 
 
 def _record(
@@ -103,11 +125,13 @@ def _batched(
     axes = {i["name"]: i["batch_axis"] for i in contract["inputs"]}
     together = model.run(stack(feeds, axes))
     gaps = []
+    grown = {o["name"]: o.get("batch_axis") for o in contract["outputs"]}
     for name, value in together.items():
-        if not isinstance(value, np.ndarray) or value.ndim == 0 or len(value) != len(feeds):
+        axis = grown.get(name)
+        if axis is None or not isinstance(value, np.ndarray):
             continue
-        for row, single in enumerate(answers):
-            gaps.append(difference(value[row : row + 1], single[name]))
+        for row, single in enumerate(np.split(value, len(feeds), axis)):
+            gaps.append(difference(single, answers[row][name]))
     return _largest(gaps)
 
 

@@ -1,38 +1,24 @@
-"""Quality on inputs with known answers, the user's targets, and the verdict: rules over the
-JSON.
-"""
+"""The user's targets and the verdict: rules over the JSON."""
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
+from . import sizes
+from .conditions import conditions
 from .folder import Folder
+from .metrics import METRICS, SIZELESS, known_answers, measured
+from .outcomes import CONDITIONAL, GO, NO_GO, UNDECIDED, OpenInput, one_each
+from .quality import FEW_KNOWN, QUALITY, known_of, plural_answers, quality, rate
 
-# name -> (unit, whether higher is better, how it is measured)
-METRICS: dict[str, tuple[str, bool, str]] = {
-    "latency_mean_ms": ("ms", False, "mean of the warm runs, end to end"),
-    "latency_median_ms": ("ms", False, "median of the warm runs, end to end"),
-    "latency_p95_ms": ("ms", False, "95th percentile of the warm runs, end to end"),
-    "cold_ms": ("ms", False, "first run of a fresh process, after loading"),
-    "load_s": ("s", False, "opening the model file in a fresh process"),
-    "throughput_items_per_s": ("items/s", True, "best of the batch sizes, model alone"),
-    "peak_ram_mib": ("MiB", False, "largest resident memory of the benchmark's process"),
-    "peak_vram_mib": ("MiB", False, "largest memory that torch held on the card"),
-    "accuracy_pct": ("%", True, "share of inputs with a known answer that were answered so"),
-    "f1_pct": ("%", True, "mean F1 over the classes of the inputs with a known answer"),
-    "recall_pct": ("%", True, "share of defective parts that were rejected"),
-    "far_pct": ("%", False, "share of good parts that were rejected"),
-}
 NAMES = (
     "parameters", "io_contract", "inputs", "inference", "stats", "profile", "train_check",
     "quality", "verdict", "dependencies", "provenance", "environment", "steps", "figures",
 )  # fmt: skip
-GO, CONDITIONAL, NO_GO = "GO", "GO WITH CONDITIONS", "NO-GO"
-QUALITY = ("accuracy_pct", "f1_pct", "recall_pct", "far_pct")
-FEW_KNOWN = 30  # with fewer known answers a share says little
-REPEAT_TOLERANCE = 1e-5
-BATCH_TOLERANCE = 1e-3
 UNREQUIRED = ("14_profile.py", "16_train_check.py", "20_visualize.py")
+FIRST_OF_REPORTS = "18"
+MANY_STEPS = 20  # with fewer a loss need not have fallen
 
 
 def facts_of(folder: Folder) -> dict[str, Any]:
@@ -43,77 +29,39 @@ def facts_of(folder: Folder) -> dict[str, Any]:
 def judge(folder: Folder) -> str:
     """Write ``outputs/quality.json`` and ``outputs/verdict.json``; return the summary line."""
     folder.write("quality", quality(folder.read("inference", {}), folder.read("io_contract", {})))
-    facts = facts_of(folder)
-    targets = judged(facts)
-    blocking, conditions = reasons(facts, targets)
-    word = NO_GO if blocking else CONDITIONAL if conditions else GO
-    folder.write(
-        "verdict",
-        {"verdict": word, "blocking": blocking, "conditions": conditions, "targets": targets},
+    found = verdict(facts_of(folder))
+    folder.write("verdict", found)
+    counts = ", ".join(
+        f"{len(found[part])} {part}" for part in ("blocking", "undecided", "conditions")
     )
-    return f"{word}: {len(blocking)} blocking, {len(conditions)} conditions"
+    return f"{found['verdict']}: {counts}"
 
 
-def quality(inference: dict[str, Any], contract: dict[str, Any]) -> dict[str, Any]:
-    """Return accuracy, F1 and (ChangeNet) recall and FAR over inputs with a known answer."""
-    pairs = [
-        (s["truth"], s["label"])
-        for s in inference.get("samples", [])
-        if s.get("truth") is not None and s.get("label") is not None
-    ]
-    rule = contract.get("postprocess") or {}
-    if rule.get("kind") in ("softmax_top", "sigmoid") and not rule.get("labels"):
-        # Answers are numbered classes: only numbers can be compared with them.
-        pairs = [(f"class {int(t)}", label) for t, label in pairs if str(t).strip().isdigit()]
-    out: dict[str, Any] = {"inputs_with_known_answer": len(pairs)}
-    if not pairs:
-        return out
-    if rule.get("kind") == "changenet":
-        pairs = [("PASS" if truth == "PASS" else "NO_PASS", label) for truth, label in pairs]
-        bad = [label for truth, label in pairs if truth == "NO_PASS"]
-        good = [label for truth, label in pairs if truth == "PASS"]
-        out.update(defective=len(bad), good=len(good))
-        if bad:
-            out["recall_pct"] = 100 * bad.count("NO_PASS") / len(bad)
-        if good:
-            out["far_pct"] = 100 * good.count("NO_PASS") / len(good)
-    else:
-        truths = [truth for truth, _ in pairs]
-        commonest = max(sorted(set(truths)), key=truths.count)
-        share = 100 * truths.count(commonest) / len(pairs)
-        out.update(commonest_answer=commonest, commonest_pct=share)
-    right = sum(truth == label for truth, label in pairs)
-    out.update(right=right, accuracy_pct=100 * right / len(pairs))
-    classes = sorted({c for pair in pairs for c in pair})
-    scores = []
-    for name in classes:
-        hits = sum(t == p == name for t, p in pairs)
-        said, true = sum(p == name for _, p in pairs), sum(t == name for t, _ in pairs)
-        scores.append(2 * hits / (said + true))
-    out["f1_pct"] = 100 * sum(scores) / len(scores)
-    return out
+def verdict(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return ``outputs/verdict.json``: the outcome, its reasons, and the open inputs.
 
-
-def measured(facts: dict[str, Any]) -> dict[str, float]:
-    """Return every metric that this exploration measured, by its name in ``METRICS``."""
-    stats, found = facts["stats"], dict(facts["quality"])
-    if stats:
-        total = stats["warm"]["total_ms"]
-        found.update(
-            latency_mean_ms=total["mean"], latency_median_ms=total["median"],
-            latency_p95_ms=total["p95"], cold_ms=stats["cold"]["total_ms"],
-            load_s=stats["cold"]["load_s"], peak_ram_mib=stats["memory"]["peak_ram_mib"],
-            peak_vram_mib=stats["memory"]["peak_vram_mib"],
-        )  # fmt: skip
-        if stats["best_throughput"]:
-            found["throughput_items_per_s"] = stats["best_throughput"]["items_per_s"]
-    return {k: v for k, v in found.items() if k in METRICS and v is not None}
+    ``blocking`` is proven, ``undecided`` wants an open input before anything is said,
+    ``conditions`` must be settled although it runs and meets what was asked.
+    """
+    targets = judged(facts)
+    blocking, undecided, needs = reasons(facts, targets)
+    open_points, further = conditions(facts, targets)
+    word = NO_GO if blocking else UNDECIDED if undecided else CONDITIONAL if open_points else GO
+    return {
+        "verdict": word, "blocking": blocking, "undecided": undecided, "conditions": open_points,
+        # The first are those without which nothing is decided.
+        "needs": one_each(needs), "further_needs": [
+            n for n in one_each(further) if n["key"] not in {m["key"] for m in needs}
+        ],
+        "targets": targets,
+    }  # fmt: skip
 
 
 def judged(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """Return each target with what was measured, by how far, and whether it is met.
 
-    ``met`` is None for what was not measured.
+    ``met`` is None for what was not measured or cannot be judged; ``why`` says so then, ``needs``
+    what would settle it.
     """
     values = measured(facts)
     out = []
@@ -124,12 +72,73 @@ def judged(facts: dict[str, Any]) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {
             "name": name, "target": goal, "unit": unit, "measured": value, "met": met,
             "rule": "at least" if higher else "at most", "how": how,
-            "delta": None if value is None else value - goal,
+            "delta": None if value is None else value - goal, "why": None, "needs": [],
         }  # fmt: skip
         if value is None:
-            entry["settle"] = _settle(name, how)
+            entry.update(why="not measured", settle=_settle(name, how))
+            entry["needs"] = _unmeasured(name, goal, facts)
+        elif name not in SIZELESS and sizes.guessed(facts["io_contract"]):
+            entry["met"] = None
+            entry["why"] = f"measured{sizes.phrase(facts['io_contract'])}"
+            entry["settle"] = "the size that is meant"
+            entry["needs"] = sizes.asked(facts["io_contract"])
+        elif name in QUALITY:
+            _by_chance(entry, facts)
         out.append(entry)
     return out
+
+
+def _by_chance(entry: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Leave a rate open that few answers, or chance, keep from being judged."""
+    found = facts["quality"]
+    name, goal = entry["name"], entry["target"]
+    known = known_of(name, found)
+    entry["rate"] = rate(name, found)
+    bounds = (found.get("bounds") or {}).get(name)
+    entry["bounds"] = bounds
+    higher = entry["rule"] == "at least"
+    if known < FEW_KNOWN:
+        entry["met"] = None
+        entry["why"] = f"only {plural_answers(known)} (fewer than {FEW_KNOWN}) say it"
+    elif bounds and not entry["met"]:
+        # Missed only where chance does not explain it.
+        proven = bounds[1] < goal if higher else bounds[0] > goal
+        if not proven:
+            entry["met"] = None
+            entry["why"] = f"{known} known answers leave open which side of the target it is on"
+    elif bounds:
+        entry["sure"] = bool(bounds[0] >= goal if higher else bounds[1] <= goal)
+    if entry["met"] is None:
+        entry["settle"] = "more inputs with known answers"
+        entry["needs"] = known_answers(facts, more=True)
+
+
+def _unmeasured(name: str, goal: float, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    if name in QUALITY:
+        needs = known_answers(facts)
+        post = facts["io_contract"].get("postprocess") or {}
+        if post.get("kind") in (None, "unknown", "embedding"):
+            needs.append(
+                OpenInput(
+                    "how its outputs become an answer", "contract.postprocess", "softmax_top"
+                ).as_dict()
+            )
+        if name in ("recall_pct", "far_pct") and post.get("kind") != "changenet":
+            return [_renamed(name, "accuracy_pct", goal)]
+        return needs
+    if name == "peak_vram_mib":
+        return [_renamed(name, "peak_ram_mib", goal)]
+    if name in METRICS:
+        return []  # the benchmark did not come to its end; that is told on its own
+    near = difflib.get_close_matches(name, METRICS, 1, 0.5) or ["accuracy_pct"]
+    return [_renamed(name, near[0], goal)]
+
+
+def _renamed(name: str, near: str, goal: float) -> dict[str, Any]:
+    return OpenInput(
+        f"a target that this command measures in place of {name}", f"targets.{near}", goal,
+        why=f"it measures {', '.join(METRICS)}",
+    ).as_dict()  # fmt: skip
 
 
 def _settle(name: str, how: str) -> str:
@@ -142,91 +151,94 @@ def _settle(name: str, how: str) -> str:
     return "a benchmark that runs to its end"
 
 
-def reasons(facts: dict[str, Any], targets: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Return what speaks against use, and what must be settled before it."""
-    blocking = [
-        f"it does not run here: {r['what']} failed ({r.get('said')})"
-        for r in facts["steps"] or []
-        if r["status"] in ("failed", "refused") and r["script"] not in UNREQUIRED
-        and r["script"] < "18"
-    ]  # fmt: skip
-    if not blocking and not facts["stats"]:
-        blocking.append("it was not run to its end")
-    inference = facts["inference"]
-    if inference.get("not_finite"):
-        blocking.append(
-            f"{inference['not_finite']} output numbers are not finite (NaN or infinite)"
-        )
+def reasons(
+    facts: dict[str, Any], targets: list[dict[str, Any]]
+) -> tuple[list[str], list[str], list[dict[str, Any]]]:
+    """Return what is proven against use, what cannot be said yet, and the open inputs for that."""
+    blocking: list[str] = []
+    undecided: list[str] = []
+    needs: list[dict[str, Any]] = []
+    for step in facts["steps"] or []:
+        if step["status"] not in ("failed", "refused") or step["script"] in UNREQUIRED:
+            continue
+        if step["script"] >= FIRST_OF_REPORTS:
+            continue
+        if step.get("proven"):
+            blocking.append(f"it does not run here: {step['what']} failed ({step.get('said')})")
+        else:
+            undecided.append(f"this step did not get through: {step['what']} ({step.get('said')})")
+            needs += step.get("needs") or _helpful(step["script"])
+    if not blocking and not undecided and not facts["stats"]:
+        undecided.append("it was not run to its end")
+    _numbers(facts, blocking, undecided, needs)
     for target in targets:
         if target["met"] is False:
+            said = target.get("rate") or f"{target['measured']:.4g}"
             blocking.append(
-                f"target missed: {target['name']} is {target['measured']:.4g}, wanted "
+                f"target missed: {target['name']} is {said}, wanted "
                 f"{target['rule']} {target['target']:.4g}"
             )
-    training = facts["train_check"]
-    if training and not training.get("runs"):
-        blocking.append(f"it cannot be trained here: {training.get('why')}")
-    elif training and not training.get("fell"):
-        blocking.append("the loss does not fall in the training check")
-    return blocking, conditions(facts, targets)
+        elif target["met"] is None:
+            undecided.append(f"the target {target['name']} is not judged: {target['why']}")
+            needs += target["needs"]
+    _training(facts["train_check"], blocking, undecided, needs)
+    return blocking, undecided, needs
 
 
-def conditions(facts: dict[str, Any], targets: list[dict[str, Any]]) -> list[str]:
-    """Return what must be settled before use although nothing speaks against it."""
-    out = []
-    inference, contract = facts["inference"], facts["io_contract"]
-    unknown = contract.get("unknown") or []
-    if unknown:
-        many = len(unknown) > 1
-        count = f"{len(unknown)} facts" if many else "one fact"
-        out.append(f"{count} about inputs and outputs {'are' if many else 'is'} unknown")
-    if facts["inputs"] and facts["inputs"]["kind"] == "synthesised":
-        out.append("it ran on made-up inputs only, so nothing says that its answers are right")
-    elif inference and not facts["quality"].get("inputs_with_known_answer"):
-        out.append("no input had a known answer, so nothing says that its answers are right")
+def _helpful(script: str) -> list[dict[str, Any]]:
+    """Return what often helps a step that says nothing itself."""
+    if script in ("02_contract.py", "03_inputs.py", "10_infer.py"):
+        what = "inputs as the model takes them (.npz, its arrays named as the inputs)"
+        return [OpenInput(what, "inputs", "my_inputs.npz").as_dict()]
+    if script == "12_benchmark.py":
+        return [OpenInput("smaller batches", "batch_sizes", [1]).as_dict()]
+    return []
+
+
+def _numbers(
+    facts: dict[str, Any],
+    blocking: list[str],
+    undecided: list[str],
+    needs: list[dict[str, Any]],
+) -> None:
+    """Numbers that are not finite speak against a model only where its inputs were right."""
+    count = facts["inference"].get("not_finite")
+    if not count:
+        return
+    said = f"{count} output numbers are not finite (NaN or infinite)"
+    made_up = facts["inputs"] and facts["inputs"]["kind"] == "synthesised"
+    if made_up and facts["io_contract"].get("unknown"):
+        undecided.append(f"{said}, on made-up inputs that may be none that it was made for")
+        needs.append(OpenInput("real inputs", "inputs", "my_inputs").as_dict())
     else:
-        out += quality_conditions(facts["quality"], targets)
-    if not targets:
-        out.append("no target was set, so speed and quality are described and not judged")
-    open_targets = [t["name"] for t in targets if t["met"] is None]
-    if open_targets:
-        out.append(f"not measured: {', '.join(open_targets)}")
-    if inference.get("answers_differ") is False:
-        out.append("different inputs gave exactly the same answer")
-    if (inference.get("repeat_difference") or 0) > REPEAT_TOLERANCE:
-        out.append(f"the same input gave answers {inference['repeat_difference']:.2g} apart")
-    if (inference.get("batch_difference") or 0) > BATCH_TOLERANCE:
-        out.append(
-            f"an item's answer moves by {inference['batch_difference']:.2g} when others share its "
-            "batch"
-        )
-    if (facts["parameters"].get("model") or {}).get("allow_code"):
-        out.append(
-            "its file runs code when it is loaded (explore.allow_code); trust it or convert it"
-        )
-    odd = [d for d in (facts["dependencies"].get("list") or []) if d.get("satisfies") is False]
-    if odd:
-        named = ", ".join(
-            f"{d['distribution']} {d['found']} (documented {d['wanted']})" for d in odd[:3]
-        )
-        out.append(f"versions other than documented: {named}{' …' if len(odd) > 3 else ''}")
-    return out
+        blocking.append(said)
 
 
-def quality_conditions(quality: dict[str, Any], targets: list[dict[str, Any]]) -> list[str]:
-    """Return what the measured quality leaves open."""
-    known = quality.get("inputs_with_known_answer", 0)
-    if not known:
-        return []
-    out = []
-    accuracy = quality["accuracy_pct"]
-    if known < FEW_KNOWN:
-        out.append(f"only {known} input{'s' * (known > 1)} had a known answer")
-    if accuracy <= quality.get("commonest_pct", -1):
-        out.append(
-            f"it is right in {accuracy:.1f} %, no more often than always answering "
-            f"{quality['commonest_answer']} ({quality['commonest_pct']:.1f} %)"
+def _training(
+    training: dict[str, Any],
+    blocking: list[str],
+    undecided: list[str],
+    needs: list[dict[str, Any]],
+) -> None:
+    if not training:
+        return
+    settings = training.get("settings") or {}
+    if not training.get("runs"):
+        said = f"it cannot be trained here: {training.get('why')}"
+        if training.get("proven"):
+            blocking.append(said)
+            return
+        undecided.append(said)
+        size = 2 * int(settings.get("batch_size") or 2)
+        needs.append(OpenInput("another batch of training", "train_batch_size", size).as_dict())
+    elif not training.get("fell"):
+        steps = int(settings.get("steps") or 0)
+        undecided.append(
+            f"the loss does not fall in the training check ({steps} steps, this learning rate)"
         )
-    if not any(t["name"] in QUALITY for t in targets):
-        out.append(f"no target says which quality is enough (right in {accuracy:.1f} % here)")
-    return out
+        if steps < MANY_STEPS:
+            needs.append(OpenInput("more training steps", "train_steps", MANY_STEPS).as_dict())
+        rate_ = float(settings.get("learning_rate") or 1e-3) / 10
+        needs.append(
+            OpenInput("another learning rate", "learning_rate", float(f"{rate_:.2g}")).as_dict()
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import sizes
 from .markdown import cell, number, table
 
 NOT_RUN = "Not available: this step did not run to its end (see logs/)."
@@ -14,7 +15,9 @@ def figure(facts: dict[str, Any], name: str) -> list[str]:
     found = next((f for f in facts["figures"] or [] if f["name"] == name), None)
     if not found:
         return []
-    return [f"![{found['caption']}](figures/{name}.png)", "", f"*{found['caption']}.*", ""]
+    # Brackets of a size would end the text before its time.
+    alt = found["caption"].replace("[", "(").replace("]", ")")
+    return [f"![{alt}](figures/{name}.png)", "", f"*{found['caption']}.*", ""]
 
 
 def speed(facts: dict[str, Any]) -> list[str]:
@@ -24,12 +27,14 @@ def speed(facts: dict[str, Any]) -> list[str]:
     if not stats:
         return [*lines, NOT_RUN, ""]
     cold, warm = stats["cold"], stats["warm"]
+    size = sizes.phrase(facts["io_contract"])
     lines += [
         f"Device {stats['device']} ({stats['provider']}), threads {stats['threads']}. Fresh "
         "process: "
         f"runtime imported in {number(cold['import_s'])} s, model loaded in "
         f"{number(cold['load_s'])} s.",
         "",
+        *([f"Measured{size}.", ""] if size else []),
         *figure(facts, "latency"),
     ]
     rows = []

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from .folder import Folder, Refusal, first_line
+from .folder import Folder, Refusal, first_line, whole
+from .outcomes import OpenInput
+from .roles import PYTHON
 from .settle import SETTLE_SHAPE
+from .weights import chosen, fill, unknowns_of
 
-NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
-PREFIXES = ("module.", "model.", "_orig_mod.", "net.")
-NAMED = 3
+NAMEABLE = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 @dataclass
@@ -43,7 +44,25 @@ def build_network(folder: Folder, what: dict[str, Any]) -> Network:
     rooms = {"timm": _timm, "open_clip": _open_clip, "changenet": _changenet, "source": _source}
     if what.get("family") not in rooms:
         raise Refusal("a state_dict needs a network: give explore.name, or source and class_path")
-    return rooms[what["family"]](folder, what, data)
+    try:
+        network = rooms[what["family"]](folder, what, data)
+    except Refusal as refusal:
+        # That weights and name do not go together is a fault of neither.
+        raise Refusal(str(refusal), refusal.asked or [_meant(what)]) from refusal
+    network.unknowns += unknowns_of(network.facts)
+    return network
+
+
+def _meant(what: dict[str, Any]) -> OpenInput:
+    """Return what the user must say so that the right network is built."""
+    family, architecture = what["family"], what.get("architecture")
+    if family == "changenet":
+        return OpenInput("the spec that it was trained with", "spec", "specs/baseline_spec.yaml")
+    if family == "source":
+        given = what.get("class_arguments") or {}
+        return OpenInput(f"the arguments of {what['class_path']}", "class_arguments", given)
+    return OpenInput("the name of the network that these weights fill", "name",
+                     f"{family}:{architecture}")  # fmt: skip
 
 
 def read_file(path: Path, *, allow_code: bool = False) -> Any:
@@ -61,55 +80,6 @@ def read_file(path: Path, *, allow_code: bool = False) -> Any:
         raise Refusal(f"torch cannot read {path.name}: {first_line(error)}") from error
 
 
-def tensors_of(data: Any) -> tuple[dict[str, torch.Tensor], str]:
-    """Return the state_dict inside a file's content and where it lay (``""``: at the top)."""
-    where = ""
-    for _ in range(2):
-        if not isinstance(data, Mapping):
-            raise Refusal(f"the weights file holds a {type(data).__name__}, no state_dict")
-        inner = next((n for n in NESTED if isinstance(data.get(n), Mapping)), None)
-        if inner is None:
-            break
-        where, data = f"{where}.{inner}".strip("."), data[inner]
-    state = {str(k): v for k, v in data.items() if isinstance(v, torch.Tensor)}
-    if not state:
-        raise Refusal("the weights file holds no tensors")
-    return state, where
-
-
-def fill(module: Any, data: Any) -> dict[str, Any]:
-    """Fill ``module`` strictly; return where the state lay and which prefix was taken off.
-
-    A prefix (``module.`` of DataParallel, …) is taken off only if the state then fits exactly.
-    """
-    state, where = tensors_of(data)
-    wanted = module.state_dict()
-    for prefix in ("", *PREFIXES):
-        if prefix and not all(k.startswith(prefix) for k in state):
-            continue
-        trial = {k[len(prefix) :]: v for k, v in state.items()}
-        if trial.keys() == wanted.keys() and not _misshapen(wanted, trial):
-            module.load_state_dict(trial, strict=True)
-            return {"weights": where or "top level of the file", "prefix_removed": prefix or None}
-    missing = [k for k in wanted if k not in state]
-    extra = [k for k in state if k not in wanted]
-    shaped = _misshapen(wanted, state)
-    named = [
-        f"{len(names)} {what} ({', '.join(names[:NAMED])}{', …' if len(names) > NAMED else ''})"
-        for what, names in (("missing", missing), ("extra", extra), ("misshapen", shaped))
-        if names
-    ]
-    raise Refusal(f"the weights do not fit the network: {'; '.join(named)}")
-
-
-def _misshapen(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{k} {tuple(found[k].shape)} instead of {tuple(wanted[k].shape)}"
-        for k in wanted
-        if k in found and tuple(found[k].shape) != tuple(wanted[k].shape)
-    ]
-
-
 def _image(name: str, size: list[Any], source: str) -> dict[str, Any]:
     return {"name": name, "dtype": "float32", "shape": ["batch", *size], "source": source}
 
@@ -117,7 +87,7 @@ def _image(name: str, size: list[Any], source: str) -> dict[str, Any]:
 def _timm(folder: Folder, what: dict[str, Any], data: Any) -> Network:
     import timm
 
-    state, _ = tensors_of(data)
+    state = next(iter(chosen(data, what.get("weights_key")).values()))
     state = {k.removeprefix("module."): v for k, v in state.items()}
     given = dict(what.get("config") or {})
     arguments = {**given.get("model_args", {}), **(what.get("class_arguments") or {})}
@@ -134,7 +104,11 @@ def _timm(folder: Folder, what: dict[str, Any], data: Any) -> Network:
         module = timm.create_model(what["architecture"], pretrained=False, **arguments)
     except Exception as error:
         raise Refusal(f"timm cannot build {what['architecture']}: {first_line(error)}") from error
-    facts = {"class": type(module).__name__, "arguments": arguments, **fill(module, data)}
+    facts = {
+        "class": type(module).__name__,
+        "arguments": arguments,
+        **fill(module, data, what.get("weights_key")),
+    }
     channels = int(arguments.get("in_chans", 3))
     size = list(arguments.get("img_size") or config["input_size"][1:])
     size = size * 2 if len(size) == 1 else size
@@ -195,7 +169,7 @@ def _open_clip(folder: Folder, what: dict[str, Any], data: Any) -> Network:
         raise Refusal(
             f"open_clip cannot build {what['architecture']}: {first_line(error)}"
         ) from error
-    facts = {"class": type(module).__name__, **fill(module, data)}
+    facts = {"class": type(module).__name__, **fill(module, data, what.get("weights_key"))}
     side = module.visual.image_size
     side = list(side) if isinstance(side, (tuple, list)) else [side, side]
     own = given.get("preprocess_cfg") or {}
@@ -233,7 +207,11 @@ def _changenet(folder: Folder, what: dict[str, Any], data: Any) -> Network:
     try:
         spec = load_spec(folder.path(what["spec"]))
         network = build_model(spec)
-        facts = {"class": "ChangeNet", "backbone": spec.model.backbone.type, **fill(network, data)}
+        facts = {
+            "class": "ChangeNet",
+            "backbone": spec.model.backbone.type,
+            **fill(network, data, what.get("weights_key")),
+        }
     except Refusal:
         raise
     except Exception as error:  # a HardStop of the library, whose text says what to do
@@ -242,35 +220,81 @@ def _changenet(folder: Folder, what: dict[str, Any], data: Any) -> Network:
 
 
 def _source(folder: Folder, what: dict[str, Any], data: Any) -> Network:
-    """A class of the linked source folder, made with ``class_arguments``."""
+    """A class of the linked source folder (or a function, or a method of a class, that makes
+    one), made with ``class_arguments``.
+    """
     place, _, name = str(what["class_path"]).rpartition(":")
     try:
-        made = getattr(importlib.import_module(place), name)
+        made: Any = importlib.import_module(place)
     except ImportError as error:
-        raise Refusal(f"{place} cannot be imported: {first_line(error)}") from error
-    except AttributeError as error:
-        raise Refusal(f"{place} has no {name}") from error
+        raise Refusal(f"{place} cannot be imported: {whole(error)}") from error
+    except Exception as error:  # the source's own code
+        raise Refusal(f"{place} fails while it is imported: {whole(error)}") from error
+    for part in name.split("."):
+        if not hasattr(made, part):
+            raise Refusal(f"{place} has no {name}")
+        made = getattr(made, part)
+    arguments = what.get("class_arguments") or {}
     try:
-        module = made(**(what.get("class_arguments") or {}))
-    except TypeError as error:
+        module = made(**arguments)
+    except Exception as error:  # the source's own code
+        needs = [
+            OpenInput(f"argument {n} of {what['class_path']}", f"class_arguments.{n}", None)
+            for n in _wanted(made, arguments)
+        ]
         raise Refusal(
-            f"{what['class_path']} cannot be made: {first_line(error)}; set explore.class_arguments"
+            f"{what['class_path']} cannot be made: {whole(error)}; set explore.class_arguments",
+            needs,
         ) from error
     if not isinstance(module, torch.nn.Module):
         raise Refusal(f"{what['class_path']} gives a {type(module).__name__}, no torch module")
-    facts = {"class": what["class_path"], "arguments": what.get("class_arguments") or {}}
-    return _own_class(module, {**facts, **fill(module, data)})
+    facts = {"class": what["class_path"], "arguments": arguments}
+    return _own_class(module, {**facts, **fill(module, data, what.get("weights_key"))})
+
+
+def _wanted(made: Any, given: Mapping[str, Any]) -> list[str]:
+    """Return the arguments without a default that are not given."""
+    try:
+        found = inspect.signature(made).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [a.name for a in found if a.default is a.empty and a.kind in NAMEABLE
+            and a.name not in given]  # fmt: skip
 
 
 def _own_class(module: Any, facts: dict[str, Any]) -> Network:
     source = "the signature of forward in the source"
-    arguments = inspect.signature(module.forward).parameters.values()
-    open_kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    names = [a.name for a in arguments if a.default is a.empty and a.kind not in open_kinds]
-    inputs = [{"name": n, "dtype": None, "shape": None, "source": source} for n in names]
-    unknowns = [
-        {"what": f"shape and element type of input {n}: code does not state them",
-         "settle": SETTLE_SHAPE}
-        for n in names
-    ]  # fmt: skip
+    inputs, unknowns = [], []
+    for argument in inspect.signature(module.forward).parameters.values():
+        if argument.default is argument.empty and argument.kind in NAMEABLE:
+            noted = argument.annotation
+            kind = noted if isinstance(noted, str) else getattr(noted, "__name__", "")
+            entry, unknown = argument_entry(
+                argument.name, kind if kind in PYTHON else "Tensor", source
+            )
+            inputs.append(entry)
+            unknowns += unknown
     return Network(module, inputs, facts, unknowns)
+
+
+def argument_entry(
+    name: str, kind: str, source: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the entry of one argument by the type in its signature, and what is unknown of it.
+
+    Raises :class:`Refusal` for lists, tuples and dictionaries.
+    """
+    if kind.startswith("Optional["):
+        kind = kind[len("Optional[") : -1]
+    if kind in PYTHON:
+        return {"name": name, "dtype": PYTHON[kind], "shape": [], "python": kind,
+                "source": source}, []  # fmt: skip
+    if kind != "Tensor":
+        raise Refusal(
+            f"argument {name} is a {kind}; tensors, int, float, bool and str can be made or given"
+        )
+    unknown = {
+        "what": f"shape and element type of input {name}: the signature does not state them",
+        "settle": SETTLE_SHAPE,
+    }
+    return {"name": name, "dtype": None, "shape": None, "source": source}, [unknown]

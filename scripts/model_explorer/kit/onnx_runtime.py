@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from .arrays import dtype_name
-from .folder import Folder, Refusal, first_line
+from .folder import Folder, Refusal, whole
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 SOURCE = "the ONNX graph"
@@ -90,13 +91,35 @@ def session_for(
         path = str(folder.path(what["file"]))
         return onnxruntime.InferenceSession(path, options, providers=wanted), wanted
     except Exception as error:  # onnxruntime's classes have no common base
-        raise Refusal(f"ONNX Runtime cannot open {what['file']}: {first_line(error)}") from error
+        raise Refusal(_why_not(what["file"], whole(error))) from error
+
+
+def _why_not(file: str, said: str) -> str:
+    """Return why a session cannot be made; what this ONNX Runtime is too old for is no damage."""
+    newest = re.search(
+        r"is till opset (\d+)|IR version: \d+, max supported IR version: (\d+)", said
+    )
+    if newest:
+        what = f"opset {newest[1]}" if newest[1] else f"IR version {newest[2]}"
+        return (
+            f"{file} is not supported by ONNX Runtime {onnxruntime.__version__}, which knows the "
+            f"format up to {what}: install a newer one, or export the model again with a lower "
+            f"opset_version (or onnx.version_converter). It said: {said}"
+        )
+    if "is not a registered function/op" in said or "No Op registered for" in said:
+        return (
+            f"{file} uses operators of its own, which need the library that registers them, or an "
+            f"export without them. ONNX Runtime said: {said}"
+        )
+    return f"ONNX Runtime cannot open {file}: {said}"
 
 
 def _entry(node: Any) -> dict[str, Any]:
     tensor = node.type.startswith("tensor(")
+    # An axis without a name is its own: two of them are never taken for one and the same.
     shape = [
-        d if isinstance(d, int) else (d or UNNAMED.format(i)) for i, d in enumerate(node.shape)
+        d if isinstance(d, int) and d > 0 else (str(d or UNNAMED.format(i)))
+        for i, d in enumerate(node.shape)
     ]
     return {
         "name": node.name,

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from .folder import Folder, Refusal, first_line
+from .roles import made
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -20,30 +21,42 @@ MODES = {"RGB": "RGB", "BGR": "RGB", "L": "L"}
 PIXEL_MAX = 255.0
 
 
-def item(folder: Folder, contract: dict[str, Any], sample: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Return one sample as the model takes it, every input with a batch of one."""
-    feed = {}
+def item(
+    folder: Folder, contract: dict[str, Any], sample: dict[str, Any], step: int = 0
+) -> dict[str, np.ndarray]:
+    """Return one sample as the model takes it, every input with a batch of one.
+
+    ``step``: which of its steps, for a model that is fed its own state; an input with fewer files
+    is fed its last one again.
+    """
+    feed: dict[str, np.ndarray] = {}
     for entry in contract["inputs"]:
         name = entry["name"]
-        files = [folder.path(f) for f in sample["files"][name]]
+        files = [folder.path(f) for f in sample["files"].get(name, [])]
         rule = contract["preprocess"].get(name)
-        if rule and files[0].suffix != ".npy":
+        if not files:  # a value or a first state that the given file leaves out
+            feed[name] = made(entry, entry["run_shape"])
+        elif rule and files[0].suffix != ".npy":
             feed[name] = pictures(files, rule, entry["dtype"])
         else:
-            feed[name] = array(files[0], entry)
+            feed[name] = array(files[min(step, len(files) - 1)], entry)
     return feed
 
 
 def array(path: Path, entry: dict[str, Any]) -> np.ndarray:
     """Return a ``.npy`` file as a batch of one; raises :class:`Refusal` when it does not fit."""
-    if entry["dtype"] == "str":
-        return np.full(entry["run_shape"], "a", dtype=object)
     try:
         found: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise Refusal(f"{path.name} is no array that can be read: {first_line(error)}") from error
     wanted = list(entry["run_shape"])
-    if list(found.shape) == wanted[1:]:
+    if entry["dtype"] == "str":
+        if found.dtype.kind not in "US":
+            raise Refusal(f"{path.name} is {found.dtype}, input {entry['name']} wants text")
+        found = found.astype(str).astype(object)
+    if list(found.shape) == wanted:
+        return _typed(found, path, entry)
+    if wanted and list(found.shape) == wanted[1:]:
         found = found[None]
     stated = entry["shape"] or wanted
     fits = len(stated) == found.ndim and all(
@@ -52,7 +65,11 @@ def array(path: Path, entry: dict[str, Any]) -> np.ndarray:
     )
     if not fits or (entry["batch_axis"] == 0 and found.shape[0] != 1):
         raise Refusal(f"{path.name} is {list(found.shape)}, input {entry['name']} wants {wanted}")
-    if str(found.dtype) != entry["dtype"]:
+    return _typed(found, path, entry)
+
+
+def _typed(found: np.ndarray, path: Path, entry: dict[str, Any]) -> np.ndarray:
+    if entry["dtype"] != "str" and str(found.dtype) != entry["dtype"]:
         raise Refusal(f"{path.name} is {found.dtype}, input {entry['name']} wants {entry['dtype']}")
     return found
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from .folder import Folder
 from .preprocess import item
-from .settle import noise
+from .settle import feed_of
 
 SHAPES = 7  # figures drawn on a made-up picture
 SMALLEST_PX = 32
@@ -38,9 +38,10 @@ def prepare(folder: Folder) -> str:
         kind, why = "synthesised", found["why_none"]
     for sample in samples:
         item(folder, contract, sample)  # each must fit before anything is measured
+    told = {key: found[key] for key in ("rows_from", "chosen_on") if found.get(key)}
     folder.write(
         "inputs",
-        {"kind": kind, "why": why, "searched": found["searched"], "samples": samples},
+        {"kind": kind, "why": why, "searched": found["searched"], "samples": samples, **told},
     )
     return f"{len(samples)} {kind} ({why})"
 
@@ -52,6 +53,11 @@ def made(folder: Folder, contract: dict[str, Any], index: int, seed: int) -> dic
     place.mkdir(parents=True, exist_ok=True)
     files: dict[str, list[str]] = {}
     golden = drawn(seed, contract)
+    shapes = {i["name"]: i["run_shape"] for i in contract["inputs"]}
+    steps = [
+        feed_of(contract["inputs"], shapes, seed + 1000 * n)
+        for n in range(contract.get("steps") or 1)
+    ]
     for entry in contract["inputs"]:
         rule = contract["preprocess"].get(entry["name"])
         stem = entry["name"].replace("/", "_").replace(":", "_").replace(".", "_")
@@ -67,13 +73,15 @@ def made(folder: Folder, contract: dict[str, Any], index: int, seed: int) -> dic
                 picture.save(folder.path(file))
             files[entry["name"]] = names
         else:
-            path = place / f"{stem}.npy"
-            bounds = entry.get("range")
-            if entry["dtype"] != "str":
-                np.save(path, noise(entry["run_shape"], entry["dtype"], seed, bounds))
-            else:
-                np.save(path, np.full(entry["run_shape"], "a"))
-            files[entry["name"]] = [f"inputs/{name}/{stem}.npy"]
+            fed = steps if entry.get("role", "data") == "data" else steps[:1]
+            names = [
+                f"inputs/{name}/{stem}{f'_{i}' if len(fed) > 1 else ''}.npy"
+                for i in range(len(fed))
+            ]
+            for file, feed in zip(names, fed):  # noqa: B905
+                value = feed[entry["name"]]
+                np.save(folder.path(file), value.astype(str) if entry["dtype"] == "str" else value)
+            files[entry["name"]] = names
     return {"id": name, "origin": f"made with seed {seed}", "files": files}
 
 

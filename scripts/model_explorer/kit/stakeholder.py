@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import sizes
 from .advice import integration, next_experiments, risks, unknowns
+from .conditions import from_file
+from .decision import decision
 from .folder import Folder, write_text
-from .judge import CONDITIONAL, FEW_KNOWN, GO, METRICS, NO_GO, facts_of, measured
+from .judge import facts_of
 from .markdown import bullets, cell, number, plural, shape, table
 from .measured_sections import figure
+from .metrics import METRICS, measured
+from .quality import FEW_KNOWN, rate
+from .self_description import section
 
 REPORT = "reports/stakeholder-report.md"
 SLOW_START = 3.0  # a first run this many times slower than a warm one is worth a sentence
@@ -24,34 +30,13 @@ def write(folder: Folder) -> str:
     """Write the report; return its name."""
     facts = facts_of(folder)
     parts = [
-        _verdict(facts), _meaning(facts), _targets(facts), _benchmark(facts), risks(facts),
-        unknowns(facts), _criteria(facts), next_experiments(facts), integration(facts),
-        _evidence(facts),
+        decision(facts), _meaning(facts), section(facts), _targets(facts), _benchmark(facts),
+        risks(facts), unknowns(facts), _criteria(facts), next_experiments(facts),
+        integration(facts), _evidence(facts),
     ]  # fmt: skip
     text = "\n".join(line for part in parts for line in part).rstrip() + "\n"
     write_text(folder.path(REPORT), text)
     return REPORT
-
-
-def _verdict(facts: dict[str, Any]) -> list[str]:
-    asked, found = facts["parameters"], facts["verdict"]
-    word, title = found["verdict"], cell(asked["title"])
-    if word == NO_GO:
-        first = f"**No-go.** {title} should not be used as it is: {found['blocking'][0]}."
-    elif word == CONDITIONAL:
-        count = plural(len(found["conditions"]), "point")
-        first = (
-            f"**Go with conditions.** {title} runs here; {count} must be settled before it "
-            "is relied on."
-        )
-    else:
-        first = f"**Go.** {title} runs here and meets every target that was set."
-    lines = [f"# {title}: can we use it?", "", cell(first), ""]
-    if word == NO_GO and len(found["blocking"]) > 1:
-        lines += ["Also:", "", *bullets(cell(b) for b in found["blocking"][1:])]
-    if word != GO and found["conditions"]:
-        lines += ["To be settled:", "", *bullets(cell(c) for c in found["conditions"])]
-    return lines
 
 
 def _meaning(facts: dict[str, Any]) -> list[str]:
@@ -88,9 +73,10 @@ def _speed(facts: dict[str, Any]) -> list[str]:
     stats = facts["stats"]
     warm, cold = stats["warm"], stats["cold"]
     total = warm["total_ms"]
+    size = sizes.phrase(facts["io_contract"])
+    way = "from file to answer" if from_file(facts["inputs"]) else "from prepared array to answer"
     out = [
-        f"One item takes {number(total['median'])} ms from file to answer on {_where(facts)}, "
-        "and 95 of "
+        f"One item{size} takes {number(total['median'])} ms {way} on {_where(facts)}, and 95 of "
         f"100 stay below {number(total['p95'])} ms."
     ]
     parts = {p: warm[f"{p}_ms"]["median"] for p in ("preprocess", "model", "postprocess")}
@@ -106,7 +92,7 @@ def _speed(facts: dict[str, Any]) -> list[str]:
     ratio = cold["total_ms"] / total["median"] if total["median"] else 1.0
     if ratio > SLOW_START:
         out.append(
-            f"The first item of a fresh process takes {number(ratio, 2)} times as long "
+            f"The first item{size} of a fresh process takes {number(ratio, 2)} times as long "
             f"({number(cold['total_ms'])} ms) after {number(cold['import_s'] + cold['load_s'])} "
             "s of "
             "start-up: keep the process alive and send it one item before users do."
@@ -121,14 +107,13 @@ def _speed(facts: dict[str, Any]) -> list[str]:
         gain = best["items_per_s"] / good[0]["items_per_s"]
         if gain >= WORTH_BATCHING:
             out.append(
-                f"Batches pay: {best['batch_size']} at a time give {number(best['items_per_s'])} "
-                "items/s, "
-                f"{number(gain, 2)} times one by one."
+                f"Batches pay: {best['batch_size']} at a time{size} give "
+                f"{number(best['items_per_s'])} items/s, {number(gain, 2)} times one by one."
             )
         else:
             out.append("Batches bring next to nothing here, so items can be sent one by one.")
     memory = stats["memory"]
-    said = f"It needs {number(memory['peak_ram_mib'])} MiB of memory"
+    said = f"It needs {number(memory['peak_ram_mib'])} MiB of memory{size}"
     if memory["peak_vram_mib"] is not None:
         said += f" and {number(memory['peak_vram_mib'])} MiB on the card"
     out.append(f"{said}.")
@@ -149,10 +134,14 @@ def _trust(facts: dict[str, Any]) -> list[str]:
     known = quality.get("inputs_with_known_answer", 0)
     if known:
         out.append(
-            f"On {plural(known, 'input')} with a known answer it was right {quality['right']} "
-            "times "
-            f"({number(quality['accuracy_pct'])} %)."
+            f"On {plural(known, 'input')} with a known answer it was right in "
+            f"{rate('accuracy_pct', quality)}."
         )
+        for name, word in (("recall_pct", "Recall"), ("far_pct", "FAR")):
+            if name in quality:
+                out.append(f"{word} is {rate(name, quality)}.")
+        if inputs.get("rows_from"):
+            out.append(f"The rows come from {inputs['rows_from']}.")
         if known < FEW_KNOWN:
             out.append("That is too few to say how good it is.")
     elif inputs["kind"] == "synthesised":
@@ -181,10 +170,11 @@ def _targets(facts: dict[str, Any]) -> list[str]:
         return [*lines, "None was given, so speed and quality are described, not judged.", ""]
     rows = []
     for t in targets:
-        met = {True: "pass", False: "**missed**", None: "not measured"}[t["met"]]
+        met = {True: "pass", False: "**missed**", None: f"not judged: {t['why']}"}[t["met"]]
         goal = f"{t['rule']} {number(t['target'])} {t['unit']}"
         how = t["how"] or "not measured by this command"
-        rows.append((t["name"], goal, number(t["measured"]), number(t["delta"]), met, how))
+        value = t.get("rate") or number(t["measured"])
+        rows.append((t["name"], goal, value, number(t["delta"]), met, how))
     return [
         *lines,
         *table(("target", "wanted", "measured", "delta", "result", "how it is measured"), rows),
@@ -201,8 +191,12 @@ def _benchmark(facts: dict[str, Any]) -> list[str]:
     cards = (
         "; ".join(f"{g.get('name')} ({g.get('memory')})" for g in machine.get("gpus", [])) or "none"
     )
-    rows = [(n, number(values[n]), METRICS[n][0], METRICS[n][2]) for n in METRICS if n in values]
-    lines = ["## Benchmark and profile", "", *table(("metric", "value", "unit", "how"), rows)]
+    rows = [(n, number(values[n]), METRICS[n][0], _how(n, facts)) for n in METRICS if n in values]
+    lines = ["## Benchmark and profile", ""]
+    size = sizes.phrase(facts["io_contract"])
+    if size:
+        lines += [f"Times and memory were measured{size}; no target is judged on them.", ""]
+    lines += table(("metric", "value", "unit", "how"), rows)
     lines += figure(facts, "latency")
     top = (facts["profile"] or {}).get("top") or []
     if top:
@@ -227,6 +221,13 @@ def _benchmark(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _how(name: str, facts: dict[str, Any]) -> str:
+    how = METRICS[name][2]
+    if name in facts["quality"].get("bounds", {}):
+        return f"{how}: {rate(name, facts['quality'])}"
+    return how if from_file(facts["inputs"]) else how.replace("end to end", "from prepared arrays")
+
+
 def _criteria(facts: dict[str, Any]) -> list[str]:
     found = facts["verdict"]
     states = [("it runs end to end", "yes" if facts["stats"] else "no")]
@@ -246,9 +247,9 @@ def _criteria(facts: dict[str, Any]) -> list[str]:
             ("the training check passes", "yes" if facts["train_check"].get("fell") else "no")
         )
     rule = (
-        "Go = all of these hold. No-go = it fails to run, gives numbers that are not finite, or "
-        "misses a "
-        "target. Anything else is a go with conditions."
+        "Go = all of these hold. No-go = a proven failure or a missed target. Not decided = what "
+        "was asked cannot be said before the open inputs are given. Anything else is a go with "
+        "conditions."
     )
     return ["## Go or no-go", "", rule, "", *table(("criterion", "state"), states)]
 

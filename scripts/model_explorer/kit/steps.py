@@ -4,16 +4,18 @@ log.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from .folder import EXIT_REFUSED, STOP_MARK, Folder
+from . import no_network
+from .folder import EXIT_REFUSED, NEED_MARK, PROOF_MARK, STOP_MARK, Folder
 
 TIMEOUT_S = 24 * 3600
 HIDDEN = ("PYTHONPATH", "PYTHONHOME")
@@ -43,6 +45,7 @@ STEPS = (
     Step("20_visualize.py", "draw the figures", required=False, model=False),
     Step("30_experiment_report.py", "write the experiment report", model=False),
     Step("31_stakeholder_report.py", "write the stakeholder report", model=False),
+    Step("32_html.py", "show the reports as HTML", model=False),
 )
 FIRST_OF_REPORTS = "18_judge.py"
 AFTER_FAILURE = (
@@ -50,6 +53,7 @@ AFTER_FAILURE = (
     "20_visualize.py",
     "30_experiment_report.py",
     "31_stakeholder_report.py",
+    "32_html.py",
 )
 
 
@@ -76,9 +80,14 @@ def run_steps(
     failed = False
     for step in steps:
         if failed and step.script not in AFTER_FAILURE:
-            record = {"script": step.script, "status": "left out", "what": step.what}
+            record: dict[str, Any] = {
+                "script": step.script, "status": "left out", "what": step.what,
+            }  # fmt: skip
         else:
+            before_step = _files(folder)
             record = run_step(folder, command, step, environment)
+            after = _files(folder)
+            record["wrote"] = sorted(n for n in after if after[n] != before_step.get(n))
             failed = failed or (step.required and record["status"] != "ok")
         before[step.script] = record
         folder.write("steps", [before[n] for n in names if n in before])
@@ -97,6 +106,9 @@ def run_step(
     env.update(OMP_NUM_THREADS=threads, OMP_WAIT_POLICY="PASSIVE", PYTHONUNBUFFERED="1")
     env["PYTHONDONTWRITEBYTECODE"] = "1"  # a linked source is the user's; nothing is written there
     env.update(environment or {})
+    log_of_network = folder.path(no_network.LOG)
+    env[no_network.LOG_VARIABLE] = str(log_of_network)
+    seen = log_of_network.stat().st_size if log_of_network.is_file() else 0
     began = time.monotonic()
     try:
         done = subprocess.run(
@@ -118,6 +130,7 @@ def run_step(
     with (logs / "commands.log").open("a", encoding="utf-8") as handle:
         handle.write(f"{stamp} exit {code} {seconds:.2f}s $ {shlex.join(line)}\n")
     said, status = _said(code, out, err)
+    proven = status == "refused" and said.startswith(PROOF_MARK)
     return {
         "script": step.script,
         "what": step.what,
@@ -125,10 +138,27 @@ def run_step(
         "command": f"python scripts/{step.script}",
         "status": status,
         "exit": code,
-        "said": said,
+        "said": said.removeprefix(PROOF_MARK) if proven else said,
+        "proven": proven,
+        "needs": _needs(err) if status == "refused" else [],
+        "network": _network(log_of_network, seen),
         "seconds": seconds,
         "log": log,
     }
+
+
+def _files(folder: Folder) -> dict[str, tuple[int, int, int]]:
+    """Return the files that steps write, each with what changes when it is written."""
+    out = {}
+    for part in ("inputs", "outputs", "reports"):
+        for base, _, names in os.walk(folder.path(part)):
+            for name in names:
+                path = Path(base, name)
+                facts = path.lstat()
+                out[path.relative_to(folder.root).as_posix()] = (
+                    facts.st_mtime_ns, facts.st_size, facts.st_ino,
+                )  # fmt: skip
+    return out
 
 
 def _said(code: int, out: str, err: str) -> tuple[str, str]:
@@ -143,17 +173,15 @@ def _said(code: int, out: str, err: str) -> tuple[str, str]:
     return (lines[-1] if lines else f"exit status {code}"), "failed"
 
 
-def run_all(folder: Folder, arguments: list[str]) -> str:
-    """Run all steps, or (``--reports``) only judging, figures and reports, with this
-    interpreter.
-    """
-    if set(arguments) - {"--reports"}:
-        return "usage: python scripts/run_all.py [--reports]"
-    steps = wanted(folder.parameters)
-    if "--reports" in arguments:
-        names = [s.script for s in steps]
-        steps = steps[names.index(FIRST_OF_REPORTS) :]
-    records = run_steps(folder, [sys.executable], steps)
-    folder.note("outputs", f"run_all.py {' '.join(arguments)}".strip() + " wrote the files again")
-    bad = [r["script"] for r in records if r["status"] != "ok"]
-    return f"not ok: {', '.join(bad)}" if bad else "reports/experiment-report.md is written"
+def _network(log: Path, seen: int) -> list[dict[str, str]]:
+    """Return what a step wanted from a network and did not get, see :mod:`.no_network`."""
+    if not log.is_file():
+        return []
+    lines = log.read_bytes()[seen:].decode("utf-8", "replace").splitlines()
+    return list({line: dict(json.loads(line)) for line in lines}.values())
+
+
+def _needs(err: str) -> list[dict[str, Any]]:
+    """Return the open inputs that a refusing script printed, see :mod:`.outcomes`."""
+    lines = [x.removeprefix(NEED_MARK) for x in err.splitlines() if x.startswith(NEED_MARK)]
+    return [dict(json.loads(line)) for line in lines]

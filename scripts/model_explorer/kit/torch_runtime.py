@@ -14,8 +14,7 @@ import torch
 
 from .arrays import dtype_name, flatten
 from .folder import Folder, Refusal, first_line
-from .networks import build_network
-from .settle import SETTLE_SHAPE
+from .networks import argument_entry, build_network
 
 ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own switch
 
@@ -59,15 +58,31 @@ class TorchModel:
         counted = [p.numel() for p in parameters_of(module)]
         facts["parameters"] = sum(counted)
 
-    def tensors(self, feed: dict[str, np.ndarray]) -> list[torch.Tensor]:
-        """Return the inputs in call order, on the device."""
-        made = [torch.from_numpy(np.ascontiguousarray(feed[i["name"]])) for i in self.inputs]
-        return [t.to(self.torch_device) for t in made]
+    def call(self, feed: dict[str, np.ndarray]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of a call, in order and by name: tensors on the device, or plain
+        numbers and texts where the signature wants these.
+        """
+        placed, named = [], {}
+        for entry in self.inputs:
+            array = feed[entry["name"]]
+            value: Any
+            if entry.get("python"):
+                value = array.item()
+            else:
+                if array.shape:  # ascontiguousarray gives a scalar an axis
+                    array = np.ascontiguousarray(array)
+                value = torch.from_numpy(array).to(self.torch_device)
+            if entry.get("keyword"):
+                named[entry["name"]] = value
+            else:
+                placed.append(value)
+        return placed, named
 
     def run(self, feed: dict[str, np.ndarray]) -> dict[str, Any]:
         """Return every output by name, on the CPU (which waits for the device)."""
+        placed, named = self.call(feed)
         with torch.inference_mode():
-            answer = self.module(*self.tensors(feed))
+            answer = self.module(*placed, **named)
         return {name: _plain(value) for name, value in flatten(answer).items()}
 
     def peak_vram_mib(self) -> float | None:
@@ -88,7 +103,8 @@ def load(folder: Folder, what: dict[str, Any], runtime: dict[str, Any], threads:
     device = pick_device(runtime["device"])
     path = folder.path(what["file"])
     if what["format"] == "torchscript":
-        return _torchscript(path, device)
+        told = (folder.parameters.get("contract") or {}).get("inputs") or {}
+        return _torchscript(path, device, told)
     if what["format"] == "torch_export":
         return _exported(path, device, allow_code=bool(what.get("allow_code")))
     network = build_network(folder, what)
@@ -98,27 +114,22 @@ def load(folder: Folder, what: dict[str, Any], runtime: dict[str, Any], threads:
     )  # fmt: skip
 
 
-def _torchscript(path: Path, device: torch.device) -> TorchModel:
+def _torchscript(path: Path, device: torch.device, told: dict[str, Any]) -> TorchModel:
     try:
         module = torch.jit.load(str(path), map_location=device).eval()
     except Exception as error:
         raise Refusal(f"torch.jit cannot open {path.name}: {first_line(error)}") from error
     source = "the TorchScript signature"
     inputs, unknowns = [], []
+    passed_over = False
     for argument in module.forward.schema.arguments[1:]:
         kind = str(argument.type)
-        if argument.has_default_value():
+        if argument.has_default_value() and argument.name not in told:
+            passed_over = True
             continue
-        if kind != "Tensor":
-            raise Refusal(f"argument {argument.name} is a {kind}; only tensors can be synthesised")
-        inputs.append({"name": argument.name, "dtype": None, "shape": None, "source": source})
-        unknowns.append(
-            {
-                "what": f"shape and element type of input {argument.name}: TorchScript does not "
-                "store them",
-                "settle": SETTLE_SHAPE,
-            }
-        )
+        entry, unknown = argument_entry(argument.name, kind, source)
+        inputs.append({**entry, "keyword": passed_over})
+        unknowns += unknown
     facts = {"signature": str(module.forward.schema), "class": module.original_name}
     return TorchModel(module, device, inputs=inputs, outputs=[], facts=facts, unknowns=unknowns)
 

@@ -28,12 +28,13 @@ def check(folder: Folder) -> str:
     settings = parameters["train"]
     record: dict[str, Any] = {"settings": settings, "assumptions": ASSUMPTION, "runs": False}
     if not model.trainable:
+        record["proven"] = True
         record["why"] = "an ONNX file has no gradients; train the network that it was exported from"
     else:
         try:
             record.update(_steps(folder, contract, model, settings, int(parameters["seed"])))
         except Refusal as refusal:
-            record["why"] = str(refusal)
+            record.update(why=str(refusal), proven=True)
         except Exception as error:  # a finding about the model, told in the report
             record["why"] = first_line(error)
     folder.write("train_check", record)
@@ -64,12 +65,12 @@ def _steps(
     axes = {i["name"]: i["batch_axis"] for i in contract["inputs"]}
     size = int(settings["batch_size"]) if contract["batch"]["free"] else 1
     feeds = [item(folder, contract, samples[i % len(samples)]) for i in range(size)]
-    batch = model.tensors(stack(feeds, axes) if size > 1 else feeds[0])
+    placed, named = model.call(stack(feeds, axes) if size > 1 else feeds[0])
     adam = torch.optim.Adam(weights, lr=float(settings["learning_rate"]))
     losses, goal = [], None
     for _ in range(int(settings["steps"])):
         adam.zero_grad()
-        outputs = [v for v in flatten(module(*batch)).values() if torch.is_tensor(v)]
+        outputs = [v for v in flatten(module(*placed, **named)).values() if torch.is_tensor(v)]
         outputs = [v.float() for v in outputs if v.is_floating_point() and v.requires_grad]
         if not outputs:
             raise Refusal("no output depends on the weights through a gradient")

@@ -10,6 +10,7 @@ from deft.settings.model.declaration import Group, part, setting
 
 Text = Annotated[str, Field(min_length=1)]
 Size = Annotated[int, Field(ge=1)]
+Value = bool | int | float | str
 
 
 class Demo(Group):
@@ -67,9 +68,12 @@ class Input(Group):
 
     shape: list[Size | Text] = part(min_length=1)
     dtype: Literal[
-        "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"
-    ] = part()
-    range: list[int] = part(min_length=2, max_length=2)
+        "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
+        "uint32", "uint64", "bool", "str",
+    ] = part()  # fmt: skip
+    range: list[int | float] = part(min_length=2, max_length=2)
+    values: Value | Annotated[list[Value], Field(min_length=1)] = part()
+    state_from: Text = part()
 
 
 class Preprocess(Group):
@@ -90,7 +94,7 @@ class Contract(Group):
 
     inputs: dict[str, Input] = part()
     preprocess: Preprocess = part()
-    postprocess: Literal["softmax_top", "sigmoid", "embedding"] = part()
+    postprocess: Literal["softmax_top", "sigmoid", "probabilities", "boxes", "embedding"] = part()
     labels: list[str] | str = part()
 
 
@@ -113,10 +117,14 @@ class Explore(Group):
     )
     class_path: str | None = setting(
         None,
-        "package.module:Class in the source that a state_dict fills",
-        pattern="^[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_]*)?$",
+        "package.module:Class in the source that a state_dict fills, or what makes it: "
+        "package.module:function, package.module:Class.method",
+        pattern="^[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_.]*)?$",
     )
     class_arguments: dict[str, Any] = setting({}, "its keyword arguments")
+    weights_key: Text | None = setting(
+        None, "which state_dict of a checkpoint, e.g. ema or model.state_dict; null = what fits"
+    )
     spec: Text | None = setting(
         None, "changenet: experiment spec; null = the one beside the weights"
     )
@@ -128,6 +136,11 @@ class Explore(Group):
     )
     install: Literal["current", "new-venv"] | None = setting(
         None, "null = ask | current | new-venv: where all missing packages go"
+    )
+    packages: dict[str, str | None] = setting(
+        {},
+        "what an import needs, where its name does not say it, e.g. {clip: openai-clip==1.0.1}; "
+        "null = can do without",
     )
     pip_arguments: list[str] = setting([], "for pip, e.g. [--no-index, --find-links, /wheels]")
     allow_code: bool = setting(

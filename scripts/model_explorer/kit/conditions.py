@@ -1,0 +1,137 @@
+"""What must be settled before use although nothing speaks against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import sizes
+from .metrics import known_answers, suggested_targets
+from .outcomes import OpenInput
+from .quality import FEW_KNOWN, QUALITY, plural_answers, rate
+from .self_description import disagreement
+
+REPEAT_TOLERANCE = 1e-5
+BATCH_TOLERANCE = 1e-3
+TIMES = ("latency_mean_ms", "latency_median_ms", "latency_p95_ms", "cold_ms")
+
+Points = tuple[list[str], list[dict[str, Any]]]
+
+
+def conditions(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
+    """Return the open points in words, and the open inputs that would settle some of them."""
+    out: list[str] = []
+    needs: list[dict[str, Any]] = []
+    for points in (
+        _unknown(facts), _answers(facts, targets), _speed(facts, targets), _behaviour(facts),
+        _origin(facts),
+    ):  # fmt: skip
+        out += points[0]
+        needs += points[1]
+    return out, needs
+
+
+def _unknown(facts: dict[str, Any]) -> Points:
+    contract = facts["io_contract"]
+    unknown = contract.get("unknown") or []
+    out, needs = [], [u["need"] for u in unknown if u.get("need")]
+    if unknown:
+        many = len(unknown) > 1
+        count = f"{len(unknown)} facts" if many else "one fact"
+        out.append(f"{count} about inputs and outputs {'are' if many else 'is'} unknown")
+    if sizes.guessed(contract):
+        out.append(f"it was run{sizes.phrase(contract)}")
+        needs = [*sizes.asked(contract), *needs]
+    return out, needs
+
+
+def _answers(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
+    """Return what is open about how good it is."""
+    inputs, quality = facts["inputs"], facts["quality"]
+    if inputs and inputs["kind"] == "synthesised":
+        said = "it ran on made-up inputs only, so nothing says that its answers are right"
+        return [said], known_answers(facts)
+    known = quality.get("inputs_with_known_answer") or 0
+    if facts["inference"] and not known:
+        said = "no input had a known answer, so nothing says that its answers are right"
+        return [said], known_answers(facts)
+    if not known:
+        return [], []
+    out, needs = [], []
+    if known < FEW_KNOWN:
+        out.append(f"only {known} input{'s' * (known > 1)} had a known answer")
+        needs = known_answers(facts, more=True)
+    if quality["accuracy_pct"] <= quality.get("commonest_pct", -1):
+        out.append(
+            f"it is right in {quality['accuracy_pct']:.1f} %, no more often than always answering "
+            f"{quality['commonest_answer']} ({quality['commonest_pct']:.1f} %)"
+        )
+    for target in targets:
+        if target.get("sure") is False:
+            out.append(f"the target {target['name']} is met, but not for sure: {target['rate']}")
+            needs += known_answers(facts, more=True)
+    if targets and not any(t["name"] in QUALITY for t in targets):
+        out.append(
+            f"no target says which quality is enough (right in {rate('accuracy_pct', quality)})"
+        )
+        needs += [n for n in suggested_targets(facts) if "accuracy" in n["key"]]
+    if inputs.get("chosen_on"):
+        out.append(
+            f"{plural_answers(known)} come from rows that the model or its threshold was chosen on "
+            f"or trained with ({inputs['chosen_on']}): rates over them flatter it"
+        )
+        needs += known_answers(facts, more=True)
+    return out, needs
+
+
+def _speed(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
+    if not targets and facts["stats"]:
+        said = "no target was set, so speed and quality are described and not judged"
+        return [said], suggested_targets(facts)
+    timed = [t["name"] for t in targets if t["name"] in TIMES and t["measured"] is not None]
+    if timed and not from_file(facts["inputs"]):
+        said = (
+            f"{', '.join(timed)} was timed on prepared arrays: reading and preparing a real file "
+            "is not in it"
+        )
+        return [said], [OpenInput("real inputs", "inputs", "my_inputs").as_dict()]
+    return [], []
+
+
+def from_file(inputs: dict[str, Any]) -> bool:
+    """Return whether what was timed began with a real file, that was read and prepared."""
+    if not inputs or inputs["kind"] != "found":
+        return False
+    files = [f for s in inputs["samples"] for names in s["files"].values() for f in names]
+    return any(not f.endswith((".npy", ".npz")) for f in files)
+
+
+def _behaviour(facts: dict[str, Any]) -> Points:
+    inference, out = facts["inference"], []
+    if inference.get("answers_differ") is False:
+        out.append("different inputs gave exactly the same answer")
+    if (inference.get("repeat_difference") or 0) > REPEAT_TOLERANCE:
+        out.append(f"the same input gave answers {inference['repeat_difference']:.2g} apart")
+    if (inference.get("batch_difference") or 0) > BATCH_TOLERANCE:
+        out.append(
+            f"an item's answer moves by {inference['batch_difference']:.2g} when others share its "
+            "batch"
+        )
+    return out, []
+
+
+def _origin(facts: dict[str, Any]) -> Points:
+    out = []
+    if (facts["parameters"].get("model") or {}).get("allow_code"):
+        out.append(
+            "its file runs code when it is loaded (explore.allow_code); trust it or convert it"
+        )
+    licences = disagreement(facts)
+    if licences:
+        out.append(licences)
+    odd = [d for d in (facts["dependencies"].get("list") or []) if d.get("satisfies") is False]
+    if odd:
+        named = ", ".join(
+            f"{d['distribution']} {d['found']} (documented {d['wanted']})" for d in odd[:3]
+        )
+        out.append(f"versions other than documented: {named}{' …' if len(odd) > 3 else ''}")
+    return out, []

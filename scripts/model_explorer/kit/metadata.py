@@ -1,0 +1,221 @@
+"""What a file's metadata and the configurations beside it say: names, size, decoding, licence.
+
+Every fact is a ``{"value", "source"}``. Nothing is concluded from a name of a file or of a network.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+MOST_NAMES = 100_000
+NAME_KEYS = ("names", "class_names", "classes", "labels", "id2label", "character", "label_list",
+             "target_labels_space")  # fmt: skip
+SIZE_KEYS = ("imgsz", "image_size", "img_size", "input_size", "image_shape", "img_shape")
+LENGTH_KEYS = ("max_seq_length", "model_max_length", "max_position_embeddings", "n_positions")
+LICENCE_KEYS = ("license", "licence")
+# What a licence's text or name says, for telling whether two are the same.
+FAMILIES = (
+    ("AGPL", ("agpl", "affero")), ("LGPL", ("lgpl", "lesser general public")),
+    ("GPL", ("gpl", "gnu general public")), ("Apache", ("apache",)),
+    ("CC BY-NC", ("by-nc", "noncommercial", "non-commercial")), ("CC BY", ("cc-by", "cc by")),
+    ("BSD", ("bsd", "redistributions in binary form")), ("MPL", ("mpl-2", "mozilla public")),
+    ("MIT", ("mit license", "mit licence", "permission is hereby granted, free of charge")),
+)  # fmt: skip
+ENDLESS = 1 << 20  # tokenizers write 1e30 for "no limit"
+RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+ONNX = "the ONNX metadata"
+Facts = dict[str, dict[str, Any]]
+
+
+def known(parameters: dict[str, Any], facts: dict[str, Any]) -> Facts:
+    """Return what is stated, by name: ``labels``, ``task``, ``size_px`` [height, width],
+    ``length``, ``stride``, ``preprocess``, ``decode``, ``licence``, ``author``, ``version``,
+    ``description``, ``sampling_rate_hz``.
+
+    ``parameters``: of ``outputs/parameters.json``; ``facts``: of the opened model.
+    """
+    beside = parameters["model"].get("beside") or {}
+    configs = beside.get("configs") or {}
+    out: Facts = {}
+    _from_onnx(out, facts.get("metadata") or {})
+    picture = configs.get("preprocessor_config.json")
+    if picture:
+        _from_preprocessor(out, picture, "preprocessor_config.json")
+    for name, data in configs.items():
+        if name != "preprocessor_config.json":
+            _from_config(out, data, name)
+    labels = beside.get("labels") or {}
+    if labels.get("names"):
+        _put(out, "labels", list(labels["names"]), str(labels["source"]))
+    for entry in beside.get("licences") or []:
+        _licence(out, entry["licence"], entry["source"])
+    return out
+
+
+def _put(out: Facts, name: str, value: Any, source: str) -> None:
+    if value not in (None, "", [], {}):
+        out.setdefault(name, {"value": value, "source": source})
+
+
+def _licence(out: Facts, text: Any, source: str) -> None:
+    if isinstance(text, str) and text.strip():
+        found = out.setdefault("licence", {"value": [], "source": "several"})
+        found["value"].append({"licence": " ".join(text.split())[:120], "source": source})
+
+
+def _from_onnx(out: Facts, metadata: dict[str, str]) -> None:
+    low = {key.lower(): value for key, value in metadata.items()}
+    for key in NAME_KEYS:
+        _put(out, "labels", names_in(low.get(key), key), f"{key} in {ONNX}")
+    for key in SIZE_KEYS:
+        _put(out, "size_px", size_in(literal(low.get(key))), f"{key} in {ONNX}")
+    for key in ("task", "author", "version", "description", "date", "docs"):
+        _put(out, key, low.get(key), ONNX)
+    stride = literal(low.get("stride"))
+    _put(out, "stride", stride if isinstance(stride, int) else None, ONNX)
+    for key in LICENCE_KEYS:
+        _licence(out, low.get(key), ONNX)
+    task = str(low.get("task", ""))
+    if "ultralytics" in f"{low.get('author')} {low.get('docs')}".lower():
+        kind = {"classify": "probabilities", "detect": "boxes"}.get(task)
+        _put(out, "decode", kind, f"task {task} of an Ultralytics export, in {ONNX}")
+
+
+def _from_preprocessor(out: Facts, data: dict[str, Any], source: str) -> None:
+    """Read what HuggingFace's image processors and feature extractors write."""
+    _put(out, "sampling_rate_hz", data.get("sampling_rate"), source)
+    mean, std = data.get("image_mean"), data.get("image_std")
+    crop = data.get("crop_size") if data.get("do_center_crop") else None
+    size = size_in(crop) or size_in(data.get("size"))
+    if not size or not (mean or "do_rescale" in data or "do_resize" in data):
+        return
+    _put(out, "size_px", size, source)
+    rule: dict[str, Any] = {"colour_order": "RGB", "height_px": size[0], "width_px": size[1]}
+    rule["resample"] = RESAMPLE.get(data.get("resample"), "bilinear")  # type: ignore[arg-type]
+    whole = data.get("size")
+    shortest = whole.get("shortest_edge") if isinstance(whole, dict) else None
+    if shortest and crop:
+        rule.update(resize_mode="shortest", crop_fraction=min(1.0, size[0] / shortest))
+    elif shortest:
+        rule.update(resize_mode="shortest", crop_fraction=float(data.get("crop_pct") or 1.0))
+    else:
+        rule["resize_mode"] = "squash"
+    if data.get("do_rescale") is False:
+        rule["scale"] = 1.0
+    elif data.get("rescale_factor") is not None:
+        rule["scale"] = float(data["rescale_factor"])
+    if data.get("do_normalize", True) and mean and std:
+        rule.update(mean=[float(m) for m in mean], std=[float(s) for s in std])
+    _put(out, "preprocess", rule, source)
+
+
+def _from_config(out: Facts, data: dict[str, Any], source: str) -> None:
+    for key in NAME_KEYS:
+        _put(out, "labels", names_in(data.get(key), key), f"{key} of {source}")
+    own, inner = _part(data, "pretrained_cfg"), _part(data, "spec")
+    for part in (data, own):
+        for key in part:  # PaddleOCR's are rec_img_shape, cls_image_shape
+            if str(key).endswith(SIZE_KEYS):
+                _put(out, "size_px", size_in(part[key]), f"{key} of {source}")
+    for key in LENGTH_KEYS:
+        length = data.get(key)
+        if isinstance(length, int) and not isinstance(length, bool) and 0 < length < ENDLESS:
+            _put(out, "length", length, f"{key} of {source}, the longest it takes")
+    for key in ("sampling_rate", "sample_rate"):
+        _put(out, "sampling_rate_hz", data.get(key) or inner.get(key), f"{key} of {source}")
+    for key in LICENCE_KEYS:
+        _licence(out, data.get(key) or own.get(key), source)
+    heads = [str(a) for a in data.get("architectures") or [] if isinstance(a, str)]
+    _put(out, "task", data.get("task") or (heads[0] if heads else None), source)
+    head = heads[0] if heads else ""
+    if data.get("problem_type") == "multi_label_classification":
+        _put(out, "decode", "sigmoid", f"problem_type of {source}")
+    elif head.endswith(("ForImageClassification", "ForSequenceClassification",
+                        "ForAudioClassification")):  # fmt: skip
+        _put(out, "decode", "softmax_top", f"architectures of {source}: {head}")
+    elif head.endswith("Model"):
+        _put(out, "decode", "embedding", f"architectures of {source}: {head}")
+
+
+def _part(data: dict[str, Any], name: str) -> dict[str, Any]:
+    found = data.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def licence_family(text: str) -> str | None:
+    """Return the kind of a licence from its name or its text, None for one that is not known.
+
+    >>> licence_family("GNU AFFERO GENERAL PUBLIC LICENSE"), licence_family("MIT")
+    ('AGPL', 'MIT')
+    """
+    low = " ".join(text.lower().split())
+    if low in ("mit", "expat"):
+        return "MIT"
+    return next((name for name, marks in FAMILIES if any(m in low for m in marks)), None)
+
+
+def licences_disagree(stated: Facts) -> list[dict[str, str]]:
+    """Return the stated licences when they are not all of one known kind; else nothing."""
+    said = (stated.get("licence") or {}).get("value") or []
+    kinds = {licence_family(entry["licence"]) for entry in said} - {None}
+    return list(said) if len(kinds) > 1 else []
+
+
+def literal(text: Any) -> Any:
+    """Return what a text spells as JSON or as a Python literal; itself where it spells nothing."""
+    if not isinstance(text, str):
+        return text
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
+
+
+def names_in(value: Any, key: str) -> list[str] | None:
+    """Return names of classes by their number: a list, numbered entries, lines, or commas.
+
+    >>> names_in("{0: 'cat', 1: 'dog'}", "names")
+    ['cat', 'dog']
+    """
+    # One character a line may be a space or a quote: lines are taken before literals.
+    value = value.split("\n") if isinstance(value, str) and "\n" in value else literal(value)
+    if isinstance(value, dict):
+        if not all(str(k).isdigit() for k in value):
+            # label2id turned round is no list of names; nothing is concluded.
+            return None
+        numbers = sorted(value, key=lambda k: int(k))
+        if [int(n) for n in numbers] != list(range(len(numbers))):
+            return None
+        value = [value[n] for n in numbers]
+    if isinstance(value, str) and "," in value and key != "character":
+        value = value.split(",")
+    if not isinstance(value, (list, tuple)) or not 0 < len(value) <= MOST_NAMES:
+        return None
+    if not all(isinstance(n, (str, int, float)) for n in value):
+        return None
+    names = [str(n) for n in value]
+    return names if key == "character" else [n.strip() for n in names]
+
+
+def size_in(value: Any) -> list[int] | None:
+    """Return [height, width]: of a number, a list ([C, H, W] too) or a size's dictionary."""
+    value = literal(value)
+    if isinstance(value, dict):
+        if "height" in value and "width" in value:
+            value = [value["height"], value["width"]]
+        else:
+            value = value.get("shortest_edge") or value.get("longest_edge")
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = [value, value]
+    if isinstance(value, (list, tuple)) and len(value) == 3 and value[0] in (1, 3, 4):
+        value = value[1:]
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = [*value, *value]
+    good = isinstance(value, (list, tuple)) and len(value) == 2
+    if not good or not all(isinstance(n, int) and 0 < n <= 16384 for n in value):
+        return None
+    return list(value)

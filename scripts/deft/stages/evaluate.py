@@ -20,8 +20,8 @@ from deft.kpi.evaluation import (
     kind_at,
     weights_of,
 )
-from deft.kpi.views import views_of_phase, views_text
 from deft.kpi.flips import Compared
+from deft.kpi.views import views_of_phase, views_text
 from deft.record.records import read_metrics
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase

@@ -6,9 +6,7 @@ from typing import Literal
 
 from deft.settings.model.declaration import EMBEDDING, TRAINING, Group, setting
 
-PICTURES = (
-    f"stage_pool measure_parts {EMBEDDING} {TRAINING} infer rca validate export_best accept"
-)
+PICTURES = f"stage_pool measure_parts {EMBEDDING} {TRAINING} infer rca validate export_best accept"
 
 
 class Computing(Group):

@@ -134,7 +134,6 @@ def _scored(
         raise
     if rows:
         took, rate = progress.seconds, progress.rate
-        say(
-            f"scored {len(rows)} parts in {took:.1f} s, {rate:.4g} pairs/s{_share(network, took, rate)}"
-        )
+        share = _share(network, took, rate)
+        say(f"scored {len(rows)} parts in {took:.1f} s, {rate:.4g} pairs/s{share}")
     return partial.scores

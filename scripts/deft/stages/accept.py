@@ -258,7 +258,7 @@ def _by_kit(folder: Path, table: Path, root: Path, device: str, threads: int) ->
     network = open_network(folder, facts, device=device, threads=threads)
     scores = np.full(len(parts), np.nan, np.float32)
 
-    def done(rows: Sequence[int], found: np.ndarray) -> None:
+    def done(rows: Sequence[int], found: np.ndarray, features: np.ndarray | None) -> None:
         scores[list(rows)] = found
 
     score_rows(parts, network, range(len(parts)), workers=max(2, threads), done=done)

@@ -38,7 +38,9 @@ def crops(tmp_path_factory):
     """Return the workspace with 500 KPI crops, its spec, a network and its file of weights."""
     root = tmp_path_factory.mktemp("deeppcb") / "w"
     # Of two groups of boards: somewhat more than these crops.
-    import_deeppcb(os.environ["DEEPPCB_ROOT"], root, Settings(root="-", base_rows=24, images_per_group=18))
+    import_deeppcb(
+        os.environ["DEEPPCB_ROOT"], root, Settings(root="-", base_rows=24, images_per_group=18)
+    )
     table = root / layout.KPI_TABLE
     write_table(read_table(table).head(CROPS), table)
     spec = load_spec(root / layout.SPEC)

@@ -28,6 +28,7 @@ def advice(run: FakeRun, far: dict[str, float], scored_by: str) -> str:
             "passes": {"one": 1, "turns": 4}[views],
             "recall_point": {**point, "far_pct": 2 * value},
             "far_geometric_mean_pct": value,
+            "threshold_to_set": 0.5,
         }
         for views, value in far.items()
     }

@@ -15,14 +15,12 @@ from deft.changenet.model import build_model
 from deft.changenet.onnx.export import export_network
 from deft.changenet.onnx.parity import compare
 from deft.changenet.onnx.scorer import Scorer, score_pairs
-from deft.changenet.onnx.two_stage import margin_of
 from deft.changenet.spec import load_spec
 from deft.changenet.weights import save_weights
 from deft.core import layout
 from deft.importers.deeppcb import import_deeppcb
 from deft.importers.deeppcb_settings import Settings
 from deft.kpi.handed_off import threshold_to_set
-from deft.score_kit.network import distance_to
 from deft.tables.changenet_table import read_table, write_table
 
 CROPS = 500
@@ -63,8 +61,3 @@ def test_no_decision_flips(crops, tmp_path: Path, views: str):
     cut = threshold_to_set(scores, float(np.median(scores)))
     told = compare(scores, by_onnx, cut)
     assert told["pairs"] == CROPS and told["flips"] == 0, told
-    # Two stages: beyond the margin one view decides as all of them.
-    margin = margin_of(found["one"], scores, cut, logits=True)
-    beyond = distance_to(found["one"], cut, True) > margin["margin"]
-    assert np.array_equal((found["one"] > cut)[beyond], (by_onnx > cut)[beyond])
-    assert 0 < beyond.sum() < CROPS

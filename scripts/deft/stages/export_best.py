@@ -85,7 +85,13 @@ def export_best(
     recorded = read_scores(scored_table(context, files.inference, metrics["chosen"]))
     scored_by = read_json(files.inference).get("score_views", "one")
     if scored_by != views:
-        refuse(files.inference, f"its scores are of score_views {scored_by}, not of {views}")
+        raise HardStop(
+            "config_invalid",
+            f"the scores of {phase} are of score_views {scored_by}, not of {views}",
+            file=files.inference,
+            fix=f"set score_views: {scored_by}, or score it again: "
+            f"{again('-R', context.relative(files.inference))}",
+        )
     folder = files.facts.parent
     shutil.rmtree(folder, ignore_errors=True)  # only after all that is read was whole
     exported = export_onnx(context.spec, weights, folder / bundle.MODEL, views=views)

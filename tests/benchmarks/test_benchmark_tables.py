@@ -39,3 +39,20 @@ def test_arms_are_compared_over_the_pairs_that_both_have():
         "arm": "places", "against": "random", "lap": 2, "pairs": 2, "mean": "15.00 %",
         "of the other": "30.00 %", "ratio": "0.50", "better on": "2 of 2", "p": "0.250",
     }  # fmt: skip
+
+
+def test_views_are_compared_with_one_view_over_the_seeds_that_are_there():
+    import score_views
+
+    def row(seed, one, turns):
+        means = {"one": one, "turns": turns, "dihedral": one}
+        far = dict.fromkeys(("100", "99.5", "99", "95"), 1.5)
+        views = {n: {"far": far, "far_geometric_mean_pct": m} for n, m in means.items()}
+        cost = {"one": 0.01, "turns": 0.04, "dihedral": 0.08}
+        return {"seed": seed, "views": views, "s_a_pair": cost}
+
+    lines = score_views.markdown([row(1, 8.0, 2.0), row(0, 2.0, 4.0)]).splitlines()
+    assert lines[2].startswith("| 0 | one | 2.00 % | 1.50 % |")
+    assert lines[-3] == "| one | 4.00 % | – | – | 1.0 × |"
+    assert lines[-2] == "| turns | 2.83 % | 1 of 2 | 0.500 | 4.0 × |"
+    assert lines[-1].startswith("| dihedral | 4.00 % | 0 of 2 |")

@@ -67,14 +67,27 @@ def test_a_record_of_an_earlier_version_has_nothing_to_compare(phase, tmp_path):
     table, record, *_ = phase
     old = {"kinds": {"latest": {}}}
     assert views_of_phase(table, tmp_path / RECORD, old, "latest", 1.0) == {}
-    record["kinds"]["latest"].pop("views")
+    record["kinds"]["latest"]["views"] = {}
     alone = views_of_phase(table, tmp_path / RECORD, record, "latest", 1.0)
     assert list(alone) == ["one"] and views_text(alone) == "" and views_text({}) == ""
 
 
-def test_a_record_with_other_rows_is_damaged(phase, tmp_path):
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda r: r["kinds"]["latest"]["views"]["turns"]["scores"].pop(), "59 scores of turns"),
+        (lambda r: r["kinds"]["latest"].pop("views"), "kinds.latest.views is missing"),
+        (lambda r: r.update(passes="four"), "passes is text"),
+        (lambda r: r["kinds"]["latest"]["views"]["turns"].pop("passes"), "turns.passes is missing"),
+        (
+            lambda r: r["kinds"]["latest"]["views"]["turns"].update(scores=[None] * 60),
+            r"turns.scores\[0\]",
+        ),
+    ],
+)
+def test_a_damaged_record_is_told(phase, tmp_path, spoil, words):
     table, record, *_ = phase
-    record["kinds"]["latest"]["views"]["turns"]["scores"].pop()
-    with pytest.raises(HardStop, match="59 scores of turns for 60 rows") as stop:
+    spoil(record)
+    with pytest.raises(HardStop, match=words) as stop:
         views_of_phase(table, tmp_path / RECORD, record, "latest", 1.0)
     assert stop.value.code == "missing_input"

@@ -13,6 +13,7 @@ from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.layout import Run
 from deft.kpi.operating_point import parse_kpi
+from deft.pool.digest import inputs_digest
 from deft.settings import config, known
 from deft.stages.context import Context
 from deft.stages.train import Files, phase_spec
@@ -96,3 +97,25 @@ def test_epochs_come_from_the_user_then_the_spec_then_twenty():
     assert config.epochs({"training_epochs": 7}, 30) == (7, "user")
     assert config.epochs({"training_epochs": None}, 30) == (30, "spec")
     assert config.epochs({"training_epochs": None}, None) == (20, "default")
+
+
+def test_views_are_the_native_engines_and_two_stages_want_several():
+    for given, words in (
+        ({"score_two_stage": True}, "score_views is one"),
+        ({"engine": "tao", "device": "auto", "score_views": "turns"}, "score_views: turns"),
+        ({"score_views": "mirrors"}, "score_views"),
+        ({"score_views_share": -1}, "is below 0"),
+    ):
+        with pytest.raises(HardStop, match=words) as stop:
+            config.resolve(given)
+        assert stop.value.code == "config_invalid"
+    found = config.resolve({"score_views": "dihedral", "score_two_stage": True})
+    assert found["score_views_share"] == 0.25
+
+
+def test_approvals_cover_views_once_they_are_asked_for(tmp_path):
+    """Approvals that were given before there were views stay valid."""
+    plain = inputs_digest(tmp_path, config.resolve({}))["parameters"]
+    assert not {"score_views", "score_two_stage", "score_views_share"} & set(plain)
+    asked = inputs_digest(tmp_path, config.resolve({"score_views": "turns"}))["parameters"]
+    assert asked == {**plain, "score_views": "turns"}

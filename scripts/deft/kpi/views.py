@@ -10,6 +10,7 @@ import numpy as np
 
 from deft.core.errors import HardStop
 from deft.core.files import made_again
+from deft.core.reading import check_shape
 from deft.kpi.evaluation import FAR_LEVELS_PCT, Correct, read_scores
 from deft.kpi.handed_off import threshold_to_set
 from deft.kpi.operating_point import at_recall, check_scores, sweep
@@ -43,20 +44,25 @@ def views_of_phase(
     """
     frame = read_scores(table, correct)
     rows = len(frame) if correct is None else len(read_scores(table))
-    own = told.get("score_views")
-    if own is None:
+    if "score_views" not in told:
         return {}
-    passes = told.get("passes", 1)
-    found = {own: (passes, frame[SCORE_COLUMN].to_numpy(dtype=np.float32))}
-    for name, other in told["kinds"][kind].get("views", {}).items():
+    problem = check_shape(told, {"score_views": str, "passes": int, "kinds": {kind: {"views": {}}}})
+    others = {} if problem else told["kinds"][kind]["views"]
+    for name, other in others.items():
+        problem = problem or check_shape(other, {"passes": int, "scores": [float]}, name)
+        if not problem and len(other["scores"]) != rows:
+            problem = f"{len(other['scores'])} scores of {name} for {rows} rows"
+    if problem:
+        raise HardStop(
+            "missing_input",
+            f"the record is damaged: {problem}",
+            file=record,
+            fix=made_again(record),
+        )
+    own = frame[SCORE_COLUMN].to_numpy(dtype=np.float32)
+    found = {str(told["score_views"]): (told["passes"], own)}
+    for name, other in others.items():
         scores = np.asarray(other["scores"], dtype=np.float32)
-        if scores.shape != (rows,):
-            raise HardStop(
-                "missing_input",
-                f"the record is damaged: {scores.size} scores of {name} for {rows} rows",
-                file=record,
-                fix=made_again(record),
-            )
         # The index names the rows of the file: corrections leave some out.
         found[name] = (other["passes"], scores[frame.index.to_numpy()])
     ng = frame["label"].map(is_ng).to_numpy()

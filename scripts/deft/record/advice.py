@@ -77,6 +77,7 @@ def recommendations(files: RunFiles, results: Mapping[str, Any], met: bool) -> l
             ["The threshold that catches every defect rejects every good part. Look at the weakest"]
             + [" defects first: a wrong label or a missing picture is the usual cause."]
         )
+    out += _views(best, results)
     out += _coverage(files, best, results)
     out += _evidence(best, results, met)
     if any(p.decision.get("reason") == POOL_EXHAUSTED for p in files.phases):
@@ -97,6 +98,29 @@ def recommendations(files: RunFiles, results: Mapping[str, Any], met: bool) -> l
             + [" one. Look at the rows that were mined in between."]
         )
     return out
+
+
+def _views(best: PhaseFiles, results: Mapping[str, Any]) -> list[Sentence]:
+    """Say where other views of the same weights do better on the KPI set."""
+    own = best.metrics.get("score_views")
+    mean = "far_geometric_mean_pct"
+    found = {
+        name: results[f"{best.name}.views.{name}.{mean}"]
+        for name in best.metrics.get("views") or {}
+        if f"{best.name}.views.{name}.{mean}" in results
+    }
+    if own not in found or min(found, key=lambda name: found[name]) == own:
+        return []
+    name = min(found, key=lambda name: found[name])
+    key, now = f"{best.name}.views.{name}", f"{best.name}.views.{own}"
+    return [
+        _said("With score_views: ", Literal(name), " the same weights have FAR ")
+        + [Number(f"{key}.far_pct", PERCENT), " instead of ", Number(f"{now}.far_pct", PERCENT)]
+        + [" at the required recall, and ", Number(f"{key}.{mean}", PERCENT), " instead of "]
+        + [Number(f"{now}.{mean}", PERCENT), " in the geometric mean over recalls; a part then "]
+        + ["takes ", Number(f"{key}.passes"), " passes of the network instead of "]
+        + [Number(f"{now}.passes"), "."]
+    ]
 
 
 def _coverage(files: RunFiles, best: PhaseFiles, results: Mapping[str, Any]) -> list[Sentence]:

@@ -13,6 +13,7 @@ from deft.core.files import write_json_atomic, write_text_atomic
 from deft.core.schemas import validate
 from deft.core.weight_files import BACKBONE_KEY
 from deft.record.best import Best, read_best
+from deft.record.records import refuse
 from deft.record.run_files import RunFiles, dig
 from deft.record.strict import Strict
 
@@ -120,8 +121,15 @@ def _views(best: Best) -> dict[str, Any]:
     views = best.metrics.get("score_views", "one")
     if views == "one":
         return {}
-    one = best.metrics["views"]["one"]
-    told = {name: one["recall_point"][name] for name in ("far_pct", *BOUNDS)}
+    one = best.metrics.get("views", {}).get("one")
+    if one is None:
+        path = best.files.run.phase(best.phase) / "metrics.json"
+        refuse(path, f"its scores are of score_views {views}, and one view is not told")
+    told = {
+        name: one["recall_point"][name]
+        for name in ("far_pct", *BOUNDS)
+        if name in one["recall_point"]
+    }
     return {"score_views": views, "one_view": {"threshold": one["threshold_to_set"], **told}}
 
 

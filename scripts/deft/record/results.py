@@ -185,6 +185,10 @@ def _phase(out: Numbers, files: RunFiles, phase: PhaseFiles) -> None:
         out.difference(f"{row}.gap_pp", f"{row}.far_pct", "target.far_max_pct")
     for kind, content in _mapping(phase.metrics.get("kinds")).items():
         out.put_point(f"{name}.kinds.{kind}", dig(content, "recall_point"))
+    for views, content in _mapping(phase.metrics.get("views")).items():
+        key = f"{name}.views.{views}"
+        out.put_point(key, dig(content, "recall_point"))
+        out.put_all(key, content, ("passes", "far_geometric_mean_pct"))
     for label, content in _mapping(phase.metrics.get("labels")).items():
         key = f"{name}.labels.{label}"
         out.put_all(key, content, LABEL_FIELDS)

@@ -27,6 +27,7 @@ from deft.core import layout
 from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
+from deft.core.reading import check_shape
 from deft.kpi.evaluation import read_scores
 from deft.kpi.handed_off import threshold_to_set
 from deft.record.records import read_decision, read_metrics, refuse
@@ -86,7 +87,13 @@ def export_best(
     recorded = read_scores(scored_table(context, files.inference, metrics["chosen"]))
     scored_by = read_json(files.inference).get("score_views", "one")
     if scored_by != views:
-        refuse(files.inference, f"its scores are of score_views {scored_by}, not of {views}")
+        raise HardStop(
+            "config_invalid",
+            f"the scores of {phase} are of score_views {scored_by}, not of {views}",
+            file=files.inference,
+            fix=f"set score_views: {scored_by}, or score it again: "
+            f"{again('-R', context.relative(files.inference))}",
+        )
     folder = files.facts.parent
     shutil.rmtree(folder, ignore_errors=True)  # only after all that is read was whole
     exported = export_onnx(context.spec, weights, folder / bundle.MODEL, views=views)
@@ -300,10 +307,11 @@ def _by_torch(context: Context, weights: Path, device: str, threads: int, views:
 
 def one_view(inference: Path, kind: str) -> np.ndarray:
     """Return the KPI parts' float32 scores from one view, which the inference wrote down."""
-    told = read_json(inference)["kinds"][kind].get("views", {}).get("one")
-    if told is None:
-        refuse(inference, "it has no scores of one view")
-    return np.asarray(told["scores"], np.float32)
+    told = read_json(inference)
+    problem = check_shape(told, {"kinds": {kind: {"views": {"one": {"scores": [float]}}}}})
+    if problem:
+        refuse(inference, problem)
+    return np.asarray(told["kinds"][kind]["views"]["one"]["scores"], np.float32)
 
 
 def _without_rows(found: dict[str, Any]) -> dict[str, Any]:

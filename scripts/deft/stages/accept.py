@@ -50,9 +50,7 @@ from deft.tables.labels import first_spellings, shown
 from deft.tables.leakage import Side, compare, stop_of
 
 MARGIN_PCT = 5.0  # where promotion_margin_pct is null
-RATES = dict.fromkeys(("far_pct", "recall_pct"), float) | dict.fromkeys(
-    ("tp", "fn", "fp", "tn"), int
-)
+RATES = {"far_pct": float, "recall_pct": float, "tp": int, "fn": int, "fp": int, "tn": int}
 RECORD = {  # what is said again of a hand-off that was judged before
     "asked": dict,
     "opening": int,

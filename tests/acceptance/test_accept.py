@@ -1,4 +1,4 @@
-"""The stage that opens the acceptance set: counted, once per hand-off, judged against production."""
+"""The stage that opens the acceptance set: counted, once per hand-off, against production."""
 
 from __future__ import annotations
 

@@ -1272,3 +1272,22 @@ def mining_history(place: Path, data: bytes) -> None:
 
     entries = read_ledger(put(place / "mining_history.json", data), place, 2)
     novel([str(place / "a.png")], entries)
+
+
+def _openings() -> list[bytes]:
+    opening = {
+        **{"opening": 1, "at": "2026-01-31T12:00:00Z", "run": RUN, "phase": "iter1"},
+        **{"set_sha256": "0" * 64, "parts": ["0" * 16], "weights_sha256": "1" * 64},
+        **{"threshold": 0.5, "outcome": "promote", "champion": ""},
+    }
+    later = {**opening, "opening": 2, "outcome": "keep"}
+    return [json.dumps({"schema_version": 1, "openings": [opening, later]}).encode()]
+
+
+@reader("json", _openings)
+def openings_of_the_acceptance_set(place: Path, data: bytes) -> None:
+    from deft.record.openings import LEDGER_FILE, last_promoted, read_openings, seen_before
+
+    put(place / LEDGER_FILE, data)
+    seen_before(read_openings(place), ["0" * 16])
+    last_promoted(place, other_than="run_z")

@@ -49,6 +49,7 @@ def evaluate_files(run: Run, phase: str) -> Named:
         "weights": folder / "train/weights.json",
         "metrics": folder / "metrics.json",
         "previous": before and run.phase(before) / "metrics.json",
+        "previous_inference": before and run.phase(before) / "inference/inference.json",
     }
 
 
@@ -57,6 +58,7 @@ def decide_files(run: Run, phase: str, question: str = "kpi") -> Named:
     found: Named = {"decision": folder / "decide" / f"{question}.json"}
     if question == "kpi":
         upto = [phase_name(n) for n in range(phase_number(phase) + 1)]
+        found["inference"] = tuple(run.phase(p) / "inference/inference.json" for p in upto)
         return {**found, "metrics": tuple(run.phase(p) / "metrics.json" for p in upto)}
     found["mining"] = folder / "mining_filter/mining.json"
     return {**found, "previous": run.phase(layout.previous_phase(phase)) / "decide/kpi.json"}

@@ -121,8 +121,10 @@ def stages() -> list[str]:
     """Return the stages of this engine that have a version of their logic."""
     path = REPOSITORY / "rules/logic_versions.json"
     found = sorted(json.loads(path.read_text(encoding="utf-8")))
-    # `measure` belongs to runs with a metric contract (test_metric_contract.py).
-    return [stage for stage in found if not stage.startswith("tao_") and stage != "measure"]
+    # `measure` belongs to runs with a metric contract (test_metric_contract.py), `accept` to those
+    # with an acceptance set (test_weekly.py), `noise_floor` to those that are asked for one.
+    others = ("measure", "accept", "noise_floor")
+    return [stage for stage in found if not stage.startswith("tao_") and stage not in others]
 
 
 def grow(table: str) -> Change:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
-from deft.core.layout import ACCEPTANCE_TABLE, PREGEN_DIR, PREGEN_NG, PREGEN_OK
+from deft.core.layout import ACCEPTANCE_TABLE, PREGEN_NG, PREGEN_OK
 from deft.pool.digest import INPUTS_FILE
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import check_inside
@@ -127,11 +127,11 @@ def _leakage(ctx: Context, side: Side) -> Iterator[Check]:
         if name in ctx.sound
     ]
     if ctx.pairs:
-        for number, folder in enumerate((PREGEN_NG, PREGEN_OK)):
+        for number, (id, folder) in enumerate((("ng", PREGEN_NG), ("ok", PREGEN_OK))):
             names = [pair[number].name for pair in ctx.pairs]
             rows = pd.DataFrame({"input_path": folder, "object_name": names, "label": "ng"})
             pictures = [f"{folder}/{name}" for name in names]
-            others.append((PREGEN_DIR, Side("pre-generated", folder, rows), pictures))
+            others.append((f"pregen_{id}", Side("pre-generated", folder, rows), pictures))
     for name, other, files in others:
         # The side whose pictures are named by themselves stands first.
         one, two = (side, other) if files is None else (other, side)

@@ -22,7 +22,7 @@ from deft.record.advice import phase_notes
 from deft.record.metric import phase_met
 from deft.record.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
 from deft.record.proof import acceptance, comparisons
-from deft.record.run_files import PhaseFiles, RunFiles
+from deft.record.run_files import PhaseFiles, RunFiles, dig
 
 METHODS = """\
 - Visual ChangeNet (NVIDIA TAO Toolkit): a siamese network scores a picture against its golden.
@@ -155,9 +155,9 @@ def _opened(files: RunFiles, results: Mapping[str, Any]) -> list[str]:
     def n(key: str, form: str = "%d") -> str:
         return linked(files.name, results, f"acceptance.{key}", form)
 
-    champion = told["asked"]["handed_off"]["champion"]
+    champion = dig(told, "asked", "handed_off", "champion")
     return [
-        f"- Acceptance set, opening {n('opening')}: {told['gate']['outcome']}, against "
+        f"- Acceptance set, opening {n('opening')}: {dig(told, 'gate', 'outcome')}, against "
         f"{champion or 'the target alone (nothing is in production)'}. FAR "
         f"{n('challenger.far_pct', PERCENT)}, recall {n('challenger.recall_pct', PERCENT)}; parts "
         f"that were opened before: {n('parts_seen_before')} of {n('set.rows')}."

@@ -18,6 +18,7 @@ from deft.core.files import read_json, write_json_atomic
 from deft.core.places import KNOWLEDGE
 from deft.core.reading import check_shape
 from deft.kpi.promotion import PROMOTE
+from deft.settings.run_name import check_run_name
 
 LEDGER_FILE = f"{KNOWLEDGE}/decisions/acceptance.json"
 ENTRY = {
@@ -26,7 +27,7 @@ ENTRY = {
     "run": str,
     "phase": str,
     "set_sha256": str,
-    "parts": list,
+    "parts": [str],
     "weights_sha256": str,
     "threshold": (int, float),
     "outcome": str,
@@ -96,7 +97,9 @@ def best_model_of(workspace: str | Path, opening: Mapping[str, Any]) -> Path:
 
     Raises HardStop ``missing_input`` where it is gone or was made again from other weights.
     """
-    folder = Path(workspace) / "results" / str(opening["run"]) / "best_model"
+    file = Path(workspace) / LEDGER_FILE
+    run = check_run_name(opening["run"], source="an opening", file=file)
+    folder = Path(workspace) / "results" / run / "best_model"
     record = folder / "export.json"
     told = read_json(record, {"weights_sha256": str}) if record.is_file() else {}
     if told.get("weights_sha256") != opening["weights_sha256"]:

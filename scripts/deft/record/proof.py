@@ -84,9 +84,13 @@ def best_proven(files: RunFiles) -> str | None:
 
 def acceptance(files: RunFiles) -> dict[str, Any]:
     """Return what the acceptance set said of the model that is handed off, ``{}`` without it."""
-    told, handed = files.acceptance, dig(files.acceptance, "asked", "handed_off")
-    same = handed and handed.get("weights_sha256") == files.export.get("weights_sha256")
-    return told if same else {}
+    judged = dig(files.acceptance, "asked", "handed_off", "weights_sha256")
+    same = judged is not None and judged == files.export.get("weights_sha256")
+    return files.acceptance if same else {}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _acceptance(out: Numbers, told: dict[str, Any]) -> None:
@@ -99,13 +103,13 @@ def _acceptance(out: Numbers, told: dict[str, Any]) -> None:
         out.put_all(f"acceptance.{side}", told.get(side), COUNTS)
     for kind in KINDS:
         out.put_all(f"acceptance.paired.{kind}", dig(told, "paired", kind), TURNED)
-        for name, count in (dig(told, "paired", "tables", kind) or {}).items():
+        for name, count in _mapping(dig(told, "paired", "tables", kind)).items():
             out.put(f"acceptance.paired.{kind}.{name}", count)
     gate = ("margin_pct", "newly_missed_upper95_pct", "new_false_alarms_upper975_pct")
     out.put_all("acceptance.gate", told.get("gate"), gate)
     wanting = ("recall_pct", "more_good", "more_defects", "more_defects_to_promote")
     out.put_all("acceptance.certify", told.get("certify"), wanting)
-    for label, more in (dig(told, "certify", "labels") or {}).items():
+    for label, more in _mapping(dig(told, "certify", "labels")).items():
         key = f"acceptance.labels.{label}"
         out.put(f"{key}.more", more)
         fields = ("count", "caught", "recall_lower95_pct")

@@ -48,9 +48,18 @@ def acceptance_view(files: RunFiles) -> dict[str, Any] | None:
         "outcome": outcome,
         "kind": {PROMOTE: "met", KEEP: "gap"}.get(outcome, "progress"),
         "champion": dig(told, "asked", "handed_off", "champion") or None,
-        "reasons": list(dig(told, "gate", "reasons") or []),
-        "earlier": list(told.get("earlier") or []),
+        "reasons": _texts(dig(told, "gate", "reasons")),
+        "earlier": _texts(told.get("earlier")),
         "verdicts": {kind: dig(told, "paired", kind, "verdict") for kind in ("good", "defects")},
-        "paired": told.get("paired") is not None,
-        "labels": sorted(dig(told, "certify", "labels") or {}),
+        "paired": isinstance(told.get("paired"), dict),
+        "labels": _labels(told),
     }
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []
+
+
+def _labels(told: Mapping[str, Any]) -> list[str]:
+    found = dig(told, "certify", "labels")
+    return sorted(found) if isinstance(found, dict) else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,15 @@ from deft.tables.labels import first_spellings, shown
 from deft.tables.leakage import Side, compare, stop_of
 
 MARGIN_PCT = 5.0  # where promotion_margin_pct is null
+RATES = {"far_pct": float, "recall_pct": float, "tp": int, "fn": int, "fp": int, "tn": int}
+RECORD = {  # what is said again of a hand-off that was judged before
+    "asked": dict,
+    "opening": int,
+    "parts_seen_before": int,
+    "set": {"rows": int},
+    "gate": {"outcome": str},
+    "challenger": RATES,
+}
 NONE = ""  # the champion's name where nothing is in production
 SIDE = "acceptance set"
 
@@ -117,7 +127,10 @@ def accept(
         "target": target.as_dict(),
         "margin_pct": margin_pct or MARGIN_PCT,
     }
-    kept = read_json(files.record, {}) if files.record.is_file() else {}
+    kept: dict[str, Any] = {}
+    if files.record.is_file():
+        with suppress(HardStop):  # a damaged record answers nothing: the set is opened again
+            kept = read_json(files.record, RECORD)
     if kept.get("asked") == asked:
         return f"{_said(kept)}; judged before, not opened again"
     refuse_trained(context, opened, files.combined)

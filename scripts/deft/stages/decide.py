@@ -61,6 +61,8 @@ def decide(
     ``best_by``: ``lowest_far`` or ``proven``.
     """
     if question == "kpi":
+        if best_by == PROVEN and contract is not None:
+            raise HardStop("config_invalid", NO_CONTRACT, fix=NO_CONTRACT_FIX)
         metrics = [read_metrics(path) for path in files.metrics]
         judged = None
         if contract is not None:
@@ -69,8 +71,6 @@ def decide(
             judged = Judged(contract, tuple(results))
         proven = None
         if best_by == PROVEN:
-            if contract is not None:
-                raise HardStop("config_invalid", NO_CONTRACT, fix=NO_CONTRACT_FIX)
             proven = _proven(context, files, metrics)
         target = parse_kpi(kpi_sentence)
         decision = decide_kpi(metrics, target, max_iterations, judged, proven)

@@ -32,8 +32,8 @@ class Where(Group):
     engine: Literal["native", "tao"] = setting(
         "native",
         "native = PyTorch here | tao = NVIDIA's containers",
-        read_by="snakemake stage_pool measure_parts train restore_weights infer rca embed_shard mine "
-        "validate rank_labels export_best encoder_selftest",
+        read_by="snakemake stage_pool measure_parts train restore_weights infer rca embed_shard "
+        "mine validate rank_labels export_best encoder_selftest",
     )
     container_runtime: Literal["docker", "podman"] = setting(
         "docker",

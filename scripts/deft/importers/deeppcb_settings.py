@@ -17,6 +17,7 @@ class Settings:
     """The ``deeppcb:`` group. ``None`` = the importer's choice; see :meth:`resolve`.
 
     ``window`` side in pixels; ``base_rows`` rows of the training table, half of them PASS;
+    the ``pool_…`` make the pool that of a line (:mod:`.deeppcb_pool`);
     ``backbone`` a file with pretrained weights of EfficientNet-Lite0 (:mod:`.lite0`).
     """
 
@@ -31,6 +32,10 @@ class Settings:
     base_defects: list[str] | None = None
     seed: int | None = None
     backbone: str | None = None
+    pool_defect_share: float | None = None
+    pool_rows: int | None = None
+    pool_near_copies: float | None = None
+    pool_wrong_labels: float | None = None
 
     def resolve(self, groups: Iterable[str]) -> Resolved:
         """Return the settings with the importer's choices, checked against the copy.
@@ -57,6 +62,10 @@ class Settings:
             base_defects=list(self.base_defects or DEFECTS[:3]),
             seed=self.seed or 0,
             backbone=self.backbone,
+            pool_defect_share=self.pool_defect_share,
+            pool_rows=self.pool_rows,
+            pool_near_copies=self.pool_near_copies,
+            pool_wrong_labels=self.pool_wrong_labels,
         )
         full.check(known)
         return full
@@ -64,7 +73,9 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved(Settings):
-    """Settings without ``None``, but for ``images_per_group`` (all) and ``backbone`` (none)."""
+    """Settings without ``None``, but for ``images_per_group`` (all), ``backbone`` and the
+    ``pool_…`` (the pool as it is).
+    """
 
     base_groups: list[str]
     pool_groups: list[str]

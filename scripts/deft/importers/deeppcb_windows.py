@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deft.importers.deeppcb_source import Box
+from deft.importers.deeppcb_source import BoardPicture, Box
 from deft.tables.changenet_table import PASS
 
 RARE_MIN = 0.05  # a window whose rarer class covers less is (nearly) blank and teaches nothing
@@ -36,6 +36,31 @@ class Window:
             and self.y <= box.y2
             and box.y1 <= self.y + self.side
         )
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One row to be: where it is cut, and the name of its part.
+
+    ``told``: its label where that is not the window's. ``copy_of``: name of the part that it shows
+    once more, ``seed``: of how that differs.
+    """
+
+    picture: BoardPicture
+    window: Window
+    name: str
+    told: str = ""
+    copy_of: str = ""
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """The label that the row has."""
+        return self.told or self.window.label
+
+    def called(self, label: str) -> Crop:
+        """Return the crop with another label."""
+        return replace(self, told=label)
 
 
 def rare_share(pixels: np.ndarray) -> float:

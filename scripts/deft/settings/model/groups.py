@@ -62,6 +62,30 @@ class DeepPcb(Group):
         "ImageNet; null = a small network from scratch",
     )
 
+    pool_defect_share: float | None = setting(
+        None,
+        "share of defects in the mining pool, as a line has it, e.g. 0.02; null = as they come",
+        ge=0.005,
+        le=0.5,
+    )
+    pool_rows: int | None = setting(
+        None, "rows of the mining pool; null = as many as the groups give", unit="rows", ge=10
+    )
+    pool_near_copies: float | None = setting(
+        None,
+        "share of the pool that shows another of its rows once more, a pixel off and otherwise "
+        "lit; null = 0",
+        ge=0,
+        le=0.9,
+    )
+    pool_wrong_labels: float | None = setting(
+        None,
+        "share of the pool's good and of its bad rows that have a label of the other side; "
+        "null = 0",
+        ge=0,
+        le=0.5,
+    )
+
 
 class Input(Group):
     """What is known of one input of a model."""

@@ -133,6 +133,7 @@ def _scored(
     if rows:
         took, rate = progress.seconds, progress.rate
         say(
-            f"scored {len(rows)} parts in {took:.1f} s, {rate:.4g} pairs/s{_share(network, took, rate)}"
+            f"scored {len(rows)} parts in {took:.1f} s, {rate:.4g} pairs/s"
+            + _share(network, took, rate)
         )
     return partial.scores

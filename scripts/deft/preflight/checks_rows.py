@@ -298,7 +298,7 @@ def _golden_is_test(
         if same:
             found.append(index)
             left, right = (_picture(ctx, rows, index, c) for c in ("input_path", "golden_path"))
-            told = f"{name} row {line_of(index)}, {rows.at[index, 'label']}: its own golden"
+            told = f"{name} row {line_of(index)}, {rows.at[index, 'label']!s}: its own golden"
             ctx.suspects.append(Suspect(f"pictures_{name}_golden", left, right, told))
     if found:
         bad = sum(is_ng(label) for label in rows.loc[found, "label"])

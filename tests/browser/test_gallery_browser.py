@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 import fake_run  # noqa: E402
 
-from deft.report import render_report  # noqa: E402
+from deft.report import render_pages, render_report  # noqa: E402
 from deft.tables.changenet_table import is_ng  # noqa: E402
 
 pytestmark = [
@@ -153,3 +154,29 @@ def test_the_keyboard(page: tuple[fake_run.FakeRun, Path], tmp_path: Path) -> No
     )  # fmt: skip
     found: list[Any] = answer
     assert found == [1, 2, 1, 0, 0, True, True, True, False]
+
+
+def test_the_page_of_a_phase_leads_to_its_own_failures(
+    page: tuple[fake_run.FakeRun, Path], tmp_path: Path
+) -> None:
+    run, path = page
+    pages, problems = render_pages(run.dir, run.workspace, "baseline")
+    assert problems == []
+    written = next(p for p in pages if p.parent.name == "baseline").read_text()
+    (address,) = re.findall(r'href="([^"#]*DEFT_Loop_Report.html#[^"]*)"', written)
+    target, _, fragment = address.partition("#")
+    assert (run.dir / "baseline" / target).resolve() == path.resolve()
+    told = """
+        location.hash = "#HASH"; var again = document.createElement("script");
+        var scripts = Array.from(document.scripts).filter(function (s) {
+          return s.textContent.indexOf("gallery-list") > 0 && s !== document.currentScript; });
+        root.querySelectorAll("select[name=lap] option").forEach(function (o) { o.remove(); });
+        again.textContent = scripts[0].textContent; document.body.appendChild(again);
+        return [root.querySelector("select[name=lap]").selectedOptions[0].textContent,
+                document.getElementById("gallery-told").textContent, window.scrollY > 0];"""
+    answer, _ = run_script(path, tmp_path, HELPERS + told.replace("HASH", fragment))
+    lap, shown, scrolled = answer
+    _, above, ng = decided(run)
+    wrong = int((above["baseline"] != ng).sum())
+    assert lap == "baseline" and scrolled
+    assert shown.startswith(f"{wrong} part") and "of baseline" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from hypothesis import given
@@ -113,3 +114,31 @@ def test_suspicious_pairs_are_shown_as_pictures(tmp_path):
     assert "http" not in page and "<script" not in page
     made(make_tiny_workspace(tmp_path, **sizes))  # mended
     assert not (run_dir / "preflight/pairs.html").exists()
+
+
+def test_goldens_and_pre_generated_pairs_that_show_nothing_are_shown(tmp_path):
+    sizes = {"base": 4, "validation": 3, "kpi": 6, "pool": 6, "pregen": 2}
+
+    def copied(workspace):
+        kpi = sorted((workspace / "kpi/images/kpi").rglob("*.png"))
+        golden = workspace / "kpi/images/golden"
+        same = next(p for p in kpi if (golden / p.parent.name / p.name).is_file())
+        (golden / same.parent.name / same.name).write_bytes(same.read_bytes())
+        ng = sorted((workspace / "augmentation/anomalygen/reconstructed_image").iterdir())
+        good = workspace / "augmentation/anomalygen/original_image"
+        (good / ng[0].name).write_bytes(ng[0].read_bytes())
+        ng[1].write_bytes(kpi[1].read_bytes())
+
+    _, _, run_dir = made(make_tiny_workspace(tmp_path, **sizes), copied)
+    page = (run_dir / "preflight/pairs.html").read_text()
+    for check, words in (
+        ("pictures_kpi_golden", "its own golden"),
+        ("pregen_alike", "a pre-generated defect that shows none"),
+        ("leakage_pregen", "pre-generated, and kpi row"),
+    ):
+        assert f"<b>{check}</b>" in page and words in page
+    assert "not shown" not in page
+    told = json.loads((run_dir / "preflight/checks.json").read_text())["checks"]
+    checks = {check["id"]: check for check in told}
+    assert checks["pregen_alike"]["status"] == "warn"
+    assert "1 pre-generated pair(s)" in checks["pregen_alike"]["evidence"]

@@ -107,7 +107,8 @@ def test_no_code_starts_a_shell():
 
 def test_helpers_of_a_command_quote_the_runs_name():
     text = (ROOT / "rules/command.smk").read_text()
-    assert "{run_dir.name:q}" in text and "{shlex.quote(RUN)}" in text
+    assert "{run_dir.name:q}" in text and '["--run", RUN, ' in text
+    assert "{shlex.join(options)}" in text
     for unquoted in ("{run_dir.name} --", "--run {RUN}"):
         assert unquoted not in text
 

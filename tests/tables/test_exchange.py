@@ -6,6 +6,7 @@ import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -107,6 +108,97 @@ def test_fiftyone_there_and_back(tmp_path: Path) -> None:
     labels["labels"][names[0]]["label"] = 1
     path.write_text(json.dumps(labels))
     assert from_fiftyone(path)[0].new_label == "missing"
+
+
+def test_no_attribute_has_a_name_that_fiftyone_s_classification_has(tmp_path: Path) -> None:
+    """Its reader makes Classification(label=…, confidence=…, **attributes)."""
+    for one in fiftyone_files(ROWS)[0]["labels"].values():
+        assert not {"id", "tags", "label", "confidence", "logits"} & set(one["attributes"])
+
+
+def test_a_picture_whose_label_was_taken_away_says_nothing(tmp_path: Path) -> None:
+    labels, _ = fiftyone_files(ROWS)
+    labels["labels"]["00001"] = None  # as fiftyone 1.22 writes it
+    labels["labels"]["00002"]["label"] = "PASS"
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    assert [c.new_label for c in from_fiftyone(tmp_path / "labels.json")] == ["PASS"]
+
+
+def odd_rows(root: Path) -> list[dict[str, Any]]:
+    """Return rows whose pictures have names that an address must quote; the pictures are there."""
+    from PIL import Image
+
+    rows = []
+    for row, name in zip(ROWS, ("a b&c=1", "ü#1", "100%+"), strict=True):
+        file = f"kpi/images/{name}.png"
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(root / file)
+        rows.append({**row, "object_name": name, "test_file": file, "golden_file": file})
+    return rows
+
+
+def test_label_studio_s_addresses_are_quoted(tmp_path: Path) -> None:
+    rows = odd_rows(tmp_path)
+    for task, row in zip(label_studio_tasks(rows), rows, strict=True):
+        asked = parse_qs(urlsplit(task["data"]["test"]).query)
+        assert asked == {"d": [row["test_file"]]}
+
+
+def test_label_studio_s_own_code_takes_them_and_gives_them_back(tmp_path: Path) -> None:
+    reason = "label-studio-sdk is not installed"
+    interfaces = pytest.importorskip("label_studio_sdk.label_interface", reason=reason)
+    converter = pytest.importorskip("label_studio_sdk.converter", reason=reason)
+    rows = odd_rows(tmp_path)
+    tasks, text = label_studio_tasks(rows), label_studio_interface(["PASS", "bridge", 'a "b", c'])
+    interface = interfaces.LabelInterface(text)
+    interface.validate()
+    for task in tasks:
+        assert interface.validate_task({"data": task["data"]})
+        assert all(map(interface.validate_prediction, task["predictions"]))
+    exported = tmp_path / "export.json"
+    answers = [("label_wrong", 'a "b", c'), ("label_right", ""), ("bad_picture", "")]
+    exported.write_text(json.dumps(annotated(tasks, *answers)))
+    for form in ("JSON", "JSON_MIN"):
+        folder = tmp_path / form
+        folder.mkdir()
+        converter.Converter(text, project_dir=str(tmp_path)).convert(
+            str(exported), str(folder), form, is_dir=False
+        )
+        found = from_label_studio(folder / "result.json")
+        assert [(c.verdict, c.new_label) for c in found] == answers, form
+        assert [c.object_name for c in found] == [row["object_name"] for row in rows]
+
+
+def test_fiftyone_s_own_code_reads_them_and_gives_them_back(tmp_path: Path) -> None:
+    reason = "fiftyone is not installed"
+    importers = pytest.importorskip("fiftyone.utils.data.importers", reason=reason)
+    exporters = pytest.importorskip("fiftyone.utils.data.exporters", reason=reason)
+    rows, folder = odd_rows(tmp_path), tmp_path / "fiftyone"
+    labels, files = fiftyone_files(rows)
+    folder.mkdir()
+    (folder / "labels.json").write_text(json.dumps(labels))
+    places = {name: str(tmp_path / file) for name, file in files.items()}
+    (folder / "data.json").write_text(json.dumps(places))
+    reader = importers.FiftyOneImageClassificationDatasetImporter(
+        dataset_dir=str(folder), data_path="data.json"
+    )
+    with reader:
+        read = [(path, label) for path, _, label in reader]
+    assert [path for path, _ in read] == list(places.values())
+    assert [label.confidence for _, label in read] == [0.25] * 3
+    read[0][1].label = "missing"
+    read[2][1].label = "leave_out"
+    writer = exporters.FiftyOneImageClassificationDatasetExporter(
+        export_dir=str(tmp_path / "out"), export_media=False, include_attributes=True
+    )
+    with writer:
+        for path, label in read:
+            writer.export_sample(path, label)
+    found = from_fiftyone(tmp_path / "out/labels.json")
+    assert [(c.object_name, c.verdict, c.new_label) for c in found] == [
+        (rows[0]["object_name"], "label_wrong", "missing"),
+        (rows[2]["object_name"], "leave_out", ""),
+    ]
 
 
 @pytest.mark.parametrize("content", [[], {"labels": {"a": "PASS"}}, {"labels": []}, [{"data": {}}]])

@@ -102,6 +102,10 @@ def _pregen_leakage(ctx: Context) -> Iterator[Check]:
             a_files=[f"{PREGEN_NG}/{file}" for file in files],
             levels=ctx.config.get("picture_levels"),
         )
+        for leak in found.content:
+            if leak.pictures:
+                told = f"pre-generated, and {name} row {line_of(leak.b)}: the same picture"
+                ctx.suspects.append(Suspect("leakage_pregen", *leak.pictures, told))
         if found.content:
             stop = stop_of(found, "content")
             stop.rows = []  # files, not lines of a table

@@ -38,6 +38,7 @@ def _doubts(ctx: Context) -> Iterator[Check]:
     yield from _normalisation(ctx)
     yield from _quotas(ctx)
     yield from _pairs_without_defect(ctx)
+    yield from _pairs_without_difference(ctx)
     tests: dict[str, Prints] = {}
     for name in TABLES:
         if name not in ctx.sound:
@@ -49,7 +50,7 @@ def _doubts(ctx: Context) -> Iterator[Check]:
         tests[name] = _prints(ctx, rows, "input_path")
         goldens = _prints(ctx, rows, "golden_path")
         yield from _one_picture_two_labels(ctx, name, rows, tests[name])
-        yield from _golden_is_test(name, rows, tests[name], goldens)
+        yield from _golden_is_test(ctx, name, rows, tests[name], goldens)
         yield from _blank(name, rows, tests[name], goldens)
     if {"base", "pool"} <= set(tests):
         yield from _base_against_pool(ctx, tests)
@@ -137,6 +138,27 @@ def _pairs_without_defect(ctx: Context) -> Iterator[Check]:
             f"pre-generated pairs are labelled {UNKNOWN_DEFECT!r} because their names do not end "
             f"in +<defect>_<number>: {names}{more}",
             "rename both pictures of each pair: <board>+<defect>_<number>",
+        )
+
+
+def _pairs_without_difference(ctx: Context) -> Iterator[Check]:
+    """Pre-generated pairs whose defective picture is the good one, in other pixels not even one."""
+    alike = []
+    for pair in ctx.pairs or ():
+        left, right = map(ctx.relative, pair)
+        prints = ctx.prints.get(left), ctx.prints.get(right)
+        if prints[0] is not None and prints[1] is not None and prints[0].digest == prints[1].digest:
+            alike.append(pair[0].stem)
+            told = "a pre-generated defect that shows none"
+            ctx.suspects.append(Suspect("pregen_alike", left, right, told))
+    if alike:
+        names = ", ".join(map(repr, alike[:ROWS_NAMED]))
+        more = f" and {len(alike) - ROWS_NAMED} more" if len(alike) > ROWS_NAMED else ""
+        yield warn(
+            "pregen_alike",
+            f"{len(alike)} pre-generated pair(s) have the same picture twice, so that a good part "
+            f"is learned as a defect: {names}{more}",
+            "generate the pair again, or remove both of its pictures",
         )
 
 
@@ -249,18 +271,22 @@ def _suspect(
     labels: Sequence[str],
 ) -> None:
     """Note two rows' test pictures (of the first light) to be looked at."""
-    assert ctx.spec is not None
-    light, ext = ctx.spec.lights[0], ctx.spec.dataset.classify.image_ext
-    left, right = (
-        f"{rows.at[i, 'input_path']!s}/{image_name(str(rows.at[i, 'object_name']), light, ext)}"
-        for rows, i in (one, other)
-    )
+    left, right = (_picture(ctx, rows, i) for rows, i in (one, other))
     lines = f"rows {line_of(one[1])} and {line_of(other[1])}"
     ctx.suspects.append(Suspect(id, left, right, f"{lines}: one picture, {', '.join(labels)}"))
 
 
+def _picture(ctx: Context, rows: pd.DataFrame, index: int, column: str = "input_path") -> str:
+    """Return a row's picture of the first light, workspace-relative."""
+    assert ctx.spec is not None
+    light, ext = ctx.spec.lights[0], ctx.spec.dataset.classify.image_ext
+    return (
+        f"{rows.at[index, column]!s}/{image_name(str(rows.at[index, 'object_name']), light, ext)}"
+    )
+
+
 def _golden_is_test(
-    name: str, rows: pd.DataFrame, tests: Prints, goldens: Prints
+    ctx: Context, name: str, rows: pd.DataFrame, tests: Prints, goldens: Prints
 ) -> Iterator[Check]:
     found = []
     cells = zip(rows.index, tests, goldens, rows["input_path"], rows["golden_path"], strict=True)
@@ -271,6 +297,9 @@ def _golden_is_test(
             same = folder == reference
         if same:
             found.append(index)
+            left, right = (_picture(ctx, rows, index, c) for c in ("input_path", "golden_path"))
+            told = f"{name} row {line_of(index)}, {rows.at[index, 'label']!s}: its own golden"
+            ctx.suspects.append(Suspect(f"pictures_{name}_golden", left, right, told))
     if found:
         bad = sum(is_ng(label) for label in rows.loc[found, "label"])
         yield warn(

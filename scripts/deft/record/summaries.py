@@ -41,8 +41,8 @@ def summary_text(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any])
     verdict = verdict_of(files, phase, results)
     if verdict:
         head += ["Verdict:", *(f"- {line}" for line in verdict.brief(results)), ""]
-    body = [*_evaluation(files, phase, results), *_growth(phase, results)]
-    types = _types(phase, results)
+    body = [*evaluation_lines(files, phase, results), *_growth(phase, results)]
+    types = type_lines(phase, results)
     met = bool(phase_met(files, phase))
     advice = [
         "- " + plain(line, results) for line in recommendations(files, results, met)[:ADVICE_LINES]
@@ -64,7 +64,8 @@ def summary_text(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any])
             return " ".join(text.split()[:MAX_WORDS]) + "\n"
 
 
-def _evaluation(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> list[str]:
+def evaluation_lines(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> list[str]:
+    """Return the status of a phase, then its figures with counts and bounds."""
     name = phase.name
 
     def n(key: str, form: str = "%d") -> str:
@@ -130,10 +131,11 @@ def _growth(phase: PhaseFiles, results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _types(phase: PhaseFiles, results: Mapping[str, Any]) -> list[str]:
+def type_lines(phase: PhaseFiles, results: Mapping[str, Any], *, every: bool = False) -> list[str]:
+    """Return a line for each defect type, for the first eight unless ``every``."""
     lines = []
     labels = [label for label in sorted(phase.metrics.get("labels") or {}) if is_ng(label)]
-    for label in labels[:TYPES_LISTED]:
+    for label in labels if every else labels[:TYPES_LISTED]:
         key = f"{phase.name}.labels.{label}"
         few = results.get(f"{key}.more_to_certify", 0) > 0
         caught = shown(results, f"{key}.caught", "%d")

@@ -17,6 +17,7 @@ from deft.core import layout
 from deft.core.files import sha256_file
 from deft.record.artifacts import artifacts_dir, data_entries, history_entry, summary_of
 from deft.record.handoff import HOST_SPEC_FILE, MODEL_FILE, SPEC_FILE
+from deft.record.model_card import CARD_FILE
 from deft.record.phrases import plain
 from deft.record.results import collect_results
 from deft.record.run_files import RunFiles
@@ -26,6 +27,7 @@ PREFIX = "deft."  # of the tags, beside those of others
 IDENTITY = f"{PREFIX}id"  # one run of the tracker for one run of ours, however often it is logged
 MODEL_TAG = f"{PREFIX}best_model.sha256"
 OTHER = re.compile(r"[^\w./ -]")  # what a name in MLflow may not hold
+HANDED = (MODEL_FILE, SPEC_FILE, HOST_SPEC_FILE)
 PAGE = "DEFT_Loop_Report.html"
 OF_PHASE = ("report.html", "metrics.json")
 OUTSIDE = {"workspace", "mlflow_uri", "mlflow_experiment"}  # say where, not what
@@ -138,7 +140,7 @@ def _files(files: RunFiles) -> Iterator[tuple[Path, str]]:
         found.append((files.run.dir / f"{phase.name}_summary.md", phase.name))
     record = artifacts_dir(files.workspace, files.name)
     found += [(record / f"{name}.json", "record") for name in ("manifest", "summary", "analysis")]
-    found += [(files.run.dir / name, "") for name in (MODEL_FILE, SPEC_FILE, HOST_SPEC_FILE)]
+    found += [(files.run.dir / name, "") for name in (*HANDED, CARD_FILE)]
     found.append((files.run.preflight / "summary.md", "preflight"))
     folder = files.run.best_model
     if (folder / "export.json").is_file():  # written last: the folder is whole

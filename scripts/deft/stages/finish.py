@@ -11,6 +11,7 @@ from deft.core.layout import Run
 from deft.record.artifacts import check_records, write_artifacts
 from deft.record.best import read_best
 from deft.record.handoff import write_handoff
+from deft.record.model_card import write_card
 from deft.record.records import read_decision
 from deft.run.state import log_stage, read_log, update_state
 from deft.run.state_format import COMPLETE, own_part
@@ -50,6 +51,7 @@ def finish(run: Run, decision_path: Path, *, seed: int, code_dir: Path) -> str:
         seed=seed,
         code_dir=code_dir,
     )
+    write_card(run.dir, run.workspace, decision_path)
     return summary
 
 

@@ -13,6 +13,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from deft.core.errors import HardStop
@@ -20,7 +21,10 @@ from deft.core.reading import check_shape, read_json
 from deft.tables.corrections import COLUMNS, VERDICTS, WRONG, Correction, from_dicts
 
 ROW = ("table", "input_path", "golden_path", "object_name", "label", "picture")
-SERVED = "/data/local-files/?d="  # Label Studio's address of a file below its document root
+# Label Studio's address of a file below its document root; a name may hold & or #.
+SERVED = "/data/local-files/?d="
+# FiftyOne's classification has a `label` of its own, so the row's has another name there.
+FIFTYONE_NAMES = {name: "row_label" if name == "label" else name for name in ROW}
 # What must be in an export, see deft.core.reading.check_shape.
 ANNOTATIONS = [{"result": [{"from_name": str, "type": str, "value": {}}]}]
 VERDICT, NEW_LABEL = "verdict", "new_label"  # names of the controls
@@ -57,8 +61,8 @@ def label_studio_tasks(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
         {
             "data": {
                 **{name: row[name] for name in ROW},
-                "test": SERVED + row["test_file"],
-                "golden": SERVED + row["golden_file"],
+                "test": SERVED + quote(row["test_file"]),
+                "golden": SERVED + quote(row["golden_file"]),
             },
             "predictions": [
                 {
@@ -89,7 +93,8 @@ def fiftyone_files(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], d
     labels, files = {}, {}
     for number, row in enumerate(rows, start=1):
         name = f"{number:05d}"
-        more = {k: row[k] for k in (*ROW, "suggested", "golden_file")}
+        more = {there: row[name] for name, there in FIFTYONE_NAMES.items()}
+        more |= {name: row[name] for name in ("suggested", "golden_file")}
         labels[name] = {
             "label": row["label"],
             "confidence": 1 - row["doubt"],
@@ -150,7 +155,7 @@ def from_fiftyone(labels: Path) -> list[Correction]:
     """Return the verdicts of an exported ``labels.json``.
 
     A label is a verdict of ours (``leave_out``) or a new label of the part; one that is the row's
-    own says nothing. The row stands in the attributes.
+    own says nothing, and so does none. The row stands in the attributes.
 
     Raises
     ------
@@ -164,8 +169,12 @@ def from_fiftyone(labels: Path) -> list[Correction]:
     given = content.get("classes")
     classes = given if isinstance(given, list) else []
     for name, one in told.items():
-        row = one.get("attributes") if isinstance(one, dict) else None
-        if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ROW):
+        if one is None:  # as it writes a picture whose label was taken away
+            continue
+        attributes = one.get("attributes") if isinstance(one, dict) else None
+        cells = attributes if isinstance(attributes, dict) else {}
+        row = {here: cells.get(there) for here, there in FIFTYONE_NAMES.items()}
+        if not all(isinstance(cell, str) for cell in row.values()):
             raise _stop(labels, f"{name} has no attributes", "export with include_attributes=True")
         label = one.get("label")
         if isinstance(label, int) and 0 <= label < len(classes):

@@ -18,7 +18,10 @@
     select.appendChild(item);
   }
   data.phases.forEach(function (p, i) { option(fields.lap, i, p.name + (p.best ? " (best)" : "")); });
-  fields.lap.value = String(best);
+  // The page of a phase links to its own failures: #failures-iter1.
+  var asked = data.phases.findIndex(function (p) { return location.hash === "#failures-" + p.name; });
+  var first = asked < 0 ? best : asked;
+  fields.lap.value = String(first);
   ["label", "part", "board", "light"].forEach(function (name) {
     var values = Array.from(new Set(data.items.map(function (item) { return item[name]; }))).sort();
     values.forEach(function (value) { if (value) option(fields[name], value); });
@@ -172,6 +175,7 @@
     if (Number(fields.lap.value) !== best && !(Number(fields.lap.value) === best + 1)) return;
     if (due === null) due = setTimeout(function () { due = null; render(); }, 30); // dragging is smooth
   });
-  if (!data.items.some(function (item) { return wrong(item, best); })) fields.verdict.value = "near";
+  if (!data.items.some(function (item) { return wrong(item, first); })) fields.verdict.value = "near";
   render();
+  if (asked >= 0) root.scrollIntoView();
 })();

@@ -32,7 +32,10 @@ def main() -> int:
         files = scaffold(
             given.out,
             given.name,
-            {"JSONSCHEMA": pinned("jsonschema"), "PYTEST": pinned("pytest")},
+            {
+                name.upper().replace("-", "_"): pinned(name)
+                for name in ("jsonschema", "markdown-it-py", "pytest")
+            },
         )
     except HardStop as stop:
         print(f"HARD STOP {stop.text()}", file=sys.stderr)

@@ -178,15 +178,10 @@ def disagreement(number: Printed, value: float, *, percent: bool = False) -> str
         return f"shows {number.text}, the value is {value!r}"
     if number.rounded or any(abs(v - exact) <= EXACT for v, _ in near):
         return None
-    percent = percent or number.percent
-    for v, ulp in near:
-        share = not percent and ulp == 1 and 0 < exact < 1
-        if (percent and v in (0, 100)) or (share and v in (0, 1)):
-            continue
+    if not (percent or number.percent) or not all(v in (0, 100) for v, _ in near):
         return None
-    unit = " %" if percent else ""
     return (
-        f"shows {number.text}{unit}, which says {'all' if near[0][0] else 'none'}, the value is "
+        f"shows {number.text} %, which says {'all' if near[0][0] else 'none'}, the value is "
         f"{value!r}: show more digits, or say 'about'"
     )
 

@@ -93,9 +93,15 @@ def write_record(
 
     Raises
     ------
-    RecordError when a number is not finite or the primary metric is missing.
+    RecordError when a number is not finite, there is none to quote, or the primary metric or a
+    definition is missing.
     """
+    if not outcome.results:
+        raise RecordError("results is empty: a text could quote nothing of this run")
     metrics = {name: m.value for name, m in outcome.metrics.items()}
+    for name, metric in outcome.metrics.items():
+        if not metric.definition.strip():
+            raise RecordError(f"the metric {name!r} has no definition")
     if outcome.primary not in metrics:
         raise RecordError(f"the primary metric {outcome.primary!r} is none of {sorted(metrics)}")
     analysis = {

@@ -57,8 +57,10 @@ DEFINING = ("newcommand", "renewcommand", "providecommand", "def", "newrobustcmd
 DEFINED = re.compile(
     r"\s*\{?\s*\\(?P<name>[A-Za-z@]+)\s*\}?\s*(?:\[\d\]\s*)?(?:\[[^\]]*\]\s*)?(?:#\d)*\s*"
 )
-ENDS = ("par", "item", "section", "subsection", "subsubsection", "paragraph", "chapter", "caption")
-ENDS += ("hline", "midrule", "toprule", "bottomrule", "title", "newline")
+ENDS = frozenset(
+    "par item section subsection subsubsection paragraph chapter caption hline midrule toprule "
+    "bottomrule title newline".split()
+)
 PLAIN = {
     "pm": "±",
     "textpm": "±",

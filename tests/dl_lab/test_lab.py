@@ -7,20 +7,33 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 
 from deft.core.errors import HardStop
-from deft.core.schemas import validate
+from deft.core.schemas import validate, validator
 from dl_lab.learner import Settings, draw_rows, train
-from dl_lab.record import NAMES, RecordError, checked_tag, sha256_of, write_json
+from dl_lab.record import (
+    NAMES,
+    Metric,
+    Outcome,
+    RecordError,
+    checked_tag,
+    sha256_of,
+    write_json,
+    write_record,
+)
 from dl_lab.scaffold import scaffold
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / "scripts" / "bin"
-VERSIONS = {"JSONSCHEMA": "4.26.0", "PYTEST": "9.2.0"}
+VERSIONS = {"JSONSCHEMA": "4.26.0", "MARKDOWN_IT_PY": "4.3.0", "PYTEST": "9.2.0"}
 
 
 def call(*words: object) -> subprocess.CompletedProcess[str]:
@@ -158,6 +171,69 @@ def test_a_tag_is_written_once(project: Path) -> None:
     done = call(project / "scripts/make_artifacts.py", "--tag", "M0-demo")
     assert done.returncode == 1 and "another tag" in done.stderr
     assert (project / "artifacts/runs/M0-demo/manifest.json").read_bytes() == before
+
+
+def spoiled(demo: Path, name: str, change: Callable[[dict], object]) -> dict:
+    record = read(demo, name)
+    change(record)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("analysis", lambda r: r["results"].update(x=float("nan")), "nan"),
+        ("analysis", lambda r: r["results"].update(x=float("inf")), "inf"),
+        ("analysis", lambda r: r["history"][0].update(x=float("-inf")), "inf"),
+        ("analysis", lambda r: r["results"].clear(), "non-empty"),
+        ("summary", lambda r: r["metrics"].update(x=float("nan")), "nan"),
+        ("summary", lambda r: r["metrics"].clear(), "non-empty"),
+        ("summary", lambda r: r["metric_definitions"].clear(), "non-empty"),
+        ("summary", lambda r: r["metric_definitions"]["val_loss"].update(definition=" "), "match"),
+        ("manifest", lambda r: r["run"].update(duration_seconds=float("nan")), "nan"),
+    ],
+)
+def test_schemas_refuse_what_is_no_record(
+    demo: Path, name: str, change: Callable[[dict], object], said: str
+) -> None:
+    """Also as the bare files that a scaffolded project gets."""
+    record = spoiled(demo, name, change)
+    with pytest.raises(ValidationError, match=said):
+        Draft202012Validator(validator(name).schema).validate(record)
+
+
+@pytest.mark.parametrize("place", ["metrics", "metric_definitions"])
+def test_the_primary_metric_has_value_and_definition(demo: Path, place: str) -> None:
+    record = spoiled(demo, "summary", lambda r: r[place].pop(r["primary_metric"]))
+    with pytest.raises(ValidationError, match=f"primary_metric: .* is no key of {place}"):
+        validate("summary", record)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"results": {}}, "results is empty"),
+        ({"primary": "f1"}, "'f1' is none of"),
+        ({"metrics": {"f1": Metric(1.0, " ", "", True)}}, "'f1' has no definition"),
+    ],
+)
+def test_no_record_is_written_of_less(tmp_path: Path, change: dict, said: str) -> None:
+    weights = tmp_path / "w"
+    weights.touch()
+    metric = {"acc": Metric(1.0, "share told right", "", True)}
+    whole = Outcome([], metric, "acc", {"acc": 1.0}, [], weights, "loss", 1)
+    with pytest.raises(RecordError, match=said):
+        write_record(
+            tmp_path / "run",
+            replace(whole, **change),
+            tag="t",
+            project_root=tmp_path,
+            command="",
+            seed=0,
+            config={},
+            duration_seconds=1,
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_scaffold_leaves_what_is_there(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from fake_run import RUN, FakeRun
 
 from deft.record.artifacts import artifacts_dir, write_artifacts
 from deft.record.handoff import write_handoff
+from deft.record.phrases import PERCENT, shown
 from deft.report import render_report
+from dl_lab.markdown_passages import markdown_passages
+from dl_lab.quotes import found_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +72,28 @@ def test_a_planted_error_is_named_with_its_line(recorded: FakeRun) -> None:
     )
     done = check(recorded)
     assert done.returncode == 1 and "iter1.fp: shows 987654" in done.stderr
+
+
+def test_the_projects_own_pages_point_nowhere_by_mistake() -> None:
+    """A page about pointers shows them as code; a misspelt one would be a quote here."""
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        found = found_in(markdown_passages(page.read_text(encoding="utf-8")))
+        assert not found.quotes and not found.faults, page
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (99.996, PERCENT, "99.996"),
+        (100.0, PERCENT, "100.00"),
+        (99.97, "%.1f\u00a0%%", "99.97"),
+        (0.04, "%.1f\u00a0%%", "0.04"),
+        (0.0, "%.1f\u00a0%%", "0.0"),
+        (12.3999, PERCENT, "12.40"),
+    ],
+)
+def test_a_rate_is_shown_as_all_or_none_only_when_it_is(value: float, form: str, text: str) -> None:
+    assert shown({"k": value}, "k", form) == f"{text}\u00a0%"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from deft.changenet.spec import Spec
 from deft.core.errors import HardStop
 from deft.run.leases import LEASES
 
+DETERMINISTIC = 2  # torch's mode in which an operation without a deterministic form fails
+
 
 def pick_device(device: str) -> torch.device:
     """Return the device; ``auto`` is CUDA where there is one.
@@ -95,23 +97,38 @@ def training_devices(spec: Spec, device: str) -> list[torch.device]:
 
 
 @contextmanager
-def reproducible(spec: Spec, device: torch.device, threads: int) -> Iterator[torch.device]:
-    """Set torch's process-wide switches for a reproducible training, and put them back."""
+def reproducible(
+    spec: Spec, device: torch.device, threads: int, *, compile: bool = False
+) -> Iterator[torch.device]:
+    """Set torch's process-wide switches for a reproducible training, and put them back.
+
+    ``compile``: also for what torch's compiler makes of the network.
+    """
     before = (
         torch.get_num_threads(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.get_deterministic_debug_mode(),
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.deterministic,
     )
     torch.set_num_threads(max(1, threads))
     # On CUDA some backward passes (bilinear resizing) have no deterministic form.
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    _deterministic(DETERMINISTIC if device.type == "cpu" else 0, compile)
     torch.backends.cudnn.benchmark = spec.train.cudnn.benchmark
     torch.backends.cudnn.deterministic = spec.train.cudnn.deterministic
     try:
         yield device
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1], warn_only=before[2])
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before[3:]
+        _deterministic(before[1], compile)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before[2:]
+
+
+def _deterministic(mode: int, compile: bool) -> None:
+    """Set the flag that ``torch.use_deterministic_algorithms`` sets.
+
+    That one imports the compiler first (two seconds), to set its flag as well.
+    """
+    if compile:
+        torch.use_deterministic_algorithms(mode > 0, warn_only=0 < mode < DETERMINISTIC)
+    else:
+        torch.set_deterministic_debug_mode(mode)

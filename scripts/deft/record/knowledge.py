@@ -2,7 +2,8 @@
 
 One file per topic holds a section per run or phase between two comment lines. Writing a section
 again replaces it, so the files can be written as the loop runs and after it. Every number links to
-its key in the run's ``analysis.json``, so that `check_quotes` can compare them.
+its key in the run's ``analysis.json``, so that `check_quotes` can compare them; a number that is no
+result (a year, a level, a count of the manifest, words of a warning) has a mark that says so.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def write_knowledge(
         upsert_section(root / topic, key, body.replace("\u00a0", " "), KNOWLEDGE_PAGES[topic])
 
     put("data/datasets.md", files.name, _data(files, results, data))
-    put("literature/methods.md", "methods", METHODS)
+    put("literature/methods.md", "methods", f"<!-- quotes: off -->\n{METHODS}<!-- quotes: on -->")
     put("decisions/decisions.md", files.name, _run_decisions(files, results))
     for phase in files.phases:
         key = f"{files.name}/{phase.name}"
@@ -81,6 +82,12 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
+def no_result(text: str, *numbers: object) -> str:
+    """Return a line with the mark that its ``numbers`` (all, when none is named) are no results."""
+    named = " ".join(map(str, ("ignore", *numbers)))
+    return f"{' '.join(text.split())} <!-- quotes: {named} -->"
+
+
 def linked(run: str, results: Mapping[str, Any], key: str, form: str) -> str:
     """Return a number of a run as a Markdown link to its key; a dash when there is none."""
     text = shown(results, key, form)
@@ -93,7 +100,8 @@ def _data(files: RunFiles, results: Mapping[str, Any], data: list[dict[str, Any]
     lines = [f"## {files.name}", "", _source(files), ""]
     lines += ["| table | rows | sha256 | role |", "|---|---:|---|---|"]
     lines += [
-        f"| `{d['path']}` | {d['rows']} | `{d['sha256'] or ''}` | {d['notes']} |" for d in data
+        no_result(f"| `{d['path']}` | {d['rows']} | `{d['sha256'] or ''}` | {d['notes']}") + " |"
+        for d in data
     ]
     pool = [
         linked(files.name, results, f"pool.{k}", "%d")
@@ -132,14 +140,15 @@ def _run_decisions(files: RunFiles, results: Mapping[str, Any]) -> str:
             why = "the best proven one by McNemar's test at each phase's own threshold"
         if files.contract is not None:
             why = f"the best by the metric contract, {files.contract.told()}"
-        lines.append(
+        line = (
             f"- Phase: {files.best.name}, {why}{so_far}, the earlier one between equals ({fars})."
         )
+        lines.append(no_result(line) if files.contract is not None else line)
     lines += _opened(files, results)
     if files.stop_reason:
-        lines.append(f"- The loop ended: {files.stop_reason}.")
+        lines.append(no_result(f"- The loop ended: {files.stop_reason}."))
     lines += [
-        f"- Warned before the start, `{c.get('id')}`: {c.get('evidence')}"
+        no_result(f"- Warned before the start, `{c.get('id')}`: {c.get('evidence')}")
         for c in files.checks.get("checks") or []
         if c.get("status") == "warn"
     ]
@@ -196,14 +205,16 @@ def _decision(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) ->
             f"- Mining by {phase.mining.get('strategy', 'nearest')}: {n['kept_count']} of "
             f"{n['candidate_count']} candidates kept, {n['new_rows']} new."
         )
-        lines += [f"- Warned while mining: {w}" for w in phase.mining.get("warnings") or []]
+        warned = phase.mining.get("warnings") or []
+        lines += [no_result(f"- Warned while mining: {w}") for w in warned]
     if phase.decision:
         stopped = bool(phase.decision.get("stop"))
         reason = phase.decision.get("reason")
-        lines.append(f"- The loop stops: {reason}." if stopped else "- The loop goes on.")
+        why = no_result(f"- The loop stops: {reason}.")
+        lines.append(why if stopped else "- The loop goes on.")
     if files.hard_stop.get("phase") == name:
         stop = files.hard_stop
-        lines.append(f"- Hard stop `{stop.get('code')}`: {stop.get('message')}")
+        lines.append(no_result(f"- Hard stop `{stop.get('code')}`: {stop.get('message')}"))
     notes = phase_notes(files, phase, phase_met(files, phase))
     lines += ["- " + sentence(plain(note, results)) for note in notes]
     return "\n".join(lines)
@@ -221,12 +232,22 @@ def _trace(files: RunFiles, phase: PhaseFiles, results: Mapping[str, Any]) -> st
         f"## {files.name}, {name}",
         "",
         f"- Rule: NO_PASS when the siamese score is above the threshold; required recall {recall}.",
-        f"- FAR {n('far_pct', PERCENT)} = {n('fp')} / {n('pass')}, one-sided 95 % upper bound "
-        f"{n('far_upper95_pct', PERCENT)}.",
-        f"- Recall {n('recall_pct', PERCENT)} = {n('tp')} / {n('ng')}, one-sided 95 % lower bound "
-        f"{n('recall_lower95_pct', PERCENT)}.",
-        f"- FAR at recall 99 %: {n('far_at_recall_99_pct', PERCENT)}, at 95 %: "
-        f"{n('far_at_recall_95_pct', PERCENT)}.",
+        no_result(
+            f"- FAR {n('far_pct', PERCENT)} = {n('fp')} / {n('pass')}, one-sided 95 % upper bound "
+            f"{n('far_upper95_pct', PERCENT)}.",
+            95,
+        ),
+        no_result(
+            f"- Recall {n('recall_pct', PERCENT)} = {n('tp')} / {n('ng')}, one-sided 95 % lower "
+            f"bound {n('recall_lower95_pct', PERCENT)}.",
+            95,
+        ),
+        no_result(
+            f"- FAR at recall 99 %: {n('far_at_recall_99_pct', PERCENT)}, at 95 %: "
+            f"{n('far_at_recall_95_pct', PERCENT)}.",
+            99,
+            95,
+        ),
         f"- Weights `{weights.get('path')}`, sha256 `{weights.get('sha256')}`.",
         f"- Weight files scored on the KPI set up to here: {n('models_scored_so_far')}.",
     ]

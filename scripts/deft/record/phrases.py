@@ -7,6 +7,7 @@ them. So the same advice reads the same in the report and in a summary.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ COUNT = "%d"
 PERCENT = "%.2f\u00a0%%"
 PLAIN_PERCENT = "%.12g\u00a0%%"  # a target: its digits are the user's, none is dropped
 POINTS = "%.2f"
+ALL_PCT = 100.0
+DIGITS = re.compile(r"%\.\df")
 SCORE = "%.9g"  # so many digits are read back as the same float32
 EXACT = "%r"  # the shortest text that is read back as the same number
 
@@ -43,13 +46,17 @@ Sentence = Sequence[Part]
 def shown(results: Mapping[str, Any], key: str, form: str) -> str:
     """Return a number as text; a dash when there is none.
 
-    A small rate that two decimals would print as zero gets as many as it needs.
+    A small rate that two decimals would print as zero gets as many as it needs, and so does one
+    that they would print as all.
     """
     value = results.get(key)
     if value is None:
         return MISSING
     if "%.2f" in form and value and abs(value) < 0.01:
         form = form.replace("%.2f", "%.2g")
+    elif "%%" in form and (digits := DIGITS.search(form)):
+        if float(digits[0] % value) in (0.0, ALL_PCT) and value not in (0.0, ALL_PCT):
+            form = form.replace(digits[0], "%.2g" if abs(value) < 1 else "%.12g")
     return str(form % value)
 
 

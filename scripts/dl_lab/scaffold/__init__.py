@@ -23,7 +23,7 @@ def scaffold(out: str | Path, name: str, versions: dict[str, str]) -> list[Path]
 
     Parameters
     ----------
-    versions: ``JSONSCHEMA`` and ``PYTEST``, the versions that the project's tests are pinned to.
+    versions: ``JSONSCHEMA``, ``MARKDOWN_IT_PY`` and ``PYTEST``, which the project is pinned to.
 
     Raises
     ------

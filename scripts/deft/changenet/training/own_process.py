@@ -22,6 +22,7 @@ from deft.changenet.training.progress import Log
 from deft.changenet.training.restore import Restored, restore_training
 from deft.changenet.training.schedule import make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
+from deft.changenet.training.without_compiler import without_compiler
 from deft.changenet.weights import load_weights
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file, write_json_atomic
@@ -45,7 +46,9 @@ def train_here(
     """Train in this process, one of ``processes``; see :func:`train`. Process 0 gets the result."""
     out_dir = folders[0]
     device = processes.own_device(devices)
-    with reproducible(spec, device, max(1, options.threads // processes.size)):
+    threads = max(1, options.threads // processes.size)
+    running = reproducible(spec, device, threads, compile=options.compile)
+    with without_compiler(unless=options.compile), running:
         training = _prepared(spec, workspace, folders, options, devices, processes, log)
         training.run(requests)
     result = _result(training, workspace) if processes.writes else {}

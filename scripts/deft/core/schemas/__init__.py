@@ -1,18 +1,40 @@
-"""JSON schemas of files: what other programs read is validated when written, records when read."""
+"""JSON schemas of files: what other programs read is validated when written, records when read.
+
+Beside the words of JSON Schema they have ``x-key-of``: the text is a key of these objects beside
+it, which no word of the standard can say. Other validators pass over it.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.validators import extend
 
 from deft.core.errors import HardStop
 
 FOLDER = Path(__file__).parent
+
+
+def _properties(
+    validator: Any, properties: dict[str, Any], record: Any, schema: Any
+) -> Iterator[ValidationError]:
+    yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, record, schema)
+    for name, own in properties.items() if isinstance(record, dict) else ():
+        for place in own.get("x-key-of", ()) if isinstance(own, dict) else ():
+            keys = record.get(place)
+            if isinstance(keys, dict) and record.get(name) not in (None, *keys):
+                yield ValidationError(f"{name}: {record[name]!r} is no key of {place}")
+
+
+Validator: type[Draft202012Validator] = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, {"properties": _properties}
+)
 
 
 @cache
@@ -20,7 +42,7 @@ def validator(name: str) -> Draft202012Validator:
     """Return the validator of ``<name>.schema.json``."""
     schema = json.loads((FOLDER / f"{name}.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    return Validator(schema)
 
 
 def validate(name: str, content: Any) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare every number that a text quotes with analysis.json of its run."""
+"""Compare every number of a text with the key of its run's analysis.json that it quotes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from lab.quotes import check_files
+try:
+    from lab.quotes import check_files
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}; install it by: python3 -m pip install -r requirements.txt")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -83,12 +83,14 @@ def needs_of(
     module: str | None = None,
     device: str = "auto",
     packages: Mapping[str, str | None] | None = None,
+    texts: bool = False,
 ) -> list[Need]:
     """Return everything the model needs, without versions found.
 
     In the order of authority: imports of the source (from ``module`` on, below ``code``), then what
     the format and the name imply. Documented versions come from ``source``'s own files.
     ``packages``: what the user says of a module: its requirement, or None: it can do without.
+    ``texts``: texts are given and a tokenizer lies beside the model.
     """
     out: dict[str, Need] = {}
 
@@ -106,8 +108,10 @@ def needs_of(
         add("torch", "runtime", f"the {kind} format")
     if file.suffix == ".safetensors":
         add("safetensors", "runtime", "the safetensors format")
-    if family in ("timm", "open_clip"):
+    if family in ("timm", "open_clip", "transformers"):
         add(family, "model", f"the name ({family})")
+    if texts:
+        add("tokenizers", "model", "tokenizer.json beside the model")
     for name, group in TOOLS:
         add(name, group, "the exploration itself")
     pins: dict[str, tuple[str, str]] = {}

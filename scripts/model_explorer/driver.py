@@ -148,9 +148,18 @@ def prepare(request: Request, found: formats.ModelFile, staging: Path, roots: li
     needs = dependencies.needs_of(
         found.format, found.path, said.family, source=upstream, code=code, module=module,
         device=request.device, packages=request.packages,
+        texts=bool(said.model.get("tokenizer")) and gives_texts(request, roots),
     )  # fmt: skip
     answer = environment.ask(current.command, [n.module for n in needs])
     return Plan(found, said, current, dependencies.look_up(needs, answer), records, sources)
+
+
+def gives_texts(request: Request, roots: list[Path]) -> bool:
+    """Return whether the user gives texts, which a tokenizer must read."""
+    if not request.inputs:
+        return False
+    given = located(request.inputs, roots, "explore.inputs")
+    return given.suffix == ".txt" or (given.is_dir() and any(given.rglob("*.txt")))
 
 
 def add_packages(

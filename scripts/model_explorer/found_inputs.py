@@ -52,7 +52,7 @@ def collect(
     if changenet and (given is None or given.suffix == ".csv"):
         return _pairs(folder, contract, given, workspace, count)
     if given is not None:
-        return _given(folder, contract["inputs"], rules, given, labels, count)
+        return _given(folder, contract, given, labels, count)
     blank: dict[str, Any] = {"items": [], "searched": []}
     unknown = [n for n in names if n not in rules]
     if unknown:
@@ -124,18 +124,16 @@ def decodes(path: Path) -> bool:
 
 
 def _given(
-    folder: Path,
-    inputs: list[dict[str, Any]],
-    rules: dict[str, Any],
-    given: Path,
-    labels: Path | None,
-    count: int,
+    folder: Path, contract: dict[str, Any], given: Path, labels: Path | None, count: int
 ) -> dict[str, Any]:
+    inputs, rules = contract["inputs"], contract["preprocess"]
     names = [i["name"] for i in inputs if i.get("role", "data") == "data"]
     files = [given] if given.is_file() else sorted(p for p in given.rglob("*") if p.is_file())
     files = [p for p in files if not is_litter(p.name)]
     arrays = arrays_of(given)
     pictures = [p for p in files if p.suffix.lower() in PICTURES]
+    texts = [p for p in files if p.suffix.lower() == ".txt"]
+    sounds = [p for p in files if p.suffix.lower() == ".wav"]
     root = given.parent if given.is_file() else given
     if arrays:
         if len(names) > 1 and any(p.suffix == ".npy" for p in arrays):
@@ -165,10 +163,27 @@ def _given(
         known = Known(labels, root)
         chosen = sample(known.only(pictures), count)
         items = [_copy(folder, {names[0]: [p]}, i, known) for i, p in enumerate(chosen)]
+    elif texts or sounds:
+        taking = list(contract.get("texts") or {}) if texts else [
+            i["name"] for i in inputs if i["name"] in names and "float" in str(i["dtype"])
+        ]  # fmt: skip
+        if not taking or len(names) > len(taking):
+            raise HardStop(
+                "missing_input",
+                "texts were given, but no tokenizer.json lies beside the model, or it takes no "
+                "tokens"
+                if texts
+                else "sounds were given, but the model takes no single input of float numbers",
+                file=given,
+                fix="put tokenizer.json beside the model" if texts else "give .npz arrays",
+            )
+        known = Known(labels, root)
+        chosen = sample(known.only(texts or sounds), count)
+        items = [_copy(folder, {n: [p] for n in taking}, i, known) for i, p in enumerate(chosen)]
     else:
         raise HardStop(
             "missing_input",
-            "explore.inputs holds neither pictures nor .npy / .npz arrays",
+            "explore.inputs holds no pictures, sounds (.wav), texts (.txt) or .npy / .npz arrays",
             file=given,
             fix=f"pictures: {', '.join(PICTURES)}; for a ChangeNet also its CSV table",
         )

@@ -165,7 +165,7 @@ def family_of(name: str | None) -> tuple[str | None, str | None]:
     lowered = name.lower()
     if lowered in CHANGENET_NAMES:
         return "changenet", "visual_changenet_classify"
-    for family in ("timm", "open_clip"):
+    for family in ("timm", "open_clip", "transformers"):
         if lowered.startswith(f"{family}:"):
             return family, name.split(":", 1)[1]
     return None, name

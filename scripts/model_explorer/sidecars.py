@@ -14,6 +14,9 @@ from deft.core.reading import read_json
 from model_explorer.request import Request, family_of, located
 
 TIMM_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
+TOKENIZER = "tokenizer.json"
+HUB_FILES = (".json", ".txt", ".model")
+LARGEST_SMALL = 64 << 20  # bytes of a tokenizer's files
 TRAINING_SPEC = "experiment.yaml"
 RUN_LEVELS = 4  # a weights file lies at most so deep below its run
 BUNDLE_KEYS = {
@@ -46,6 +49,7 @@ def identity(request: Request, kind: str, file: Path, roots: list[Path]) -> Iden
     """
     family, architecture = family_of(request.name)
     found = Identity(family, architecture)
+    _tokenizer(found, file)
     if kind == "onnx":
         _bundle(found, file)
         return found
@@ -58,6 +62,8 @@ def identity(request: Request, kind: str, file: Path, roots: list[Path]) -> Iden
         found.family, found.architecture = "source", None
         return found
     _configs(found, file)
+    if found.family in (None, "transformers"):
+        _hub_folder(found, file)
     if found.family is None:
         _known_name(found, request)
     elif found.family == "timm" and not found.model.get("config"):
@@ -88,6 +94,37 @@ def _bundle(found: Identity, file: Path) -> None:
     if facts.keys() >= BUNDLE_KEYS:
         found.files.append(path)
         found.model.update(bundle=facts, bundle_source=f"{path.name} beside the model")
+
+
+def _tokenizer(found: Identity, file: Path) -> None:
+    """Take the tokenizer beside the model, or above its ``onnx/``."""
+    for place in [file.parent] + ([file.parent.parent] if file.parent.name == "onnx" else []):
+        path = place / TOKENIZER
+        if path.is_file():
+            found.files.append(path)
+            found.model["tokenizer"] = TOKENIZER
+            return
+
+
+def _hub_folder(found: Identity, file: Path) -> None:
+    """Take what transformers needs of its own folder, if the configuration is one of its."""
+    config = _json(file.with_name(TIMM_CONFIG))
+    if not isinstance(config.get("model_type"), str):
+        if found.family == "transformers":
+            raise HardStop(
+                "missing_input",
+                f"a transformers model is a folder whose {TIMM_CONFIG} has its model_type",
+                file=file.with_name(TIMM_CONFIG),
+                fix="give the whole folder as explore.checkpoint",
+            )
+        return
+    found.architecture = found.architecture if found.family else "auto"
+    found.family = "transformers"
+    stem = file.name.partition("-00001-of-")[0]
+    others = [p for p in sorted(file.parent.iterdir()) if p.is_file()]
+    small = [p for p in others if p.suffix in HUB_FILES and p.stat().st_size < LARGEST_SMALL]
+    shards = [p for p in others if p.name.startswith(f"{stem}-") and p.suffix == file.suffix]
+    found.files += [p for p in (*small, *shards) if p != file and p not in found.files]
 
 
 def _configs(found: Identity, file: Path) -> None:

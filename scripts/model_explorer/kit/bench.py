@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .arrays import shape_of, stack
+from .arrays import alike, shape_of, stack
 from .decode import answer
 from .folder import Folder, first_line
 from .models import open_model
@@ -114,6 +114,7 @@ def batches(
     axes = {i["name"]: i["batch_axis"] for i in contract["inputs"]}
     if not contract["batch"]["free"]:
         sizes = [1]
+    feeds = alike(feeds)
     out: list[dict[str, Any]] = []
     began = time.perf_counter()
     for size in sorted(set(sizes)):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import describe, difference, stack
+from .arrays import alike, describe, difference, stack
 from .decode import answer, words
 from .folder import Folder, plain, write_text
 from .models import open_model
@@ -120,7 +120,7 @@ def _batched(
     model: Any, contract: dict[str, Any], feeds: list[dict[str, Any]], answers: list[dict[str, Any]]
 ) -> float | None:
     """Return how far an item's answer moves when others share its batch; None without batches."""
-    if not contract["batch"]["free"] or len(feeds) < 2:
+    if not contract["batch"]["free"] or len(feeds) < 2 or len(alike(feeds)) < len(feeds):
         return None
     axes = {i["name"]: i["batch_axis"] for i in contract["inputs"]}
     together = model.run(stack(feeds, axes))

@@ -38,6 +38,12 @@ def build_network(folder: Folder, what: dict[str, Any]) -> Network:
         path = str(folder.path(name).resolve())
         if path not in sys.path:
             sys.path.insert(0, path)
+    if what.get("family") == "transformers":
+        from .hub_folder import build
+
+        network = build(folder, what)
+        network.unknowns += unknowns_of(network.facts)
+        return network
     data = read_file(folder.path(what["file"]), allow_code=bool(what.get("allow_code")))
     if isinstance(data, torch.nn.Module):
         return _own_class(data, {"class": type(data).__name__, "weights": "a pickled module"})

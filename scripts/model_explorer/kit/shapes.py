@@ -150,7 +150,7 @@ def run_shapes(
                 "guessed": k not in stated,
             }
             for axis, k in enumerate(axes.keys_of(entry))
-            if (axis if tried else not isinstance(k, int) and k not in batch)
+            if (guessed_axis(entry, axis) if tried else not isinstance(k, int) and k not in batch)
         }
         wanted = (told.get(entry["name"]) or {}).get("shape")
         if wanted and "stated_shape" in entry:
@@ -165,6 +165,16 @@ def run_shapes(
         ):
             entry["sizes"] = {}  # the axis of a state that holds the batch, without a name
     return shapes
+
+
+def guessed_axis(entry: dict[str, Any], axis: int) -> bool:
+    """Return whether a tried size says nothing: others run too, or none like it was tried."""
+    shape, trial = entry["shape"], entry["trial"]
+    alone = len(trial["accepted"]) == 1 and not any(
+        len(r["shape"]) == len(shape) for r in trial["refused"]
+    )
+    lengths = (*axes.LENGTHS, *axes.SIGNAL_LENGTHS)
+    return axis > 0 and (not isinstance(shape[axis], int) or (alone and shape[axis] in lengths))
 
 
 def batch_axes(
@@ -213,8 +223,9 @@ def _batch_plans(
             a for a, s in enumerate(entry["shape"])
             if not isinstance(s, int) and shapes[entry["name"]][a] == 1
         ]  # fmt: skip
-        guess = ones[0] if ones and entry["role"] == roles.STATE else None
-        states[entry["name"]] = by_name[entry["name"]] if named else guess
+        states[entry["name"]] = by_name[entry["name"]]
+        if entry["role"] == roles.STATE and not named and ones:
+            states[entry["name"]] = ones[0]
     return [by_name] if by_name == states else [states, by_name]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from deft.pool.pregen.listing import is_litter
 from deft.tables import changenet_table
 from deft.tables.fingerprint import decode
 from deft.tables.pictures import PictureError, open_rgb
+from model_explorer.array_files import arrays_of, read_arrays
 from model_explorer.known_answers import Known
 from model_explorer.table_rows import boards as boards_of
 from model_explorer.table_rows import known_to_the_loop, pairs_in_turn
@@ -26,7 +25,6 @@ SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
             "augmentation/mining_pool/images")  # fmt: skip
 EXAMPLES = ("examples", "example", "assets", "demo", "samples", "images")  # of a source
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-ARRAYS = (".npy", ".npz")
 LOOKED_AT = 20_000  # entries of a folder that are looked at
 PLACE = "inputs/found"
 
@@ -203,31 +201,6 @@ def _copy(folder: Path, files: dict[str, list[Path]], index: int, known: Known) 
             shutil.copyfile(path, folder / copied)
             out[name].append(copied)
     return {"files": out, "origin": known.place(first), "label": known.label(first)}
-
-
-def arrays_of(given: Path) -> list[Path]:
-    """Return the ``.npy`` and ``.npz`` files that a given path is or holds, sorted."""
-    files = [given] if given.is_file() else sorted(p for p in given.rglob("*") if p.is_file())
-    return [p for p in files if p.suffix.lower() in ARRAYS and not is_litter(p.name)]
-
-
-def read_arrays(path: Path) -> dict[str, Any]:
-    """Return a file's arrays by name; the one of a ``.npy`` is called ``""``.
-
-    Raises HardStop ``missing_input`` for a file that cannot be read, or only by running code.
-    """
-    import numpy as np
-
-    try:
-        data = np.load(path, allow_pickle=False)
-        return {"": data} if path.suffix.lower() == ".npy" else {n: data[n] for n in data.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise HardStop("missing_input", f"no array that can be read ({error})", file=path) from None
-
-
-def dtype_of(array: Any) -> str:
-    """Return the name of an array's type as the contract writes it (``str`` for any text)."""
-    return "str" if array.dtype.kind in "US" else str(array.dtype)
 
 
 def _arrays(

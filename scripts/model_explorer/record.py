@@ -11,8 +11,8 @@ import deft
 from deft.core.files import sha256_file
 from dl_lab.record import git_state
 from model_explorer import dependencies, environment, formats
+from model_explorer.array_files import arrays_of, dtype_of, read_arrays
 from model_explorer.beside import beside
-from model_explorer.found_inputs import arrays_of, dtype_of, read_arrays
 from model_explorer.kit.folder import Folder
 from model_explorer.request import Request, located, shown_url
 from model_explorer.sidecars import Identity

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deft.core.errors import HardStop
-from model_explorer.kit import audio, axes, roles, shapes, texts
+from model_explorer.kit import audio, axes, roles, shapes, states, texts
 from model_explorer.kit.folder import Refusal, whole
 from model_explorer.kit.onnx_runtime import OnnxModel
 from model_explorer.onnx_graph import first_reads
@@ -52,7 +52,7 @@ def test_a_state_and_a_rate_run_whether_their_axes_have_names_or_not(tmp_path, u
     batch, why = shapes.batch_axes(model, entries, found)
     assert batch == {"input": 0, "state": 1, "sr": None} and "computed" in why
     assert shapes.output_batch_axes(model, entries, found, batch) == {"output": 0, "stateN": 1}
-    asked = [u["need"]["line"] for u in shapes.guessed_values(entries)]
+    asked = [u["need"]["line"] for u in states.guessed_values(entries)]
     assert asked == [
         "contract: {inputs: {state: {values: 0}}}  # a guess, put yours",
         "contract: {inputs: {sr: {values: 16000}}}  # a guess, put yours",
@@ -63,8 +63,8 @@ def test_what_the_user_states_of_sizes_and_values_is_no_guess(tmp_path):
     told = {"input": {"shape": ["batch", 512]}, "state": {"values": 0}, "sr": {"values": 16000}}
     _, inputs, _ = settled(graphs.voice(tmp_path / "voice.onnx"), told)
     assert not inputs["input"]["sizes"]["1"]["guessed"]
-    assert shapes.guessed_values(list(inputs.values())) == []
-    with pytest.raises(Refusal, match="tried sizes and values runs") as refusal:
+    assert states.guessed_values(list(inputs.values())) == []
+    with pytest.raises(Refusal, match="does not compute an input of its stated shape") as refusal:
         settled(graphs.voice(tmp_path / "voice.onnx"), {**told, "sr": {"values": 64000}})
     assert "Gather" in str(refusal.value) and not refusal.value.proven
 
@@ -97,16 +97,16 @@ def test_tokens_stay_within_the_table_they_are_looked_up_in_and_masks_are_ones(t
     made = roles.made(ids, found["input_ids"])
     assert made.max() == 4 and made.min() == 0 and made.dtype == np.int64
     assert roles.made(mask, found["attention_mask"]).all()
-    asked = shapes.guessed_values([ids, mask])
+    asked = states.guessed_values([ids, mask])
     assert ["attention_mask" in u["what"] for u in asked] == [True]
 
 
 def test_whole_numbers_that_nothing_bounds_are_asked_for(tmp_path):
     _, inputs, _ = settled(graphs.plain(tmp_path / "net.onnx", graphs.INT64))
-    (asked,) = shapes.guessed_values(list(inputs.values()))
+    (asked,) = states.guessed_values(list(inputs.values()))
     assert asked["need"]["line"].startswith("contract: {inputs: {x: {range: [0, 1]}}}")
     _, inputs, _ = settled(tmp_path / "net.onnx", {"x": {"range": [3, 9]}})
-    assert shapes.guessed_values(list(inputs.values())) == []
+    assert states.guessed_values(list(inputs.values())) == []
     made = roles.made(inputs["x"], [200])
     assert made.min() == 3 and made.max() == 9
     _, inputs, _ = settled(tmp_path / "net.onnx", {"x": {"values": [5, 8]}})
@@ -180,7 +180,7 @@ def test_a_state_that_cannot_be_fed_back_is_told_and_not_fed(tmp_path):
     )  # fmt: skip
     model, inputs, found = settled(path, {"h": {"state_from": "hn"}})
     unknowns: list = []
-    assert shapes.settle_state(model, list(inputs.values()), found, unknowns) == {}
+    assert states.settle_state(model, list(inputs.values()), found, unknowns) == {}
     assert "hn was refused" in unknowns[0]["what"] and "float16" in unknowns[0]["what"]
     with pytest.raises(Refusal, match="state_from is nothing; outputs: y, hn"):
         settled(path, {"h": {"state_from": "nothing"}})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import meanings, sizes, texts
+from . import meanings, sizes, states, texts
 from . import shapes as settled
 from .arrays import flatten, shape_of, type_of
 from .changenet import from_bundle
@@ -37,10 +37,10 @@ def establish(folder: Folder) -> str:
     files = given_arrays(parameters.get("given_arrays") or {}, inputs)
     shapes = settled.run_shapes(model, inputs, given.get("inputs"), files, hints)
     axes, reason = settled.batch_axes(model, inputs, shapes)
-    state = settled.settle_state(model, inputs, shapes, unknowns)
+    state = states.settle_state(model, inputs, shapes, unknowns)
     spoken_by = parameters["model"].get("tokenizer")
     spoken = texts.parts_of(inputs) if spoken_by else {}
-    unknowns += settled.guessed_values([i for i in inputs if i["name"] not in spoken])
+    unknowns += states.guessed_values([i for i in inputs if i["name"] not in spoken])
     feed = feed_of(inputs, shapes)
     outputs = measured_outputs(model, feed)
     if any(axis is not None for axis in axes.values()):
@@ -60,7 +60,7 @@ def establish(folder: Folder) -> str:
         "batch": {"free": any(a is not None for a in axes.values()), "reason": reason},
         "texts": {n: {"part": p, "source": spoken_by} for n, p in spoken.items()},
         "state": state,
-        "steps": settled.STEPS if state else 1,
+        "steps": states.STEPS if state else 1,
         "preprocess": preprocess,
         "postprocess": postprocess,
         "facts": model.facts,

@@ -107,6 +107,13 @@ def _contract(facts: dict[str, Any]) -> list[str]:
             bad = [str(a["shape"]) for a in entry["trial"]["refused"]]
             lines += [f"Tried for {cell(entry['name'])}: runs {', '.join(good)}"
                       + (f"; refused {', '.join(bad)}." if bad else "."), ""]  # fmt: skip
+    rows = [(i["name"], i["role"], _filled(i, contract)) for i in contract["inputs"]
+            if i.get("role", "data") != "data" or (i.get("fill") or {}).get("kind") != "random"
+            or i.get("range")]  # fmt: skip
+    if rows:
+        lines += table(("input", "is", "made-up items have"), rows)
+    if contract.get("state"):
+        lines += [f"Inference ran {contract['steps']} steps an input; times are of one step.", ""]
     rows = []
     for name, rule in sorted(contract["preprocess"].items()):
         hidden = ("source", "kind")
@@ -124,6 +131,20 @@ def _contract(facts: dict[str, Any]) -> list[str]:
     lines += ["Unknown, and what would settle it:", ""]
     lines += bullets(f"{cell(u['what'])}: {cell(u['settle'])}" for u in contract["unknown"])
     return lines
+
+
+def _filled(entry: dict[str, Any], contract: dict[str, Any]) -> str:
+    """Return what an input is filled with when it is made up, in words."""
+    fill = entry.get("fill") or {"kind": "random"}
+    words = {"positions": "0, 1, 2 …", "length": "the length of the data"}
+    said = words.get(fill["kind"], _short(fill["value"]) if "value" in fill else "")
+    if fill["kind"] == "random":
+        low, high = entry.get("range") or ("", "")
+        said = f"{low} … {high} ({entry.get('range_source') or 'the user'})"
+    if fill.get("guessed"):
+        said += ", a guess"
+    fed = (contract.get("state") or {}).get(entry["name"])
+    return f"{said}; then what {fed} gave" if fed else said
 
 
 def _short(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .folder import Folder, Refusal, whole
-from .networks import Network
+from .network import Network
 from .outcomes import OpenInput
 
 AUTO = ("", "auto")

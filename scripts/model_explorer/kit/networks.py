@@ -6,30 +6,19 @@ import importlib
 import inspect
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .folder import Folder, Refusal, first_line, whole
+from .network import Network
 from .outcomes import OpenInput
 from .roles import PYTHON
 from .settle import SETTLE_SHAPE
 from .weights import chosen, fill, unknowns_of
 
 NAMEABLE = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-@dataclass
-class Network:
-    """A filled module and what its own configuration says of inputs and outputs."""
-
-    module: Any
-    inputs: list[dict[str, Any]]
-    facts: dict[str, Any]
-    unknowns: list[dict[str, str]] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def build_network(folder: Folder, what: dict[str, Any]) -> Network:

@@ -20,6 +20,7 @@ from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.weight_files import endless_name
 from model_explorer.exported import check_exported
+from model_explorer.onnx_facts import precision
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".bin", ".ts", ".torchscript",
             ".engine", ".plan", ".jit")  # fmt: skip
@@ -252,6 +253,7 @@ def _onnx(path: Path) -> ModelFile:
     facts = {
         "opsets": opsets,
         "nodes": len(model.graph.node),
+        **precision(model.graph),
         "producer": f"{model.producer_name} {model.producer_version}".strip() or None,
     }
     return ModelFile(path, "onnx", data_files, facts)

@@ -42,6 +42,15 @@ def run(folder: Folder) -> str:
         "batch_difference": _batched(model, contract, feeds, answers),
         "not_finite": sum(o.get("not_finite", 0) for r in records for o in r["outputs"].values()),
         "answers_differ": _answers_differ(answers),
+        "largest_output": _largest(
+            [
+                abs(o[end])
+                for r in records
+                for o in r["outputs"].values()
+                for end in ("min", "max")
+                if end in o
+            ]
+        ),
     }
     folder.write("inference", record)
     return f"{len(records)} inputs; first answer: {records[0]['answer']}"

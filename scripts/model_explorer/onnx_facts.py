@@ -24,7 +24,7 @@ def precision(graph: Any) -> dict[str, str | None]:
         name = NAMES.get(name, name)
         counts[name] = counts.get(name, 0) + math.prod(tensor.dims)
     whole = sum(counts.values())
-    shares = [f"{n} {100 * counts[n] / whole:.0f} %" for n in sorted(counts, key=lambda n: -counts[n])
-              if whole]  # fmt: skip
+    ordered = sorted(counts, key=lambda n: -counts[n]) if whole else []
+    shares = [f"{name} {100 * counts[name] / whole:.0f} %" for name in ordered]
     operators = sorted({node.op_type for node in graph.node} & QUANTIZING)
     return {"weights": ", ".join(shares) or None, "quantized": ", ".join(operators) or None}

@@ -260,6 +260,19 @@ def test_the_meaning_of_outputs_is_guessed_as_a_guess(numbers, labels, kind):
     assert (need and need["value"]) == kind and (need is None or need["is_guess"])
 
 
+def test_only_what_may_be_a_picture_is_guessed_to_be_one():
+    """Of real files: NudeNet's, ddddocr's, PLCMOS's and magika's input."""
+    entries = [
+        ("images", ["batch", 3, "height", "width"], "contract.preprocess"),
+        ("input1", [1, 1, 64, "image_width"], "contract.preprocess"),
+        ("degraded_audio", ["batch_size", 1, "frames", 257], "inputs"),
+        ("input", ["batch_size", 3, "frames", 160], "inputs"),
+        ("bytes", ["unk__214", 2048], "inputs"),
+    ]
+    for name, shape, key in entries:
+        assert meanings.input_need({"name": name, "shape": shape}, {})["key"] == key, name
+
+
 def with_metadata(path: Path, **entries: str) -> Path:
     """Add metadata to an ONNX file."""
     import onnx

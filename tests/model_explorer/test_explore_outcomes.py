@@ -108,6 +108,8 @@ CONDITIONS = [
     ({"inputs": {"chosen_on": "4 in kpi/testing_set.csv"}}, "rates over them flatter it"),
     ({"inputs": {"samples": [{"files": {"x": ["inputs/made/x.npy"]}}]}},
      "latency_p95_ms was timed on prepared arrays"),
+    ({"io_contract": {"postprocess": {"kind": "boxes"}}}, "measures no quality of boxes (mAP)"),
+    ({"io_contract": {"postprocess": {"kind": "embedding"}}}, "measures no quality of features"),
     ({"parameters": {"model": {"allow_code": True}}}, "runs code"),
     ({"parameters": {"model": {"beside": {"licences": [
         {"licence": "MIT", "source": "METADATA"}, {"licence": "AGPL-3.0", "source": "LICENSE"}]}}}},
@@ -201,6 +203,15 @@ def test_the_head_of_the_report_asks_for_what_is_open():
     assert "# a guess, put yours" in block
     wanted = {"x": {"shape": ["batch", 3, 224, 224]}}
     assert yaml.safe_load(block)["explore"]["contract"]["inputs"] == wanted
+
+
+def test_a_target_that_nothing_here_measures_is_not_a_fact_to_be_told():
+    kind = {"io_contract": {"postprocess": {"kind": "boxes"}}, "quality": {}}
+    facts = changed(kind)
+    facts["quality"], facts["parameters"]["title"] = {"inputs_with_known_answer": 0}, "net"
+    facts["verdict"] = judge.verdict(facts)
+    assert facts["verdict"]["verdict"] == UNDECIDED and facts["verdict"]["needs"] == []
+    assert "what was asked could not be found out here" in decision.decision(facts)[2]
 
 
 def test_a_refusal_carries_its_needs_and_its_proof_out_of_a_process():

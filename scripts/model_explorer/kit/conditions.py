@@ -16,6 +16,9 @@ HALF = 10.0  # times as far may numbers of half precision move
 DYNAMIC = "DynamicQuantizeLinear"
 TIMES = ("latency_mean_ms", "latency_median_ms", "latency_p95_ms", "cold_ms")
 
+# Answers that a table of known ones says nothing of.
+UNMEASURED = {"boxes": "boxes (mAP)", "embedding": "features"}
+
 Points = tuple[list[str], list[dict[str, Any]]]
 
 
@@ -49,6 +52,13 @@ def _unknown(facts: dict[str, Any]) -> Points:
 def _answers(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
     """Return what is open about how good it is."""
     inputs, quality = facts["inputs"], facts["quality"]
+    kind = (facts["io_contract"].get("postprocess") or {}).get("kind")
+    if facts["inference"] and kind in UNMEASURED:
+        real = (
+            [] if inputs["kind"] == "found" else [OpenInput("real inputs", "inputs", "my_inputs")]
+        )
+        said = f"this command measures no quality of {UNMEASURED[kind]}: nothing says that its "
+        return [f"{said}answers are right"], [need.as_dict() for need in real]
     if inputs and inputs["kind"] == "synthesised":
         said = "it ran on made-up inputs only, so nothing says that its answers are right"
         return [said], known_answers(facts)

@@ -62,4 +62,6 @@ def suggested_targets(facts: dict[str, Any]) -> list[dict[str, Any]]:
     if "latency_p95_ms" in values and not sizes.guessed(facts["io_contract"]):
         goal = math.ceil(values["latency_p95_ms"])
         out.append(OpenInput("the time that is allowed", "targets.latency_p95_ms", goal).as_dict())
+    if (facts["io_contract"].get("postprocess") or {}).get("kind") in ("boxes", "embedding"):
+        return out
     return [*out, OpenInput("the quality that is enough", "targets.accuracy_pct", 95).as_dict()]

@@ -13,7 +13,7 @@ from typing import Any
 from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.yaml_files import read_mapping
-from model_explorer.kit.metadata import licence_family
+from model_explorer.kit.metadata import is_read, licence_family
 from model_explorer.refs import LICENCES
 
 CONFIGS = (
@@ -43,8 +43,8 @@ def beside(file: Path) -> dict[str, Any]:
         for name in (*CONFIGS, f"{file.stem}.json", f"{file.name}.json"):
             data = _json(place / name)
             if isinstance(data, dict):
-                configs.setdefault(name, data)
-        for name in (*LABELS, f"{file.stem}.labels.txt", f"{file.stem}.txt"):
+                configs.setdefault(name, _read_of(data))
+        for name in (*LABELS, f"{file.stem}.labels.txt"):
             found = _labels(place / name)
             if found and not labels:
                 labels = {"names": found, "source": name}
@@ -76,6 +76,11 @@ def _licence_file(place: Path, where: str) -> list[dict[str, str]]:
     return []
 
 
+def _read_of(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries that are read; a configuration may hold anything, a token too."""
+    return {str(k): v for k, v in data.items() if is_read(str(k))}
+
+
 def _json(path: Path) -> Any:
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
@@ -91,13 +96,14 @@ def _naming(file: Path) -> dict[str, Any]:
     for place in list(file.absolute().parents)[: LEVELS_OF_CONFIGS + 1]:
         for path in sorted([*place.glob("*.yaml"), *place.glob("*.yml")])[:MOST_CONFIGS]:
             try:
-                if path.stat().st_size > LARGEST:
+                if path.stat().st_size > LARGEST or file.name.encode() not in path.read_bytes():
                     continue
                 data = read_mapping(path, code="config_invalid")
             except (OSError, HardStop):
                 continue
             for where, part in _parts_naming(data, file.name):
-                out.setdefault(f"{path.name}{f' ({where})' if where else ''}", part)
+                if where != "explore":  # the user's own question
+                    out.setdefault(f"{path.name}{f' ({where})' if where else ''}", _read_of(part))
     return out
 
 
@@ -113,7 +119,7 @@ def _parts_naming(data: Any, name: str, where: str = "") -> Iterator[tuple[str, 
 def _labels(path: Path) -> list[str]:
     if path.suffix == ".json":
         data = _json(path)
-        if isinstance(data, dict) and all(str(k).isdigit() for k in data):
+        if isinstance(data, dict) and all(str(k).isdecimal() for k in data):
             data = [data[k] for k in sorted(data, key=int)]
         return [str(n) for n in data] if isinstance(data, list) else []
     try:

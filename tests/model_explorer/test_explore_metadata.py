@@ -313,6 +313,54 @@ def test_metadata_reaches_contract_and_both_reports(tmp_path, monkeypatch):
         assert "<script" not in page
 
 
+def by_colour(path: Path) -> Path:
+    """Write a network whose answer is the strongest colour of a picture."""
+    import onnx
+
+    kind, make = onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info
+    axes = onnx.numpy_helper.from_array(np.array([2, 3]), "axes")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("ReduceMean", ["x", "axes"], ["y"], keepdims=0)], "colour",
+        [make("x", kind, ["b", 3, 8, 8])], [make("y", kind, ["b", 3])], [axes],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    onnx.save(model, str(path))
+    return path
+
+
+def test_a_model_of_which_all_is_known_and_met_is_a_go(tmp_path, monkeypatch):
+    from PIL import Image
+
+    by_colour(tmp_path / "net.onnx")
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    (tmp_path / "pictures").mkdir()
+    rows = ["file,label"]
+    for number in range(60):
+        colour = ("red", "lime", "blue")[number % 3]
+        Image.new("RGB", (8 + number, 9), colour).save(tmp_path / f"pictures/{number:02d}.png")
+        rows.append(f"{number:02d}.png,{colour.replace('lime', 'green')}")
+    (tmp_path / "known.csv").write_text("\n".join(rows))
+    keys = {
+        "checkpoint": "net.onnx", "name": "net", "inputs": "pictures", "labels": "known.csv",
+        "targets": {"accuracy_pct": 95, "latency_p95_ms": 1e6}, "samples": 60,
+        "contract": {"preprocess": {"scale": 1.0}, "postprocess": "softmax_top"},
+    }  # fmt: skip
+    folder = tools.explored(tmp_path, in_process=monkeypatch, directory="go", **keys)
+    verdict = folder.need("verdict")
+    assert verdict["verdict"] == "GO", verdict
+    assert folder.need("io_contract")["postprocess"]["labels_source"] == "labels.txt"
+    report = (folder.root / "reports/stakeholder-report.md").read_text()
+    assert "100.0 % (60 of 60; with 95 % confidence at least 95.1 %" in report
+    assert "from file to answer" in report and "made-up" not in report
+    # The same model with half its names swapped is proven wrong; ten answers prove nothing.
+    (tmp_path / "labels.txt").write_text("green\nred\nblue\n")
+    assert tools.explored(tmp_path, directory="no", **keys).need("verdict")["verdict"] == "NO-GO"
+    keys["samples"] = 10
+    few = tools.explored(tmp_path, directory="few", **keys).need("verdict")
+    assert few["verdict"] == "NOT DECIDED" and not few["blocking"]
+
+
 def test_a_size_that_nobody_states_is_a_guess_in_every_sentence(tmp_path, monkeypatch):
     file = tools.onnx_of_any_size(tmp_path / "net.onnx")
     keys = {"checkpoint": "net.onnx", "name": "net", "targets": {"latency_p95_ms": 1e-6}}

@@ -107,7 +107,7 @@ CONDITIONS = [
     ({"quality": counted(48, 50)}, "accuracy_pct is met, but not for sure: 96.0 % (48 of 50"),
     ({"inputs": {"chosen_on": "4 in kpi/testing_set.csv"}}, "rates over them flatter it"),
     ({"inputs": {"samples": [{"files": {"x": ["inputs/made/x.npy"]}}]}},
-     "latency_p95_ms was timed on prepared arrays"),
+     "latency_p95_ms was timed from prepared array: reading"),
     ({"io_contract": {"postprocess": {"kind": "boxes"}}}, "measures no quality of boxes (mAP)"),
     ({"io_contract": {"postprocess": {"kind": "embedding"}}}, "measures no quality of features"),
     ({"parameters": {"model": {"allow_code": True}}}, "runs code"),

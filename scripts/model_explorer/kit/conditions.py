@@ -102,8 +102,8 @@ def _speed(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
     timed = [t["name"] for t in targets if t["name"] in TIMES and t["measured"] is not None]
     if timed and not from_file(facts["inputs"]):
         said = (
-            f"{', '.join(timed)} was timed on prepared arrays: reading and preparing a real file "
-            "is not in it"
+            f"{', '.join(timed)} was timed from {begun_with(facts['inputs'])}: reading and "
+            "preparing a real file is not in it"
         )
         return [said], [OpenInput("real inputs", "inputs", "my_inputs").as_dict()]
     return [], []
@@ -115,6 +115,13 @@ def from_file(inputs: dict[str, Any]) -> bool:
         return False
     files = [f for s in inputs["samples"] for names in s["files"].values() for f in names]
     return any(not f.endswith((".npy", ".npz")) for f in files)
+
+
+def begun_with(inputs: dict[str, Any]) -> str:
+    """Return what every timed run began with."""
+    if from_file(inputs):
+        return "file"
+    return "prepared array" if inputs and inputs["kind"] == "found" else "made-up input"
 
 
 def _behaviour(facts: dict[str, Any]) -> Points:

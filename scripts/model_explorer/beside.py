@@ -5,6 +5,9 @@ Raw facts only; :mod:`model_explorer.kit.metadata` says what they mean.
 
 from __future__ import annotations
 
+import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
@@ -13,7 +16,7 @@ from typing import Any
 from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.yaml_files import read_mapping
-from model_explorer.kit.metadata import is_read, licence_family
+from model_explorer.kit.metadata import EXTRA, is_read, licence_family
 from model_explorer.refs import LICENCES
 
 CONFIGS = (
@@ -48,6 +51,9 @@ def beside(file: Path) -> dict[str, Any]:
             found = _labels(place / name)
             if found and not labels:
                 labels = {"names": found, "source": name}
+    inner = _extra_file(file)
+    if inner:
+        configs[EXTRA] = inner
     package = package_of(file)
     configs.update(_naming(file))
     licences = []
@@ -74,6 +80,20 @@ def _licence_file(place: Path, where: str) -> list[dict[str, str]]:
         if said:
             return [{"licence": said, "source": f"{file.name} {where}".strip()}]
     return []
+
+
+def _extra_file(file: Path) -> dict[str, Any]:
+    """Return what an exporter put into a TorchScript archive: Ultralytics's extra/config.txt."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            name = next((n for n in archive.namelist() if n.endswith(f"/{EXTRA}")), None)
+            if name is None or archive.getinfo(name).file_size > LARGEST:
+                return {}
+            data = json.loads(archive.read(name))
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, zlib.error, EOFError,
+            NotImplementedError, RuntimeError):  # fmt: skip
+        return {}
+    return {str(k): v for k, v in data.items()} if isinstance(data, dict) else {}
 
 
 def _read_of(data: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,23 @@ def test_the_metadata_of_an_ultralytics_export():
     assert "decode" not in known(onnx={"task": "detect", "names": "['a']"})
 
 
+def test_the_same_inside_a_torchscript_archive(tmp_path):
+    """Ultralytics keeps it as JSON, numbers as numbers, in an extra file."""
+    import torch
+
+    inner = {**ULTRALYTICS, "stride": 32, "imgsz": [320, 320], "names": {0: "FACE", 1: "FEET"}}
+    traced = torch.jit.trace(tools.tiny_net(), torch.zeros(1, 3, 32, 32))
+    path = tmp_path / "net.torchscript"
+    traced.save(str(path), _extra_files={"config.txt": json.dumps(inner)})
+    found = metadata.known({"model": {"beside": beside(path)}}, {})
+    assert values(found).items() >= {
+        "labels": ["FACE", "FEET"], "size_px": [320, 320], "stride": 32, "decode": "boxes",
+    }.items()  # fmt: skip
+    assert found["labels"]["source"] == "names in extra/config.txt in the file"
+    (tmp_path / "cut.torchscript").write_bytes(path.read_bytes()[:-40])
+    assert beside(tmp_path / "cut.torchscript")["configs"] == {}
+
+
 @pytest.mark.parametrize(
     ("text", "key", "names"),
     [

@@ -34,6 +34,7 @@ READ = {
     "sampling_rate", "sample_rate", "spec", "pretrained_cfg",
 }  # fmt: skip
 ONNX = "the ONNX metadata"
+EXTRA = "extra/config.txt"  # in an archive of TorchScript
 Facts = dict[str, dict[str, Any]]
 
 
@@ -52,12 +53,13 @@ def known(parameters: dict[str, Any], facts: dict[str, Any]) -> Facts:
     beside = parameters["model"].get("beside") or {}
     configs = beside.get("configs") or {}
     out: Facts = {}
-    _from_onnx(out, facts.get("metadata") or {})
+    _from_file(out, facts.get("metadata") or {}, ONNX)
+    _from_file(out, configs.get(EXTRA) or {}, f"{EXTRA} in the file")
     picture = configs.get("preprocessor_config.json")
     if picture:
         _from_preprocessor(out, picture, "preprocessor_config.json")
     for name, data in configs.items():
-        if name != "preprocessor_config.json":
+        if name not in ("preprocessor_config.json", EXTRA):
             _from_config(out, data, name)
     labels = beside.get("labels") or {}
     if labels.get("names"):
@@ -78,22 +80,24 @@ def _licence(out: Facts, text: Any, source: str) -> None:
         found["value"].append({"licence": " ".join(text.split())[:120], "source": source})
 
 
-def _from_onnx(out: Facts, metadata: dict[str, str]) -> None:
+def _from_file(out: Facts, metadata: dict[str, Any], source: str) -> None:
+    """Read what exporters write into the file itself."""
     low = {key.lower(): value for key, value in metadata.items()}
     for key in NAME_KEYS:
-        _put(out, "labels", names_in(low.get(key), key), f"{key} in {ONNX}")
+        _put(out, "labels", names_in(low.get(key), key), f"{key} in {source}")
     for key in SIZE_KEYS:
-        _put(out, "size_px", size_in(literal(low.get(key))), f"{key} in {ONNX}")
+        _put(out, "size_px", size_in(low.get(key)), f"{key} in {source}")
     for key in ("task", "author", "version", "description", "date", "docs"):
-        _put(out, key, low.get(key), ONNX)
+        value = low.get(key)
+        _put(out, key, value if isinstance(value, str) else None, source)
     stride = literal(low.get("stride"))
-    _put(out, "stride", stride if isinstance(stride, int) else None, ONNX)
+    _put(out, "stride", stride if isinstance(stride, int) else None, source)
     for key in LICENCE_KEYS:
-        _licence(out, low.get(key), ONNX)
-    task = str(low.get("task", ""))
+        _licence(out, low.get(key), source)
+    task = low.get("task")
     if "ultralytics" in f"{low.get('author')} {low.get('docs')}".lower():
-        kind = {"classify": "probabilities", "detect": "boxes"}.get(task)
-        _put(out, "decode", kind, f"task {task} of an Ultralytics export, in {ONNX}")
+        kind = {"classify": "probabilities", "detect": "boxes"}.get(str(task))
+        _put(out, "decode", kind, f"task {task} of an Ultralytics export, in {source}")
 
 
 def _from_preprocessor(out: Facts, data: dict[str, Any], source: str) -> None:

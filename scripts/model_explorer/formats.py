@@ -20,7 +20,6 @@ from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.weight_files import endless_name
 from model_explorer.exported import check_exported
-from model_explorer.onnx_facts import precision
 
 SUFFIXES = (".onnx", ".pt", ".pth", ".pt2", ".ckpt", ".safetensors", ".bin", ".ts", ".torchscript",
             ".engine", ".plan", ".jit")  # fmt: skip
@@ -236,6 +235,8 @@ def _looks_like_onnx(head: bytes) -> bool:
 
 def _onnx(path: Path) -> ModelFile:
     import onnx
+
+    from model_explorer.onnx_facts import precision
 
     try:
         model = onnx.load(str(path), load_external_data=False)

@@ -239,6 +239,8 @@ def run(
         f"[explore] {verdict.get('verdict', 'no verdict')} · "
         f"{folder.root}/reports/stakeholder-report.md"
     )
+    for need in verdict.get("needs") or []:
+        told(f"[explore] I need {need['what']}: explore: {need['line']}")
     needed = {s.script for s in STEPS if s.required}
     bad = [r for r in results if r["status"] in ("failed", "refused") and r["script"] in needed]
     if bad and bad[0]["script"] == "03_inputs.py" and request.inputs:

@@ -248,6 +248,8 @@ def _looks_like_onnx(head: bytes) -> bool:
 def _onnx(path: Path) -> ModelFile:
     import onnx
 
+    from model_explorer.onnx_facts import precision
+
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's own classes, and what its readers let through
@@ -268,6 +270,7 @@ def _onnx(path: Path) -> ModelFile:
     facts = {
         "opsets": opsets,
         "nodes": len(model.graph.node),
+        **precision(model.graph),
         "producer": f"{model.producer_name} {model.producer_version}".strip() or None,
     }
     return ModelFile(path, "onnx", data_files, facts, first_reads(model))

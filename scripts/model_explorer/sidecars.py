@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from deft.changenet.onnx.bundle import PREPROCESSING
+from deft.changenet.spec import load_spec
 from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file
 from deft.core.reading import read_json
+from model_explorer.kit.changenet import spec_facts
 from model_explorer.request import Request, family_of, located
 
 TIMM_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
@@ -52,6 +54,8 @@ def identity(request: Request, kind: str, file: Path, roots: list[Path]) -> Iden
     _tokenizer(found, file)
     if kind == "onnx":
         _bundle(found, file)
+        if family == "changenet" and "bundle" not in found.model:
+            _bundle_of_spec(found, request, file, roots)
         return found
     if kind in ("torchscript", "torch_export"):
         return found
@@ -194,27 +198,39 @@ def _check_timm(name: str) -> None:
 
 def _changenet(found: Identity, request: Request, file: Path, roots: list[Path]) -> None:
     """Find the experiment spec: given, beside the weights, in their run, or the workspace's."""
-    if request.spec:
-        spec = located(request.spec, roots, "explore.spec")
-    else:
-        beside = sorted(file.parent.glob("*inference_spec.yaml"))
-        tried = [file.with_name(TRAINING_SPEC), *beside]
-        tried += [root / layout.SPEC for root in dict.fromkeys([file.parent, *roots])]
-        there = [p for p in tried if p.is_file()] or _only_spec([file.parent, *roots], file)
-        if not there:
-            raise HardStop(
-                "missing_input",
-                f"a ChangeNet needs its experiment spec; {TRAINING_SPEC} is not beside the weights "
-                f"and the workspace has no {layout.SPEC}",
-                file=file,
-                fix="set explore.spec to the spec that the file was trained with",
-            )
-        spec = there[0]
+    spec = _spec_of(request, file, roots)
+    if spec is None:
+        raise HardStop(
+            "missing_input",
+            f"a ChangeNet needs its experiment spec; {TRAINING_SPEC} is not beside the weights "
+            f"and the workspace has no {layout.SPEC}",
+            file=file,
+            fix="set explore.spec to the spec that the file was trained with",
+        )
     found.files.append(spec)
     found.model["spec"] = spec.name
     threshold = _threshold(file)
     if threshold:
         found.model.update(threshold)
+
+
+def _bundle_of_spec(found: Identity, request: Request, file: Path, roots: list[Path]) -> None:
+    """Take the preprocessing of an exported ChangeNet from its experiment spec, where one is."""
+    spec = _spec_of(request, file, roots)
+    if spec is not None:
+        found.files.append(spec)
+        facts = spec_facts(load_spec(spec), spec.name)
+        found.model.update(bundle=facts, bundle_source=f"the experiment spec {spec.name}")
+
+
+def _spec_of(request: Request, file: Path, roots: list[Path]) -> Path | None:
+    if request.spec:
+        return located(request.spec, roots, "explore.spec")
+    beside = sorted(file.parent.glob("*inference_spec.yaml"))
+    tried = [file.with_name(TRAINING_SPEC), *beside]
+    tried += [root / layout.SPEC for root in dict.fromkeys([file.parent, *roots])]
+    there = [p for p in tried if p.is_file()] or _only_spec([file.parent, *roots], file)
+    return there[0] if there else None
 
 
 def _only_spec(places: list[Path], file: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from .decode import answer
 from .folder import Folder, first_line
 from .models import open_model
 from .preprocess import item
+from .sizes import phrase
 
 PARTS = ("preprocess_ms", "model_ms", "postprocess_ms", "total_ms")
 BATCH_RUNS = 3
@@ -103,7 +104,7 @@ def measure(folder: Folder) -> str:
     total = warm["total_ms"]
     return (
         f"cold {cold['total_ms']:.1f} ms, warm median {total['median']:.2f} ms, "
-        f"p95 {total['p95']:.2f} ms"
+        f"p95 {total['p95']:.2f} ms{phrase(contract)}"
     )
 
 

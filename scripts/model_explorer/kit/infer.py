@@ -49,6 +49,15 @@ def run(folder: Folder) -> str:
             for o in outputs.values()
         ),
         "answers_differ": _answers_differ(answers),
+        "largest_output": _largest(
+            [
+                abs(o[end])
+                for r in records
+                for o in r["outputs"].values()
+                for end in ("min", "max")
+                if end in o
+            ]
+        ),
     }
     folder.write("inference", record)
     return f"{len(records)} inputs; first answer: {records[0]['answer']}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import sizes
 from .advice import integration, next_experiments, risks, unknowns
-from .conditions import from_file
+from .conditions import begun_with
 from .decision import decision
 from .folder import Folder, write_text
 from .judge import facts_of
@@ -74,7 +74,7 @@ def _speed(facts: dict[str, Any]) -> list[str]:
     warm, cold = stats["warm"], stats["cold"]
     total = warm["total_ms"]
     size = sizes.phrase(facts["io_contract"])
-    way = "from file to answer" if from_file(facts["inputs"]) else "from prepared array to answer"
+    way = f"from {begun_with(facts['inputs'])} to answer"
     out = [
         f"One item{size} takes {number(total['median'])} ms {way} on {_where(facts)}, and 95 of "
         f"100 stay below {number(total['p95'])} ms."
@@ -225,7 +225,7 @@ def _how(name: str, facts: dict[str, Any]) -> str:
     how = METRICS[name][2]
     if name in facts["quality"].get("bounds", {}):
         return f"{how}: {rate(name, facts['quality'])}"
-    return how if from_file(facts["inputs"]) else how.replace("end to end", "from prepared arrays")
+    return how.replace("end to end", f"from {begun_with(facts['inputs'])} to answer")
 
 
 def _criteria(facts: dict[str, Any]) -> list[str]:
@@ -237,6 +237,8 @@ def _criteria(facts: dict[str, Any]) -> list[str]:
         )
     is_open = not facts["io_contract"] or facts["io_contract"]["unknown"]
     states.append(("no open question about inputs and outputs", "no" if is_open else "yes"))
+    size = sizes.phrase(facts["io_contract"])
+    states.append(("every size is stated", f"no, it ran{size}" if size else "yes"))
     known = facts["quality"].get("inputs_with_known_answer", 0)
     states.append(("checked on inputs with known answers", f"yes, {known}" if known else "no"))
     met = [t["met"] for t in found["targets"]]

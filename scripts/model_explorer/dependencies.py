@@ -83,6 +83,7 @@ def needs_of(
     module: str | None = None,
     device: str = "auto",
     packages: Mapping[str, str | None] | None = None,
+    served: str = "",
 ) -> list[Need]:
     """Return everything the model needs, without versions found.
 
@@ -96,7 +97,10 @@ def needs_of(
         if name not in out or (out[name].optional and not optional):
             out[name] = Need(name, name, group, by, optional)
 
-    if kind == "onnx":
+    if kind == "served":
+        for name in ("grpc", "google.protobuf") if served == "grpc" else ():
+            add(name, "runtime", "the served model's gRPC")
+    elif kind == "onnx":
         add("onnxruntime", "runtime", "the ONNX format")
         if device != "cpu":
             out["onnxruntime-gpu"] = Need(

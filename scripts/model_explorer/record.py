@@ -38,15 +38,16 @@ class Plan:
 def record(request: Request, plan: Plan, staging: Path, roots: list[Path]) -> None:
     """Bring the model in and write what the scripts read: parameters, provenance, dependencies."""
     folder = Folder(staging)
-    files = [plan.file.path, *plan.file.data_files, *plan.identity.files]
+    is_file = plan.file.format != "served"
+    files = [plan.file.path, *plan.file.data_files, *plan.identity.files] if is_file else []
     kept = [bring_in(path, plan.file.path.parent, staging, request.copy_model_mb) for path in files]
     folder.write(
         "provenance",
         {
             "files": kept,
-            "origin": str(plan.file.path),
-            "sha256": kept[0]["sha256"],
-            "bytes": sum(k["bytes"] for k in kept[: 1 + len(plan.file.data_files)]),
+            "origin": str(plan.file.path) if is_file else plan.identity.model["served"]["address"],
+            "sha256": kept[0]["sha256"] if is_file else None,
+            "bytes": sum(k["bytes"] for k in kept[: 1 + len(plan.file.data_files)]) or None,
             "url": shown_url(request.origin_url or request.repository or "") or None,
             "version": request.origin_version,
             "file_facts": {k: v for k, v in plan.file.facts.items() if v is not None},
@@ -54,7 +55,9 @@ def record(request: Request, plan: Plan, staging: Path, roots: list[Path]) -> No
             "made_by": {"project": "deft-aoi-loop", "version": deft.__version__, **git_state(HOME)},
         },
     )
-    folder.write("parameters", parameters(request, plan, kept[0]["path"], roots))
+    folder.write(
+        "parameters", parameters(request, plan, kept[0]["path"] if is_file else None, roots)
+    )
     write_needs(folder, plan)
 
 
@@ -75,7 +78,7 @@ def bring_in(path: Path, root: Path, staging: Path, copy_mb: int) -> dict[str, A
     }  # fmt: skip
 
 
-def parameters(request: Request, plan: Plan, file: str, roots: list[Path]) -> dict[str, Any]:
+def parameters(request: Request, plan: Plan, file: str | None, roots: list[Path]) -> dict[str, Any]:
     """Return ``outputs/parameters.json``; every path in it is relative to the folder."""
     model = dict(plan.identity.model)
     if "spec" in model:

@@ -12,6 +12,7 @@ from deft.core.errors import HardStop
 from deft.core.files import sha256_file
 from deft.core.reading import read_json
 from model_explorer.request import Request, family_of, located
+from model_explorer.served_request import served
 
 TIMM_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
 TRAINING_SPEC = "experiment.yaml"
@@ -48,6 +49,9 @@ def identity(request: Request, kind: str, file: Path, roots: list[Path]) -> Iden
     found = Identity(family, architecture)
     if kind == "onnx":
         _bundle(found, file)
+        return found
+    if kind == "served":
+        found.family, found.model["served"] = None, served(request)
         return found
     if kind in ("torchscript", "torch_export"):
         return found

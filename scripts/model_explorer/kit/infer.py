@@ -28,6 +28,8 @@ def run(folder: Folder) -> str:
         feeds.append(feed)
         answers.append(raw)
         records.append(_record(folder, contract, sample, feed, raw))
+        if hasattr(model, "save"):  # a served model: what went over the network
+            records[-1]["exchange"] = model.save(folder, sample["id"])
     again = model.run(feeds[0])
     repeat = [difference(answers[0][n], again[n]) for n in again]
     record = {

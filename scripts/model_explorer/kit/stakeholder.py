@@ -128,6 +128,10 @@ def _speed(facts: dict[str, Any]) -> list[str]:
         else:
             out.append("Batches bring next to nothing here, so items can be sent one by one.")
     memory = stats["memory"]
+    if stats.get("over"):
+        out.append(f"These are times of a client: {stats['over']}.")
+    if memory["peak_ram_mib"] is None:
+        return out
     said = f"It needs {number(memory['peak_ram_mib'])} MiB of memory"
     if memory["peak_vram_mib"] is not None:
         said += f" and {number(memory['peak_vram_mib'])} MiB on the card"

@@ -56,9 +56,13 @@ AFTER_FAILURE = (
 
 
 def wanted(parameters: dict[str, Any]) -> list[Step]:
-    """Return the steps of an experiment; the training check only where it was asked for."""
-    trains = bool(parameters["train"]["steps"])
-    return [s for s in STEPS if trains or s.script != "16_train_check.py"]
+    """Return the steps of an experiment; the training check only where it was asked for, the
+    profile only where the model runs in this process.
+    """
+    out = set() if parameters["train"]["steps"] else {"16_train_check.py"}
+    if parameters["model"].get("served"):
+        out.add("14_profile.py")
+    return [s for s in STEPS if s.script not in out]
 
 
 def run_steps(

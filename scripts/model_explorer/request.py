@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -68,8 +69,10 @@ class Request:
     @property
     def title(self) -> str:
         """What reports call the model."""
-        own = self.served.get("model") if self.served else Path(self.checkpoint or "model").stem
-        return self.name or str(own or "served")
+        if self.served and not self.name:
+            host = urlsplit(str(self.served.get("address"))).netloc.rpartition("@")[2]
+            return str(self.served.get("model") or host or "served")
+        return self.name or Path(self.checkpoint or "model").stem
 
     @property
     def slug(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .exchange import Exchange
+from .exchange import Cleaner, Exchange
 from .folder import Folder
 from .served_http import V2
 from .served_plain import Plain
@@ -33,11 +33,11 @@ class ServedModel:
         self.inputs = entries(talk.inputs, told, talk.source)
         self.outputs = [o for o in entries(talk.outputs, {}, talk.source) if o["dtype"]]
         self.facts: dict[str, Any] = {
-            "runtime": talk.runtime,
+            "runtime": talk.cleaner.text(talk.runtime),
             "provider": asked["address"],
             "served": {k: asked.get(k) for k in ("protocol", "model", "version")},
             "over": "the network to the server and back is in every time",
-            **talk.facts,
+            **talk.cleaner.cleaned(talk.facts),
         }
         self.unknowns = [
             {
@@ -50,8 +50,8 @@ class ServedModel:
 
     def run(self, feed: dict[str, np.ndarray]) -> dict[str, Any]:
         """Return every output by name; raises :class:`Refusal` with what the server says."""
-        answer: dict[str, Any] = self.talk.infer({i["name"]: feed[i["name"]] for i in self.inputs})
-        return answer
+        answer = self.talk.infer({i["name"]: feed[i["name"]] for i in self.inputs})
+        return {name: _cleaned(self.talk.cleaner, value) for name, value in answer.items()}
 
     def peak_vram_mib(self) -> None:
         """Return None: a server does not tell."""
@@ -74,6 +74,16 @@ def load(
         return ServedModel(Grpc(asked), asked, inputs)
     talk = V2(asked) if asked["protocol"] == "v2" else Plain(asked, inputs)
     return ServedModel(talk, asked, inputs)
+
+
+def _cleaned(cleaner: Cleaner, value: Any) -> Any:
+    """Return an output whose texts have no secret that the server sent back."""
+    if isinstance(value, np.ndarray):
+        if value.dtype != object:
+            return value
+        texts = [cleaner.text(str(v)) for v in value.ravel()]
+        return np.asarray(texts, dtype=object).reshape(value.shape)
+    return cleaner.cleaned(value)
 
 
 def entries(

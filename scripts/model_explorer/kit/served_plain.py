@@ -41,7 +41,7 @@ class Plain(Http):
         self.last.split(len(text), len(body))
         if status >= 400:
             raise Refusal(f"the server refuses the input ({status}): {self.reason(body)}")
-        return leaves(self.parsed(body))
+        return leaves(self.cleaner.cleaned(self.parsed(body)))
 
 
 def filled(body: Any, feed: dict[str, np.ndarray]) -> Any:

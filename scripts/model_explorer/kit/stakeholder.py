@@ -80,7 +80,7 @@ def _format(name: str) -> str:
     return {
         "onnx": "network in the ONNX format", "torchscript": "TorchScript network",
         "torch_export": "network saved by torch.export", "state_dict": "PyTorch network",
-        "module": "pickled PyTorch network",
+        "module": "pickled PyTorch network", "served": "model that a server runs",
     }.get(name, name)  # fmt: skip
 
 
@@ -222,8 +222,9 @@ def _benchmark(facts: dict[str, Any]) -> list[str]:
             f"{number(losses[0])} to {number(losses[-1])} ({training['assumptions']}).",
             "",
         ]
+    whose = "The client's machine" if facts["stats"].get("over") else "Machine"
     lines += [
-        f"Machine: {cell(machine.get('cpu'))}, {machine.get('cores')} cores, "
+        f"{whose}: {cell(machine.get('cpu'))}, {machine.get('cores')} cores, "
         f"{number(machine.get('ram_gib'))} GiB RAM; graphics cards: {cell(cards)}; "
         f"{cell(machine.get('os'))}; Python {machine.get('python')}; {shown}.",
         "",

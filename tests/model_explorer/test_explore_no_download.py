@@ -168,6 +168,11 @@ def test_what_goes_on_without_its_download_is_recorded(tmp_path, monkeypatch):
     record = steps.run_step(folder, [sys.executable], steps.STEPS[0])
     assert record["status"] == "ok", record["said"]
     assert {n["wanted"] for n in record["network"]} == {"https://greet.invalid/v"}
+    if kernel_can():
+        assert folder.read("environment")["network"] == "refused by Python and the kernel"
+    said = steps.asked_of_networks([record])
+    assert any("it asked for https://greet.invalid/v (nets/net.py, line 10: " in s for s in said)
+    assert steps.asked_of_networks([{**record, "status": "refused"}]) == []
 
 
 def test_code_that_tries_for_ever_is_ended(tmp_path):

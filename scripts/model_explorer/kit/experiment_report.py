@@ -208,7 +208,9 @@ def _environment(facts: dict[str, Any]) -> list[str]:
     lines = ["## Environment", ""]
     rows = [("managed as", found.get("kind")), ("interpreter", found.get("python"))]
     machine = found.get("machine") or {}
-    rows += [("runtime", found.get("runtime"))] if machine else []
+    rows += (
+        [("runtime", found.get("runtime")), ("network", found.get("network"))] if machine else []
+    )
     for key in ("cpu", "cores", "ram_gib", "os"):
         rows.append((key, machine.get(key)))
     cards = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from .folder import Folder
+from .steps import asked_of_networks
 
 # name -> (unit, whether higher is better, how it is measured)
 METRICS: dict[str, tuple[str, bool, str]] = {
@@ -186,6 +187,7 @@ def conditions(facts: dict[str, Any], targets: list[dict[str, Any]]) -> list[str
         out.append("no input had a known answer, so nothing says that its answers are right")
     else:
         out += quality_conditions(facts["quality"], targets)
+    out += asked_of_networks(facts["steps"] or [])
     if not targets:
         out.append("no target was set, so speed and quality are described and not judged")
     open_targets = [t["name"] for t in targets if t["met"] is None]

@@ -110,6 +110,15 @@ def _let_through(address: str) -> dict[str, set[int]]:
     return dict.fromkeys(names, {port})
 
 
+def protection() -> str:
+    """Return in words what keeps this process from networks."""
+    if not _state["on"]:
+        return "not refused: run outside of its script"
+    if _state["hosts"]:
+        return "refused by Python to every host but the served model's"
+    return "refused by Python and the kernel" if _state["kernel"] else "refused by Python only"
+
+
 def said() -> str:
     """Return what was refused so far, children's attempts too, in one phrase; "" for nothing."""
     found = list({a["wanted"]: a for a in _all()}.values())

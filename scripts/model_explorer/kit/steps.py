@@ -183,6 +183,17 @@ def _network(log: Path, seen: int) -> list[dict[str, str]]:
     return list({line: dict(json.loads(line)) for line in lines}.values())
 
 
+def asked_of_networks(records: list[dict[str, Any]]) -> list[str]:
+    """Return, as conditions of a verdict, what steps wanted to download and ran without."""
+    wished = {
+        f"{n['wanted']} ({n['where']})"
+        for r in records
+        for n in r.get("network", [])
+        if r["status"] == "ok"
+    }
+    return [f"it asked for {w}; it was not let, and ran without it" for w in sorted(wished)]
+
+
 def _needs(err: str) -> list[dict[str, Any]]:
     """Return the open inputs that a refusing script printed, see :mod:`.outcomes`."""
     lines = [x.removeprefix(NEED_MARK) for x in err.splitlines() if x.startswith(NEED_MARK)]

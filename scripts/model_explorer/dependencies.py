@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
 from deft.core.errors import HardStop
+from dl_lab.record import without_credentials
 from model_explorer import imports
 from model_explorer.documented import documented
 from model_explorer.environment import Environment
@@ -47,8 +48,11 @@ class Need:
     warning: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready form."""
-        return asdict(self)
+        """Return a JSON-ready form; an address in it has no password."""
+        found = asdict(self)
+        for name in ("wanted", "exact"):
+            found[name] = found[name] and without_credentials(found[name])
+        return found
 
     @property
     def missing(self) -> bool:
@@ -220,7 +224,8 @@ def ask_once(missing: list[Need], environment: Environment, *, answered: bool = 
 def _shown(need: Need) -> str:
     version = f" (documented {need.wanted.removeprefix(' @ ')})" if need.wanted else ""
     guess = f" (only guessed from the import{f'; {need.warning}' if need.warning else ''})"
-    return f"{need.distribution}{version}{guess if need.guessed else ''} for {need.needed_by}"
+    text = f"{need.distribution}{version}{guess if need.guessed else ''} for {need.needed_by}"
+    return without_credentials(text)
 
 
 def _meant(need: Need) -> str:

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
 from deft.core.errors import HardStop
+from dl_lab.record import without_credentials
 from model_explorer import imports
 from model_explorer.documented import documented
 from model_explorer.environment import Environment
@@ -47,8 +48,11 @@ class Need:
     warning: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready form."""
-        return asdict(self)
+        """Return a JSON-ready form; an address in it has no password."""
+        found = asdict(self)
+        for name in ("wanted", "exact"):
+            found[name] = found[name] and without_credentials(found[name])
+        return found
 
     @property
     def missing(self) -> bool:
@@ -84,6 +88,7 @@ def needs_of(
     device: str = "auto",
     packages: Mapping[str, str | None] | None = None,
     texts: bool = False,
+    served: str = "",
 ) -> list[Need]:
     """Return everything the model needs, without versions found.
 
@@ -98,7 +103,10 @@ def needs_of(
         if name not in out or (out[name].optional and not optional):
             out[name] = Need(name, name, group, by, optional)
 
-    if kind == "onnx":
+    if kind == "served":
+        for name in ("grpc", "google.protobuf") if served == "grpc" else ():
+            add(name, "runtime", "the served model's gRPC")
+    elif kind == "onnx":
         add("onnxruntime", "runtime", "the ONNX format")
         if device != "cpu":
             out["onnxruntime-gpu"] = Need(
@@ -220,7 +228,8 @@ def ask_once(missing: list[Need], environment: Environment, *, answered: bool = 
 def _shown(need: Need) -> str:
     version = f" (documented {need.wanted.removeprefix(' @ ')})" if need.wanted else ""
     guess = f" (only guessed from the import{f'; {need.warning}' if need.warning else ''})"
-    return f"{need.distribution}{version}{guess if need.guessed else ''} for {need.needed_by}"
+    text = f"{need.distribution}{version}{guess if need.guessed else ''} for {need.needed_by}"
+    return without_credentials(text)
 
 
 def _meant(need: Need) -> str:

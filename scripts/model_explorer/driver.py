@@ -36,14 +36,17 @@ def explore(
     """
     check(request)
     roots = [workspace, typed_in]
-    path = formats.choose(located(str(request.checkpoint), roots, "explore.checkpoint"))
-    found = formats.identify(path, allow_code=request.allow_code)
+    if request.served:
+        found = formats.ModelFile(Path(request.title), "served")
+    else:
+        path = formats.choose(located(str(request.checkpoint), roots, "explore.checkpoint"))
+        found = formats.identify(path, allow_code=request.allow_code)
     place = destination(request, workspace)
     new_parent = not place.parent.exists()
     place.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
-        layout.make(staging, request.title, QUESTION, f"{path.name} ({found.format})")
+        layout.make(staging, request.title, QUESTION, f"{found.path.name} ({found.format})")
         plan = prepare(request, found, staging, roots)
         missing = [n for n in plan.needs if n.missing]
         if missing and (request.install is None or any(n.guessed for n in missing)):
@@ -149,6 +152,7 @@ def prepare(request: Request, found: formats.ModelFile, staging: Path, roots: li
         found.format, found.path, said.family, source=upstream, code=code, module=module,
         device=request.device, packages=request.packages,
         texts=bool(said.model.get("tokenizer")) and gives_texts(request, roots),
+        served=str(said.model.get("served", {}).get("protocol", "")),
     )  # fmt: skip
     answer = environment.ask(current.command, [n.module for n in needs])
     return Plan(found, said, current, dependencies.look_up(needs, answer), records, sources)

@@ -14,6 +14,7 @@ from deft.core.files import sha256_file
 from deft.core.reading import read_json
 from model_explorer.kit.changenet import spec_facts
 from model_explorer.request import Request, family_of, located
+from model_explorer.served_request import served
 
 TIMM_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
 TOKENIZER = "tokenizer.json"
@@ -56,6 +57,9 @@ def identity(request: Request, kind: str, file: Path, roots: list[Path]) -> Iden
         _bundle(found, file)
         if family == "changenet" and "bundle" not in found.model:
             _bundle_of_spec(found, request, file, roots)
+        return found
+    if kind == "served":
+        found.family, found.model["served"] = None, served(request)
         return found
     if kind in ("torchscript", "torch_export"):
         return found

@@ -80,19 +80,21 @@ def measure(folder: Folder) -> str:
     warm = {part: summary([r[part] for r in runs]) for part in PARTS}
     throughput = batches(model, contract, feeds or [feed], list(wanted["batch_sizes"]))
     good = [t for t in throughput if t["ok"]]
+    is_remote = getattr(model, "remote", False)  # the memory is the server's, not this process's
     peak = max(good, key=lambda t: t["items_per_s"]) if good else None
     stats = {
         "schema_version": 1,
         "device": model.device,
         "provider": model.facts["provider"],
+        "over": model.facts.get("over"),
         "threads": parameters["runtime"]["threads"],
         "cold": cold,
         "warm": {"runs": len(runs), **warm, "runs_total_ms": [r["total_ms"] for r in runs]},
         "throughput": throughput,
         "best_throughput": peak,
         "memory": {
-            "peak_ram_mib": ram_mib(),
-            "ram_before_load_mib": before,
+            "peak_ram_mib": None if is_remote else ram_mib(),
+            "ram_before_load_mib": None if is_remote else before,
             "peak_vram_mib": model.peak_vram_mib(),
         },
         "shapes": {

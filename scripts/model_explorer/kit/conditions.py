@@ -9,6 +9,7 @@ from .metrics import known_answers, suggested_targets
 from .outcomes import OpenInput
 from .quality import FEW_KNOWN, QUALITY, plural_answers, rate
 from .self_description import disagreement
+from .steps import asked_of_networks
 
 REPEAT_TOLERANCE = 1e-5
 BATCH_TOLERANCE = 1e-3
@@ -32,6 +33,7 @@ def conditions(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
     ):  # fmt: skip
         out += points[0]
         needs += points[1]
+    out += asked_of_networks(facts["steps"] or [])
     return out, needs
 
 

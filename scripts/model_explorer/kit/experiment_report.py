@@ -40,13 +40,26 @@ def _head(facts: dict[str, Any]) -> list[str]:
     ]
 
 
+def _place(what: dict[str, Any], origin: dict[str, Any]) -> list[tuple[str, Any]]:
+    served = what.get("served")
+    if served:
+        return [
+            ("served at", served["address"]), ("protocol", served["protocol"]),
+            ("model on the server", served.get("model")), ("version", served.get("version")),
+            ("requests and responses", "`outputs/exchanges/`, cleaned of secrets"),
+        ]  # fmt: skip
+    return [
+        ("model file", f"`{what['file']}`"), ("size", f"{number(origin['bytes'] / 2**20)} MiB"),
+        ("SHA-256", f"`{origin['sha256']}`"),
+    ]  # fmt: skip
+
+
 def _model(facts: dict[str, Any]) -> list[str]:
     asked, origin = facts["parameters"], facts["provenance"]
     what = asked["model"]
     rows: list[tuple[str, Any]] = [
-        ("model file", f"`{what['file']}`"), ("format", what["format"]), ("name", what.get("name")),
+        *_place(what, origin), ("format", what["format"]), ("name", what.get("name")),
         ("network", what.get("architecture") or what.get("class_path")),
-        ("size", f"{number(origin['bytes'] / 2**20)} MiB"), ("SHA-256", f"`{origin['sha256']}`"),
         ("claimed source", origin.get("url")), ("claimed version", origin.get("version")),
     ]  # fmt: skip
     facts_ = facts["io_contract"].get("facts") or {}
@@ -221,7 +234,9 @@ def _environment(facts: dict[str, Any]) -> list[str]:
     lines = ["## Environment", ""]
     rows = [("managed as", found.get("kind")), ("interpreter", found.get("python"))]
     machine = found.get("machine") or {}
-    rows += [("runtime", found.get("runtime"))] if machine else []
+    rows += (
+        [("runtime", found.get("runtime")), ("network", found.get("network"))] if machine else []
+    )
     for key in ("cpu", "cores", "ram_gib", "os"):
         rows.append((key, machine.get(key)))
     cards = [

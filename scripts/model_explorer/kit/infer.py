@@ -30,6 +30,8 @@ def run(folder: Folder) -> str:
         records.append(_record(folder, contract, sample, feed, raw))
         if contract.get("state"):
             records[-1]["steps"] = stepped(folder, contract, model, sample)
+        if hasattr(model, "save"):  # a served model: what went over the network
+            records[-1]["exchange"] = model.save(folder, sample["id"])
     again = model.run(feeds[0])
     repeat = [difference(answers[0][n], again[n]) for n in again]
     record = {

@@ -65,7 +65,7 @@ def _format(name: str) -> str:
     return {
         "onnx": "network in the ONNX format", "torchscript": "TorchScript network",
         "torch_export": "network saved by torch.export", "state_dict": "PyTorch network",
-        "module": "pickled PyTorch network",
+        "module": "pickled PyTorch network", "served": "model that a server runs",
     }.get(name, name)  # fmt: skip
 
 
@@ -113,6 +113,10 @@ def _speed(facts: dict[str, Any]) -> list[str]:
         else:
             out.append("Batches bring next to nothing here, so items can be sent one by one.")
     memory = stats["memory"]
+    if stats.get("over"):
+        out.append(f"These are times of a client: {stats['over']}.")
+    if memory["peak_ram_mib"] is None:
+        return out
     said = f"It needs {number(memory['peak_ram_mib'])} MiB of memory{size}"
     if memory["peak_vram_mib"] is not None:
         said += f" and {number(memory['peak_vram_mib'])} MiB on the card"
@@ -212,8 +216,9 @@ def _benchmark(facts: dict[str, Any]) -> list[str]:
             f"{number(losses[0])} to {number(losses[-1])} ({training['assumptions']}).",
             "",
         ]
+    whose = "The client's machine" if facts["stats"].get("over") else "Machine"
     lines += [
-        f"Machine: {cell(machine.get('cpu'))}, {machine.get('cores')} cores, "
+        f"{whose}: {cell(machine.get('cpu'))}, {machine.get('cores')} cores, "
         f"{number(machine.get('ram_gib'))} GiB RAM; graphics cards: {cell(cards)}; "
         f"{cell(machine.get('os'))}; Python {machine.get('python')}; {shown}.",
         "",

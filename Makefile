@@ -8,6 +8,7 @@ WORKSPACE ?= demo_workspace
 ARGS ?=
 SECONDS ?= 600
 OUT ?= bundle
+WORLD ?= .world
 PYTHON_VERSION ?= 3.12
 
 # What a person typed reaches a recipe's shell through the environment, where no character of it
@@ -18,7 +19,7 @@ scaffold: export TYPED_NAME := $(value NAME)
 gpu-kit: export TYPED_PRESENT := $(value PRESENT)
 gpu-kit: export TYPED_PYTHON := $(value PYTHON_VERSION)
 
-.PHONY: demo test test-all test-slurm test-interop fuzz lint format logic envs bundle gpu-kit resume scaffold clean-demo help
+.PHONY: demo test test-all test-slurm test-interop test-explore-world fuzz lint format logic envs bundle gpu-kit resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -56,6 +57,10 @@ test-slurm: $(VENV)/.installed-dev
 ## make test-interop  run NVIDIA's own scripts on our files (TAO_SKILLS=folder that holds ea/ and cur/: docs/interop.md)
 test-interop: $(VENV)/.installed-dev
 	$(BIN)/pytest -v -n 0 tests/interop $(ARGS)
+
+## make test-explore-world  download models of others (PyPI, npm) and explore them (WORLD=folder that keeps them, ARGS="--only silero")
+test-explore-world: $(VENV)/.installed-dev
+	$(BIN)/python tests/support/explore_world.py --folder $(WORLD) $(ARGS)
 
 ## make fuzz      feed spoiled files to every reader (SECONDS=600, ARGS="--only state log --seed 7")
 fuzz: $(VENV)/.installed-dev

@@ -5,6 +5,9 @@ Raw facts only; :mod:`model_explorer.kit.metadata` says what they mean.
 
 from __future__ import annotations
 
+import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
@@ -13,7 +16,7 @@ from typing import Any
 from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.yaml_files import read_mapping
-from model_explorer.kit.metadata import licence_family
+from model_explorer.kit.metadata import EXTRA, is_read, licence_family
 from model_explorer.refs import LICENCES
 
 CONFIGS = (
@@ -43,11 +46,14 @@ def beside(file: Path) -> dict[str, Any]:
         for name in (*CONFIGS, f"{file.stem}.json", f"{file.name}.json"):
             data = _json(place / name)
             if isinstance(data, dict):
-                configs.setdefault(name, data)
-        for name in (*LABELS, f"{file.stem}.labels.txt", f"{file.stem}.txt"):
+                configs.setdefault(name, _read_of(data))
+        for name in (*LABELS, f"{file.stem}.labels.txt"):
             found = _labels(place / name)
             if found and not labels:
                 labels = {"names": found, "source": name}
+    inner = _extra_file(file)
+    if inner:
+        configs[EXTRA] = inner
     package = package_of(file)
     configs.update(_naming(file))
     licences = []
@@ -76,6 +82,25 @@ def _licence_file(place: Path, where: str) -> list[dict[str, str]]:
     return []
 
 
+def _extra_file(file: Path) -> dict[str, Any]:
+    """Return what an exporter put into a TorchScript archive: Ultralytics's extra/config.txt."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            name = next((n for n in archive.namelist() if n.endswith(f"/{EXTRA}")), None)
+            if name is None or archive.getinfo(name).file_size > LARGEST:
+                return {}
+            data = json.loads(archive.read(name))
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, zlib.error, EOFError,
+            NotImplementedError, RuntimeError):  # fmt: skip
+        return {}
+    return {str(k): v for k, v in data.items()} if isinstance(data, dict) else {}
+
+
+def _read_of(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries that are read; a configuration may hold anything, a token too."""
+    return {str(k): v for k, v in data.items() if is_read(str(k))}
+
+
 def _json(path: Path) -> Any:
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
@@ -91,13 +116,14 @@ def _naming(file: Path) -> dict[str, Any]:
     for place in list(file.absolute().parents)[: LEVELS_OF_CONFIGS + 1]:
         for path in sorted([*place.glob("*.yaml"), *place.glob("*.yml")])[:MOST_CONFIGS]:
             try:
-                if path.stat().st_size > LARGEST:
+                if path.stat().st_size > LARGEST or file.name.encode() not in path.read_bytes():
                     continue
                 data = read_mapping(path, code="config_invalid")
             except (OSError, HardStop):
                 continue
             for where, part in _parts_naming(data, file.name):
-                out.setdefault(f"{path.name}{f' ({where})' if where else ''}", part)
+                if where != "explore":  # the user's own question
+                    out.setdefault(f"{path.name}{f' ({where})' if where else ''}", _read_of(part))
     return out
 
 
@@ -113,7 +139,7 @@ def _parts_naming(data: Any, name: str, where: str = "") -> Iterator[tuple[str, 
 def _labels(path: Path) -> list[str]:
     if path.suffix == ".json":
         data = _json(path)
-        if isinstance(data, dict) and all(str(k).isdigit() for k in data):
+        if isinstance(data, dict) and all(str(k).isdecimal() for k in data):
             data = [data[k] for k in sorted(data, key=int)]
         return [str(n) for n in data] if isinstance(data, list) else []
     try:

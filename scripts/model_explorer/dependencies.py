@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
 from deft.core.errors import HardStop
+from dl_lab.record import without_credentials
 from model_explorer import imports
 from model_explorer.documented import documented
 from model_explorer.environment import Environment
@@ -47,8 +48,11 @@ class Need:
     warning: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready form."""
-        return asdict(self)
+        """Return a JSON-ready form; an address in it has no password."""
+        found = asdict(self)
+        for name in ("wanted", "exact"):
+            found[name] = found[name] and without_credentials(found[name])
+        return found
 
     @property
     def missing(self) -> bool:
@@ -83,12 +87,15 @@ def needs_of(
     module: str | None = None,
     device: str = "auto",
     packages: Mapping[str, str | None] | None = None,
+    texts: bool = False,
+    served: str = "",
 ) -> list[Need]:
     """Return everything the model needs, without versions found.
 
     In the order of authority: imports of the source (from ``module`` on, below ``code``), then what
     the format and the name imply. Documented versions come from ``source``'s own files.
     ``packages``: what the user says of a module: its requirement, or None: it can do without.
+    ``texts``: texts are given and a tokenizer lies beside the model.
     """
     out: dict[str, Need] = {}
 
@@ -96,7 +103,10 @@ def needs_of(
         if name not in out or (out[name].optional and not optional):
             out[name] = Need(name, name, group, by, optional)
 
-    if kind == "onnx":
+    if kind == "served":
+        for name in ("grpc", "google.protobuf") if served == "grpc" else ():
+            add(name, "runtime", "the served model's gRPC")
+    elif kind == "onnx":
         add("onnxruntime", "runtime", "the ONNX format")
         if device != "cpu":
             out["onnxruntime-gpu"] = Need(
@@ -106,8 +116,10 @@ def needs_of(
         add("torch", "runtime", f"the {kind} format")
     if file.suffix == ".safetensors":
         add("safetensors", "runtime", "the safetensors format")
-    if family in ("timm", "open_clip"):
+    if family in ("timm", "open_clip", "transformers"):
         add(family, "model", f"the name ({family})")
+    if texts:
+        add("tokenizers", "model", "tokenizer.json beside the model")
     for name, group in TOOLS:
         add(name, group, "the exploration itself")
     pins: dict[str, tuple[str, str]] = {}
@@ -216,7 +228,8 @@ def ask_once(missing: list[Need], environment: Environment, *, answered: bool = 
 def _shown(need: Need) -> str:
     version = f" (documented {need.wanted.removeprefix(' @ ')})" if need.wanted else ""
     guess = f" (only guessed from the import{f'; {need.warning}' if need.warning else ''})"
-    return f"{need.distribution}{version}{guess if need.guessed else ''} for {need.needed_by}"
+    text = f"{need.distribution}{version}{guess if need.guessed else ''} for {need.needed_by}"
+    return without_credentials(text)
 
 
 def _meant(need: Need) -> str:

@@ -5,6 +5,7 @@ and setup files, its README.
 from __future__ import annotations
 
 import ast
+import codecs
 import configparser
 import re
 import tomllib
@@ -12,6 +13,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
+import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -22,6 +24,7 @@ OF_REPOSITORY = re.compile(
     r"^(?:-e\s+|--editable\s+)?(?P<url>git\+\S+?/(?P<stem>[\w.-]+?)(?:\.git)?(?:@[\w./-]+)?)"
     r"(?:#(?:\S*&)?egg=(?P<egg>[\w.-]+)\S*|#\S*)?$"
 )
+CONDA = ("environment*.y*ml", "conda*.y*ml")
 METADATA = ("*.dist-info/METADATA", "*.egg-info/PKG-INFO")
 DEEPEST = 5  # requirement files that include each other
 
@@ -67,6 +70,8 @@ def _sources(source: Path) -> list[tuple[str, list[str]]]:
     for pattern in PATTERNS:
         for path in sorted(source.glob(pattern)):
             out.append((path.relative_to(source).as_posix(), _lines(path)))
+    for path in sorted(p for pattern in CONDA for p in source.glob(pattern)):
+        out.append((path.name, _conda(path)))
     out.append(("pyproject.toml", _pyproject(source / "pyproject.toml")))
     out.append(("setup.cfg", _setup_cfg(source / "setup.cfg")))
     out.append(("setup.py", _setup_py(source / "setup.py")))
@@ -77,9 +82,12 @@ def _sources(source: Path) -> list[tuple[str, list[str]]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        data = path.read_bytes()
     except OSError:
         return ""
+    # PowerShell writes what `pip freeze` says as UTF-16.
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig", "replace")
 
 
 def _is_of(info: Path, package: str) -> bool:
@@ -116,6 +124,16 @@ def _pyproject(path: Path) -> list[str]:
     for extra in (project.get("optional-dependencies") or {}).values():
         listed += extra
     return [str(line) for line in listed] + _poetry(data)
+
+
+def _conda(path: Path) -> list[str]:
+    """Return what a conda environment takes from pip; conda's own names are others."""
+    try:
+        data = yaml.safe_load(_text(path))
+        listed = [d["pip"] for d in data["dependencies"] if isinstance(d, dict) and "pip" in d]
+        return [str(line) for lines in listed for line in lines]
+    except (yaml.YAMLError, LookupError, TypeError, RecursionError):
+        return []
 
 
 def _poetry(data: dict[str, Any]) -> list[str]:

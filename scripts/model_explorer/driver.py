@@ -36,14 +36,17 @@ def explore(
     """
     check(request)
     roots = [workspace, typed_in]
-    path = formats.choose(located(str(request.checkpoint), roots, "explore.checkpoint"))
-    found = formats.identify(path, allow_code=request.allow_code)
+    if request.served:
+        found = formats.ModelFile(Path(request.title), "served")
+    else:
+        path = formats.choose(located(str(request.checkpoint), roots, "explore.checkpoint"))
+        found = formats.identify(path, allow_code=request.allow_code)
     place = destination(request, workspace)
     new_parent = not place.parent.exists()
     place.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
-        layout.make(staging, request.title, QUESTION, f"{path.name} ({found.format})")
+        layout.make(staging, request.title, QUESTION, f"{found.path.name} ({found.format})")
         plan = prepare(request, found, staging, roots)
         missing = [n for n in plan.needs if n.missing]
         if missing and (request.install is None or any(n.guessed for n in missing)):
@@ -148,9 +151,19 @@ def prepare(request: Request, found: formats.ModelFile, staging: Path, roots: li
     needs = dependencies.needs_of(
         found.format, found.path, said.family, source=upstream, code=code, module=module,
         device=request.device, packages=request.packages,
+        texts=bool(said.model.get("tokenizer")) and gives_texts(request, roots),
+        served=str(said.model.get("served", {}).get("protocol", "")),
     )  # fmt: skip
     answer = environment.ask(current.command, [n.module for n in needs])
     return Plan(found, said, current, dependencies.look_up(needs, answer), records, sources)
+
+
+def gives_texts(request: Request, roots: list[Path]) -> bool:
+    """Return whether the user gives texts, which a tokenizer must read."""
+    if not request.inputs:
+        return False
+    given = located(request.inputs, roots, "explore.inputs")
+    return given.suffix == ".txt" or (given.is_dir() and any(given.rglob("*.txt")))
 
 
 def add_packages(
@@ -230,6 +243,8 @@ def run(
         f"[explore] {verdict.get('verdict', 'no verdict')} · "
         f"{folder.root}/reports/stakeholder-report.md"
     )
+    for need in verdict.get("needs") or []:
+        told(f"[explore] I need {need['what']}: explore: {need['line']}")
     needed = {s.script for s in STEPS if s.required}
     bad = [r for r in results if r["status"] in ("failed", "refused") and r["script"] in needed]
     if bad and bad[0]["script"] == "03_inputs.py" and request.inputs:

@@ -54,6 +54,13 @@ def choose(path: Path) -> Path:
     if other:
         raise unsupported.refusal(path, other)
     files = [p for p in sorted(path.iterdir()) if p.is_file() and p.suffix.lower() in SUFFIXES]
+    shards = [p for p in files if "-of-" in p.stem and (path / f"{p.name.partition('-0')[0]}"
+              f"{p.suffix}.index.json").is_file()]  # fmt: skip
+    if shards and len(shards) == len(files):
+        return shards[0]
+    hub = [p for p in files if p.name in ("model.safetensors", "pytorch_model.bin")]
+    if hub and (path / "config.json").is_file():
+        return hub[0]  # the same weights twice; the one that runs no code comes first
     named = path / "preprocessing.json"
     if named.is_file() and len(files) > 1:
         try:
@@ -241,6 +248,8 @@ def _looks_like_onnx(head: bytes) -> bool:
 def _onnx(path: Path) -> ModelFile:
     import onnx
 
+    from model_explorer.onnx_facts import precision
+
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's own classes, and what its readers let through
@@ -261,6 +270,7 @@ def _onnx(path: Path) -> ModelFile:
     facts = {
         "opsets": opsets,
         "nodes": len(model.graph.node),
+        **precision(model.graph),
         "producer": f"{model.producer_name} {model.producer_version}".strip() or None,
     }
     return ModelFile(path, "onnx", data_files, facts, first_reads(model))

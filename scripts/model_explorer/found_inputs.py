@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from deft.pool.pregen.listing import is_litter
 from deft.tables import changenet_table
 from deft.tables.fingerprint import decode
 from deft.tables.pictures import PictureError, open_rgb
+from model_explorer.array_files import arrays_of, read_arrays
 from model_explorer.known_answers import Known
 from model_explorer.table_rows import boards as boards_of
 from model_explorer.table_rows import known_to_the_loop, pairs_in_turn
@@ -26,7 +25,6 @@ SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
             "augmentation/mining_pool/images")  # fmt: skip
 EXAMPLES = ("examples", "example", "assets", "demo", "samples", "images")  # of a source
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-ARRAYS = (".npy", ".npz")
 LOOKED_AT = 20_000  # entries of a folder that are looked at
 PLACE = "inputs/found"
 
@@ -52,7 +50,7 @@ def collect(
     if changenet and (given is None or given.suffix == ".csv"):
         return _pairs(folder, contract, given, workspace, count)
     if given is not None:
-        return _given(folder, contract["inputs"], rules, given, labels, count)
+        return _given(folder, contract, given, labels, count)
     blank: dict[str, Any] = {"items": [], "searched": []}
     unknown = [n for n in names if n not in rules]
     if unknown:
@@ -124,18 +122,16 @@ def decodes(path: Path) -> bool:
 
 
 def _given(
-    folder: Path,
-    inputs: list[dict[str, Any]],
-    rules: dict[str, Any],
-    given: Path,
-    labels: Path | None,
-    count: int,
+    folder: Path, contract: dict[str, Any], given: Path, labels: Path | None, count: int
 ) -> dict[str, Any]:
+    inputs, rules = contract["inputs"], contract["preprocess"]
     names = [i["name"] for i in inputs if i.get("role", "data") == "data"]
     files = [given] if given.is_file() else sorted(p for p in given.rglob("*") if p.is_file())
     files = [p for p in files if not is_litter(p.name)]
     arrays = arrays_of(given)
     pictures = [p for p in files if p.suffix.lower() in PICTURES]
+    texts = [p for p in files if p.suffix.lower() == ".txt"]
+    sounds = [p for p in files if p.suffix.lower() == ".wav"]
     root = given.parent if given.is_file() else given
     if arrays:
         if len(names) > 1 and any(p.suffix == ".npy" for p in arrays):
@@ -165,10 +161,27 @@ def _given(
         known = Known(labels, root)
         chosen = sample(known.only(pictures), count)
         items = [_copy(folder, {names[0]: [p]}, i, known) for i, p in enumerate(chosen)]
+    elif texts or sounds:
+        taking = list(contract.get("texts") or {}) if texts else [
+            i["name"] for i in inputs if i["name"] in names and "float" in str(i["dtype"])
+        ]  # fmt: skip
+        if not taking or len(names) > len(taking):
+            raise HardStop(
+                "missing_input",
+                "texts were given, but no tokenizer.json lies beside the model, or it takes no "
+                "tokens"
+                if texts
+                else "sounds were given, but the model takes no single input of float numbers",
+                file=given,
+                fix="put tokenizer.json beside the model" if texts else "give .npz arrays",
+            )
+        known = Known(labels, root)
+        chosen = sample(known.only(texts or sounds), count)
+        items = [_copy(folder, {n: [p] for n in taking}, i, known) for i, p in enumerate(chosen)]
     else:
         raise HardStop(
             "missing_input",
-            "explore.inputs holds neither pictures nor .npy / .npz arrays",
+            "explore.inputs holds no pictures, sounds (.wav), texts (.txt) or .npy / .npz arrays",
             file=given,
             fix=f"pictures: {', '.join(PICTURES)}; for a ChangeNet also its CSV table",
         )
@@ -188,31 +201,6 @@ def _copy(folder: Path, files: dict[str, list[Path]], index: int, known: Known) 
             shutil.copyfile(path, folder / copied)
             out[name].append(copied)
     return {"files": out, "origin": known.place(first), "label": known.label(first)}
-
-
-def arrays_of(given: Path) -> list[Path]:
-    """Return the ``.npy`` and ``.npz`` files that a given path is or holds, sorted."""
-    files = [given] if given.is_file() else sorted(p for p in given.rglob("*") if p.is_file())
-    return [p for p in files if p.suffix.lower() in ARRAYS and not is_litter(p.name)]
-
-
-def read_arrays(path: Path) -> dict[str, Any]:
-    """Return a file's arrays by name; the one of a ``.npy`` is called ``""``.
-
-    Raises HardStop ``missing_input`` for a file that cannot be read, or only by running code.
-    """
-    import numpy as np
-
-    try:
-        data = np.load(path, allow_pickle=False)
-        return {"": data} if path.suffix.lower() == ".npy" else {n: data[n] for n in data.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise HardStop("missing_input", f"no array that can be read ({error})", file=path) from None
-
-
-def dtype_of(array: Any) -> str:
-    """Return the name of an array's type as the contract writes it (``str`` for any text)."""
-    return "str" if array.dtype.kind in "US" else str(array.dtype)
 
 
 def _arrays(

@@ -29,6 +29,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "fitz": ("pymupdf",),
     "git": ("gitpython",),
     "google": ("protobuf",),
+    "google.protobuf": ("protobuf",),
     "groundingdino": ("groundingdino-py",),
     "grpc": ("grpcio",),
     "haiku": ("dm-haiku",),

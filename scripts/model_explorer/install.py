@@ -124,7 +124,7 @@ def install(
         attempts.append(
             {
                 "strategy": strategy,
-                "packages": packages,
+                "packages": [without_credentials(p) for p in packages],
                 "command": without_credentials(shlex.join(command)),
                 "result": said or "works",
                 "log": "logs/00_install.log",

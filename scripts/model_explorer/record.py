@@ -11,8 +11,8 @@ import deft
 from deft.core.files import sha256_file
 from dl_lab.record import git_state
 from model_explorer import dependencies, environment, formats
+from model_explorer.array_files import arrays_of, dtype_of, read_arrays
 from model_explorer.beside import beside
-from model_explorer.found_inputs import arrays_of, dtype_of, read_arrays
 from model_explorer.kit.folder import Folder
 from model_explorer.request import Request, located, shown_url
 from model_explorer.sidecars import Identity
@@ -40,17 +40,19 @@ class Plan:
 def record(request: Request, plan: Plan, staging: Path, roots: list[Path]) -> None:
     """Bring the model in and write what the scripts read: parameters, provenance, dependencies."""
     folder = Folder(staging)
+    is_file = plan.file.format != "served"
     mib, root = request.copy_model_mb, plan.file.path.parent
-    kept = [bring_in(p, root, staging, mib) for p in (plan.file.path, *plan.file.data_files)]
+    files = [plan.file.path, *plan.file.data_files] if is_file else []
+    kept = [bring_in(p, root, staging, mib) for p in files]
     # Configurations are looked for beside the model, wherever they lay (specs/ of a workspace).
-    kept += [bring_in(p, p.parent, staging, mib) for p in plan.identity.files]
+    kept += [bring_in(p, p.parent, staging, mib) for p in plan.identity.files if is_file]
     folder.write(
         "provenance",
         {
             "files": kept,
-            "origin": str(plan.file.path),
-            "sha256": kept[0]["sha256"],
-            "bytes": sum(k["bytes"] for k in kept[: 1 + len(plan.file.data_files)]),
+            "origin": str(plan.file.path) if is_file else plan.identity.model["served"]["address"],
+            "sha256": kept[0]["sha256"] if is_file else None,
+            "bytes": sum(k["bytes"] for k in kept[: 1 + len(plan.file.data_files)]) or None,
             "url": shown_url(request.origin_url or request.repository or "") or None,
             "version": request.origin_version,
             "file_facts": {k: v for k, v in plan.file.facts.items() if v is not None},
@@ -58,7 +60,9 @@ def record(request: Request, plan: Plan, staging: Path, roots: list[Path]) -> No
             "made_by": {"project": "deft-aoi-loop", "version": deft.__version__, **git_state(HOME)},
         },
     )
-    folder.write("parameters", parameters(request, plan, kept[0]["path"], roots))
+    folder.write(
+        "parameters", parameters(request, plan, kept[0]["path"] if is_file else None, roots)
+    )
     write_needs(folder, plan)
 
 
@@ -79,7 +83,7 @@ def bring_in(path: Path, root: Path, staging: Path, copy_mb: int) -> dict[str, A
     }  # fmt: skip
 
 
-def parameters(request: Request, plan: Plan, file: str, roots: list[Path]) -> dict[str, Any]:
+def parameters(request: Request, plan: Plan, file: str | None, roots: list[Path]) -> dict[str, Any]:
     """Return ``outputs/parameters.json``; every path in it is relative to the folder."""
     model = dict(plan.identity.model)
     if "spec" in model:
@@ -95,7 +99,7 @@ def parameters(request: Request, plan: Plan, file: str, roots: list[Path]) -> di
         "question": QUESTION,
         "model": {
             **model,
-            "beside": beside(plan.file.path),
+            "beside": beside(plan.file.path) if plan.file.format != "served" else {},
             "file": file,
             "format": plan.file.format,
             "graph": plan.file.graph,

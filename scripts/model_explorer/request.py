@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -27,6 +28,7 @@ class Request:
     """The ``explore:`` group with the top-level ``device`` and ``seed``; see config/config.yaml."""
 
     checkpoint: str | None = None
+    served: dict[str, Any] = field(default_factory=dict)
     name: str | None = None
     source: str | None = None
     repository: str | None = None
@@ -68,6 +70,9 @@ class Request:
     @property
     def title(self) -> str:
         """What reports call the model."""
+        if self.served and not self.name:
+            host = urlsplit(str(self.served.get("address"))).netloc.rpartition("@")[2]
+            return str(self.served.get("model") or host or "served")
         return self.name or Path(self.checkpoint or "model").stem
 
     @property
@@ -81,21 +86,30 @@ def check(request: Request) -> None:
     """Raise ``config_invalid`` or ``missing_input`` for what the request itself shows to be
     wrong.
     """
-    if not request.checkpoint:
+    if not request.checkpoint and not request.served:
         raise HardStop(
             "missing_input",
             "explore.checkpoint is not set: which model file is to be explored?",
-            fix="explore: {checkpoint: PATH, name: NAME} in a file, given with --configfile",
+            fix="explore: {checkpoint: PATH, name: NAME} in a file, given with --configfile; or "
+            "served: {address: http://HOST:PORT, model: NAME}",
         )
+    if request.served:
+        if request.checkpoint or request.class_path or request.train_steps:
+            raise HardStop(
+                "config_invalid",
+                "explore.served is a model that a server runs; explore.checkpoint, class_path and "
+                "train_steps are of a file that runs here",
+                fix="set one of served and checkpoint",
+            )
     if URL.match(str(request.checkpoint)):
         raise HardStop(
             "config_invalid",
-            f"explore.checkpoint is an address ({shown_url(request.checkpoint)}); weights are "
+            f"explore.checkpoint is an address ({shown_url(str(request.checkpoint))}); weights are "
             "never "
             "downloaded",
             fix="download the file yourself (for instance to checkpoints/) and give its path",
         )
-    if not (request.name or request.source or request.repository):
+    if not (request.served or request.name or request.source or request.repository):
         raise HardStop(
             "missing_input",
             "none of explore.name, explore.source and explore.repository is set, so nothing says "
@@ -165,7 +179,7 @@ def family_of(name: str | None) -> tuple[str | None, str | None]:
     lowered = name.lower()
     if lowered in CHANGENET_NAMES:
         return "changenet", "visual_changenet_classify"
-    for family in ("timm", "open_clip"):
+    for family in ("timm", "open_clip", "transformers"):
         if lowered.startswith(f"{family}:"):
             return family, name.split(":", 1)[1]
     return None, name

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from deft.changenet.onnx.bundle import PREPROCESSING
+from deft.changenet.spec import load_spec
 from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file
 from deft.core.reading import read_json
+from model_explorer.kit.changenet import spec_facts
 from model_explorer.request import Request, family_of, located
+from model_explorer.served_request import served
 
 TIMM_CONFIG, OPEN_CLIP_CONFIG = "config.json", "open_clip_config.json"
+TOKENIZER = "tokenizer.json"
+HUB_FILES = (".json", ".txt", ".model")
+LARGEST_SMALL = 64 << 20  # bytes of a tokenizer's files
 TRAINING_SPEC = "experiment.yaml"
 RUN_LEVELS = 4  # a weights file lies at most so deep below its run
 BUNDLE_KEYS = {
@@ -46,8 +52,14 @@ def identity(request: Request, kind: str, file: Path, roots: list[Path]) -> Iden
     """
     family, architecture = family_of(request.name)
     found = Identity(family, architecture)
+    _tokenizer(found, file)
     if kind == "onnx":
         _bundle(found, file)
+        if family == "changenet" and "bundle" not in found.model:
+            _bundle_of_spec(found, request, file, roots)
+        return found
+    if kind == "served":
+        found.family, found.model["served"] = None, served(request)
         return found
     if kind in ("torchscript", "torch_export"):
         return found
@@ -58,6 +70,8 @@ def identity(request: Request, kind: str, file: Path, roots: list[Path]) -> Iden
         found.family, found.architecture = "source", None
         return found
     _configs(found, file)
+    if found.family in (None, "transformers"):
+        _hub_folder(found, file)
     if found.family is None:
         _known_name(found, request)
     elif found.family == "timm" and not found.model.get("config"):
@@ -88,6 +102,37 @@ def _bundle(found: Identity, file: Path) -> None:
     if facts.keys() >= BUNDLE_KEYS:
         found.files.append(path)
         found.model.update(bundle=facts, bundle_source=f"{path.name} beside the model")
+
+
+def _tokenizer(found: Identity, file: Path) -> None:
+    """Take the tokenizer beside the model, or above its ``onnx/``."""
+    for place in [file.parent] + ([file.parent.parent] if file.parent.name == "onnx" else []):
+        path = place / TOKENIZER
+        if path.is_file():
+            found.files.append(path)
+            found.model["tokenizer"] = TOKENIZER
+            return
+
+
+def _hub_folder(found: Identity, file: Path) -> None:
+    """Take what transformers needs of its own folder, if the configuration is one of its."""
+    config = _json(file.with_name(TIMM_CONFIG))
+    if not isinstance(config.get("model_type"), str):
+        if found.family == "transformers":
+            raise HardStop(
+                "missing_input",
+                f"a transformers model is a folder whose {TIMM_CONFIG} has its model_type",
+                file=file.with_name(TIMM_CONFIG),
+                fix="give the whole folder as explore.checkpoint",
+            )
+        return
+    found.architecture = found.architecture if found.family else "auto"
+    found.family = "transformers"
+    stem = file.name.partition("-00001-of-")[0]
+    others = [p for p in sorted(file.parent.iterdir()) if p.is_file()]
+    small = [p for p in others if p.suffix in HUB_FILES and p.stat().st_size < LARGEST_SMALL]
+    shards = [p for p in others if p.name.startswith(f"{stem}-") and p.suffix == file.suffix]
+    found.files += [p for p in (*small, *shards) if p != file and p not in found.files]
 
 
 def _configs(found: Identity, file: Path) -> None:
@@ -157,27 +202,39 @@ def _check_timm(name: str) -> None:
 
 def _changenet(found: Identity, request: Request, file: Path, roots: list[Path]) -> None:
     """Find the experiment spec: given, beside the weights, in their run, or the workspace's."""
-    if request.spec:
-        spec = located(request.spec, roots, "explore.spec")
-    else:
-        beside = sorted(file.parent.glob("*inference_spec.yaml"))
-        tried = [file.with_name(TRAINING_SPEC), *beside]
-        tried += [root / layout.SPEC for root in dict.fromkeys([file.parent, *roots])]
-        there = [p for p in tried if p.is_file()] or _only_spec([file.parent, *roots], file)
-        if not there:
-            raise HardStop(
-                "missing_input",
-                f"a ChangeNet needs its experiment spec; {TRAINING_SPEC} is not beside the weights "
-                f"and the workspace has no {layout.SPEC}",
-                file=file,
-                fix="set explore.spec to the spec that the file was trained with",
-            )
-        spec = there[0]
+    spec = _spec_of(request, file, roots)
+    if spec is None:
+        raise HardStop(
+            "missing_input",
+            f"a ChangeNet needs its experiment spec; {TRAINING_SPEC} is not beside the weights "
+            f"and the workspace has no {layout.SPEC}",
+            file=file,
+            fix="set explore.spec to the spec that the file was trained with",
+        )
     found.files.append(spec)
     found.model["spec"] = spec.name
     threshold = _threshold(file)
     if threshold:
         found.model.update(threshold)
+
+
+def _bundle_of_spec(found: Identity, request: Request, file: Path, roots: list[Path]) -> None:
+    """Take the preprocessing of an exported ChangeNet from its experiment spec, where one is."""
+    spec = _spec_of(request, file, roots)
+    if spec is not None:
+        found.files.append(spec)
+        facts = spec_facts(load_spec(spec), spec.name)
+        found.model.update(bundle=facts, bundle_source=f"the experiment spec {spec.name}")
+
+
+def _spec_of(request: Request, file: Path, roots: list[Path]) -> Path | None:
+    if request.spec:
+        return located(request.spec, roots, "explore.spec")
+    beside = sorted(file.parent.glob("*inference_spec.yaml"))
+    tried = [file.with_name(TRAINING_SPEC), *beside]
+    tried += [root / layout.SPEC for root in dict.fromkeys([file.parent, *roots])]
+    there = [p for p in tried if p.is_file()] or _only_spec([file.parent, *roots], file)
+    return there[0] if there else None
 
 
 def _only_spec(places: list[Path], file: Path) -> list[Path]:

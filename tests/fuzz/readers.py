@@ -1064,6 +1064,41 @@ def resume_state(place: Path, data: bytes) -> None:
     load_resume(place / "train_resume", {"a": 1}, lambda text: None)
 
 
+def _neighbours() -> list[bytes]:
+    return [
+        *seeds.as_json(
+            {"image_mean": [0.5], "image_std": [0.5], "size": {"shortest_edge": 8}, "resample": 2,
+             "crop_size": 8, "do_center_crop": True, "crop_pct": 0.9, "rescale_factor": 0.1},
+            {"id2label": {"0": "a", "1": "b"}, "max_position_embeddings": 9, "license": "mit",
+             "architectures": ["BertModel"], "pretrained_cfg": {"input_size": [3, 8, 8]}},
+            {"name": "x", "version": "1", "license": {"type": "MIT"}, "names": "{0: 'a', 1: 'b'}"},
+            ["a", "b"],
+        ),
+        b"model_path: m.onnx\nrec_img_shape: [3, 48, 320]\nlabel_list: ['0', '180']\n",
+        b"Name: x\nVersion: 1\nLicense-Expression: MIT\n\ntext\n",
+        b"m.onnx,sha256=x,1\n",
+    ]  # fmt: skip
+
+
+@reader("json", _neighbours)
+def explore_neighbours(place: Path, data: bytes) -> None:
+    """What lies beside a model, its package, and its metadata, whatever they hold."""
+    from model_explorer.beside import beside
+    from model_explorer.kit.metadata import known
+    from model_explorer.kit.sizes import hint_for, hints
+
+    model = put(place / "m.onnx", b"x")
+    configs = ("preprocessor_config.json", "config.json", "id2label.json", "m.yaml", "package.json")
+    for name in (*configs, "labels.txt", "LICENSE", "x-1.dist-info/METADATA"):
+        put(place / name, data)
+    put(place / "x-1.dist-info/RECORD", b"m.onnx,,\n")
+    text = data.decode("utf-8", "replace")
+    facts = {"metadata": {"names": text, "imgsz": text, "stride": text, "license": text}}
+    parameters = {"model": {"beside": beside(model)}}
+    known(parameters, facts)
+    hint_for(hints(parameters, facts), {"shape": ["b", 3, "h", "w"], "dtype": "float32"}, 2)
+
+
 def _models() -> list[bytes]:
     return [*seeds.onnx_model(), *seeds.weights(), *seeds.safetensors(), *seeds.exported()]
 

@@ -120,6 +120,21 @@ def test_weights_in_the_workspaces_root_with_their_spec_in_specs(run, tmp_path, 
     assert (folder.root / "refs/model/baseline_spec.yaml").is_file()
 
 
+def test_an_exported_changenet_in_the_root_takes_its_spec_too(run, tmp_path, monkeypatch):
+    """A bare ONNX file: names and shapes are the graph's, how a picture gets in is the spec's."""
+    workspace, _, scores = run
+    for name in ("kpi", "specs"):
+        shutil.copytree(workspace / name, tmp_path / name)
+    shutil.copyfile(workspace / "results/run_a/best_model/model.onnx", tmp_path / "net.onnx")
+    folder = tools.explored(
+        tmp_path, in_process=monkeypatch, checkpoint="net.onnx", name="changenet", samples=4
+    )  # fmt: skip
+    assert folder.need("io_contract")["unknown"] == []
+    for sample in folder.need("inference")["samples"]:
+        name = sample["origin"].rsplit("/", 1)[-1].rsplit("_", 1)[0]
+        assert sample["score"] == pytest.approx(scores[name], abs=1e-5)
+
+
 def test_the_one_spec_in_specs_is_taken_whatever_its_name(tmp_path):
     weights, specs = tmp_path / "changenet.pth", tmp_path / "specs"
     weights.write_bytes(b"x"), specs.mkdir()

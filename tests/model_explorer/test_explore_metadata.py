@@ -59,6 +59,23 @@ def test_the_metadata_of_an_ultralytics_export():
     assert "decode" not in known(onnx={"task": "detect", "names": "['a']"})
 
 
+def test_the_same_inside_a_torchscript_archive(tmp_path):
+    """Ultralytics keeps it as JSON, numbers as numbers, in an extra file."""
+    import torch
+
+    inner = {**ULTRALYTICS, "stride": 32, "imgsz": [320, 320], "names": {0: "FACE", 1: "FEET"}}
+    traced = torch.jit.trace(tools.tiny_net(), torch.zeros(1, 3, 32, 32))
+    path = tmp_path / "net.torchscript"
+    traced.save(str(path), _extra_files={"config.txt": json.dumps(inner)})
+    found = metadata.known({"model": {"beside": beside(path)}}, {})
+    assert values(found).items() >= {
+        "labels": ["FACE", "FEET"], "size_px": [320, 320], "stride": 32, "decode": "boxes",
+    }.items()  # fmt: skip
+    assert found["labels"]["source"] == "names in extra/config.txt in the file"
+    (tmp_path / "cut.torchscript").write_bytes(path.read_bytes()[:-40])
+    assert beside(tmp_path / "cut.torchscript")["configs"] == {}
+
+
 @pytest.mark.parametrize(
     ("text", "key", "names"),
     [
@@ -260,6 +277,19 @@ def test_the_meaning_of_outputs_is_guessed_as_a_guess(numbers, labels, kind):
     assert (need and need["value"]) == kind and (need is None or need["is_guess"])
 
 
+def test_only_what_may_be_a_picture_is_guessed_to_be_one():
+    """Of real files: NudeNet's, ddddocr's, PLCMOS's and magika's input."""
+    entries = [
+        ("images", ["batch", 3, "height", "width"], "contract.preprocess"),
+        ("input1", [1, 1, 64, "image_width"], "contract.preprocess"),
+        ("degraded_audio", ["batch_size", 1, "frames", 257], "inputs"),
+        ("input", ["batch_size", 3, "frames", 160], "inputs"),
+        ("bytes", ["unk__214", 2048], "inputs"),
+    ]
+    for name, shape, key in entries:
+        assert meanings.input_need({"name": name, "shape": shape}, {})["key"] == key, name
+
+
 def with_metadata(path: Path, **entries: str) -> Path:
     """Add metadata to an ONNX file."""
     import onnx
@@ -298,6 +328,54 @@ def test_metadata_reaches_contract_and_both_reports(tmp_path, monkeypatch):
         page = (folder.root / f"reports/{name}-report.html").read_text()
         assert "METADATA of tiny-model 1.2" in page and "data:image/png;base64," in page
         assert "<script" not in page
+
+
+def by_colour(path: Path) -> Path:
+    """Write a network whose answer is the strongest colour of a picture."""
+    import onnx
+
+    kind, make = onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info
+    axes = onnx.numpy_helper.from_array(np.array([2, 3]), "axes")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("ReduceMean", ["x", "axes"], ["y"], keepdims=0)], "colour",
+        [make("x", kind, ["b", 3, 8, 8])], [make("y", kind, ["b", 3])], [axes],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    onnx.save(model, str(path))
+    return path
+
+
+def test_a_model_of_which_all_is_known_and_met_is_a_go(tmp_path, monkeypatch):
+    from PIL import Image
+
+    by_colour(tmp_path / "net.onnx")
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    (tmp_path / "pictures").mkdir()
+    rows = ["file,label"]
+    for number in range(60):
+        colour = ("red", "lime", "blue")[number % 3]
+        Image.new("RGB", (8 + number, 9), colour).save(tmp_path / f"pictures/{number:02d}.png")
+        rows.append(f"{number:02d}.png,{colour.replace('lime', 'green')}")
+    (tmp_path / "known.csv").write_text("\n".join(rows))
+    keys = {
+        "checkpoint": "net.onnx", "name": "net", "inputs": "pictures", "labels": "known.csv",
+        "targets": {"accuracy_pct": 95, "latency_p95_ms": 1e6}, "samples": 60,
+        "contract": {"preprocess": {"scale": 1.0}, "postprocess": "softmax_top"},
+    }  # fmt: skip
+    folder = tools.explored(tmp_path, in_process=monkeypatch, directory="go", **keys)
+    verdict = folder.need("verdict")
+    assert verdict["verdict"] == "GO", verdict
+    assert folder.need("io_contract")["postprocess"]["labels_source"] == "labels.txt"
+    report = (folder.root / "reports/stakeholder-report.md").read_text()
+    assert "100.0 % (60 of 60; with 95 % confidence at least 95.1 %" in report
+    assert "from file to answer" in report and "made-up" not in report
+    # The same model with half its names swapped is proven wrong; ten answers prove nothing.
+    (tmp_path / "labels.txt").write_text("green\nred\nblue\n")
+    assert tools.explored(tmp_path, directory="no", **keys).need("verdict")["verdict"] == "NO-GO"
+    keys["samples"] = 10
+    few = tools.explored(tmp_path, directory="few", **keys).need("verdict")
+    assert few["verdict"] == "NOT DECIDED" and not few["blocking"]
 
 
 def test_a_size_that_nobody_states_is_a_guess_in_every_sentence(tmp_path, monkeypatch):

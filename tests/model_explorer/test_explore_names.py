@@ -116,6 +116,30 @@ def test_requirement_files_as_people_write_them(tmp_path):
     }  # fmt: skip
 
 
+def test_files_of_conda_and_of_powershell(tmp_path):
+    (tmp_path / "requirements.txt").write_text("einops==0.7.0\r\ntimm>=1\r\n", "utf-16")
+    (tmp_path / "requirements-dev.txt").write_text("lmdb==1.4\n", "utf-8-sig")
+    (tmp_path / "environment.yml").write_text(
+        "dependencies:\n  - pytorch=1.7\n  - pip:\n    - kornia==0.6\n    - fire\n"
+    )
+    (tmp_path / "conda.yaml").write_text("dependencies: 3\n")
+    (tmp_path / "environment-gpu.yaml").write_text("a: [\n")
+    found = {name: version for name, (version, _) in documented(tmp_path).items()}
+    assert found == {
+        "einops": "==0.7.0", "timm": ">=1", "lmdb": "==1.4", "kornia": "==0.6", "fire": "",
+    }  # fmt: skip
+
+
+def test_a_password_in_a_requirement_is_used_and_kept_nowhere(tmp_path):
+    address = "git+https://me:hunter2@host/o/ops@v1"
+    (tmp_path / "requirements.txt").write_text(f"{address}\n")
+    need = needs(tmp_path, "import ops\n")["ops"]
+    assert "hunter2" in need.pinned and need.named_by == "documented"
+    stop = dependencies.ask_once([need], environment.running())
+    assert "hunter2" not in stop.text() + str(stop.evidence) + str(need.as_dict())
+    assert "ops (documented git+https://***@host/o/ops@v1)" in stop.message
+
+
 def test_the_table_agrees_with_what_is_installed_here():
     """The installed packages' own METADATA is the reference; the table knows a good part of it."""
     seen = 0

@@ -124,8 +124,8 @@ class Net(nn.Module):
 HUB = "torch.hub.load_state_dict_from_url('https://me:hunter2@weights.invalid/w.pth?sig=hunter2')"
 FETCHES = [
     (HUB, "https://weights.invalid/w.pth"),
-    ("import huggingface_hub as h; h.hf_hub_download('o/body', 'w.bin')",
-     "https://huggingface.co/o/body/resolve/main/w.bin"),
+    pytest.param("import huggingface_hub as h; h.hf_hub_download('o/body', 'w.bin')",
+                 "https://huggingface.co/o/body/resolve/main/w.bin", marks=pytest.mark.slow),
     pytest.param("import timm; timm.create_model('test_convnext', pretrained=True)",
                  "timm/test_convnext.r160_in1k", marks=pytest.mark.slow),
     pytest.param("import torchvision; torchvision.models.resnet18(weights='DEFAULT')",
@@ -158,6 +158,7 @@ def test_the_line_that_wants_weights_is_named(tmp_path, monkeypatch, fetch, want
     assert "hunter2" not in json.dumps(record)
 
 
+@pytest.mark.slow
 def test_what_goes_on_without_its_download_is_recorded(tmp_path, monkeypatch):
     """Also by a Python that it starts; what only greets its maker still runs."""
     greet = "import urllib.request as u; u.urlopen('https://greet.invalid/v')"
@@ -167,6 +168,11 @@ def test_what_goes_on_without_its_download_is_recorded(tmp_path, monkeypatch):
     record = steps.run_step(folder, [sys.executable], steps.STEPS[0])
     assert record["status"] == "ok", record["said"]
     assert {n["wanted"] for n in record["network"]} == {"https://greet.invalid/v"}
+    if kernel_can():
+        assert folder.read("environment")["network"] == "refused by Python and the kernel"
+    said = steps.asked_of_networks([record])
+    assert any("it asked for https://greet.invalid/v (nets/net.py, line 10: " in s for s in said)
+    assert steps.asked_of_networks([{**record, "status": "refused"}]) == []
 
 
 def test_code_that_tries_for_ever_is_ended(tmp_path):

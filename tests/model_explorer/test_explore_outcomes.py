@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 
+import numpy as np
 import pytest
 import yaml
 
@@ -106,7 +107,9 @@ CONDITIONS = [
     ({"quality": counted(48, 50)}, "accuracy_pct is met, but not for sure: 96.0 % (48 of 50"),
     ({"inputs": {"chosen_on": "4 in kpi/testing_set.csv"}}, "rates over them flatter it"),
     ({"inputs": {"samples": [{"files": {"x": ["inputs/made/x.npy"]}}]}},
-     "latency_p95_ms was timed on prepared arrays"),
+     "latency_p95_ms was timed from prepared array: reading"),
+    ({"io_contract": {"postprocess": {"kind": "boxes"}}}, "measures no quality of boxes (mAP)"),
+    ({"io_contract": {"postprocess": {"kind": "embedding"}}}, "measures no quality of features"),
     ({"parameters": {"model": {"allow_code": True}}}, "runs code"),
     ({"parameters": {"model": {"beside": {"licences": [
         {"licence": "MIT", "source": "METADATA"}, {"licence": "AGPL-3.0", "source": "LICENSE"}]}}}},
@@ -202,6 +205,15 @@ def test_the_head_of_the_report_asks_for_what_is_open():
     assert yaml.safe_load(block)["explore"]["contract"]["inputs"] == wanted
 
 
+def test_a_target_that_nothing_here_measures_is_not_a_fact_to_be_told():
+    kind = {"io_contract": {"postprocess": {"kind": "boxes"}}, "quality": {}}
+    facts = changed(kind)
+    facts["quality"], facts["parameters"]["title"] = {"inputs_with_known_answer": 0}, "net"
+    facts["verdict"] = judge.verdict(facts)
+    assert facts["verdict"]["verdict"] == UNDECIDED and facts["verdict"]["needs"] == []
+    assert "what was asked could not be found out here" in decision.decision(facts)[2]
+
+
 def test_a_refusal_carries_its_needs_and_its_proof_out_of_a_process():
     need = OpenInput("the size", "contract.inputs.x.shape", [1, 2])
     refusal = Refusal("why", [need])
@@ -218,3 +230,50 @@ def test_a_stated_size_is_said_by_whom_and_a_guessed_one_everywhere():
     assert sizes.phrase({"inputs": [stated]}) == "" and not sizes.asked({"inputs": [stated]})
     assert "axis 2 = 224 by imgsz in the ONNX metadata" in sizes.stated(stated)
     assert sizes.phrase({"inputs": [FREE]}) == " at a guessed size (x [1, 3, 224, 224])"
+
+
+@pytest.mark.parametrize(
+    ("inference", "file_facts", "said"),
+    [
+        # float32's rounding of large numbers, float16's of small ones: no condition.
+        ({"batch_difference": 0.05, "largest_output": 900.0}, {}, None),
+        ({"batch_difference": 0.005, "precision": ["float16"]}, {}, None),
+        ({"batch_difference": 0.005, "precision": ["float32"]}, {"weights": "float16 99 %"}, None),
+        ({"repeat_difference": 5e-5}, {"weights": "float16 99 %"}, None),
+        ({"batch_difference": 0.005, "precision": ["float32"]}, {}, "moves by 0.005"),
+        ({"batch_difference": 0.05}, {"weights": "int8 90 %",
+                                      "quantized": "DynamicQuantizeLinear, MatMulInteger"},
+         "moves by 0.05 when others share its batch: its DynamicQuantizeLinear takes"),
+    ],
+)  # fmt: skip
+def test_rounding_of_a_precision_is_no_condition(inference, file_facts, said):
+    found = judge.verdict(
+        changed({"inference": inference, "provenance": {"file_facts": file_facts}})
+    )
+    assert found["verdict"] == (CONDITIONAL if said else GO)
+    assert not said or said in found["conditions"][0]
+
+
+def test_the_precision_of_an_onnx_file_is_told(tmp_path):
+    """int8 as ONNX Runtime's own tool writes it, and float16."""
+    import onnx
+    from explore_tools import onnx_by_torch
+    from onnxruntime.quantization import quantize_dynamic
+
+    from model_explorer.formats import identify
+
+    plain = onnx_by_torch(tmp_path / "plain.onnx")
+    assert identify(plain).facts["weights"] == "float32 100 %"
+    quantize_dynamic(
+        str(plain), str(tmp_path / "int8.onnx"), op_types_to_quantize=["MatMul", "Gemm"]
+    )
+    facts = identify(tmp_path / "int8.onnx").facts
+    assert "int8" in facts["weights"] and "DynamicQuantizeLinear" in facts["quantized"]
+    weights = onnx.numpy_helper.from_array(np.ones((3, 2), np.float16), "w")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], "half",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT16, ["b", 3])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT16, ["b", 2])], [weights],
+    )  # fmt: skip
+    onnx.save(onnx.helper.make_model(graph), str(tmp_path / "half.onnx"))
+    assert identify(tmp_path / "half.onnx").facts["weights"] == "float16 100 %"

@@ -277,7 +277,7 @@ def test_an_air_gap_wants_to_know_where_packages_come_from(tmp_path, monkeypatch
     assert command_for(here, ["x"], ["--index-url=https://mirror/simple"])[-1] == "x"
 
 
-def test_packages_that_cannot_be_had_leave_a_no_go_report(tmp_path, monkeypatch):
+def test_packages_that_cannot_be_had_decide_nothing(tmp_path, monkeypatch):
     tools.source_with_dependency(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(HardStop) as stop:
@@ -288,7 +288,7 @@ def test_packages_that_cannot_be_had_leave_a_no_go_report(tmp_path, monkeypatch)
         )  # fmt: skip
     assert stop.value.code == "missing_input" and stop.value.file.endswith("00_install.log")
     report = (tmp_path / "tmp/mine/reports/stakeholder-report.md").read_text()
-    assert "**No-go.**" in report and "does not load after installing" in report
+    assert "**Not decided.**" in report and "does not load after installing" in report
     listed = (tmp_path / "tmp/mine/reports/experiment-report.md").read_text()
     assert "tinydep==1.0" in listed and "exit status 1" in listed
 

@@ -81,6 +81,7 @@ def test_without_its_python_it_stops_and_nothing_changes(place, change_of, words
     assert contents(place) == before
 
 
+@pytest.mark.slow
 def test_another_python_must_be_named_and_is_kept_to(place):
     change(place, "environment", command=["/gone/bin/python"])
     assert tools.rerun(place, "--reports", "--python", "bin/nowhere").returncode == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -242,3 +243,12 @@ def write_config(path: Path, **keys: Any) -> Path:
     """Write a configuration file with an ``explore:`` group."""
     path.write_text(yaml.safe_dump({"explore": keys}), encoding="utf-8")
     return path
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody listens on."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(s.getsockname()[1]) for s in held]
+    for s in held:
+        s.close()
+    return ports

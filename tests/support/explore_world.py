@@ -92,6 +92,8 @@ def explored(root: Path, model: dict[str, Any], packages: dict[str, Any], number
         "batch_sizes": [1, 2], "environment": "running", "directory": str(place),
         "checkpoint": str(folder(model["package"]) / model["file"]), **model.get("settings", {}),
     }  # fmt: skip
+    if model.get("needs"):  # packages that this project does not have: the answer to the question
+        settings["install"] = "new-venv"
     if "source" in settings:
         settings["source"] = str(folder(settings["source"]))
     command = [sys.executable, str(PROJECT / "scripts" / "explore.py"), "--workspace",

@@ -12,7 +12,13 @@ def risks(facts: dict[str, Any]) -> list[str]:
     """Return what may go wrong, from what is known and what nobody said."""
     out = []
     contract, inputs, origin = facts["io_contract"], facts["inputs"], facts["provenance"]
-    if not origin.get("url") and not origin["refs"]:
+    served = facts["parameters"]["model"].get("served")
+    if served:
+        out.append(
+            "What answers at this address can change without notice; only the server knows which "
+            "weights it has loaded."
+        )
+    elif not origin.get("url") and not origin["refs"]:
         out.append(
             "Nobody has said where the file comes from; without an origin it cannot be replaced."
         )
@@ -91,7 +97,7 @@ def next_experiments(facts: dict[str, Any]) -> list[str]:
             break
     if contract and contract["device"] == "cpu" and asked["runtime"]["device"] != "cpu":
         out.append("Measure on the hardware that it will run on; no accelerator was found here.")
-    if contract and contract["format"] != "onnx":
+    if contract and contract["format"] not in ("onnx", "served"):
         out.append(
             "Export it to ONNX and explore that file too: it often runs faster and needs less "
             "software."
@@ -109,7 +115,11 @@ def integration(facts: dict[str, Any]) -> list[str]:
     if not contract:
         return []
     runtime = contract["facts"]["runtime"]
-    lines = [f"Load `{facts['parameters']['model']['file']}` with {runtime} once and keep it."]
+    model = facts["parameters"]["model"]
+    served = model.get("served")
+    lines = [f"Load `{model['file']}` with {runtime} once and keep it."]
+    if served:
+        lines = [f"Keep one connection to `{served['address']}` ({runtime})."]
     for entry in contract["inputs"]:
         rule = contract["preprocess"].get(entry["name"])
         if rule:

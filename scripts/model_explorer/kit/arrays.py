@@ -96,6 +96,12 @@ def difference(left: Any, right: Any) -> float | None:
     return max(known) if known else None
 
 
+def alike(feeds: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """Return the items whose shapes are the first one's: only these can share a batch."""
+    wanted = {name: value.shape for name, value in feeds[0].items()}
+    return [f for f in feeds if {n: v.shape for n, v in f.items()} == wanted]
+
+
 def stack(feeds: list[dict[str, np.ndarray]], axes: dict[str, int | None]) -> dict[str, np.ndarray]:
     """Join prepared items into one batch along each input's batch axis (None: shared, first's)."""
     out = {}

@@ -98,7 +98,7 @@ def batch_keys(inputs: list[dict[str, Any]]) -> list[str]:
     out: dict[str, None] = {}
     for entry in inputs:
         for axis, k in enumerate(keys_of(entry)):
-            if isinstance(k, int):
+            if isinstance(k, int) or symbols(k) != [k]:
                 continue
             first = (
                 axis == 0

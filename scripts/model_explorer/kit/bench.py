@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .arrays import shape_of, stack
+from .arrays import alike, shape_of, stack
 from .decode import answer
 from .folder import Folder, first_line
 from .models import open_model
 from .preprocess import item
+from .sizes import phrase
 
 PARTS = ("preprocess_ms", "model_ms", "postprocess_ms", "total_ms")
 BATCH_RUNS = 3
@@ -79,19 +80,21 @@ def measure(folder: Folder) -> str:
     warm = {part: summary([r[part] for r in runs]) for part in PARTS}
     throughput = batches(model, contract, feeds or [feed], list(wanted["batch_sizes"]))
     good = [t for t in throughput if t["ok"]]
+    is_remote = getattr(model, "remote", False)  # the memory is the server's, not this process's
     peak = max(good, key=lambda t: t["items_per_s"]) if good else None
     stats = {
         "schema_version": 1,
         "device": model.device,
         "provider": model.facts["provider"],
+        "over": model.facts.get("over"),
         "threads": parameters["runtime"]["threads"],
         "cold": cold,
         "warm": {"runs": len(runs), **warm, "runs_total_ms": [r["total_ms"] for r in runs]},
         "throughput": throughput,
         "best_throughput": peak,
         "memory": {
-            "peak_ram_mib": ram_mib(),
-            "ram_before_load_mib": before,
+            "peak_ram_mib": None if is_remote else ram_mib(),
+            "ram_before_load_mib": None if is_remote else before,
             "peak_vram_mib": model.peak_vram_mib(),
         },
         "shapes": {
@@ -103,7 +106,7 @@ def measure(folder: Folder) -> str:
     total = warm["total_ms"]
     return (
         f"cold {cold['total_ms']:.1f} ms, warm median {total['median']:.2f} ms, "
-        f"p95 {total['p95']:.2f} ms"
+        f"p95 {total['p95']:.2f} ms{phrase(contract)}"
     )
 
 
@@ -114,6 +117,7 @@ def batches(
     axes = {i["name"]: i["batch_axis"] for i in contract["inputs"]}
     if not contract["batch"]["free"]:
         sizes = [1]
+    feeds = alike(feeds)
     out: list[dict[str, Any]] = []
     began = time.perf_counter()
     for size in sorted(set(sizes)):

@@ -13,9 +13,23 @@ def golden_pair(
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, str]], dict[str, Any]]:
     """Return inputs, facts, unknowns and pre-/postprocessing that a checked spec gives."""
     data = spec.dataset.classify
+    extra = from_bundle(spec_facts(spec, source), f"the experiment spec {source}")
+    shape = ["batch", 3, *spec.tensor_size]
+    many = ["batch", data.num_golden, 3, *spec.tensor_size]
+    shapes = (shape, many if data.num_golden > 1 else shape)
+    inputs = [
+        {"name": name, "dtype": "float32", "shape": s, "source": f"the experiment spec {source}"}
+        for name, s in zip(NAMES, shapes)  # noqa: B905
+    ]
+    return inputs, facts, [], extra
+
+
+def spec_facts(spec: Any, source: str) -> dict[str, Any]:
+    """Return what a hand-off's ``preprocessing.json`` would hold, from a checked spec."""
+    data = spec.dataset.classify
     grid = spec.grid or (1, len(spec.lights))
     height, width = spec.picture_size
-    bundle = {
+    return {
         "lights": spec.lights, "height_px": height, "width_px": width,
         "join_x": grid[0], "join_y": grid[1],
         "mean": list(data.augmentation_config.rgb_input_mean),
@@ -25,15 +39,6 @@ def golden_pair(
         "threshold": spec.model.classify.eval_margin,
         "threshold_source": f"model.classify.eval_margin of {source}",
     }  # fmt: skip
-    extra = from_bundle(bundle, f"the experiment spec {source}")
-    shape = ["batch", 3, *spec.tensor_size]
-    many = ["batch", data.num_golden, 3, *spec.tensor_size]
-    shapes = (shape, many if data.num_golden > 1 else shape)
-    inputs = [
-        {"name": name, "dtype": "float32", "shape": s, "source": f"the experiment spec {source}"}
-        for name, s in zip(NAMES, shapes)  # noqa: B905
-    ]
-    return inputs, facts, [], extra
 
 
 def from_bundle(facts: dict[str, Any], source: str) -> dict[str, Any]:

@@ -9,10 +9,16 @@ from .metrics import known_answers, suggested_targets
 from .outcomes import OpenInput
 from .quality import FEW_KNOWN, QUALITY, plural_answers, rate
 from .self_description import disagreement
+from .steps import asked_of_networks
 
 REPEAT_TOLERANCE = 1e-5
 BATCH_TOLERANCE = 1e-3
+HALF = 10.0  # times as far may numbers of half precision move
+DYNAMIC = "DynamicQuantizeLinear"
 TIMES = ("latency_mean_ms", "latency_median_ms", "latency_p95_ms", "cold_ms")
+
+# Answers that a table of known ones says nothing of.
+UNMEASURED = {"boxes": "boxes (mAP)", "embedding": "features"}
 
 Points = tuple[list[str], list[dict[str, Any]]]
 
@@ -27,6 +33,7 @@ def conditions(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
     ):  # fmt: skip
         out += points[0]
         needs += points[1]
+    out += asked_of_networks(facts["steps"] or [])
     return out, needs
 
 
@@ -47,6 +54,13 @@ def _unknown(facts: dict[str, Any]) -> Points:
 def _answers(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
     """Return what is open about how good it is."""
     inputs, quality = facts["inputs"], facts["quality"]
+    kind = (facts["io_contract"].get("postprocess") or {}).get("kind")
+    if facts["inference"] and kind in UNMEASURED:
+        real = (
+            [] if inputs["kind"] == "found" else [OpenInput("real inputs", "inputs", "my_inputs")]
+        )
+        said = f"this command measures no quality of {UNMEASURED[kind]}: nothing says that its "
+        return [f"{said}answers are right"], [need.as_dict() for need in real]
     if inputs and inputs["kind"] == "synthesised":
         said = "it ran on made-up inputs only, so nothing says that its answers are right"
         return [said], known_answers(facts)
@@ -90,8 +104,8 @@ def _speed(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
     timed = [t["name"] for t in targets if t["name"] in TIMES and t["measured"] is not None]
     if timed and not from_file(facts["inputs"]):
         said = (
-            f"{', '.join(timed)} was timed on prepared arrays: reading and preparing a real file "
-            "is not in it"
+            f"{', '.join(timed)} was timed from {begun_with(facts['inputs'])}: reading and "
+            "preparing a real file is not in it"
         )
         return [said], [OpenInput("real inputs", "inputs", "my_inputs").as_dict()]
     return [], []
@@ -105,16 +119,30 @@ def from_file(inputs: dict[str, Any]) -> bool:
     return any(not f.endswith((".npy", ".npz")) for f in files)
 
 
+def begun_with(inputs: dict[str, Any]) -> str:
+    """Return what every timed run began with."""
+    if from_file(inputs):
+        return "file"
+    return "prepared array" if inputs and inputs["kind"] == "found" else "made-up input"
+
+
 def _behaviour(facts: dict[str, Any]) -> Points:
     inference, out = facts["inference"], []
+    weights = (facts["provenance"] or {}).get("file_facts") or {}
+    half = "float16" in f"{weights.get('weights')} {inference.get('precision')}"
+    # Rounding grows with the numbers, and with the half precision's 11 bits.
+    allowed = max(1.0, inference.get("largest_output") or 0.0) * (HALF if half else 1.0)
     if inference.get("answers_differ") is False:
         out.append("different inputs gave exactly the same answer")
-    if (inference.get("repeat_difference") or 0) > REPEAT_TOLERANCE:
+    if (inference.get("repeat_difference") or 0) > REPEAT_TOLERANCE * allowed:
         out.append(f"the same input gave answers {inference['repeat_difference']:.2g} apart")
-    if (inference.get("batch_difference") or 0) > BATCH_TOLERANCE:
+    if (inference.get("batch_difference") or 0) > BATCH_TOLERANCE * allowed:
+        why = ""
+        if DYNAMIC in str(weights.get("quantized")):
+            why = f": its {DYNAMIC} takes the scale of 8-bit numbers from the whole batch"
         out.append(
             f"an item's answer moves by {inference['batch_difference']:.2g} when others share its "
-            "batch"
+            f"batch{why}"
         )
     return out, []
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import meanings, sizes
+from . import meanings, sizes, states, texts
 from . import shapes as settled
 from .arrays import flatten, shape_of, type_of
 from .changenet import from_bundle
@@ -37,8 +37,10 @@ def establish(folder: Folder) -> str:
     files = given_arrays(parameters.get("given_arrays") or {}, inputs)
     shapes = settled.run_shapes(model, inputs, given.get("inputs"), files, hints)
     axes, reason = settled.batch_axes(model, inputs, shapes)
-    state = settled.settle_state(model, inputs, shapes, unknowns)
-    unknowns += settled.guessed_values(inputs)
+    state = states.settle_state(model, inputs, shapes, unknowns)
+    spoken_by = parameters["model"].get("tokenizer")
+    spoken = texts.parts_of(inputs) if spoken_by else {}
+    unknowns += states.guessed_values([i for i in inputs if i["name"] not in spoken])
     feed = feed_of(inputs, shapes)
     outputs = measured_outputs(model, feed)
     if any(axis is not None for axis in axes.values()):
@@ -46,7 +48,7 @@ def establish(folder: Folder) -> str:
         for entry in outputs:
             entry["batch_axis"] = grown.get(entry["name"])
     preprocess, postprocess = processing(
-        parameters, model, given, unknowns, inputs, outputs, stated, feed
+        parameters, model, given, unknowns, inputs, outputs, stated, feed, spoken
     )
     contract = {
         "schema_version": 1,
@@ -56,8 +58,9 @@ def establish(folder: Folder) -> str:
         ],
         "outputs": outputs,
         "batch": {"free": any(a is not None for a in axes.values()), "reason": reason},
+        "texts": {n: {"part": p, "source": spoken_by} for n, p in spoken.items()},
         "state": state,
-        "steps": settled.STEPS if state else 1,
+        "steps": states.STEPS if state else 1,
         "preprocess": preprocess,
         "postprocess": postprocess,
         "facts": model.facts,
@@ -108,6 +111,7 @@ def processing(
     outputs: list[dict[str, Any]],
     stated: Facts,
     feed: dict[str, Any],
+    spoken: dict[str, str],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return pre- and postprocessing with their sources; what nobody states becomes an unknown."""
     extra = dict(getattr(model, "extra", {}))
@@ -133,6 +137,7 @@ def processing(
         if (
             entry["role"] == "data"
             and entry["name"] not in preprocess
+            and entry["name"] not in spoken
             and not (entry["fill"]["kind"] != "random")
         ):
             unknowns.append(

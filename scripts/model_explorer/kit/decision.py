@@ -16,7 +16,9 @@ def decision(facts: dict[str, Any]) -> list[str]:
         first = f"**No-go.** {title} should not be used as it is: {found['blocking'][0]}."
     elif word == UNDECIDED:
         count = plural(len(found["needs"]), "fact")
-        wanted = f"I need {count} that only you have" if found["needs"] else "it could not be run"
+        wanted = f"I need {count} that only you have"
+        if not found["needs"]:
+            wanted = "what was asked could not be found out here"
         first = f"**Not decided.** Nothing here speaks against {title}, but {wanted}."
     elif word == CONDITIONAL:
         count = plural(len(found["conditions"]), "point")

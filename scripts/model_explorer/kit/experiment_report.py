@@ -40,13 +40,26 @@ def _head(facts: dict[str, Any]) -> list[str]:
     ]
 
 
+def _place(what: dict[str, Any], origin: dict[str, Any]) -> list[tuple[str, Any]]:
+    served = what.get("served")
+    if served:
+        return [
+            ("served at", served["address"]), ("protocol", served["protocol"]),
+            ("model on the server", served.get("model")), ("version", served.get("version")),
+            ("requests and responses", "`outputs/exchanges/`, cleaned of secrets"),
+        ]  # fmt: skip
+    return [
+        ("model file", f"`{what['file']}`"), ("size", f"{number(origin['bytes'] / 2**20)} MiB"),
+        ("SHA-256", f"`{origin['sha256']}`"),
+    ]  # fmt: skip
+
+
 def _model(facts: dict[str, Any]) -> list[str]:
     asked, origin = facts["parameters"], facts["provenance"]
     what = asked["model"]
     rows: list[tuple[str, Any]] = [
-        ("model file", f"`{what['file']}`"), ("format", what["format"]), ("name", what.get("name")),
+        *_place(what, origin), ("format", what["format"]), ("name", what.get("name")),
         ("network", what.get("architecture") or what.get("class_path")),
-        ("size", f"{number(origin['bytes'] / 2**20)} MiB"), ("SHA-256", f"`{origin['sha256']}`"),
         ("claimed source", origin.get("url")), ("claimed version", origin.get("version")),
     ]  # fmt: skip
     facts_ = facts["io_contract"].get("facts") or {}
@@ -107,6 +120,13 @@ def _contract(facts: dict[str, Any]) -> list[str]:
             bad = [str(a["shape"]) for a in entry["trial"]["refused"]]
             lines += [f"Tried for {cell(entry['name'])}: runs {', '.join(good)}"
                       + (f"; refused {', '.join(bad)}." if bad else "."), ""]  # fmt: skip
+    rows = [(i["name"], i["role"], _filled(i, contract)) for i in contract["inputs"]
+            if i.get("role", "data") != "data" or (i.get("fill") or {}).get("kind") != "random"
+            or i.get("range")]  # fmt: skip
+    if rows:
+        lines += table(("input", "is", "made-up items have"), rows)
+    if contract.get("state"):
+        lines += [f"Inference ran {contract['steps']} steps an input; times are of one step.", ""]
     rows = []
     for name, rule in sorted(contract["preprocess"].items()):
         hidden = ("source", "kind")
@@ -124,6 +144,20 @@ def _contract(facts: dict[str, Any]) -> list[str]:
     lines += ["Unknown, and what would settle it:", ""]
     lines += bullets(f"{cell(u['what'])}: {cell(u['settle'])}" for u in contract["unknown"])
     return lines
+
+
+def _filled(entry: dict[str, Any], contract: dict[str, Any]) -> str:
+    """Return what an input is filled with when it is made up, in words."""
+    fill = entry.get("fill") or {"kind": "random"}
+    words = {"positions": "0, 1, 2 …", "length": "the length of the data"}
+    said = words.get(fill["kind"], _short(fill["value"]) if "value" in fill else "")
+    if fill["kind"] == "random":
+        low, high = entry.get("range") or ("", "")
+        said = f"{low} … {high} ({entry.get('range_source') or 'the user'})"
+    if fill.get("guessed"):
+        said += ", a guess"
+    fed = (contract.get("state") or {}).get(entry["name"])
+    return f"{said}; then what {fed} gave" if fed else said
 
 
 def _short(value: Any) -> str:
@@ -200,7 +234,9 @@ def _environment(facts: dict[str, Any]) -> list[str]:
     lines = ["## Environment", ""]
     rows = [("managed as", found.get("kind")), ("interpreter", found.get("python"))]
     machine = found.get("machine") or {}
-    rows += [("runtime", found.get("runtime"))] if machine else []
+    rows += (
+        [("runtime", found.get("runtime")), ("network", found.get("network"))] if machine else []
+    )
     for key in ("cpu", "cores", "ram_gib", "os"):
         rows.append((key, machine.get(key)))
     cards = [

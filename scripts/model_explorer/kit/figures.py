@@ -85,7 +85,8 @@ def draw_inputs(path: Path, inference: dict[str, Any], folder: Folder) -> str | 
 
     rows = []
     for sample in inference["samples"][:SHOWN_INPUTS]:
-        files = [f for names in sample["files"].values() for f in names if not f.endswith(".npy")]
+        named = [f for names in sample["files"].values() for f in names]
+        files = [f for f in named if not f.lower().endswith((".npy", ".txt", ".wav"))]
         if files:
             rows.append((sample, files[:SHOWN_INPUTS]))
     if not rows:

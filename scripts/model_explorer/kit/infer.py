@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import describe, difference, stack
+from .arrays import alike, describe, difference, stack
 from .decode import answer, words
 from .folder import Folder, plain, write_text
 from .models import open_model
@@ -30,6 +30,8 @@ def run(folder: Folder) -> str:
         records.append(_record(folder, contract, sample, feed, raw))
         if contract.get("state"):
             records[-1]["steps"] = stepped(folder, contract, model, sample)
+        if hasattr(model, "save"):  # a served model: what went over the network
+            records[-1]["exchange"] = model.save(folder, sample["id"])
     again = model.run(feeds[0])
     repeat = [difference(answers[0][n], again[n]) for n in again]
     record = {
@@ -49,6 +51,15 @@ def run(folder: Folder) -> str:
             for o in outputs.values()
         ),
         "answers_differ": _answers_differ(answers),
+        "largest_output": _largest(
+            [
+                abs(o[end])
+                for r in records
+                for o in r["outputs"].values()
+                for end in ("min", "max")
+                if end in o
+            ]
+        ),
     }
     folder.write("inference", record)
     return f"{len(records)} inputs; first answer: {records[0]['answer']}"
@@ -120,7 +131,7 @@ def _batched(
     model: Any, contract: dict[str, Any], feeds: list[dict[str, Any]], answers: list[dict[str, Any]]
 ) -> float | None:
     """Return how far an item's answer moves when others share its batch; None without batches."""
-    if not contract["batch"]["free"] or len(feeds) < 2:
+    if not contract["batch"]["free"] or len(feeds) < 2 or len(alike(feeds)) < len(feeds):
         return None
     axes = {i["name"]: i["batch_axis"] for i in contract["inputs"]}
     together = model.run(stack(feeds, axes))

@@ -117,6 +117,8 @@ def _unmeasured(name: str, goal: float, facts: dict[str, Any]) -> list[dict[str,
     if name in QUALITY:
         needs = known_answers(facts)
         post = facts["io_contract"].get("postprocess") or {}
+        if post.get("kind") == "boxes":
+            return []
         if post.get("kind") in (None, "unknown", "embedding"):
             needs.append(
                 OpenInput(

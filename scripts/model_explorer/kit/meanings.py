@@ -14,6 +14,7 @@ from .outcomes import OpenInput, key
 IMAGE = {"kind": "image", "colour_order": "RGB", "resample": "bilinear", "crop_fraction": 1.0}
 CHANNELS = (1, 3, 4)
 SUM_TOLERANCE = 1e-3
+SOUND = ("audio", "mel", "spec", "frame", "wav", "time")  # of which maps are made, as of pictures
 BOX = 4  # x, y, width, height before the scores of the classes
 
 
@@ -71,7 +72,9 @@ def input_need(entry: dict[str, Any], stated: Facts) -> dict[str, Any]:
     are asked for.
     """
     shape = entry.get("shape") or []
-    if len(shape) == 4 and (is_nhwc(shape) or shape[1] in CHANNELS):
+    told = f"{entry['name']} {shape}".lower()
+    sound = any(word in told for word in SOUND)
+    if not sound and len(shape) == 4 and (is_nhwc(shape) or shape[1] in CHANNELS):
         channels = shape[-1] if is_nhwc(shape) else shape[1]
         guess: dict[str, Any] = {
             "colour_order": "L" if channels == 1 else "RGB",

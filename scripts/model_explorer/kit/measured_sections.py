@@ -75,12 +75,14 @@ def profile(facts: dict[str, Any]) -> list[str]:
     found = facts["profile"]
     if not found:
         return ["## Profile", "", NOT_RUN, ""]
+    size = sizes.phrase(facts["io_contract"])
     rows = [(t["operator"], number(t["self_ms"]), number(t["calls"]), f"{t['share_pct']:.1f}")
             for t in found["top"]]  # fmt: skip
     return [
         "## Profile",
         "",
-        f"By {found['tool']}, mean of {found['runs']} runs; the whole trace is `{found['trace']}`.",
+        f"By {found['tool']}, mean of {found['runs']} runs{size}; the whole trace is "
+        f"`{found['trace']}`.",
         "",
         *figure(facts, "operators"),
         *table(("operator", "own time, ms per run", "calls per run", "share, %"), rows),

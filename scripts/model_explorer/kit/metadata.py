@@ -9,7 +9,7 @@ import ast
 import json
 from typing import Any
 
-MOST_NAMES = 100_000
+MOST_NAMES, MOST_LETTERS = 100_000, 4 << 20
 NAME_KEYS = ("names", "class_names", "classes", "labels", "id2label", "character", "label_list",
              "target_labels_space")  # fmt: skip
 SIZE_KEYS = ("imgsz", "image_size", "img_size", "input_size", "image_shape", "img_shape")
@@ -25,8 +25,22 @@ FAMILIES = (
 )  # fmt: skip
 ENDLESS = 1 << 20  # tokenizers write 1e30 for "no limit"
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+PICTURE_KEYS = (
+    *("image_mean", "image_std", "do_resize", "do_rescale", "do_normalize", "do_center_crop"),
+    *("rescale_factor", "crop_size", "crop_pct", "size", "resample"),
+)
+READ = {
+    *NAME_KEYS, *LENGTH_KEYS, *LICENCE_KEYS, *PICTURE_KEYS, "architectures", "task", "problem_type",
+    "sampling_rate", "sample_rate", "spec", "pretrained_cfg",
+}  # fmt: skip
 ONNX = "the ONNX metadata"
+EXTRA = "extra/config.txt"  # in an archive of TorchScript
 Facts = dict[str, dict[str, Any]]
+
+
+def is_read(key: str) -> bool:
+    """Return whether a configuration's key is one that is read here; the others are not kept."""
+    return key in READ or key.endswith(SIZE_KEYS)
 
 
 def known(parameters: dict[str, Any], facts: dict[str, Any]) -> Facts:
@@ -39,12 +53,13 @@ def known(parameters: dict[str, Any], facts: dict[str, Any]) -> Facts:
     beside = parameters["model"].get("beside") or {}
     configs = beside.get("configs") or {}
     out: Facts = {}
-    _from_onnx(out, facts.get("metadata") or {})
+    _from_file(out, facts.get("metadata") or {}, ONNX)
+    _from_file(out, configs.get(EXTRA) or {}, f"{EXTRA} in the file")
     picture = configs.get("preprocessor_config.json")
     if picture:
         _from_preprocessor(out, picture, "preprocessor_config.json")
     for name, data in configs.items():
-        if name != "preprocessor_config.json":
+        if name not in ("preprocessor_config.json", EXTRA):
             _from_config(out, data, name)
     labels = beside.get("labels") or {}
     if labels.get("names"):
@@ -65,50 +80,68 @@ def _licence(out: Facts, text: Any, source: str) -> None:
         found["value"].append({"licence": " ".join(text.split())[:120], "source": source})
 
 
-def _from_onnx(out: Facts, metadata: dict[str, str]) -> None:
+def _from_file(out: Facts, metadata: dict[str, Any], source: str) -> None:
+    """Read what exporters write into the file itself."""
     low = {key.lower(): value for key, value in metadata.items()}
     for key in NAME_KEYS:
-        _put(out, "labels", names_in(low.get(key), key), f"{key} in {ONNX}")
+        _put(out, "labels", names_in(low.get(key), key), f"{key} in {source}")
     for key in SIZE_KEYS:
-        _put(out, "size_px", size_in(literal(low.get(key))), f"{key} in {ONNX}")
+        _put(out, "size_px", size_in(low.get(key)), f"{key} in {source}")
     for key in ("task", "author", "version", "description", "date", "docs"):
-        _put(out, key, low.get(key), ONNX)
+        value = low.get(key)
+        _put(out, key, value if isinstance(value, str) else None, source)
     stride = literal(low.get("stride"))
-    _put(out, "stride", stride if isinstance(stride, int) else None, ONNX)
+    _put(out, "stride", stride if isinstance(stride, int) else None, source)
     for key in LICENCE_KEYS:
-        _licence(out, low.get(key), ONNX)
-    task = str(low.get("task", ""))
+        _licence(out, low.get(key), source)
+    task = low.get("task")
     if "ultralytics" in f"{low.get('author')} {low.get('docs')}".lower():
-        kind = {"classify": "probabilities", "detect": "boxes"}.get(task)
-        _put(out, "decode", kind, f"task {task} of an Ultralytics export, in {ONNX}")
+        kind = {"classify": "probabilities", "detect": "boxes"}.get(str(task))
+        _put(out, "decode", kind, f"task {task} of an Ultralytics export, in {source}")
 
 
 def _from_preprocessor(out: Facts, data: dict[str, Any], source: str) -> None:
     """Read what HuggingFace's image processors and feature extractors write."""
-    _put(out, "sampling_rate_hz", data.get("sampling_rate"), source)
-    mean, std = data.get("image_mean"), data.get("image_std")
+    _put(out, "sampling_rate_hz", _number(data.get("sampling_rate")), source)
+    mean, std = _numbers(data.get("image_mean")), _numbers(data.get("image_std"))
     crop = data.get("crop_size") if data.get("do_center_crop") else None
     size = size_in(crop) or size_in(data.get("size"))
     if not size or not (mean or "do_rescale" in data or "do_resize" in data):
         return
     _put(out, "size_px", size, source)
     rule: dict[str, Any] = {"colour_order": "RGB", "height_px": size[0], "width_px": size[1]}
-    rule["resample"] = RESAMPLE.get(data.get("resample"), "bilinear")  # type: ignore[arg-type]
-    whole = data.get("size")
-    shortest = whole.get("shortest_edge") if isinstance(whole, dict) else None
+    resample = data.get("resample")
+    rule["resample"] = RESAMPLE.get(resample if isinstance(resample, int) else -1, "bilinear")
+    shortest = _number(_part(data, "size").get("shortest_edge"))
     if shortest and crop:
         rule.update(resize_mode="shortest", crop_fraction=min(1.0, size[0] / shortest))
     elif shortest:
-        rule.update(resize_mode="shortest", crop_fraction=float(data.get("crop_pct") or 1.0))
+        whole = min(1.0, _number(data.get("crop_pct")) or 1.0)
+        rule.update(resize_mode="shortest", crop_fraction=whole)
     else:
         rule["resize_mode"] = "squash"
+    factor = _number(data.get("rescale_factor"))
     if data.get("do_rescale") is False:
         rule["scale"] = 1.0
-    elif data.get("rescale_factor") is not None:
-        rule["scale"] = float(data["rescale_factor"])
-    if data.get("do_normalize", True) and mean and std:
-        rule.update(mean=[float(m) for m in mean], std=[float(s) for s in std])
+    elif factor:
+        rule["scale"] = factor
+    if data.get("do_normalize", True) and mean and std and min(std) > 0:
+        rule.update(mean=mean, std=std)
     _put(out, "preprocess", rule, source)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number above 0 as it is, None for anything else."""
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if good and 0 < value < ENDLESS else None
+
+
+def _numbers(value: Any) -> list[float] | None:
+    """Return one to four finite numbers, None for anything else."""
+    if not isinstance(value, list) or not 0 < len(value) <= 4:
+        return None
+    good = all(isinstance(v, (int, float)) and abs(v) < ENDLESS for v in value)
+    return [float(v) for v in value] if good else None
 
 
 def _from_config(out: Facts, data: dict[str, Any], source: str) -> None:
@@ -124,12 +157,14 @@ def _from_config(out: Facts, data: dict[str, Any], source: str) -> None:
         if isinstance(length, int) and not isinstance(length, bool) and 0 < length < ENDLESS:
             _put(out, "length", length, f"{key} of {source}, the longest it takes")
     for key in ("sampling_rate", "sample_rate"):
-        _put(out, "sampling_rate_hz", data.get(key) or inner.get(key), f"{key} of {source}")
+        hz = _number(data.get(key)) or _number(inner.get(key))
+        _put(out, "sampling_rate_hz", hz, f"{key} of {source}")
     for key in LICENCE_KEYS:
         _licence(out, data.get(key) or own.get(key), source)
-    heads = [str(a) for a in data.get("architectures") or [] if isinstance(a, str)]
-    _put(out, "task", data.get("task") or (heads[0] if heads else None), source)
-    head = heads[0] if heads else ""
+    heads = data.get("architectures")
+    head = str(heads[0]) if isinstance(heads, list) and heads else ""
+    task = data.get("task")
+    _put(out, "task", task if isinstance(task, str) and task else head, source)
     if data.get("problem_type") == "multi_label_classification":
         _put(out, "decode", "sigmoid", f"problem_type of {source}")
     elif head.endswith(("ForImageClassification", "ForSequenceClassification",
@@ -165,12 +200,12 @@ def licences_disagree(stated: Facts) -> list[dict[str, str]]:
 
 def literal(text: Any) -> Any:
     """Return what a text spells as JSON or as a Python literal; itself where it spells nothing."""
-    if not isinstance(text, str):
+    if not isinstance(text, str) or len(text) > MOST_LETTERS:
         return text
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
     return text
 
@@ -184,7 +219,7 @@ def names_in(value: Any, key: str) -> list[str] | None:
     # One character a line may be a space or a quote: lines are taken before literals.
     value = value.split("\n") if isinstance(value, str) and "\n" in value else literal(value)
     if isinstance(value, dict):
-        if not all(str(k).isdigit() for k in value):
+        if not all(str(k).isdecimal() for k in value):
             # label2id turned round is no list of names; nothing is concluded.
             return None
         numbers = sorted(value, key=lambda k: int(k))
@@ -197,7 +232,10 @@ def names_in(value: Any, key: str) -> list[str] | None:
         return None
     if not all(isinstance(n, (str, int, float)) for n in value):
         return None
-    names = [str(n) for n in value]
+    try:
+        names = [str(n) for n in value]
+    except ValueError:  # a whole number of thousands of digits
+        return None
     return names if key == "character" else [n.strip() for n in names]
 
 

@@ -49,11 +49,10 @@ def known_answers(facts: dict[str, Any], *, more: bool = False) -> list[dict[str
     if (facts["io_contract"].get("postprocess") or {}).get("kind") == "changenet":
         table = "a ChangeNet table of labelled rows that it has never seen"
         return [OpenInput(table, "inputs", "kpi/unseen_set.csv").as_dict(), count]
-    return [
-        OpenInput(what, "inputs", "my_inputs").as_dict(),
-        OpenInput("their answers (columns file,label)", "labels", "known_answers.csv").as_dict(),
-        count,
-    ]
+    answers = OpenInput("their answers (columns file,label)", "labels", "known_answers.csv")
+    given = not more and (facts["inputs"] or {}).get("kind") == "found"
+    inputs = [] if given else [OpenInput(what, "inputs", "my_inputs").as_dict()]
+    return [*inputs, answers.as_dict(), count]
 
 
 def suggested_targets(facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -63,4 +62,6 @@ def suggested_targets(facts: dict[str, Any]) -> list[dict[str, Any]]:
     if "latency_p95_ms" in values and not sizes.guessed(facts["io_contract"]):
         goal = math.ceil(values["latency_p95_ms"])
         out.append(OpenInput("the time that is allowed", "targets.latency_p95_ms", goal).as_dict())
+    if (facts["io_contract"].get("postprocess") or {}).get("kind") in ("boxes", "embedding"):
+        return out
     return [*out, OpenInput("the quality that is enough", "targets.accuracy_pct", 95).as_dict()]

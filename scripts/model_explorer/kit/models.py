@@ -13,7 +13,7 @@ from typing import Any
 
 from .folder import Folder, Refusal, first_line
 
-ONNX = "onnx"
+ONNX, SERVED = "onnx", "served"
 
 
 def open_model(folder: Folder, parameters: dict[str, Any] | None = None) -> Any:
@@ -24,8 +24,7 @@ def open_model(folder: Folder, parameters: dict[str, Any] | None = None) -> Any:
     """
     parameters = parameters or folder.parameters
     what, runtime = parameters["model"], parameters["runtime"]
-    path = folder.path(what["file"])
-    if not path.is_file():
+    if what["format"] != SERVED and not folder.path(what["file"]).is_file():
         raise Refusal(f"the model file {what['file']} is not there; put it back or link it again")
     threads = int(runtime.get("threads") or 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -34,6 +33,8 @@ def open_model(folder: Folder, parameters: dict[str, Any] | None = None) -> Any:
     try:
         if what["format"] == ONNX:
             from . import onnx_runtime as room
+        elif what["format"] == SERVED:
+            from . import served as room
         else:
             from . import torch_runtime as room
         imported = time.perf_counter()

@@ -6,13 +6,13 @@ import importlib
 import inspect
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .folder import Folder, Refusal, first_line, whole
+from .network import Network
 from .outcomes import OpenInput
 from .roles import PYTHON
 from .settle import SETTLE_SHAPE
@@ -21,23 +21,18 @@ from .weights import chosen, fill, unknowns_of
 NAMEABLE = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
-@dataclass
-class Network:
-    """A filled module and what its own configuration says of inputs and outputs."""
-
-    module: Any
-    inputs: list[dict[str, Any]]
-    facts: dict[str, Any]
-    unknowns: list[dict[str, str]] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
 def build_network(folder: Folder, what: dict[str, Any]) -> Network:
     """Return the network of ``what`` with the file's weights, checked key by key."""
     for name in what.get("sources") or []:
         path = str(folder.path(name).resolve())
         if path not in sys.path:
             sys.path.insert(0, path)
+    if what.get("family") == "transformers":
+        from .hub_folder import build
+
+        network = build(folder, what)
+        network.unknowns += unknowns_of(network.facts)
+        return network
     data = read_file(folder.path(what["file"]), allow_code=bool(what.get("allow_code")))
     if isinstance(data, torch.nn.Module):
         return _own_class(data, {"class": type(data).__name__, "weights": "a pickled module"})

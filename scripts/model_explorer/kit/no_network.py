@@ -37,6 +37,7 @@ LOCAL_FAMILIES = {int(f) for f in (getattr(socket, n, -1) for n in ("AF_UNIX", "
 # What libraries call the thing that they fetch, most telling first.
 WORDS = ("repo_id", "pretrained_model_name_or_path", "model_id", "hf_hub_id", "model_name",
          "filename", "file_name")  # fmt: skip
+LIBRARIES = ("site-packages", "dist-packages")
 OFFLINE = ("OfflineModeIsEnabled", "LocalEntryNotFoundError")  # of the hubs' own switches
 MOST_REFUSED = 20  # of one step: code that tries for ever is ended
 EXIT_REFUSED = 3  # as in .folder
@@ -108,6 +109,15 @@ def _let_through(address: str) -> dict[str, set[int]]:
     except OSError:
         pass
     return dict.fromkeys(names, {port})
+
+
+def protection() -> str:
+    """Return in words what keeps this process from networks."""
+    if not _state["on"]:
+        return "not refused: run outside of its script"
+    if _state["hosts"]:
+        return "refused by Python to every host but the served model's"
+    return "refused by Python and the kernel" if _state["kernel"] else "refused by Python only"
 
 
 def said() -> str:
@@ -277,7 +287,7 @@ def _where(frames: list[FrameType]) -> str:
 
 
 def _is_theirs(frame: FrameType) -> bool:
-    return _is_code(frame) and "site-packages" not in frame.f_code.co_filename
+    return _is_code(frame) and not any(p in frame.f_code.co_filename for p in LIBRARIES)
 
 
 STANDARD = tuple(
@@ -292,7 +302,7 @@ def _is_code(frame: FrameType) -> bool:
     path = frame.f_code.co_filename
     if path.startswith("<") or Path(path).parent in (HERE, HERE.parent, HERE / "child"):
         return False
-    return "site-packages" in path or not os.path.realpath(path).startswith(STANDARD)
+    return any(p in path for p in LIBRARIES) or not os.path.realpath(path).startswith(STANDARD)
 
 
 def _short(path: str) -> str:

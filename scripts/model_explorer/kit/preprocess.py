@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
+from . import audio, roles
 from .folder import Folder, Refusal, first_line
+from .outcomes import OpenInput, key
 from .roles import made
+from .texts import encoded
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -36,11 +39,30 @@ def item(
         rule = contract["preprocess"].get(name)
         if not files:  # a value or a first state that the given file leaves out
             feed[name] = made(entry, entry["run_shape"])
+        elif files[0].suffix == ".txt":
+            tokenizer = folder.path("refs/model") / folder.parameters["model"]["tokenizer"]
+            feed[name] = encoded(files[0], tokenizer, entry, contract["texts"][name]["part"])
+        elif files[0].suffix.lower() == ".wav":
+            feed[name] = heard(files[0], contract, entry, step)
         elif rule and files[0].suffix != ".npy":
             feed[name] = pictures(files, rule, entry["dtype"])
         else:
             feed[name] = array(files[min(step, len(files) - 1)], entry)
     return feed
+
+
+def heard(path: Path, contract: dict[str, Any], entry: dict[str, Any], step: int) -> np.ndarray:
+    """Return a stretch of a sound; raises :class:`Refusal` where its rate is not the stated one."""
+    sound, rate = audio.read(path)
+    for other in contract["inputs"]:
+        if roles.RATE.match(other["name"]) and other["fill"].get("value") != rate:
+            stated = other["fill"].get("value")
+            raise Refusal(
+                f"{path.name} has {rate} Hz, input {other['name']} says {stated}",
+                [OpenInput(f"the sample rate of {path.name}",
+                           key("contract", "inputs", other["name"], "values"), rate)],
+            )  # fmt: skip
+    return audio.window(sound, entry["run_shape"], step).astype(entry["dtype"])
 
 
 def array(path: Path, entry: dict[str, Any]) -> np.ndarray:

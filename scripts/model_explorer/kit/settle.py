@@ -82,10 +82,17 @@ def refused(inputs: list[dict[str, Any]], known: dict[str, int], said: str, trie
     """Return what is said when nothing runs: a proof only where nothing was left to be told."""
     needs = needs_of(inputs, known)
     made_up = all(i["dtype"] == "str" or roles.code_of(i["dtype"]) == "f" for i in inputs)
-    if not needs and made_up and tries == 1:
+    told = [i for i in inputs if "explore.contract" in str(i["source"])]
+    if not needs and made_up and tries == 1 and not told:
         return Refusal(
             f"the model does not compute an input of its stated shape: {said}", proven=True
         )
+    if told and not needs:
+        return Refusal(
+            f"the model does not compute an input of its stated shape: {said}",
+            [OpenInput(f"the shape of input {i['name']}",
+                       key("contract", "inputs", i["name"], "shape"), i["shape"]) for i in told],
+        )  # fmt: skip
     if not needs:
         names = [i["name"] for i in inputs if i.get("role", DATA) == DATA]
         needs = [OpenInput(f"values that {n} may have", key("contract", "inputs", n, "range"),

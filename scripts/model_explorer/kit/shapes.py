@@ -1,5 +1,5 @@
 """The shapes that a model is run with: what the user, given files, the file itself and its
-metadata state, then what running settles; which axis is the batch; what is fed back.
+metadata state, then what running settles; which axis is the batch.
 """
 
 from __future__ import annotations
@@ -7,15 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 from . import axes, roles, sizes
-from .arrays import flatten, shape_of
-from .folder import Refusal, whole
-from .outcomes import OpenInput, key
+from .arrays import shape_of
+from .folder import Refusal
 from .settle import feed_of, settle, settle_by_trial, try_shapes
 
 USER = "the user (explore.contract)"
 TRIAL_BATCH = 2
-STEPS = 8  # of a model that is fed its own state
-STEPS_TRIED = 3
 
 
 def apply_user(
@@ -150,7 +147,7 @@ def run_shapes(
                 "guessed": k not in stated,
             }
             for axis, k in enumerate(axes.keys_of(entry))
-            if (axis if tried else not isinstance(k, int) and k not in batch)
+            if (guessed_axis(entry, axis) if tried else not isinstance(k, int) and k not in batch)
         }
         wanted = (told.get(entry["name"]) or {}).get("shape")
         if wanted and "stated_shape" in entry:
@@ -165,6 +162,16 @@ def run_shapes(
         ):
             entry["sizes"] = {}  # the axis of a state that holds the batch, without a name
     return shapes
+
+
+def guessed_axis(entry: dict[str, Any], axis: int) -> bool:
+    """Return whether a tried size says nothing: others run too, or none like it was tried."""
+    shape, trial = entry["shape"], entry["trial"]
+    alone = len(trial["accepted"]) == 1 and not any(
+        len(r["shape"]) == len(shape) for r in trial["refused"]
+    )
+    lengths = (*axes.LENGTHS, *axes.SIGNAL_LENGTHS)
+    return axis > 0 and (not isinstance(shape[axis], int) or (alone and shape[axis] in lengths))
 
 
 def batch_axes(
@@ -213,8 +220,9 @@ def _batch_plans(
             a for a, s in enumerate(entry["shape"])
             if not isinstance(s, int) and shapes[entry["name"]][a] == 1
         ]  # fmt: skip
-        guess = ones[0] if ones and entry["role"] == roles.STATE else None
-        states[entry["name"]] = by_name[entry["name"]] if named else guess
+        states[entry["name"]] = by_name[entry["name"]]
+        if entry["role"] == roles.STATE and not named and ones:
+            states[entry["name"]] = ones[0]
     return [by_name] if by_name == states else [states, by_name]
 
 
@@ -237,80 +245,4 @@ def output_batch_axes(
         if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
             pairs = enumerate(zip(before, after))  # noqa: B905
             out[name] = next((a for a, (b, c) in pairs if c == TRIAL_BATCH * b), None)
-    return out
-
-
-def settle_state(
-    model: Any,
-    inputs: list[dict[str, Any]],
-    shapes: dict[str, list[int]],
-    unknowns: list[dict[str, Any]],
-) -> dict[str, str]:
-    """Return input -> output of what is fed back, after some steps showed that it can be.
-
-    What the name suggests but running refutes becomes an unknown and is fed its first value.
-    """
-    fed = {i["name"]: str(i["state_from"]) for i in inputs if i.get("state_from")}
-    if not fed:
-        return {}
-    try:
-        feed = feed_of(inputs, shapes)
-        for _ in range(STEPS_TRIED):
-            answer = flatten(model.run(feed))
-            for name, output in fed.items():
-                if (
-                    answer[output].dtype != feed[name].dtype
-                    or answer[output].ndim != feed[name].ndim
-                ):
-                    raise ValueError(
-                        f"{output} is {shape_of(answer[output])} {answer[output].dtype}"
-                    )
-                feed = {**feed, name: answer[output]}
-    except Exception as error:  # of any runtime
-        for entry in inputs:
-            if entry.pop("state_from", None):
-                entry["role"] = roles.DATA
-        unknowns.append({
-            "what": f"what {', '.join(fed)} is fed from step to step: "
-            f"{', '.join(fed.values())} was refused ({whole(error)})",
-            "settle": "explore.contract.inputs: {NAME: {state_from: OUTPUT}}",
-        })  # fmt: skip
-        return {}
-    return fed
-
-
-def guessed_values(inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return an unknown, with its line, for every value that only a name or a trial suggested."""
-    out = []
-    for entry in inputs:
-        fill = entry["fill"]
-        whole_numbers = entry["dtype"] != "bool" and roles.code_of(entry["dtype"]) in "iu"
-        if fill["kind"] == "random" and whole_numbers and not entry.get("range"):
-            name = key("contract", "inputs", entry["name"], "range")
-            need = OpenInput(f"the values that input {entry['name']} may have", name, [0, 1])
-            out.append({
-                "what": f"{need.what} (0 and 1 were taken)", "settle": need.line,
-                "need": need.as_dict(),
-            })  # fmt: skip
-        if not fill.get("guessed"):
-            continue
-        if fill["kind"] in ("positions", "length"):
-            told = "positions 0, 1, 2 …" if fill["kind"] == "positions" else "the data's length"
-            out.append({
-                "what": f"the values of input {entry['name']} ({told}, by its name)",
-                "settle": "the author's example call, or a .npz in explore.inputs",
-            })  # fmt: skip
-            continue
-        what = "the state that input {} begins with" if entry["role"] == roles.STATE else (
-            "the value of input {}"
-        )  # fmt: skip
-        need = OpenInput(
-            what.format(entry["name"]), key("contract", "inputs", entry["name"], "values"),
-            fill["value"], why=f"it was run with {fill['value']!r}",
-        )  # fmt: skip
-        out.append({
-            "what": f"{need.what} ({fill['value']!r} was taken)",
-            "settle": need.line,
-            "need": need.as_dict(),
-        })  # fmt: skip
     return out

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from . import no_network
 from .folder import Folder, Refusal
 from .models import open_model
 from .probe import machine
@@ -25,7 +26,13 @@ def smoke(folder: Folder) -> str:
             raise Refusal(f"{entry['path']} changed since the exploration began (other SHA-256)")
     model = open_model(folder, parameters)
     before = folder.read("environment", {})
-    folder.write("environment", {**before, "machine": machine(), "runtime": model.facts["runtime"]})
+    folder.write(
+        "environment",
+        {
+            **before, "machine": machine(), "runtime": model.facts["runtime"],
+            "network": no_network.protection(),
+        },
+    )  # fmt: skip
     return f"{model.facts['runtime']} on {model.facts['provider']} loads it"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import sizes
 from .advice import integration, next_experiments, risks, unknowns
-from .conditions import from_file
+from .conditions import begun_with
 from .decision import decision
 from .folder import Folder, write_text
 from .judge import facts_of
@@ -65,7 +65,7 @@ def _format(name: str) -> str:
     return {
         "onnx": "network in the ONNX format", "torchscript": "TorchScript network",
         "torch_export": "network saved by torch.export", "state_dict": "PyTorch network",
-        "module": "pickled PyTorch network",
+        "module": "pickled PyTorch network", "served": "model that a server runs",
     }.get(name, name)  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def _speed(facts: dict[str, Any]) -> list[str]:
     warm, cold = stats["warm"], stats["cold"]
     total = warm["total_ms"]
     size = sizes.phrase(facts["io_contract"])
-    way = "from file to answer" if from_file(facts["inputs"]) else "from prepared array to answer"
+    way = f"from {begun_with(facts['inputs'])} to answer"
     out = [
         f"One item{size} takes {number(total['median'])} ms {way} on {_where(facts)}, and 95 of "
         f"100 stay below {number(total['p95'])} ms."
@@ -113,6 +113,10 @@ def _speed(facts: dict[str, Any]) -> list[str]:
         else:
             out.append("Batches bring next to nothing here, so items can be sent one by one.")
     memory = stats["memory"]
+    if stats.get("over"):
+        out.append(f"These are times of a client: {stats['over']}.")
+    if memory["peak_ram_mib"] is None:
+        return out
     said = f"It needs {number(memory['peak_ram_mib'])} MiB of memory{size}"
     if memory["peak_vram_mib"] is not None:
         said += f" and {number(memory['peak_vram_mib'])} MiB on the card"
@@ -212,8 +216,9 @@ def _benchmark(facts: dict[str, Any]) -> list[str]:
             f"{number(losses[0])} to {number(losses[-1])} ({training['assumptions']}).",
             "",
         ]
+    whose = "The client's machine" if facts["stats"].get("over") else "Machine"
     lines += [
-        f"Machine: {cell(machine.get('cpu'))}, {machine.get('cores')} cores, "
+        f"{whose}: {cell(machine.get('cpu'))}, {machine.get('cores')} cores, "
         f"{number(machine.get('ram_gib'))} GiB RAM; graphics cards: {cell(cards)}; "
         f"{cell(machine.get('os'))}; Python {machine.get('python')}; {shown}.",
         "",
@@ -225,7 +230,7 @@ def _how(name: str, facts: dict[str, Any]) -> str:
     how = METRICS[name][2]
     if name in facts["quality"].get("bounds", {}):
         return f"{how}: {rate(name, facts['quality'])}"
-    return how if from_file(facts["inputs"]) else how.replace("end to end", "from prepared arrays")
+    return how.replace("end to end", f"from {begun_with(facts['inputs'])} to answer")
 
 
 def _criteria(facts: dict[str, Any]) -> list[str]:
@@ -237,6 +242,8 @@ def _criteria(facts: dict[str, Any]) -> list[str]:
         )
     is_open = not facts["io_contract"] or facts["io_contract"]["unknown"]
     states.append(("no open question about inputs and outputs", "no" if is_open else "yes"))
+    size = sizes.phrase(facts["io_contract"])
+    states.append(("every size is stated", f"no, it ran{size}" if size else "yes"))
     known = facts["quality"].get("inputs_with_known_answer", 0)
     states.append(("checked on inputs with known answers", f"yes, {known}" if known else "no"))
     met = [t["met"] for t in found["targets"]]

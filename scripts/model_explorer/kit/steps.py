@@ -58,9 +58,13 @@ AFTER_FAILURE = (
 
 
 def wanted(parameters: dict[str, Any]) -> list[Step]:
-    """Return the steps of an experiment; the training check only where it was asked for."""
-    trains = bool(parameters["train"]["steps"])
-    return [s for s in STEPS if trains or s.script != "16_train_check.py"]
+    """Return the steps of an experiment; the training check only where it was asked for, the
+    profile only where the model runs in this process.
+    """
+    out = set() if parameters["train"]["steps"] else {"16_train_check.py"}
+    if parameters["model"].get("served"):
+        out.add("14_profile.py")
+    return [s for s in STEPS if s.script not in out]
 
 
 def run_steps(
@@ -179,6 +183,17 @@ def _network(log: Path, seen: int) -> list[dict[str, str]]:
         return []
     lines = log.read_bytes()[seen:].decode("utf-8", "replace").splitlines()
     return list({line: dict(json.loads(line)) for line in lines}.values())
+
+
+def asked_of_networks(records: list[dict[str, Any]]) -> list[str]:
+    """Return, as conditions of a verdict, what steps wanted to download and ran without."""
+    wished = {
+        f"{n['wanted']} ({n['where']})"
+        for r in records
+        for n in r.get("network", [])
+        if r["status"] == "ok"
+    }
+    return [f"it asked for {w}; it was not let, and ran without it" for w in sorted(wished)]
 
 
 def _needs(err: str) -> list[dict[str, Any]]:

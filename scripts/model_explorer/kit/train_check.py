@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import flatten, stack
+from .arrays import alike, flatten, stack
 from .folder import Folder, Refusal, first_line
 from .models import open_model
 from .preprocess import item
@@ -65,6 +65,7 @@ def _steps(
     axes = {i["name"]: i["batch_axis"] for i in contract["inputs"]}
     size = int(settings["batch_size"]) if contract["batch"]["free"] else 1
     feeds = [item(folder, contract, samples[i % len(samples)]) for i in range(size)]
+    feeds = [alike(feeds)[i % len(alike(feeds))] for i in range(size)]
     placed, named = model.call(stack(feeds, axes) if size > 1 else feeds[0])
     adam = torch.optim.Adam(weights, lr=float(settings["learning_rate"]))
     losses, goal = [], None

@@ -122,11 +122,28 @@ class Contract(Group):
     labels: list[str] | str = part()
 
 
+class Served(Group):
+    """A model that a server runs."""
+
+    address: Text = part()
+    protocol: Literal["v2", "json"] = part()
+    model: Text = part()
+    version: Text = part()
+    body: dict[str, Any] = part()
+    headers: dict[str, Text] = part()
+    timeout_s: float = part(gt=0)
+
+
 class Explore(Group):
     """Exploring a model file."""
 
     checkpoint: Text | None = setting(
         None, "the model file, or a folder that holds one with its configurations"
+    )
+    served: Served = setting(
+        {},
+        "instead of checkpoint: {address: http://HOST:PORT or grpc://HOST:PORT, model: NAME}, "
+        "a model that a server runs: docs/explore.md",
     )
     name: str | None = setting(
         None,

@@ -223,6 +223,32 @@ def test_a_refusal_carries_its_needs_and_its_proof_out_of_a_process():
     assert steps._said(3, "", err) == ("why", "refused")
 
 
+@pytest.mark.parametrize(
+    ("accepted", "refused", "axes"),
+    [
+        # silero_vad.jit: shorter pieces are refused, longer ones were not tried.
+        ([[1, 512]], [[1, 1, 16], [1, 16], [1, 128]], ["1"]),
+        # facenet's onet.pt takes 48 x 48 and nothing below or above.
+        ([[1, 3, 48, 48]], [[1, 3, 224, 224], [1, 3, 32, 32]], []),
+        ([[1, 3, 48, 48]], [[1, 3, 224, 224]], ["2", "3"]),
+        # A linear layer's weight gave the size.
+        ([[1, 6]], [[1, 16, 6]], []),
+    ],
+)
+def test_what_a_trial_leaves_open_is_a_guess(accepted, refused, axes):
+    trial = {
+        "accepted": [{"shape": s} for s in accepted], "refused": [{"shape": s} for s in refused]
+    }  # fmt: skip
+    entry = {"name": "x", "run_shape": accepted[0], "sizes": {}, "trial": trial, "batch_axis": 0}
+    assert sizes.open_axes(entry) == axes
+    assert (
+        bool(sizes.phrase({"inputs": [entry]}))
+        == bool(sizes.asked({"inputs": [entry]}))
+        == bool(axes)
+    )
+    assert ("guessed" in sizes.stated(entry)) == bool(axes)
+
+
 def test_a_stated_size_is_said_by_whom_and_a_guessed_one_everywhere():
     stated = copy.deepcopy(FREE)
     for entry in stated["sizes"].values():

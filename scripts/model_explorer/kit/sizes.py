@@ -48,11 +48,29 @@ def hint_for(hints: Facts | None, entry: dict[str, Any], axis: int) -> dict[str,
 
 def guessed(contract: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the inputs of ``io_contract.json`` with a size that nobody stated."""
-    return [
-        entry
-        for entry in contract.get("inputs") or []
-        if any(s["guessed"] for s in (entry.get("sizes") or {}).values())
-    ]
+    return [entry for entry in contract.get("inputs") or [] if open_axes(entry)]
+
+
+def open_axes(entry: dict[str, Any]) -> list[str]:
+    """Return the axes of an input whose size is only guessed.
+
+    Of a shape that was found by trying, an axis is settled when both a smaller and a larger size
+    were refused, or when its size was the only one tried (the weights gave it).
+    """
+    sizes = entry.get("sizes") or {}
+    out = [axis for axis, size in sizes.items() if size["guessed"]]
+    trial, run = entry.get("trial") or {}, entry.get("run_shape") or []
+    tried = {
+        end: [t["shape"] for t in trial.get(end) or [] if len(t["shape"]) == len(run)]
+        for end in ("accepted", "refused")
+    }
+    for axis in range(1, len(run)):
+        refused = {shape[axis] for shape in tried["refused"]} - {run[axis]}
+        if str(axis) in sizes or not refused:
+            continue
+        if min(refused) > run[axis] or max(refused) < run[axis]:
+            out.append(str(axis))
+    return out
 
 
 def phrase(contract: dict[str, Any]) -> str:
@@ -65,7 +83,7 @@ def asked(contract: dict[str, Any]) -> list[dict[str, Any]]:
     """Return an open input for every guessed size: the shape that was run, marked as a guess."""
     needs = []
     for entry in guessed(contract):
-        free = ", ".join(str(a) for a, s in entry["sizes"].items() if s["guessed"])
+        free = ", ".join(open_axes(entry))
         shape = [*entry["run_shape"]]
         if entry.get("batch_axis") == 0:
             shape[0] = "batch"
@@ -86,4 +104,6 @@ def stated(entry: dict[str, Any]) -> str:
         f"axis {axis} = {s['size']} {'guessed' if s['guessed'] else 'by ' + s['source']}"
         for axis, s in sizes.items()
     ]
+    parts += [f"axis {a} = {entry['run_shape'][int(a)]} guessed"
+              for a in open_axes(entry) if a not in sizes]  # fmt: skip
     return "; ".join(parts)

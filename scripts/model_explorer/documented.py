@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import codecs
 import configparser
+import os
 import re
 import tomllib
 from email.parser import HeaderParser
@@ -26,7 +27,6 @@ OF_REPOSITORY = re.compile(
 )
 CONDA = ("environment*.y*ml", "conda*.y*ml")
 METADATA = ("*.dist-info/METADATA", "*.egg-info/PKG-INFO")
-DEEPEST = 5  # requirement files that include each other
 
 
 def documented(source: Path) -> dict[str, tuple[str, str]]:
@@ -82,8 +82,8 @@ def _sources(source: Path) -> list[tuple[str, list[str]]]:
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = path.read_bytes() if path.is_file() else b""
+    except (OSError, ValueError):  # a name with a null byte is no file
         return ""
     # PowerShell writes what `pip freeze` says as UTF-16.
     is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -102,13 +102,18 @@ def _metadata(path: Path) -> list[str]:
     return [str(line) for line in found]
 
 
-def _lines(path: Path, depth: int = 0) -> list[str]:
+def _lines(path: Path, seen: set[Path] | None = None) -> list[str]:
+    """Return the lines of a requirement file and of those that it includes, each file once."""
+    seen = seen if seen is not None else set()
+    if path in seen:
+        return []
+    seen.add(path)
     out = []
     for line in _text(path).splitlines():
         words = re.sub(r"(^|\s)#(?!egg=).*", "", line).strip()
         include = re.match(r"(?:-r|--requirement)[ =]*(\S+)", words)
-        if include and depth < DEEPEST:
-            out += _lines(path.parent / include[1], depth + 1)
+        if include:
+            out += _lines(Path(os.path.normpath(path.parent / include[1])), seen)
         elif words and (not words.startswith("-") or OF_REPOSITORY.match(words)):
             out.append(re.sub(r"\s+--(hash|global-option|config-settings)\b.*", "", words))
     return out
@@ -117,13 +122,13 @@ def _lines(path: Path, depth: int = 0) -> list[str]:
 def _pyproject(path: Path) -> list[str]:
     try:
         data = tomllib.loads(_text(path))
-    except ValueError:
+        project = data.get("project") or {}
+        listed = list(project.get("dependencies") or [])
+        for extra in (project.get("optional-dependencies") or {}).values():
+            listed += extra
+        return [str(line) for line in listed] + _poetry(data)
+    except (ValueError, TypeError, AttributeError, RecursionError):  # no TOML, or no such table
         return []
-    project = data.get("project") or {}
-    listed = list(project.get("dependencies") or [])
-    for extra in (project.get("optional-dependencies") or {}).values():
-        listed += extra
-    return [str(line) for line in listed] + _poetry(data)
 
 
 def _conda(path: Path) -> list[str]:
@@ -169,7 +174,7 @@ def _setup_py(path: Path) -> list[str]:
     """Return literal ``install_requires`` of a setup script; the script is not run."""
     try:
         tree = ast.parse(_text(path))
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "install_requires":

@@ -47,7 +47,7 @@ def reachable(root: Path, module: str) -> list[Import]:
         seen.add(path)
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
-        except (OSError, SyntaxError, ValueError):
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         package = _package(root, path)
         for name, line, optional in _imports(tree, package):

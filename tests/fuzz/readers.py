@@ -374,6 +374,61 @@ def explore_sidecars(place: Path, data: bytes) -> None:
                 sidecars.identity(request, kind, model, [place])
 
 
+def _papers() -> list[bytes]:
+    return [
+        b"torch==2.1\n-r requirements.txt\ngit+https://h/o/n@v#egg=n\nnumpy <2 ; extra=='x'\n",
+        b"Metadata-Version: 2.1\nName: a\nRequires-Dist: torch>=2; extra == 'x'\n\nText\n",
+        b"[tool.poetry.dependencies]\neinops = '^0.6'\n[project]\ndependencies = ['a>=1']\n",
+        b"dependencies:\n  - pip:\n    - kornia==0.6\n",
+        b"[options]\ninstall_requires =\n    e==5\n",
+        b"setup(install_requires=['g~=6.1'])\n",
+    ]
+
+
+@reader("text", _papers)
+def explore_papers(place: Path, data: bytes) -> None:
+    """What a source documents, under each of the names that are looked for."""
+    from model_explorer.documented import documented
+
+    for name in ("requirements.txt", "pyproject.toml", "environment.yml", "setup.cfg", "setup.py",
+                 "README.md", "a-1.dist-info/METADATA"):  # fmt: skip
+        put(place / name, data)
+    documented(place)
+
+
+def _answers() -> list[bytes]:
+    tensor = {"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.5]}
+    texts = {"name": "w", "datatype": "BYTES", "shape": [1], "data": ["a"]}
+    return seeds.as_json({"outputs": [tensor, texts]}, {"predictions": [[1, 2]], "a": {"b": "c"}})
+
+
+def _refusal() -> tuple[type[BaseException], ...]:
+    from model_explorer.kit.folder import Refusal
+
+    return (Refusal,)
+
+
+@reader("json", _answers, expects=_refusal())
+def served_answer(place: Path, data: bytes) -> None:
+    """What a server of a model sends: JSON, and the same bytes as every kind of tensor."""
+    from model_explorer.kit import exchange, served_http, served_plain, tensors
+    from model_explorer.kit.folder import Folder, Refusal
+
+    for kind in tensors.NAMES_OF:
+        with contextlib.suppress(Refusal):
+            tensors.from_bytes(data, {"name": "y", "datatype": kind, "shape": [len(data)]})
+    http = served_http.Http({"address": "http://127.0.0.1:1"})
+    http.reason(data)
+    last = exchange.Exchange(exchange.Cleaner({"A": "secret value"}))
+    last.got = data
+    last.split(0, len(data))
+    last.save(Folder(place), "x")
+    answer = http.parsed(data)
+    served_plain.leaves(answer)
+    for tensor in served_http.tensors_of(answer, "outputs"):
+        tensors.from_json(tensor)
+
+
 @reader("json", lambda: seeds.as_json({"model_cfg": {"embed_dim": 8}, "preprocess_cfg": {}}))
 def encoder_config(place: Path, data: bytes) -> None:
     from deft.embedding.encoders.files import EncoderFiles

@@ -90,6 +90,7 @@ def test_the_same_inside_a_torchscript_archive(tmp_path):
         ({"cat": 0, "dog": 1}, "labels", None),
         ("{0: 'cat', 2: 'dog'}", "names", None),
         ("{0: 'cat'", "names", None),
+        ("['cat', 'dog'", "names", None),
         ("__import__('os').system('true')", "names", None),
         ("[" * 2000, "names", None),
         (None, "names", None),
@@ -400,6 +401,19 @@ def test_a_size_that_nobody_states_is_a_guess_in_every_sentence(tmp_path, monkey
     )
     assert folder.need("verdict")["verdict"] == "NO-GO"
     assert "guessed" not in (folder.root / "reports/stakeholder-report.md").read_text()
+
+
+def test_what_a_file_says_of_itself_is_kept_short_and_inert():
+    loud = {"author": "*" * 10**6, "task": "a|b\n<script>x</script>", "names": ["x" * 10**5] * 9}
+    loud = {k: json.dumps(v) if isinstance(v, list) else v for k, v in loud.items()}
+    facts = {
+        "parameters": {"model": {}}, "io_contract": {"facts": {"metadata": loud}, "inputs": []},
+        "provenance": {"refs": []},
+    }  # fmt: skip
+    lines = section(facts)
+    assert max(map(len, lines)) < 1000 and "| task | a\\|b &lt;script>x&lt;/script> |" in "".join(
+        lines
+    )
 
 
 def test_a_report_names_no_licence_where_none_was_seen():

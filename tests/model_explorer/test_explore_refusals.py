@@ -139,11 +139,11 @@ def test_inputs_that_were_given_must_fit(tmp_path, model, monkeypatch):
         tools.explored(
             tmp_path, in_process=monkeypatch, checkpoint="rows.onnx", name="rows", inputs="wide.npy"
         )
-    (tmp_path / "notes.txt").write_text("no input")
-    with pytest.raises(HardStop, match="neither pictures nor"):
+    (tmp_path / "notes.pdf").write_text("no input")
+    with pytest.raises(HardStop, match="holds no pictures, sounds"):
         tools.explored(
             tmp_path, in_process=monkeypatch, checkpoint="rows.onnx", name="again",
-            inputs="notes.txt",
+            inputs="notes.pdf",
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def explored(root: Path, model: dict[str, Any], packages: dict[str, Any], number
     licences = [entry["licence"] for entry in beside.get("licences") or []]
     licences += [v for k, v in (contract.get("facts", {}).get("metadata") or {}).items()
                  if k.lower() in ("license", "licence")]  # fmt: skip
-    out["licence"] = ", ".join(dict.fromkeys(" ".join(x.split())[:40] for x in licences))
+    out["licence"] = ", ".join(dict.fromkeys(" ".join(x.split())[:60] for x in licences))
     return out
 
 
@@ -142,12 +143,18 @@ def table(found: list[dict[str, Any]]) -> str:
         model = row["model"]
         cells = (
             f"{model['package']}: `{Path(model['file']).name}`",
-            row["outcome"].split(" (")[0].split(". ")[0][:120], row["sizes"],
+            re.split(r" \(|\. | in the ", row["outcome"])[0][:120], row["sizes"],
             f"{row['median_ms']:.1f}" if row["median_ms"] is not None else "",
-            row["licence"] or "none",
+            _shortest(row["licence"]) or "none",
         )  # fmt: skip
         lines.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
     return "\n".join(lines)
+
+
+def _shortest(licences: str) -> str:
+    """Return stated licences without those that another one says in more words."""
+    found = licences.split(", ")
+    return ", ".join(x for x in found if not any(x != y and x.lower() in y.lower() for y in found))
 
 
 def write_table(found: list[dict[str, Any]]) -> None:

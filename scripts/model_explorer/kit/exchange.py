@@ -124,9 +124,21 @@ class Exchange:
             shown = self.cleaner.text(data[:1000].decode("utf-8", "replace"))
             return {"body_begins": shown, "sha256": _digest(data)}
         try:
-            return {"body": self.cleaner.cleaned(json.loads(data))} if data else {}
+            return {"body": self.cleaner.cleaned(json_of(data))} if data else {}
         except (ValueError, RecursionError):
             return {"body": self.cleaner.text(data.decode("utf-8", "replace"))}
+
+
+def json_of(data: bytes) -> Any:
+    """Return JSON whose texts can be written; raises ValueError or RecursionError for anything
+    else.
+    """
+    text = data.decode("utf-8", "replace")
+    found = json.loads(text)
+    if "\\ud" in text.lower():  # half of a pair is no character of UTF-8
+        whole = json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
+        found = json.loads(whole.decode("utf-8"))
+    return found
 
 
 def _digest(data: bytes) -> str:

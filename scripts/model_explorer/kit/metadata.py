@@ -226,7 +226,8 @@ def names_in(value: Any, key: str) -> list[str] | None:
         if [int(n) for n in numbers] != list(range(len(numbers))):
             return None
         value = [value[n] for n in numbers]
-    if isinstance(value, str) and "," in value and key != "character":
+    spelt = isinstance(value, str) and value.lstrip()[:1] not in ("[", "{", "(")
+    if spelt and "," in value and key != "character":
         value = value.split(",")
     if not isinstance(value, (list, tuple)) or not 0 < len(value) <= MOST_NAMES:
         return None

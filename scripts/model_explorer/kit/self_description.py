@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .markdown import cell, table
+from .markdown import table
 from .metadata import known, licences_disagree
 from .sizes import stated as sizes_stated
 
-SHOWN_NAMES = 8
+SHOWN_NAMES, NAME_LETTERS, LETTERS = 8, 60, 600
 DECODING = {
     "softmax_top": "softmax over its logits gives the share of each class",
     "probabilities": "its numbers are the shares of the classes",
@@ -50,7 +50,7 @@ def section(facts: dict[str, Any]) -> list[str]:
     post = contract.get("postprocess") or {}
     names = post.get("labels") or (found.get("labels") or {}).get("value") or []
     source = post.get("labels_source") or (found.get("labels") or {}).get("source")
-    shown = ", ".join(str(n) for n in names[:SHOWN_NAMES])
+    shown = ", ".join(str(n)[:NAME_LETTERS] for n in names[:SHOWN_NAMES])
     more = f" … ({len(names)} in all)" if len(names) > SHOWN_NAMES else ""
     rows: list[tuple[str, Any, Any]] = [
         ("names of the classes", f"{shown}{more}" if names else "not stated", source),
@@ -74,5 +74,6 @@ def section(facts: dict[str, Any]) -> list[str]:
     for entry in contract.get("inputs") or []:
         if sizes_stated(entry):
             rows.append((f"free sizes of {entry['name']}", sizes_stated(entry), None))
-    rows = [(what, cell(value), by) for what, value, by in rows]
+    # A file may say anything of itself, at any length.
+    rows = [(what, str(value)[:LETTERS], by) for what, value, by in rows]
     return ["## What it says of itself", "", *table(("what", "value", "stated by"), rows)]

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 
-from .exchange import DEFAULT_TIMEOUT_S, MOST_BYTES, Cleaner, Exchange, refuse_unknown
+from .exchange import DEFAULT_TIMEOUT_S, MOST_BYTES, Cleaner, Exchange, json_of, refuse_unknown
 from .folder import Refusal, first_line
-from .tensors import DATATYPES, from_bytes, from_json, to_bytes, to_json
+from .tensors import DATATYPES, from_bytes, from_json, short, to_bytes, to_json
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = ("binary_tensor_data", "binary_data")  # how servers call the extension
@@ -88,7 +88,7 @@ class Http:
     def parsed(self, body: bytes) -> Any:
         """Return JSON; raises :class:`Refusal` for anything else."""
         try:
-            return json.loads(body)
+            return json_of(body)
         except (ValueError, RecursionError):
             raise Refusal(
                 f"the server at {self.address} answers with something else than JSON: "
@@ -98,7 +98,7 @@ class Http:
     def reason(self, body: bytes) -> str:
         """Return what an error's body says, one line, cleaned."""
         try:
-            data = json.loads(body)
+            data = json_of(body)
             said = str(data.get("error") or data.get("detail") or data)
         except (ValueError, AttributeError, RecursionError):
             said = body.decode("utf-8", "replace")
@@ -163,7 +163,7 @@ class V2(Http):
                 size = int(size)
                 if size > len(rest):
                     raise Refusal(
-                        f"output {tensor['name']} is cut off: {len(rest)} of {size} bytes"
+                        f"output {short(tensor['name'])} is cut off: {len(rest)} of {size} bytes"
                     )
                 out[tensor["name"]] = from_bytes(rest[:size], tensor)
                 rest = rest[size:]

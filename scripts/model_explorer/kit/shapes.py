@@ -167,11 +167,14 @@ def run_shapes(
 def guessed_axis(entry: dict[str, Any], axis: int) -> bool:
     """Return whether a tried size says nothing: others run too, or none like it was tried."""
     shape, trial = entry["shape"], entry["trial"]
-    alone = len(trial["accepted"]) == 1 and not any(
-        len(r["shape"]) == len(shape) for r in trial["refused"]
-    )
-    lengths = (*axes.LENGTHS, *axes.SIGNAL_LENGTHS)
-    return axis > 0 and (not isinstance(shape[axis], int) or (alone and shape[axis] in lengths))
+    if axis == 0:
+        return False
+    if not isinstance(shape[axis], int):
+        return True
+    why = trial["accepted"][0]["why_tried"]
+    if "over a signal" in why or "read as a table" in why:
+        return True
+    return len(trial["accepted"]) == 1 and len(shape) == 3 and shape[axis] in axes.LENGTHS
 
 
 def batch_axes(

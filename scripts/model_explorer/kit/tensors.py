@@ -18,6 +18,12 @@ DATATYPES = {
 NAMES_OF = {**{v: k for k, v in DATATYPES.items()}, "BYTES": "str", "BF16": "bfloat16"}
 
 
+def short(value: Any, limit: int = 120) -> str:
+    """Return a server's word for a message: one line, not endless."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 def to_json(value: np.ndarray, kind: str) -> list[Any]:
     """Return an array's numbers in row-major order; raises :class:`Refusal` for types that JSON
     has no numbers for.
@@ -43,11 +49,13 @@ def from_json(tensor: dict[str, Any]) -> np.ndarray:
     """Return a tensor's ``data`` as an array of its ``shape``."""
     data, kind = tensor.get("data"), tensor["datatype"]
     if not isinstance(data, list):
-        raise Refusal(f"output {tensor['name']} has no data")
+        raise Refusal(f"output {short(tensor['name'])} has no data")
     try:
         return _shaped(np.asarray(data, dtype=object if kind == "BYTES" else _name(kind)), tensor)
     except (ValueError, TypeError, OverflowError) as error:
-        raise Refusal(f"output {tensor['name']} is no {kind}: {error}") from None
+        raise Refusal(
+            f"output {short(tensor['name'])} is no {short(kind)}: {short(error)}"
+        ) from None
 
 
 def from_bytes(data: bytes, tensor: dict[str, Any]) -> np.ndarray:
@@ -69,12 +77,14 @@ def from_bytes(data: bytes, tensor: dict[str, Any]) -> np.ndarray:
         found = np.frombuffer(data, np.dtype(_name(kind)).newbyteorder("<"))
         return _shaped(found.astype(_name(kind)), tensor)
     except (ValueError, struct.error) as error:
-        raise Refusal(f"output {tensor['name']} is no {kind}: {error}") from None
+        raise Refusal(
+            f"output {short(tensor['name'])} is no {short(kind)}: {short(error)}"
+        ) from None
 
 
 def _name(kind: str) -> str:
     if kind not in NAMES_OF:
-        raise Refusal(f"the type {kind} is none of the v2 protocol's")
+        raise Refusal(f"the type {short(kind)} is none of the v2 protocol's")
     return NAMES_OF[kind] if kind != "BF16" else "float32"
 
 
@@ -82,6 +92,7 @@ def _shaped(value: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
     shape = [int(n) for n in tensor["shape"]]
     if value.size != int(np.prod(shape)):
         raise Refusal(
-            f"output {tensor['name']} is said to be {shape}, and {value.size} values were sent"
+            f"output {short(tensor['name'])} is said to be {short(shape)}, and {value.size} values "
+            "were sent"
         )
     return value.reshape(shape)

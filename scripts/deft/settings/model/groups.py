@@ -90,7 +90,7 @@ class DeepPcb(Group):
 class Input(Group):
     """What is known of one input of a model."""
 
-    shape: list[Size | Text] = part(min_length=1)
+    shape: list[Size | Text] = part()
     dtype: Literal[
         "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
         "uint32", "uint64", "bool", "str",

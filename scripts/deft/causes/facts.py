@@ -71,7 +71,8 @@ def measured_rows(rows: pd.DataFrame, camera: Camera, what: str) -> pd.DataFrame
     table = pd.DataFrame(wanted, columns=list(KEY))
     for name in NUMBERS:
         table[name] = np.array([getattr(each, name) for each in found], np.float64)
-    return table.assign(**{SIGNATURE: [each.signature for each in found]})
+    table[SIGNATURE] = [each.signature for each in found]
+    return table
 
 
 def write_facts(path: Path, table: pd.DataFrame) -> None:
@@ -113,7 +114,11 @@ def of_parts(rows: pd.DataFrame, facts: pd.DataFrame) -> Parts:
     by_part = {key: at.index for key, at in facts.groupby(list(PART), sort=False)}
     found: list[dict[str, Any]] = []
     signatures: list[np.ndarray] = []
-    columns = facts[[*NUMBERS, "light"]].to_dict("index")
+    columns: dict[Any, dict[str, Any]] = {
+        at: {str(name): value for name, value in row.items()}
+        for at, row in facts[[*NUMBERS, "light"]].to_dict("index").items()
+    }
+    known = facts[SIGNATURE].to_dict()
     for key in rows[list(PART)].itertuples(index=False, name=None):
         lights = [columns[at] for at in by_part[key]]
         worst = max(range(len(lights)), key=lambda i: lights[i]["peak"])
@@ -123,7 +128,7 @@ def of_parts(rows: pd.DataFrame, facts: pd.DataFrame) -> Parts:
         for name in ("match_before", "match"):
             numbers[name] = min(one[name] for one in lights)
         found.append(numbers)
-        signatures.append(facts.at[by_part[key][worst], SIGNATURE])
+        signatures.append(np.asarray(known[by_part[key][worst]], np.float32))
     numbers_of = pd.DataFrame(found, columns=[*NUMBERS, "light"])
     stacked = (
         np.stack(signatures).astype(np.float32) if signatures else np.zeros((0, 0), np.float32)

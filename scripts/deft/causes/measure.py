@@ -77,8 +77,7 @@ def measure(test: np.ndarray, golden: np.ndarray) -> Measured:
     unlike = difference(np.where(inside, seen, golden).astype(np.uint8), golden)
     y, x = np.unravel_index(int(unlike.argmax()), unlike.shape)
     peak, area = float(unlike[y, x]), float((unlike >= DIFFERENT).mean())
-    if not area:
-        x, y = math.nan, math.nan
+    place = (int(x), int(y)) if area else None
     deviation = float(test.std())
     blurred = cv2.GaussianBlur(test.astype(np.float32), (0, 0), 1.0)
     return Measured(
@@ -91,9 +90,9 @@ def measure(test: np.ndarray, golden: np.ndarray) -> Measured:
         sharpness=1 - float(blurred.std()) / deviation if deviation > 0 else 0.0,
         area_pct=100 * area,
         peak=peak,
-        place_x=(x + 0.5) / SIDE_PX,
-        place_y=(y + 0.5) / SIDE_PX,
-        signature=signature(seen, golden, inside, None if not area else (int(x), int(y))),
+        place_x=(place[0] + 0.5) / SIDE_PX if place else math.nan,
+        place_y=(place[1] + 0.5) / SIDE_PX if place else math.nan,
+        signature=signature(seen, golden, inside, place),
     )
 
 

@@ -71,7 +71,7 @@ def measured_rows(rows: pd.DataFrame, camera: Camera, what: str) -> pd.DataFrame
     table = pd.DataFrame(wanted, columns=list(KEY))
     for name in NUMBERS:
         table[name] = np.array([getattr(each, name) for each in found], np.float64)
-    table[SIGNATURE] = [each.signature for each in found]
+    table[SIGNATURE] = pd.Series([each.signature for each in found], dtype=object)
     return table
 
 

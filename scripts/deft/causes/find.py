@@ -82,7 +82,7 @@ def find_causes(
         {"id": c.id, "kind": MECHANISM, "title": c.title, "cure": c.cure, "_on": flags[c.id]}
         for c in CAUSES
     ]
-    found += _groups(groups, flags.to_numpy(bool).any(axis=1))
+    found += _groups(groups, np.asarray(flags.to_numpy(bool).any(axis=1)))
     asked: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for one in found:
         on, counted = one.pop("_on").to_numpy(bool), one.pop("_of", None)

@@ -14,8 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deft.causes.measure import NUMBERS, Measured, measure
-from deft.core.files import replace_atomically
+from deft.causes.measure import LENGTH, NUMBERS, Measured, measure
+from deft.core.errors import HardStop
+from deft.core.files import made_again, replace_atomically
 from deft.core.parquet import read_frame
 from deft.core.progress import Progress
 from deft.tables.changenet_table import image_file
@@ -85,7 +86,24 @@ def write_facts(path: Path, table: pd.DataFrame) -> None:
 
 def read_facts(path: Path) -> pd.DataFrame:
     """Read them again; raises HardStop ``missing_input`` for a file that is damaged."""
-    return read_frame(path, [*KEY, *NUMBERS, SIGNATURE], only=True)
+    table = read_frame(path, [*KEY, *NUMBERS, SIGNATURE], only=True)
+    odd = [name for name in NUMBERS if table[name].dtype != np.float64]
+    odd += [name for name in KEY if not table[name].map(lambda cell: isinstance(cell, str)).all()]
+    if not table[SIGNATURE].map(_is_signature).all():
+        odd.append(SIGNATURE)
+    if odd:
+        raise HardStop(
+            "missing_input",
+            f"no facts of parts: column(s) {odd} hold something else",
+            file=path,
+            fix=made_again(path),
+        )
+    return table
+
+
+def _is_signature(cell: Any) -> bool:
+    fits = isinstance(cell, np.ndarray) and cell.dtype == np.float32 and cell.shape == (LENGTH,)
+    return fits and bool(np.isfinite(cell).all())
 
 
 @dataclass(frozen=True)

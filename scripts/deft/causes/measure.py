@@ -25,6 +25,7 @@ GAIN = 0.02  # of the match that a shift must bring; else the pictures lie as th
 DIFFERENT = 16.0  # grey levels of the smoothed difference from which a pixel counts as different
 FLAT, UNLIKE = 8.0, 64.0  # grey levels: of a picture without a pattern, of a pixel that differs
 PATCH, CELLS = 48, 6  # of the signature: pixels around the greatest difference, cells a side
+LENGTH = CELLS * CELLS + 1  # of a signature
 SCALE = 32.0  # grey levels of a difference that weighs as much as there being none
 NUMBERS = (
     *("shift_pct", "rotation_deg", "match_before", "match", "brightness", "contrast", "sharpness"),

@@ -87,10 +87,12 @@ def write_facts(path: Path, table: pd.DataFrame) -> None:
 def read_facts(path: Path) -> pd.DataFrame:
     """Read them again; raises HardStop ``missing_input`` for a file that is damaged."""
     table = read_frame(path, [*KEY, *NUMBERS, SIGNATURE], only=True)
-    odd = [name for name in NUMBERS if table[name].dtype != np.float64]
-    odd += [name for name in KEY if not table[name].map(lambda cell: isinstance(cell, str)).all()]
-    if not table[SIGNATURE].map(_is_signature).all():
-        odd.append(SIGNATURE)
+    # Spoiled metadata can make an index of a column.
+    odd = [name for name in (*KEY, *NUMBERS, SIGNATURE) if name not in table]
+    if not odd:
+        odd += [name for name in NUMBERS if table[name].dtype != np.float64]
+        odd += [n for n in KEY if not table[n].map(lambda cell: isinstance(cell, str)).all()]
+        odd += [] if table[SIGNATURE].map(_is_signature).all() else [SIGNATURE]
     if odd:
         raise HardStop(
             "missing_input",
@@ -98,7 +100,7 @@ def read_facts(path: Path) -> pd.DataFrame:
             file=path,
             fix=made_again(path),
         )
-    return table
+    return table.reset_index(drop=True)
 
 
 def _is_signature(cell: Any) -> bool:

@@ -16,13 +16,13 @@ rule measure_parts:
         record=PART_FACTS_RECORD,
     log:
         "results/run_{ts}/logs/measure_parts.log",
-    retries: 0
     conda:
         conda_env("loop")
     threads: 8
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
+        try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.SPEC, layout.KPI_TABLE, layout.BASE_TABLE),
         engine=no_trigger(engine_options()),
@@ -31,4 +31,5 @@ rule measure_parts:
         "measure the KPI parts, without a model"
     shell:
         'python "$DEFT_HOME/scripts/measure_parts.py" --workspace . --run run_{wildcards.ts}'
-        " {params.engine} --facts {output.facts:q} --record {output.record:q} --log {log:q}"
+        " {params.engine} --facts {output.facts:q} --record {output.record:q}"
+        " --attempt {resources.try_number} --log {log:q}"

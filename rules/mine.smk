@@ -84,7 +84,7 @@ rule mine:
     shell:
         'python "$DEFT_HOME/scripts/mine.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.lap} --strategy {params.strategy} --top-k {params.top_k}"
-        " --min-similarity {params.min_similarity} {params.engine} {params.encoder}"
+        " --min-similarity {params.min_similarity:q} {params.engine} {params.encoder}"
         " --baseline={input.baseline:q} --gaps {input.gaps:q} --manifest {input.manifest:q}"
         " --pool {input.pool:q} --embedded {input.embedded:q} --embeddings {input.embeddings:q}"
         " --facts {output.facts:q}"

@@ -12,7 +12,9 @@ from deft.stages.measure_parts import Files, measure_parts
 
 def body(args: argparse.Namespace, run: Run) -> None:
     """Measure; the contract's log has no line for it, only for its failure."""
-    with hard_stop_recorded(run.dir, "preflight", "preflight"):
+    with hard_stop_recorded(
+        run.dir, "preflight", "preflight", attempt=args.attempt, job="measure_parts"
+    ):
         print(measure_parts(Context.of(args, run), files_of(args, Files)), flush=True)
 
 

@@ -1010,6 +1010,36 @@ def shard(place: Path, data: bytes) -> None:
     embed_pool(Files(pool / "manifest.json", *written, (path,)))
 
 
+def _facts() -> list[bytes]:
+    import tempfile
+
+    import numpy as np
+    import pandas as pd
+
+    from deft.causes.facts import KEY, SIGNATURE, write_facts
+    from deft.causes.measure import NUMBERS, measure
+    from deft.tables.differing import SIDE_PX
+
+    picture = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
+    one = measure(picture, picture)
+    table = pd.DataFrame([dict.fromkeys(KEY, "a")] * 2)
+    for name in NUMBERS:
+        table[name] = float(getattr(one, name))
+    table[SIGNATURE] = [one.signature] * 2
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "parts.parquet"
+        write_facts(path, table)
+        return [path.read_bytes()]
+
+
+@reader("parquet", _facts, "arrow")
+def facts_of_parts(place: Path, data: bytes) -> None:
+    from deft.causes.facts import PART, of_parts, read_facts
+
+    table = read_facts(put(place / "parts.parquet", data))
+    of_parts(table[list(PART)], table)
+
+
 @reader(
     "parquet",
     lambda: [seeds.parquet(filepath=["a", "b"], embedding=[[1.0, 2.0], [3.0, 4.0]])],

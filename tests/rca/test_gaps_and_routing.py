@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deft.core.errors import HardStop
+from deft.rca.analysis import CAUSES, GAP_COLUMNS, write_gaps
 from deft.rca.routing import route_by_label, route_pregen, summary_text
 from deft.rca.weakness import misclassified, weak_samples, weakness
 
@@ -71,3 +72,12 @@ def test_a_label_that_goes_nowhere_is_a_silent_drop_unless_allowed():
     assert stop.value.code == "silent_drop" and "TOMBSTONE" in str(stop.value)
     routes = route_by_label(gaps(["PASS", "tombstone"]), {"PASS"}, ["PASS"], ["Tombstone"])
     assert len(routes.mining) == 1
+
+
+def test_gaps_of_an_earlier_version_are_routed_with_an_empty_column_of_causes(tmp_path) -> None:
+    columns = [name for name in GAP_COLUMNS if name != CAUSES]
+    old = pd.DataFrame([dict.fromkeys(columns, "x") | {"row": 3}])
+    old = old.assign(siamese_score=0.5, weakness=0.1)
+    write_gaps(tmp_path / "gaps.parquet", old)
+    found = pd.read_parquet(tmp_path / "gaps.parquet")
+    assert list(found.columns) == list(GAP_COLUMNS) and found[CAUSES].tolist() == [""]

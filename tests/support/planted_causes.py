@@ -52,7 +52,9 @@ def photographed(golden: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def defect(picture: np.ndarray, kind: str, at: tuple[int, int], rng: np.random.Generator) -> None:
     """Draw a defect into a picture, round ``at`` (x, y)."""
     radius = int(rng.integers(5, 9))
-    tone = {"bridge": 255, "missing": 5, "spur": 250}[kind]
+    tone = {"bridge": 255, "missing": 5, "spur": 250}.get(kind)
+    if tone is None:  # a type of real boards: of the other tone than there is
+        tone = 255 if picture[at[::-1]] < 128 else 0
     if kind == "spur":
         end = (at[0] + radius, at[1] + radius)
         cv2.line(picture, (at[0] - radius, at[1] - radius), end, tone, 5)
@@ -101,7 +103,7 @@ def wrong_labels(parts: list[Part], rng: np.random.Generator) -> None:
     for i in rng.choice(len(bad), 12, replace=False).tolist():
         bad[i].label = "PASS"
     for i in rng.choice(len(good), 12, replace=False).tolist():
-        good[i].label = TYPES[0]
+        good[i].label = bad[0].truth
 
 
 def unseen_type(parts: list[Part], rng: np.random.Generator) -> None:

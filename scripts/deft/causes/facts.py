@@ -14,8 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deft.causes.measure import NUMBERS, Measured, measure
-from deft.core.files import replace_atomically
+from deft.causes.measure import LENGTH, NUMBERS, Measured, measure
+from deft.core.errors import HardStop
+from deft.core.files import made_again, replace_atomically
 from deft.core.parquet import read_frame
 from deft.core.progress import Progress
 from deft.tables.changenet_table import image_file
@@ -71,7 +72,8 @@ def measured_rows(rows: pd.DataFrame, camera: Camera, what: str) -> pd.DataFrame
     table = pd.DataFrame(wanted, columns=list(KEY))
     for name in NUMBERS:
         table[name] = np.array([getattr(each, name) for each in found], np.float64)
-    return table.assign(**{SIGNATURE: [each.signature for each in found]})
+    table[SIGNATURE] = pd.Series([each.signature for each in found], dtype=object)
+    return table
 
 
 def write_facts(path: Path, table: pd.DataFrame) -> None:
@@ -84,7 +86,26 @@ def write_facts(path: Path, table: pd.DataFrame) -> None:
 
 def read_facts(path: Path) -> pd.DataFrame:
     """Read them again; raises HardStop ``missing_input`` for a file that is damaged."""
-    return read_frame(path, [*KEY, *NUMBERS, SIGNATURE], only=True)
+    table = read_frame(path, [*KEY, *NUMBERS, SIGNATURE], only=True)
+    # Spoiled metadata can make an index of a column.
+    odd = [name for name in (*KEY, *NUMBERS, SIGNATURE) if name not in table]
+    if not odd:
+        odd += [name for name in NUMBERS if table[name].dtype != np.float64]
+        odd += [n for n in KEY if not table[n].map(lambda cell: isinstance(cell, str)).all()]
+        odd += [] if table[SIGNATURE].map(_is_signature).all() else [SIGNATURE]
+    if odd:
+        raise HardStop(
+            "missing_input",
+            f"no facts of parts: column(s) {odd} hold something else",
+            file=path,
+            fix=made_again(path),
+        )
+    return table.reset_index(drop=True)
+
+
+def _is_signature(cell: Any) -> bool:
+    fits = isinstance(cell, np.ndarray) and cell.dtype == np.float32 and cell.shape == (LENGTH,)
+    return fits and bool(np.isfinite(cell).all())
 
 
 @dataclass(frozen=True)
@@ -113,7 +134,11 @@ def of_parts(rows: pd.DataFrame, facts: pd.DataFrame) -> Parts:
     by_part = {key: at.index for key, at in facts.groupby(list(PART), sort=False)}
     found: list[dict[str, Any]] = []
     signatures: list[np.ndarray] = []
-    columns = facts[[*NUMBERS, "light"]].to_dict("index")
+    columns: dict[Any, dict[str, Any]] = {
+        at: {str(name): value for name, value in row.items()}
+        for at, row in facts[[*NUMBERS, "light"]].to_dict("index").items()
+    }
+    known = facts[SIGNATURE].to_dict()
     for key in rows[list(PART)].itertuples(index=False, name=None):
         lights = [columns[at] for at in by_part[key]]
         worst = max(range(len(lights)), key=lambda i: lights[i]["peak"])
@@ -123,7 +148,7 @@ def of_parts(rows: pd.DataFrame, facts: pd.DataFrame) -> Parts:
         for name in ("match_before", "match"):
             numbers[name] = min(one[name] for one in lights)
         found.append(numbers)
-        signatures.append(facts.at[by_part[key][worst], SIGNATURE])
+        signatures.append(np.asarray(known[by_part[key][worst]], np.float32))
     numbers_of = pd.DataFrame(found, columns=[*NUMBERS, "light"])
     stacked = (
         np.stack(signatures).astype(np.float32) if signatures else np.zeros((0, 0), np.float32)

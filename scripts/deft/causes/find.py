@@ -78,16 +78,16 @@ def find_causes(
     with a flag do not count in a group: what is known of them says more than where they come from.
     """
     sides = sides_of(scores, ng, threshold)
-    found = [
+    found: list[dict[str, Any]] = [
         {"id": c.id, "kind": MECHANISM, "title": c.title, "cure": c.cure, "_on": flags[c.id]}
         for c in CAUSES
     ]
-    found += _groups(groups, flags.to_numpy(bool).any(axis=1))
+    found += _groups(groups, np.asarray(flags.to_numpy(bool).any(axis=1)))
     asked: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for one in found:
         on, counted = one.pop("_on").to_numpy(bool), one.pop("_of", None)
         one["flagged"] = int(on.sum())
-        worst = np.zeros(0, np.int64)
+        worst = np.zeros(0, np.intp)
         for side in sides:
             among = side.mask if counted is None else side.mask & counted
             one[side.name] = counts(on, side.wrong, among)
@@ -95,14 +95,14 @@ def find_causes(
                 asked.append((one, one[side.name]))
             worst = np.concatenate([worst, np.flatnonzero(on & side.wrong)])
         distance = np.where(ng, -1.0, 1.0) * (scores - threshold)
-        order = np.lexsort([worst, -distance[worst]])
-        one["examples"] = worst[order][:EXAMPLES].tolist()
+        first = np.lexsort([worst, -distance[worst]])
+        one["examples"] = worst[first][:EXAMPLES].tolist()
     for (_, each), p in zip(asked, holm([each["p"] for _, each in asked]), strict=True):
         each["p_corrected"] = p
     for one in found:
-        p = [one[side.name]["p_corrected"] for side in sides if one[side.name]]
-        raw = [one[side.name]["p"] for side in sides if one[side.name]]
-        one["p_corrected"] = min(p, default=1.0)
+        sure = [float(one[side.name]["p_corrected"]) for side in sides if one[side.name]]
+        raw = [float(one[side.name]["p"]) for side in sides if one[side.name]]
+        one["p_corrected"] = min(sure, default=1.0)
         one["named"] = one["p_corrected"] < LEVEL
         one["_rank"] = min(raw, default=1.0)
     # Mechanisms first: they say why, a group only says where.
@@ -129,7 +129,7 @@ def find_causes(
 
 
 def _groups(groups: pd.DataFrame, flagged: np.ndarray) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     for column, word in GROUPS.items():
         if column not in groups:
             continue

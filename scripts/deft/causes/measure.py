@@ -25,6 +25,7 @@ GAIN = 0.02  # of the match that a shift must bring; else the pictures lie as th
 DIFFERENT = 16.0  # grey levels of the smoothed difference from which a pixel counts as different
 FLAT, UNLIKE = 8.0, 64.0  # grey levels: of a picture without a pattern, of a pixel that differs
 PATCH, CELLS = 48, 6  # of the signature: pixels around the greatest difference, cells a side
+LENGTH = CELLS * CELLS + 1  # of a signature
 SCALE = 32.0  # grey levels of a difference that weighs as much as there being none
 NUMBERS = (
     *("shift_pct", "rotation_deg", "match_before", "match", "brightness", "contrast", "sharpness"),
@@ -77,8 +78,7 @@ def measure(test: np.ndarray, golden: np.ndarray) -> Measured:
     unlike = difference(np.where(inside, seen, golden).astype(np.uint8), golden)
     y, x = np.unravel_index(int(unlike.argmax()), unlike.shape)
     peak, area = float(unlike[y, x]), float((unlike >= DIFFERENT).mean())
-    if not area:
-        x, y = math.nan, math.nan
+    place = (int(x), int(y)) if area else None
     deviation = float(test.std())
     blurred = cv2.GaussianBlur(test.astype(np.float32), (0, 0), 1.0)
     return Measured(
@@ -91,9 +91,9 @@ def measure(test: np.ndarray, golden: np.ndarray) -> Measured:
         sharpness=1 - float(blurred.std()) / deviation if deviation > 0 else 0.0,
         area_pct=100 * area,
         peak=peak,
-        place_x=(x + 0.5) / SIDE_PX,
-        place_y=(y + 0.5) / SIDE_PX,
-        signature=signature(seen, golden, inside, None if not area else (int(x), int(y))),
+        place_x=(place[0] + 0.5) / SIDE_PX if place else math.nan,
+        place_y=(place[1] + 0.5) / SIDE_PX if place else math.nan,
+        signature=signature(seen, golden, inside, place),
     )
 
 

@@ -23,7 +23,17 @@ if TYPE_CHECKING:  # pandas takes a second, and not every stage reads a table
 FIX = "delete the file and run the same command again, which makes it anew"
 # Besides Arrow's own classes (ValueError, OSError, MemoryError among them): what its bindings let
 # through where a schema or statistics are garbage.
-SLIPS = (pa.ArrowException, ValueError, OSError, TypeError, LookupError, OverflowError, MemoryError)
+SLIPS = (
+    pa.ArrowException,
+    ValueError,
+    OSError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    RecursionError,  # of metadata that nests without end
+    AttributeError,  # of metadata with a number where an object is due
+)
 
 
 @contextmanager

@@ -99,7 +99,9 @@ def photographed_again(pixels: np.ndarray, seed: int) -> np.ndarray:
     move = np.eye(2, 3)
     move[:, 2] = rng.uniform(-SHIFT_PX, SHIFT_PX, 2)
     size = pixels.shape[::-1]
-    seen = cv2.warpAffine(pixels, move, size, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    seen = seen * rng.uniform(1 - GAIN, 1 + GAIN) + rng.normal(0, NOISE, pixels.shape)
+    moved = cv2.warpAffine(pixels, move, size, borderMode=cv2.BORDER_REPLICATE)
+    seen = moved.astype(np.float64) * rng.uniform(1 - GAIN, 1 + GAIN) + rng.normal(
+        0, NOISE, pixels.shape
+    )
     out: np.ndarray = np.clip(np.round(seen), 0, 255).astype(np.uint8)
     return out

@@ -98,7 +98,7 @@ def _augmentation(ctx: Context) -> list[tuple[str, Any, str]]:
             labels_text(pregen.get("labels", {})) + f" ({PREGEN_DIR})",
         ),
         ("mining", config.get("mining"), f"top {config.get('top_k_per_target')} per target"),
-        ("cutoff", f"cosine ≥ {config.get('min_similarity')}", "real and synthetic rows alike"),
+        ("cutoff", _cutoff(config.get("min_similarity")), "real and synthetic rows alike"),
         ("encoder", config.get("encoder"), _encoder(ctx)),
         ("routing", config.get("routing"), "weak samples → where they go"),
     ]
@@ -106,6 +106,10 @@ def _augmentation(ctx: Context) -> list[tuple[str, Any, str]]:
         detail = f"KPI {count['kpi']}, pool {count['pool']}, pre-generated {count['pregen']}"
         rows.append((f"  {label}", "covered" if count["pool"] else "not in the pool", detail))
     return rows
+
+
+def _cutoff(given: Any) -> str:
+    return "found from the training rows (auto)" if given == "auto" else f"cosine ≥ {given}"
 
 
 def _encoder(ctx: Context) -> str:

@@ -30,7 +30,7 @@ def looked_for(phase: PhaseFiles) -> bool:
 
 def named_causes(phase: PhaseFiles) -> list[NamedCause]:
     """Return the named causes, the surest first; entries of another shape are left out."""
-    found = []
+    found: list[NamedCause] = []
     level = phase.causes.get("level")
     for cause in phase.causes["causes"] if looked_for(phase) else ():
         if check_shape(cause, CAUSE) or not cause["named"] or not isinstance(level, float):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deft.causes.catalogue import GROUPS
+from deft.causes.catalogue import GROUPS, SEPARATOR
 from deft.causes.facts import PART, measured_rows, of_parts, read_facts, unmeasured
 from deft.causes.find import FALSE_ALARMS, MISSES, cells, find_causes, sides_of
 from deft.causes.flags import Flags, Labelled, raise_flags
@@ -164,7 +164,7 @@ def _write_facts(
     golden = table["golden_path"].astype(str)
     shared = golden.map(golden[alarms.wrong].value_counts()).fillna(0).to_numpy(int)
     holds = [
-        ";".join(name for name, on in zip(flags.flags, row, strict=True) if on)
+        SEPARATOR.join(str(name) for name, on in zip(flags.flags, row, strict=True) if on)
         for row in flags.flags.to_numpy(bool).tolist()
     ]
     known = [n for n in ("boardname", "part_type") if n in table]

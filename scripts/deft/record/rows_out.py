@@ -94,7 +94,8 @@ def _mined(files: RunFiles, rows: Any) -> list[Picture]:
 def coco(rows: Sequence[Picture], out: Path, workspace: Path) -> Path:
     """Write ``annotations.json``; a label, which is the whole picture's, is a box around it."""
     labels = sorted({row.label for row in rows})
-    images, boxes = [], []
+    images: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
     for number, row in enumerate(rows, start=1):
         with Image.open(row.test) as picture:
             width, height = picture.size
@@ -132,7 +133,7 @@ def label_studio(rows: Sequence[Picture], out: Path, workspace: Path) -> Path:
         f"{choices}\n  </Choices>\n</View>\n"
     )
     write_text_atomic(out / "label_studio.xml", interface)
-    tasks = []
+    tasks: list[dict[str, Any]] = []
     for row in rows:
         served = {
             side: SERVED + quote(_below(path, workspace))

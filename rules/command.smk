@@ -2,14 +2,19 @@
 
 from deft.pool import digest as approval_digest
 
-SHOWN_ALREADY = {"all", "report", "check_quotes", "preflight", "approve", "gate"}
+LOGGING = {"mlflow", "mlflow_run", "mlflow_phase"}
+SHOWN_ALREADY = {
+    *("all", "report", "check_quotes", "preflight", "approve", "gate"),
+    *LOGGING,
+}
 LIVE_REPORT = []  # the process that renders it
 MLFLOW = ("mlflow_uri", "mlflow_experiment")
 # Rules that are no part of a run: when one fails, the run is left as it is.
 OUTSIDE = {
     *MAKING,
     *("encoder_selftest", "prune_embeddings", "explore", "rank_labels", "label_doubts"),
-    *("score", "settings", "mlflow", "mlflow_run", "mlflow_phase"),
+    *("score", "settings"),
+    *LOGGING,
 }
 
 
@@ -51,6 +56,12 @@ def pass_gate_again():
 def outside_the_loop():
     """Whether this command asks only for rules that are no part of a run."""
     return {job.rule.name for job in workflow.dag.jobs} <= OUTSIDE
+
+
+def only_to_be_logged():
+    """Whether all that this command has left to do is to log the run: the run itself has ended."""
+    left = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    return left <= {"all", *LOGGING}
 
 
 def claim_run(logs):
@@ -124,7 +135,8 @@ def close_command():
 
     A helper that failed by itself is no end of a run: then only its stop is said again.
     """
-    options = ["--run", RUN, *(["--aside"] if outside_the_loop() else [])]
+    aside = outside_the_loop() or only_to_be_logged()
+    options = ["--run", RUN, *(["--aside"] if aside else [])]
     if config["mlflow_uri"]:
         options += [f"--{key.replace('_', '-')}={config[key]}" for key in MLFLOW]
     return (

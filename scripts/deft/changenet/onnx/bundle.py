@@ -107,6 +107,7 @@ def write_bundle(
     write_json_atomic(folder / REFERENCE, reference)
     if embeddings is not None:
         embeddings.write(folder / EMBEDDINGS)
+    record = {**record, "kpi_embeddings": 0 if embeddings is None else len(embeddings.numbers)}
     for name, text in (
         (recipes.TRITON, recipes.triton_config(facts, record["batch"])),
         (recipes.TENSORRT, recipes.tensorrt_script(facts, record["batch"])),
@@ -129,6 +130,7 @@ def write_bundle(
     write_json_atomic(folder / FACTS, record)
 
 
+EMBEDDINGS_ROW = f"| `{EMBEDDINGS}` | the same for what the network sees in its pictures |"
 SERVING = (
     "",
     "Nothing in this folder names a place outside of it: copy or move it as a whole.",
@@ -187,7 +189,7 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         "| `score.py` | scores a table or two folders; `--help` says what it writes |",
         "| `score_kit/` | what it is made of |",
         f"| `{REFERENCE}` | scores of the KPI set, against which it judges drift |",
-        f"| `{EMBEDDINGS}` | the same for what the network sees in its pictures |",
+        *([EMBEDDINGS_ROW] if record.get("kpi_embeddings") else []),
         f"| `{recipes.TRITON}` | for Triton, see below |",
         f"| `{recipes.TENSORRT}` | builds a TensorRT engine |",
         "| `compare_engine.py` | the gate: does the engine decide as the ONNX does? |",

@@ -1,0 +1,32 @@
+"""Write a phase's weak or mined pictures for COCO, FiftyOne, Label Studio, or into folders."""
+
+import argparse
+from pathlib import Path
+
+from deft.core.errors import HardStop
+from deft.core.layout import Run
+from deft.record.rows_out import MINED, WEAK, WRITERS, pictures_of
+from deft.record.run_files import load_run
+from deft.record.strict import Strict
+from deft.run.cli import launch, parser
+
+
+def body(args: argparse.Namespace, run: Run) -> None:
+    """Write the files into a new or empty folder."""
+    files = load_run(run.dir, run.workspace, Strict())
+    rows = pictures_of(files, args.phase, args.what)
+    out = args.out.absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        fix = "give another --out, or empty it"
+        raise HardStop("config_invalid", "the folder to write to is not empty", file=out, fix=fix)
+    out.mkdir(parents=True, exist_ok=True)
+    written = WRITERS[args.to](rows, out, files.workspace)
+    print(f"{written}: {len(rows)} {args.what} pictures of {args.phase}")
+
+
+if __name__ == "__main__":
+    options = parser(__doc__)
+    options.add_argument("what", choices=(MINED, WEAK))
+    options.add_argument("to", choices=sorted(WRITERS))
+    options.add_argument("--out", type=Path, required=True, help="an empty or new folder")
+    launch(options.parse_args(), body, brief=False)

@@ -32,6 +32,7 @@ class Unit:
     renamed: set[Path] = field(default_factory=set)
 
 
+@cache
 def module_file(name: str) -> Path | None:
     """Return the file of one of our modules or scripts, None when there is none."""
     base = SCRIPTS / Path(*name.split("."))
@@ -136,6 +137,20 @@ def _run_by_import(names: set[str]) -> set[Path]:
     return {path for path in out if path}
 
 
+@cache
+def _reached(path: Path, name: str) -> frozenset[tuple[Path, str]]:
+    """Return the units that run, or may, when a unit of a file does."""
+    unit = units(path)[name]
+    run = _run_by_import(unit.imports)
+    # A module that is run as a program (a worker) is reached as a whole.
+    whole = {f for f in run if f.parent != SCRIPTS and "__main__" in f.read_text(encoding="utf-8")}
+    return frozenset(
+        _spoken(path, unit)
+        | {(file, TOP) for file in run}
+        | {(file, each) for file in whole | unit.renamed for each in units(file)}
+    )
+
+
 def third_party(script: Path) -> set[str]:
     """Return the top-level third-party modules that a script can import."""
     waiting = {(script, name) for name in units(script)}
@@ -143,18 +158,8 @@ def third_party(script: Path) -> set[str]:
     while waiting:
         path, name = place = waiting.pop()
         done.add(place)
-        unit = units(path)[name]
-        imports |= unit.imports
-        fresh = _spoken(path, unit) | {(file, TOP) for file in _run_by_import(unit.imports)}
-        # A module that is run as a program (a worker) is reached as a whole.
-        fresh |= {
-            (file, each)
-            for file in _run_by_import(unit.imports)
-            if "__main__" in file.read_text(encoding="utf-8") and file.parent != SCRIPTS
-            for each in units(file)
-        }
-        fresh |= {(file, each) for file in unit.renamed for each in units(file)}
-        waiting |= fresh - done
+        imports |= units(path)[name].imports
+        waiting |= _reached(path, name) - done
     found = {name.split(".")[0] for name in imports}
     found |= {NEEDS[name] for name in imports & NEEDS.keys()}
     ours = {*PACKAGES} | {path.stem for path in SCRIPTS.glob("*.py")}

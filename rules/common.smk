@@ -273,7 +273,7 @@ def scoring_logic(stage):
     return found if views == "one" else f"{found}-{views}"
 
 
-def export_logic():
+def export_best_logic():
     """`scoring_logic` of the hand-off, which may work in two stages."""
     found = scoring_logic("export_best")
     return f"{found}-two-stage" if config["score_two_stage"] else found

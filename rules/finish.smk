@@ -89,7 +89,7 @@ rule export_best:
         int8=config["int8"],
         views=no_trigger(config["score_views"]),
         two_stage=no_trigger(config["score_two_stage"]),
-        logic=export_logic(),
+        logic=export_best_logic(),
     message:
         "best model: ONNX, checked on the KPI set"
     shell:

@@ -23,7 +23,7 @@ IMPORTERS = ("require", "import_module")  # calls that import what their first a
 RUN = "<run>"  # what runs whenever a module is imported, beside definitions and constants
 MAIN = "<main>"  # what runs when it is started as a program
 RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)
-STAGE = re.compile(r"\blogic=(?:f?[\"{]*(?:reading_)?logic\([\"'](\w+)|(\w+)_logic\b)")
+STAGE = re.compile(r"\blogic=(?:f?[\"{]*(?:\w+_)?logic\([\"'](\w+)|(\w+)_logic\b)")
 SCRIPT = re.compile(r"scripts/(\w+)\.py")
 Place = tuple[str, str]  # module, unit
 

@@ -36,7 +36,7 @@ def far_at_recalls_pct(scores: np.ndarray, ng: np.ndarray) -> np.ndarray:
     lowest = defects[defects.size - np.maximum(caught, 1)]  # the last of them that must be caught
     # The highest threshold that catches it lies just below its score.
     rejected = good.size - np.searchsorted(good, lowest, side="left")
-    return 100 * rejected / good.size
+    return np.asarray(100 * rejected / good.size)
 
 
 def far_geometric_mean_pct(scores: np.ndarray, ng: np.ndarray) -> float:

@@ -63,8 +63,8 @@ CAUSES = (
     Cause(
         "label_doubt",
         "looks like the parts of the other side: the label is doubtful",
-        "Relabel: look at these rows (snakemake label_doubts) and write the wrong ones into "
-        "corrections.csv.",
+        "Relabel: look at these rows on the page of label doubts (docs/corrections.md) and write "
+        "the wrong ones into corrections.csv.",
         more_rows_help=False,
     ),
     Cause(

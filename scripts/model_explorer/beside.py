@@ -26,6 +26,7 @@ CONFIGS = (
 LABELS = ("labels.txt", "classes.txt", "names.txt", "label.txt", "class_names.txt", "labels.json",
           "classes.json", "id2label.json")  # fmt: skip
 LARGEST = 4 << 20  # bytes of a configuration that is read
+LARGEST_RECORD = 64 << 20  # of a wheel's list of files
 LEVELS = 6  # a model lies at most so deep in its package
 LICENCE_LETTERS = 4000  # of its text are read to tell its kind
 LEVELS_OF_CONFIGS, MOST_CONFIGS = 2, 20
@@ -101,6 +102,18 @@ def _read_of(data: dict[str, Any]) -> dict[str, Any]:
     return {str(k): v for k, v in data.items() if is_read(str(k))}
 
 
+def _bytes(path: Path, most: int = LARGEST) -> bytes:
+    """Return a file's bytes, none of what is no regular file (a pipe gives none for ever), is
+    larger or cannot be read.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size > most:
+            return b""
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def _json(path: Path) -> Any:
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
@@ -116,7 +129,7 @@ def _naming(file: Path) -> dict[str, Any]:
     for place in list(file.absolute().parents)[: LEVELS_OF_CONFIGS + 1]:
         for path in sorted([*place.glob("*.yaml"), *place.glob("*.yml")])[:MOST_CONFIGS]:
             try:
-                if path.stat().st_size > LARGEST or file.name.encode() not in path.read_bytes():
+                if file.name.encode() not in _bytes(path):
                     continue
                 data = read_mapping(path, code="config_invalid")
             except (OSError, HardStop):
@@ -143,10 +156,8 @@ def _labels(path: Path) -> list[str]:
             data = [data[k] for k in sorted(data, key=int)]
         return [str(n) for n in data] if isinstance(data, list) else []
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST:
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = _bytes(path).decode("utf-8").splitlines()
+    except UnicodeDecodeError:
         return []
     return [line.strip() for line in lines if line.strip()]
 
@@ -174,18 +185,12 @@ def package_of(file: Path) -> dict[str, Any] | None:
 
 
 def _listed(record: Path, inside: str) -> bool:
-    try:
-        text = record.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
+    text = _bytes(record, LARGEST_RECORD).decode("utf-8", errors="replace")
     return any(line.startswith((f"{inside},", f'"{inside}",')) for line in text.splitlines())
 
 
 def _wheel(info: Path) -> dict[str, Any]:
-    try:
-        text = (info / "METADATA").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
+    text = _bytes(info / "METADATA").decode("utf-8", errors="replace")
     head = HeaderParser().parsestr(text)
     name, version = head.get("Name") or info.stem.split("-")[0], head.get("Version") or "?"
     return {

@@ -65,3 +65,9 @@ def test_scores_must_be_numbers(scores: list[float]) -> None:
 def test_both_kinds_are_needed(ng: list[bool]) -> None:
     with pytest.raises(ValueError, match="good parts and of defects"):
         far_geometric_mean_pct(np.array([0.1, 0.2]), np.array(ng))
+
+
+@pytest.mark.parametrize("good", [1, 3, 6, 7, 1000])
+def test_a_network_that_rejects_every_good_part_has_exactly_100_pct(good):
+    scores = np.r_[np.full(good, 0.9, np.float32), np.full(3, 0.1, np.float32)]
+    assert far_geometric_mean_pct(scores, np.arange(good + 3) >= good) == 100

@@ -16,7 +16,7 @@ from model_explorer.found_inputs import collect
 from model_explorer.install import install
 from model_explorer.kit.folder import Folder
 from model_explorer.kit.outcomes import UNDECIDED, asked_for
-from model_explorer.kit.steps import STEPS, Step, run_step, run_steps, wanted
+from model_explorer.kit.steps import FIRST_OF_REPORTS, STEPS, Step, run_step, run_steps, wanted
 from model_explorer.record import HOME, QUESTION, Plan, record, write_needs
 from model_explorer.request import Request, check, located
 from model_explorer.sidecars import identity
@@ -279,7 +279,7 @@ def _ended(step: dict[str, Any], verdict: dict[str, Any], folder: Folder) -> Har
 
 
 def _reporting(steps: list[Step]) -> list[Step]:
-    return [s for s in steps if s.script >= "18"]
+    return [s for s in steps if s.script >= FIRST_OF_REPORTS]
 
 
 def leave_out(folder: Folder, step: Step) -> None:

@@ -72,7 +72,7 @@ def check_scores(folder, scores) -> None:
     assert any("flatter" in c and "kpi/testing_set.csv" in c for c in verdict["conditions"])
     assert re.search(r"kpi/testing_set.csv: 4 of \d+ rows, of [2-4] boards", inputs["rows_from"])
     report = (folder.root / "reports/stakeholder-report.md").read_text()
-    assert inputs["rows_from"] in report and "with 95 % confidence at least" in report
+    assert inputs["rows_from"] in report and "with 95 % confidence each: at least" in report
     assert contract["unknown"] == [] and contract["postprocess"]["threshold"] == THRESHOLD
 
 

@@ -90,7 +90,7 @@ def found_in(passages: Passages) -> Found:
     for passage in passages.found:
         _passage(passage, quotes, keyless)
     kept, faults = unmarked(keyless, passages.marks)
-    return Found(quotes, kept, faults)
+    return Found(quotes, kept, [*passages.unread, *faults])
 
 
 def _passage(pieces: list[Piece], quotes: list[Quote], keyless: list[tuple[int, str]]) -> None:

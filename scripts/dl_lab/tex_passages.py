@@ -281,10 +281,17 @@ class _Reader:
             return inner[1] + 1
         if name in DEFINING:
             return self.define(at, end)
-        if name in self.macros and depth < DEEPEST and self.expanded[0] < MOST_EXPANDED:
+        if name in self.macros:
             self.used.add(name)
             macro = self.macros[name]
-            if re.search(r"\d|\\", macro.body):  # a name, as most are, costs nothing
+            if depth == DEEPEST or self.expanded[0] == MOST_EXPANDED:
+                self.out.add(BREAK, line, link, known)
+                if re.search(r"\d|\\", macro.body) and not (
+                    self.out.unread or known or macro.known
+                ):
+                    why = f"macros are followed {DEEPEST} deep and {MOST_EXPANDED} times"
+                    self.out.unread.append((line, f"\\{name} is not read: {why}"))
+            elif re.search(r"\d|\\", macro.body):  # a name, as most are, costs nothing
                 self.expanded[0] += 1
                 self.expand(macro, line, link, known or macro.known, depth)
             else:
@@ -315,6 +322,7 @@ class _Reader:
     def expand(self, macro: _Macro, line: int, link: Link | None, known: bool, depth: int) -> None:
         inner = _Reader(re.sub(r"#\d", "", macro.body))
         inner.macros, inner.expanded, inner.used = self.macros, self.expanded, self.used
+        inner.out.unread = self.out.unread
         inner.walk(0, len(inner.text), link, known, depth + 1)
         for passage in inner.out.found:
             for piece in passage:

@@ -136,6 +136,11 @@ BAD: list[tuple[str, str, str]] = [
     ("md", f"12.40 % ({P}far_pct_2)", "far_pct_2 is no key of"),
     ("md", "since 2023 <!-- quotes: ignroe -->", "'quotes: ignroe' is no mark"),
     ("md", "<!-- quotes: off -->\nsince 2023", "2: a number without a key: 2023"),
+    (
+        "tex",
+        "\\def\\a{7}\\def\\b{\\a}\\def\\c{\\b}\\def\\d{\\c}\\def\\e{\\d}\n\\e",
+        "\\a is not read: macros are followed 4 deep",
+    ),
     ("tex", "% quotes: off\nsince 2023\n", "1: 'quotes: off' without a 'quotes: on'"),
     ("md", "a <!-- quotes: on -->", "1: 'quotes: on' after no 'quotes: off'"),
     (

@@ -66,6 +66,7 @@ def known_to_the_loop(rows: pd.DataFrame, workspace: Path) -> str | None:
         try:
             held = changenet_table.read_table(path, check_labels=False)
         except HardStop:
+            out.append(f"perhaps some in {name}, which cannot be read")
             continue
         count = len(wanted & set(map(tuple, held[keys].itertuples(index=False))))
         if count:

@@ -142,6 +142,7 @@ def test_an_exploration_without_end_is_a_failure_and_no_crash(tmp_path, monkeypa
 
 def test_the_list_and_its_table_speak_of_the_same_models():
     found = world.listed()
+    assert all({"registry", "version"} <= p.keys() for p in found["packages"].values())
     for model in found["models"]:
         assert {model["package"], *world._sources(model)} <= found["packages"].keys()
     rows = world.PAGE.read_text().partition(world.BEGIN)[2].partition(world.END)[0].splitlines()

@@ -87,6 +87,7 @@ PLAIN = {
     "textendash": "–",
 }
 ESCAPED = {",": THIN, ";": THIN, ":": THIN, " ": "\u00a0", "!": "", "/": "", "(": "", ")": ""}
+PREAMBLE = re.compile(r"(?<!\\)%[^\n]*|\\([A-Za-z]+)\*?")
 OPTIONS = re.compile(r"[ \t]*\n?[ \t]*\[[^\]\[]*\]|\([lr{}.\dempt ]*\)")
 BRACE, BRACES = re.compile(r"\s*\{"), re.compile(r"\\.|%[^\n]*|[{}]", re.DOTALL)
 # A macro may hold others; a text that was made to burst stops here.
@@ -154,9 +155,11 @@ class _Reader:
 
     def preamble(self, end: int) -> None:
         """Take macros and title of what stands before ``\\begin{document}``."""
-        for found in re.compile(r"(?<!\\)%[^\n]*|\\([A-Za-z]+)\*?").finditer(self.text, 0, end):
+        at = 0
+        while found := PREAMBLE.search(self.text, at, end):
+            at = found.end()
             if found[1] in DEFINING:
-                self.define(found.end(), end)
+                at = self.define(at, end)  # a comment behind it has been taken with it
             elif found[1] in ("title", "date"):
                 inner = self.group(found.end(), end)
                 if inner:

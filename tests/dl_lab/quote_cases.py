@@ -84,7 +84,8 @@ GOOD: list[tuple[str, str]] = [
     (
         "tex",
         "\\documentclass[11pt]{article}\n\\setlength{\\tabcolsep}{3pt}\n\\title{FAR at last}\n"
-        "\\begin{document}\n\\includegraphics[width=0.5\\textwidth]{fig2}\\vspace{-2mm}\n"
+        f"\\newcommand{{\\far}}{{12.40\\xspace}} % {P}far_pct\n\\title{{Of 7}} % quotes: ignore 7\n"
+        "\\begin{document}\nWe reach \\far\\,\\%.\n\\includegraphics[width=0.5\\textwidth]{fig2}\\vspace{-2mm}\n"
         f"\\begin{{equation}}\nx = \\frac{{1}}{{2}}\n\\end{{equation}}\n% was 13.1 {P}far_pct\n"
         f"12.4 ({P}far_pct) since 2023 % quotes: ignore 2023\n\\end{{document}}",
     ),

@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 
+from deft.core.errors import HardStop
 from deft.core.layout import Run
 from deft.report.quotes import check_quotes
 from deft.run.cli import launch, parser
@@ -11,7 +12,15 @@ from deft.run.cli import launch, parser
 
 def body(args: argparse.Namespace, run: Run) -> int:
     """Check; exit status 1 when a number is wrong or has no key."""
-    told, problems = check_quotes(run, shlex.split(args.files))
+    try:
+        files = shlex.split(args.files)
+    except ValueError as error:
+        raise HardStop(
+            "config_invalid",
+            f"quote_files is no list of words as a shell reads it ({error}): {args.files}",
+            fix="put a name that has a quote or a blank in it between double quotes",
+        ) from None
+    told, problems = check_quotes(run, files)
     for problem in problems:
         print(problem, file=sys.stderr)
     for line in told:

@@ -52,10 +52,11 @@ class Mark:
 
 @dataclass
 class Passages:
-    """The passages of a text, in order, and its marks."""
+    """The passages of a text, in order, its marks, and what of it was not read, with its line."""
 
     found: list[list[Piece]] = field(default_factory=lambda: [[]])
     marks: list[Mark] = field(default_factory=list)
+    unread: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, text: str, line: int, link: Link | None = None, known: bool = False) -> None:
         """Append to the passage that is open."""

@@ -14,7 +14,6 @@ of it, ``quotes: off`` to ``quotes: on`` for what lies between.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -91,7 +90,7 @@ def found_in(passages: Passages) -> Found:
     for passage in passages.found:
         _passage(passage, quotes, keyless)
     kept, faults = unmarked(keyless, passages.marks)
-    return Found(quotes, kept, faults)
+    return Found(quotes, kept, [*passages.unread, *faults])
 
 
 def _passage(pieces: list[Piece], quotes: list[Quote], keyless: list[tuple[int, str]]) -> None:
@@ -170,22 +169,31 @@ def unmarked(
     faults = []
     whole: set[int] = set()
     named: dict[int, list[str]] = {}
-    off: list[tuple[int, float]] = []
+    spans: list[tuple[int, int]] = []
+    begun: int | None = None
     for mark in marks:
         line = mark.line + mark.alone
         if mark.word not in WORDS:
             faults.append((mark.line, f"'quotes: {mark.word}' is no mark ({', '.join(WORDS)})"))
-        elif mark.word == "off":
-            off.append((mark.line, math.inf))
-        elif mark.word == "on" and off:
-            off[-1] = (off[-1][0], min(off[-1][1], mark.line))
+        elif mark.word in ("off", "on"):
+            # What is left open would take out more than its author sees.
+            if (mark.word == "off") != (begun is None):
+                before = "another 'quotes: off'" if begun else "no 'quotes: off'"
+                faults.append((mark.line, f"'quotes: {mark.word}' after {before}"))
+            elif begun is None:
+                begun = mark.line
+            else:
+                spans.append((begun, mark.line))
+                begun = None
         elif mark.word == "ignore" and mark.numbers:
             named.setdefault(line, []).extend(mark.numbers)
         elif mark.word == "ignore":
             whole.add(line)
+    if begun is not None:
+        faults.append((begun, "'quotes: off' without a 'quotes: on' after it"))
     kept = []
     for line, number in keyless:
-        if line in whole or any(begin <= line <= end for begin, end in off):
+        if line in whole or any(begin <= line <= end for begin, end in spans):
             continue
         if number in named.get(line, ()):
             named[line].remove(number)

@@ -87,6 +87,7 @@ PLAIN = {
     "textendash": "–",
 }
 ESCAPED = {",": THIN, ";": THIN, ":": THIN, " ": "\u00a0", "!": "", "/": "", "(": "", ")": ""}
+PREAMBLE = re.compile(r"(?<!\\)%[^\n]*|\\([A-Za-z]+)\*?")
 OPTIONS = re.compile(r"[ \t]*\n?[ \t]*\[[^\]\[]*\]|\([lr{}.\dempt ]*\)")
 BRACE, BRACES = re.compile(r"\s*\{"), re.compile(r"\\.|%[^\n]*|[{}]", re.DOTALL)
 # A macro may hold others; a text that was made to burst stops here.
@@ -154,9 +155,11 @@ class _Reader:
 
     def preamble(self, end: int) -> None:
         """Take macros and title of what stands before ``\\begin{document}``."""
-        for found in re.compile(r"(?<!\\)%[^\n]*|\\([A-Za-z]+)\*?").finditer(self.text, 0, end):
+        at = 0
+        while found := PREAMBLE.search(self.text, at, end):
+            at = found.end()
             if found[1] in DEFINING:
-                self.define(found.end(), end)
+                at = self.define(at, end)  # a comment behind it has been taken with it
             elif found[1] in ("title", "date"):
                 inner = self.group(found.end(), end)
                 if inner:
@@ -281,10 +284,17 @@ class _Reader:
             return inner[1] + 1
         if name in DEFINING:
             return self.define(at, end)
-        if name in self.macros and depth < DEEPEST and self.expanded[0] < MOST_EXPANDED:
+        if name in self.macros:
             self.used.add(name)
             macro = self.macros[name]
-            if re.search(r"\d|\\", macro.body):  # a name, as most are, costs nothing
+            if depth == DEEPEST or self.expanded[0] == MOST_EXPANDED:
+                self.out.add(BREAK, line, link, known)
+                if re.search(r"\d|\\", macro.body) and not (
+                    self.out.unread or known or macro.known
+                ):
+                    why = f"macros are followed {DEEPEST} deep and {MOST_EXPANDED} times"
+                    self.out.unread.append((line, f"\\{name} is not read: {why}"))
+            elif re.search(r"\d|\\", macro.body):  # a name, as most are, costs nothing
                 self.expanded[0] += 1
                 self.expand(macro, line, link, known or macro.known, depth)
             else:
@@ -315,6 +325,7 @@ class _Reader:
     def expand(self, macro: _Macro, line: int, link: Link | None, known: bool, depth: int) -> None:
         inner = _Reader(re.sub(r"#\d", "", macro.body))
         inner.macros, inner.expanded, inner.used = self.macros, self.expanded, self.used
+        inner.out.unread = self.out.unread
         inner.walk(0, len(inner.text), link, known, depth + 1)
         for passage in inner.out.found:
             for piece in passage:

@@ -19,6 +19,7 @@ from model_explorer import imports
 from model_explorer.documented import documented
 from model_explorer.environment import Environment
 from model_explorer.import_names import ALIKE, providers
+from model_explorer.kit.absent import GONE
 
 TOOLS = (("numpy", "utility"), ("PIL", "utility"), ("matplotlib", "utility"))
 NAMED = 6
@@ -156,6 +157,8 @@ def _name(need: Need, pins: dict[str, tuple[str, str]], packages: Mapping[str, s
         need.wanted, need.wanted_in = pins[there[0]][0] or None, pins[there[0]][1]
     elif known:
         need.distribution, need.named_by = known[0], "table"
+        if need.module in GONE:  # the latest has it no longer
+            need.wanted, need.wanted_in = GONE[need.module][1], "the table of packages"
     else:
         need.distribution, need.named_by = own, GUESS
     if alike:

@@ -16,7 +16,7 @@ from model_explorer.found_inputs import collect
 from model_explorer.install import install
 from model_explorer.kit.folder import Folder
 from model_explorer.kit.outcomes import UNDECIDED, asked_for
-from model_explorer.kit.steps import STEPS, Step, run_step, run_steps, wanted
+from model_explorer.kit.steps import FIRST_OF_REPORTS, STEPS, Step, run_step, run_steps, wanted
 from model_explorer.record import HOME, QUESTION, Plan, record, write_needs
 from model_explorer.request import Request, check, located
 from model_explorer.sidecars import identity
@@ -175,19 +175,27 @@ def add_packages(
 ) -> environment.Environment:
     """Install what is missing as the user answered; return the environment to run in."""
     first = [s for s in STEPS if s.script in FIRST_STEPS]
+    asked: list[dict[str, Any]] = []
 
     def works(current: environment.Environment, whole: bool) -> str | None:
         for step in first if whole else first[:1]:
             done = run_step(folder, current.command, step)
             if done["status"] != "ok":
+                asked[:] = done["needs"]
                 return str(done["said"])
         return None
 
     told(f"[explore · install] {', '.join(n.distribution for n in missing)} ({request.install})")
-    current, installed = install(
-        plan.environment, str(request.install), missing, plan.needs, folder=folder.root,
-        venvs=folder.root.parent / ".venvs", arguments=request.pip_arguments, works=works,
-    )  # fmt: skip
+    try:
+        current, installed = install(
+            plan.environment, str(request.install), missing, plan.needs, folder=folder.root,
+            venvs=folder.root.parent / ".venvs", arguments=request.pip_arguments, works=works,
+        )  # fmt: skip
+    except HardStop as stop:
+        if asked:
+            stop.evidence["needs"] = asked
+            stop.fix = f"tell what is open and explore again: {asked_for(asked)}"
+        raise
     before = {n.distribution for n in missing}
     plan.environment = current
     dependencies.look_up(
@@ -205,8 +213,10 @@ def report_stop(plan: Plan, folder: Folder, stop: HardStop, told: Callable[[str]
     attempts = stop.evidence.get("attempts", [])
     write_needs(folder, plan, {"answer": "failed", "attempts": attempts})
     smoke = STEPS[0]
-    failed = {"script": smoke.script, "what": smoke.what, "status": "refused"}
-    folder.write("steps", [{**failed, "said": stop.message, "log": "logs/00_install.log"}])
+    failed = {"script": smoke.script, "what": smoke.what, "status": "refused",
+              "said": stop.message, "log": "logs/00_install.log",
+              "needs": stop.evidence.get("needs", [])}  # fmt: skip
+    folder.write("steps", [failed])
     run_steps(folder, plan.environment.command, _reporting(wanted(folder.parameters)), told)
 
 
@@ -279,7 +289,7 @@ def _ended(step: dict[str, Any], verdict: dict[str, Any], folder: Folder) -> Har
 
 
 def _reporting(steps: list[Step]) -> list[Step]:
-    return [s for s in steps if s.script >= "18"]
+    return [s for s in steps if s.script >= FIRST_OF_REPORTS]
 
 
 def leave_out(folder: Folder, step: Step) -> None:

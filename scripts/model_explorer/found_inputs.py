@@ -18,8 +18,7 @@ from deft.tables.pictures import PictureError, open_rgb
 from model_explorer.array_files import arrays_of, read_arrays
 from model_explorer.known_answers import Known
 from model_explorer.table_rows import boards as boards_of
-from model_explorer.table_rows import known_to_the_loop, pairs_in_turn
-from model_explorer.table_rows import sample as sample
+from model_explorer.table_rows import known_to_the_loop, pairs_in_turn, sample
 
 SEARCHED = ("datasets", "data", "downloads", "inputs", "images", "kpi/images",
             "augmentation/mining_pool/images")  # fmt: skip

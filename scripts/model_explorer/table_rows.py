@@ -46,7 +46,7 @@ def over_boards(board: pd.Series[str], count: int) -> list[int]:
     """Return the rows with those of different boards in turn, boards evenly taken from the list."""
     by_board = {str(name): list(part.index) for name, part in board.groupby(board, sort=False)}
     first = sample(list(by_board), count)
-    order = [*first, *(name for name in by_board if name not in set(first))]
+    order = list(dict.fromkeys([*first, *by_board]))
     in_turn = zip_longest(*(by_board[name] for name in order))
     return [row for turn in in_turn for row in turn if row is not None]
 
@@ -66,6 +66,7 @@ def known_to_the_loop(rows: pd.DataFrame, workspace: Path) -> str | None:
         try:
             held = changenet_table.read_table(path, check_labels=False)
         except HardStop:
+            out.append(f"perhaps some in {name}, which cannot be read")
             continue
         count = len(wanted & set(map(tuple, held[keys].itertuples(index=False))))
         if count:

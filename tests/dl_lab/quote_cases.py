@@ -84,7 +84,8 @@ GOOD: list[tuple[str, str]] = [
     (
         "tex",
         "\\documentclass[11pt]{article}\n\\setlength{\\tabcolsep}{3pt}\n\\title{FAR at last}\n"
-        "\\begin{document}\n\\includegraphics[width=0.5\\textwidth]{fig2}\\vspace{-2mm}\n"
+        f"\\newcommand{{\\far}}{{12.40\\xspace}} % {P}far_pct\n\\title{{Of 7}} % quotes: ignore 7\n"
+        "\\begin{document}\nWe reach \\far\\,\\%.\n\\includegraphics[width=0.5\\textwidth]{fig2}\\vspace{-2mm}\n"
         f"\\begin{{equation}}\nx = \\frac{{1}}{{2}}\n\\end{{equation}}\n% was 13.1 {P}far_pct\n"
         f"12.4 ({P}far_pct) since 2023 % quotes: ignore 2023\n\\end{{document}}",
     ),
@@ -135,6 +136,19 @@ BAD: list[tuple[str, str, str]] = [
     ("md", f"12.40 % (nowhere/{P}far_pct)", "is not there"),
     ("md", f"12.40 % ({P}far_pct_2)", "far_pct_2 is no key of"),
     ("md", "since 2023 <!-- quotes: ignroe -->", "'quotes: ignroe' is no mark"),
+    ("md", "<!-- quotes: off -->\nsince 2023", "2: a number without a key: 2023"),
+    (
+        "tex",
+        "\\def\\a{7}\\def\\b{\\a}\\def\\c{\\b}\\def\\d{\\c}\\def\\e{\\d}\n\\e",
+        "\\a is not read: macros are followed 4 deep",
+    ),
+    ("tex", "% quotes: off\nsince 2023\n", "1: 'quotes: off' without a 'quotes: on'"),
+    ("md", "a <!-- quotes: on -->", "1: 'quotes: on' after no 'quotes: off'"),
+    (
+        "md",
+        "a <!-- quotes: off -->\nb <!-- quotes: off -->\nc <!-- quotes: on -->\nd 4",
+        "2: 'quotes: off' after another 'quotes: off'",
+    ),
     ("md", "since 2024 <!-- quotes: ignore 2023 -->", "1: a mark names 2023"),
     ("md", f"23.9M ({P}params)", "params: shows 23.9"),
     ("md", f"p > 0.001 ({P}p)", "p: shows > 0.001"),

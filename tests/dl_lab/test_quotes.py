@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quote_cases import BAD, GOOD, RESULTS
 
+import check_quotes
+from deft.core.errors import HardStop
+from deft.core.layout import Run
 from deft.report.check import check_html
 from dl_lab.printed_numbers import numbers_in, same_at_precision
 from dl_lab.quotes import check_files
@@ -54,6 +58,11 @@ def test_a_file_that_is_no_text_and_a_broken_record_are_named(analysis: Path) ->
     assert "cannot be read" in check_files([path], analysis)[1][0]
     analysis.write_text("{")
     assert "no record's analysis" in problems(analysis, "1 (analysis.json:results.rows)")[0]
+
+
+def test_names_of_files_that_no_shell_reads_are_a_stop() -> None:
+    with pytest.raises(HardStop, match="No closing quotation.*o'brien"):
+        check_quotes.body(argparse.Namespace(files="/home/o'brien/x.tex"), Run(".", "r"))
 
 
 @given(st.integers(-(10**12), 10**12), st.integers(0, 6))

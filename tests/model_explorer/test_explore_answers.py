@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from deft.core.errors import HardStop
-from model_explorer.found_inputs import collect, decodes, sample
+from model_explorer.found_inputs import collect, decodes
 from model_explorer.known_answers import Known
+from model_explorer.table_rows import sample
 
 CONTRACT = {"inputs": [{"name": "x"}], "preprocess": {"x": {}}, "postprocess": {"kind": "unknown"}}
 

@@ -72,7 +72,7 @@ def check_scores(folder, scores) -> None:
     assert any("flatter" in c and "kpi/testing_set.csv" in c for c in verdict["conditions"])
     assert re.search(r"kpi/testing_set.csv: 4 of \d+ rows, of [2-4] boards", inputs["rows_from"])
     report = (folder.root / "reports/stakeholder-report.md").read_text()
-    assert inputs["rows_from"] in report and "with 95 % confidence at least" in report
+    assert inputs["rows_from"] in report and "with 95 % confidence each: at least" in report
     assert contract["unknown"] == [] and contract["postprocess"]["threshold"] == THRESHOLD
 
 
@@ -180,13 +180,17 @@ def test_pairs_are_taken_from_different_boards():
     assert set(boards(named)) == {"x", "y"} and set(boards(rows)) == {f"b{n}" for n in range(6)}
 
 
-def test_rows_that_the_workspace_has_not_seen_are_told_apart(run):
+def test_rows_that_the_workspace_has_not_seen_are_told_apart(run, tmp_path):
     workspace, _, _ = run
     rows = pd.read_csv(workspace / "kpi/testing_set.csv", dtype=str)
     assert known_to_the_loop(rows, workspace) == f"{len(rows)} in kpi/testing_set.csv"
     base = pd.read_csv(workspace / "train/base/training_set.csv", dtype=str)
     assert known_to_the_loop(base, workspace) == f"{len(base)} in train/base/training_set.csv"
     assert known_to_the_loop(rows.assign(input_path="elsewhere"), workspace) is None
+    (tmp_path / "train/base").mkdir(parents=True)
+    (tmp_path / "train/base/training_set.csv").write_text("no table")
+    said = "perhaps some in train/base/training_set.csv, which cannot be read"
+    assert known_to_the_loop(rows, tmp_path) == said
 
 
 def test_without_pairs_a_test_picture_and_its_golden_are_drawn(run, tmp_path, monkeypatch):

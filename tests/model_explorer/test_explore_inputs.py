@@ -280,6 +280,9 @@ def test_sounds_are_read_with_their_rate(tmp_path, width, channels):
     found, rate = audio.read(tmp_path / "a.wav")
     assert rate == 22050 and np.allclose(found, ramp, atol=2 / 2 ** (8 * width - 1))
     assert audio.window(found, [1, 600], 1)[0, 399:402].tolist() == [found[999], 0, 0]
+    whole = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: -width * channels - 1])  # in the middle of a sample
+    assert np.array_equal(audio.read(tmp_path / "cut.wav")[0], found[:998])
 
 
 def test_a_sound_is_fed_window_by_window_and_its_rate_must_be_the_stated_one(tmp_path, brief):
@@ -296,6 +299,11 @@ def test_a_sound_is_fed_window_by_window_and_its_rate_must_be_the_stated_one(tmp
     (tmp_path / "c.wav").write_bytes(b"RIFF no sound")
     with pytest.raises(Refusal, match="no .wav of plain numbers"):
         audio.read(tmp_path / "c.wav")
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    data[34:36] = (64).to_bytes(2, "little")  # bits of a sample
+    (tmp_path / "d.wav").write_bytes(data)
+    with pytest.raises(Refusal, match="d.wav has numbers of 64 bits"):
+        audio.read(tmp_path / "d.wav")
 
 
 def test_texts_are_read_by_the_tokenizer_beside_the_model(tmp_path):

@@ -84,6 +84,8 @@ def test_the_same_inside_a_torchscript_archive(tmp_path):
         ('{"0": "cat", "1": "dog"}', "class_names", ["cat", "dog"]),
         ({"1": "dog", "0": "cat"}, "id2label", ["cat", "dog"]),
         ("cat,dog", "classes", ["cat", "dog"]),
+        ('{\n "0": "cat",\n "1": "dog"\n}\n', "names", ["cat", "dog"]),
+        ("cat\ndog\n", "labels", ["cat", "dog"]),
         # PaddleOCR's: a character a line, one of them a quote.
         ("'\n疗\n \n,", "character", ["'", "疗", " ", ","]),
         ("0\n90\n180\n270", "character", ["0", "90", "180", "270"]),
@@ -369,7 +371,7 @@ def test_a_model_of_which_all_is_known_and_met_is_a_go(tmp_path, monkeypatch):
     assert verdict["verdict"] == "GO", verdict
     assert folder.need("io_contract")["postprocess"]["labels_source"] == "labels.txt"
     report = (folder.root / "reports/stakeholder-report.md").read_text()
-    assert "100.0 % (60 of 60; with 95 % confidence at least 95.1 %" in report
+    assert "100.0 % (60 of 60; with 95 % confidence each: at least 95.1 %" in report
     assert "from file to answer" in report and "made-up" not in report
     # The same model with half its names swapped is proven wrong; ten answers prove nothing.
     (tmp_path / "labels.txt").write_text("green\nred\nblue\n")

@@ -13,6 +13,7 @@ from model_explorer import dependencies, environment
 from model_explorer.dependencies import look_up, needs_of
 from model_explorer.documented import documented
 from model_explorer.import_names import ALIKE, SAME, TABLE, providers
+from model_explorer.kit import absent
 
 
 def needs(source: Path, text: str, **packages: str | None) -> dict[str, dependencies.Need]:
@@ -157,3 +158,18 @@ def test_the_table_is_in_order():
     for module, names in TABLE.items():
         assert [dependencies.canonicalize_name(n) for n in names] == list(names), module
     assert all(dependencies.canonicalize_name(n) == n for n in SAME)
+
+
+def test_a_module_that_the_latest_package_lacks_is_had_from_one_that_has_it(tmp_path):
+    need = needs(tmp_path, "import pkg_resources\n")["pkg_resources"]
+    assert (need.latest, need.pinned, need.named_by) == ("setuptools", "setuptools<82", "table")
+
+
+@pytest.mark.parametrize(("name", "line"), [
+    ("pkg_resources", 'packages: {pkg_resources: "setuptools<82"}'),
+    ("tinydep.deep", 'packages: {tinydep: "tinydep"}'),
+])  # fmt: skip
+def test_what_a_package_misses_itself_is_asked_for(name, line):
+    (need,) = absent.needs_of(ModuleNotFoundError("No module", name=name))
+    assert need.line.startswith(line)
+    assert absent.needs_of(ImportError("cannot import name", name="x")) == []

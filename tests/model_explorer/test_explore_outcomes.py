@@ -185,7 +185,7 @@ def test_rates_carry_their_counts_and_bounds():
     found = quality.quality({"samples": samples}, {"postprocess": {"kind": "changenet"}})
     assert (found["recall_pct"], found["far_pct"]) == (100, 2)
     assert found["bounds"]["recall_pct"][0] == pytest.approx(90.5, abs=0.1)
-    assert quality.rate("far_pct", found).startswith("2.0 % (1 of 50; with 95 % confidence at lea")
+    assert quality.rate("far_pct", found).startswith("2.0 % (1 of 50; with 95 % confidence each")
     goals = {"parameters": {"targets": {"far_pct": 1, "recall_pct": 95}}, "quality": found}
     far, recall = judge.judged(changed(goals))
     # 1 of 50 may well be 1 %; 30 of 30 may be less than 95 %.

@@ -7,16 +7,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import explore_tools as tools
 import pytest
 
 from deft.core.errors import HardStop
-from model_explorer import dependencies, environment, imports
+from model_explorer import dependencies, driver, environment, imports
 from model_explorer.dependencies import Need, fits
 from model_explorer.documented import documented
-from model_explorer.environment import Environment, detect
+from model_explorer.environment import Environment, detect, running
 from model_explorer.install import command_for, install
+from model_explorer.kit.folder import Folder
+from model_explorer.kit.outcomes import OpenInput
+from model_explorer.request import Request
 
 
 def fake_venv(root: Path) -> Path:
@@ -291,6 +295,27 @@ def test_packages_that_cannot_be_had_decide_nothing(tmp_path, monkeypatch):
     assert "**Not decided.**" in report and "does not load after installing" in report
     listed = (tmp_path / "tmp/mine/reports/experiment-report.md").read_text()
     assert "tinydep==1.0" in listed and "exit status 1" in listed
+
+
+def test_what_an_installed_package_misses_itself_is_asked_for(tmp_path, monkeypatch):
+    need = OpenInput("the package of gone", "packages.gone", "gone").as_dict()
+    record = {"status": "refused", "said": "No module named 'gone'", "needs": [need]}
+    monkeypatch.setattr(driver, "run_step", lambda *_: record)
+    monkeypatch.setattr(driver, "run_steps", lambda *_: [])
+    monkeypatch.setattr(driver, "write_needs", lambda *_: None)
+
+    def fails(current, *_, works, **__):
+        raise HardStop("missing_input", works(current, False), file="log", fix="see the log")
+
+    monkeypatch.setattr(driver, "install", fails)
+    plan, folder = SimpleNamespace(environment=running(), needs=[]), Folder(tmp_path)
+    (tmp_path / "outputs").mkdir()
+    folder.write("parameters", {"train": {"steps": 0}, "model": {}})
+    with pytest.raises(HardStop, match="No module named 'gone'") as stop:
+        driver.add_packages(Request(install="new-venv"), plan, [], folder, print)
+    assert need["line"] in stop.value.fix
+    driver.report_stop(plan, folder, stop.value, print)
+    assert folder.read("steps")[0]["needs"] == [need]
 
 
 @pytest.mark.slow

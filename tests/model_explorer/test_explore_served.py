@@ -196,6 +196,11 @@ FAULTS = {
     "list": (of_infer(200, {}, b"[1]"), "not as the v2 protocol"),
     "cut": (lambda s, h, d: (s, h, d[:-4] if b"model_name" in d else d), "is cut off|no BYTES"),
     "size": (changed(parameters={"binary_data_size": 10**9}), "is cut off: "),
+    "size of nothing": (changed(parameters={"binary_data_size": -4}), "is cut off: "),
+    "size in words": (changed(parameters={"binary_data_size": "16"}), "not as the v2 protocol"),
+    "parameters": (changed(parameters=[1]), "not as the v2 protocol"),
+    "shape in words": (changed(shape=[1, "n"]), "not as the v2 protocol"),
+    "no type": (changed(datatype=None), "not as the v2 protocol"),
     "shape": (changed(shape=[1, 3]), r"said to be \[1, 3\], and 4 values were sent"),
     "type": (changed(datatype="FP12"), "FP12 is none of the v2"),
 }
@@ -272,6 +277,16 @@ def test_every_type_goes_there_and_back(kind):
     else:
         sent = json.loads(json.dumps(tensors.to_json(value, kind)))
         assert tensors.from_json({**entry, "data": sent}).tolist() == value.tolist()
+
+
+@pytest.mark.parametrize("value", ["sesame\nsesame", "sés\u00e4me", "\x07sesame"])
+def test_a_value_that_no_header_may_have_is_refused_unshown(monkeypatch, value):
+    monkeypatch.setenv("MY_TOKEN", value)
+    with pytest.raises(Refusal, match=r"MY_TOKEN \(explore.served.headers\) holds") as refused:
+        exchange.Cleaner.of({"X-Api": "MY_TOKEN"})
+    assert value.strip() not in str(refused.value)
+    monkeypatch.setenv("MY_TOKEN", f"{SECRET}\n")  # as a mounted secret ends
+    assert exchange.Cleaner.of({"X-Api": "MY_TOKEN"}).headers() == {"X-Api": SECRET}
 
 
 def test_what_is_kept_is_cleaned_by_value_and_by_name(monkeypatch, tmp_path):

@@ -11,7 +11,6 @@ import explore_graphs as graphs
 import explore_tools as tools
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from deft.core.errors import HardStop
@@ -268,15 +267,3 @@ def test_a_folder_of_transformers_runs_where_it_is_installed(tmp_path, monkeypat
     with pytest.raises(HardStop, match="would be made up"):
         tools.explored(tmp_path, in_process=monkeypatch, checkpoint="hub",
                        name="transformers:BertForMaskedLM")  # fmt: skip
-
-
-def test_the_list_of_the_world_names_packages_that_are_listed():
-    world = yaml.safe_load((Path(__file__).parent / "world.yaml").read_text(encoding="utf-8"))
-    packages = world["packages"]
-    assert all({"registry", "version"} <= p.keys() for p in packages.values())
-    for model in world["models"]:
-        assert {
-            model["package"],
-            (model.get("settings") or {}).get("source", model["package"]),
-        } <= (packages.keys())
-        assert model["outcome"]

@@ -42,6 +42,13 @@ def place_of(root: Path, name: str, package: dict[str, Any]) -> Path:
 
 def have(root: Path, name: str, package: dict[str, Any]) -> str | None:
     """Download and unpack a package unless it is there; return why it cannot be had, or None."""
+    try:
+        return _fetched(root, name, package)
+    except (OSError, KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _fetched(root: Path, name: str, package: dict[str, Any]) -> str | None:
     place = place_of(root, name, package)
     if place.is_dir():
         return None
@@ -58,8 +65,8 @@ def have(root: Path, name: str, package: dict[str, Any]) -> str | None:
         done = subprocess.run(
             command, cwd=fetched, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{command[0]}: {error}"
+    except subprocess.TimeoutExpired as error:
+        return str(error)
     files = [p for p in fetched.iterdir() if p.is_file()]
     if done.returncode or len(files) != 1:
         return (done.stderr.strip().splitlines() or ["nothing came"])[-1]
@@ -101,11 +108,15 @@ def explored(root: Path, model: dict[str, Any], packages: dict[str, Any], number
                str(root / "workspace"), "--device", "cpu", "--config-json",
                json.dumps(settings)]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": str(PROJECT / "scripts")}
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=env, timeout=TIMEOUT_S, check=False
-    )
-    said = [line for line in done.stderr.splitlines() if line.startswith("HARD STOP")]
-    out = {"model": model, "said": said[0] if said else "", "traceback": "Traceback" in done.stderr}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=env, timeout=TIMEOUT_S, check=False
+        )
+        errors = done.stderr
+    except subprocess.TimeoutExpired:
+        errors = f"HARD STOP: no end after {TIMEOUT_S} s"
+    said = next((line for line in errors.splitlines() if line.startswith("HARD STOP")), "")
+    out = {"model": model, "said": said, "traceback": "Traceback" in errors}
 
     def read(name: str) -> Any:
         path = place / "outputs" / f"{name}.json"
@@ -164,6 +175,11 @@ def write_table(found: list[dict[str, Any]]) -> None:
     PAGE.write_text(f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{after}", encoding="utf-8")
 
 
+def _sources(model: dict[str, Any]) -> list[str]:
+    """Return the package that a model's source is in, if the list names one."""
+    return [s for s in [(model.get("settings") or {}).get("source")] if s]
+
+
 def as_expected(row: dict[str, Any]) -> bool:
     """Return whether the outcome is the list's, and no traceback was shown."""
     return not row["traceback"] and row["model"]["outcome"] in row["outcome"]
@@ -178,34 +194,43 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     world, root = listed(), args.folder.absolute()
     root.mkdir(parents=True, exist_ok=True)
-    missing = {}
-    for name, package in world["packages"].items():
-        why = have(root, name, package)
-        if why:
-            missing[name] = why
+    titles = [f"{m['package']} {m['file']}" for m in world["models"]]
+    asked = [n for n, title in enumerate(titles) if args.only in title]
+    needed = [{world["models"][n]["package"], *_sources(world["models"][n])} for n in asked]
+    tried = {
+        name: have(root, name, package)
+        for name, package in world["packages"].items()
+        if any(name in names for names in needed)
+    }
+    missing = {name: why for name, why in tried.items() if why}
+    kept = root / "found.json"  # so that --only adds to what other calls found
+    rows = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     found, passed, failed = [], 0, 0
-    for number, model in enumerate(world["models"]):
-        title = f"{model['package']} {model['file']}"
-        needed = {model["package"], (model.get("settings") or {}).get("source", model["package"])}
-        if args.only not in title or needed & missing.keys():
+    for number, names in zip(asked, needed, strict=True):
+        if names & missing.keys():
             continue
+        title, model = titles[number], world["models"][number]
         row = explored(root, model, world["packages"], number)
         good = as_expected(row)
         passed, failed = passed + good, failed + (not good)
         found.append(row)
+        rows[title] = row
+        kept.write_text(json.dumps(rows, indent=1), encoding="utf-8")
         more = "" if good else f", expected {model['outcome']}"
         print(f"{'ok  ' if good else 'FAIL'} {title}: {row['outcome'][:300]}{more}", flush=True)
     for name, why in missing.items():
         print(f"not had: {name}: {why}")
-    kept = root / "found.json"  # so that --only adds to what other calls found
-    rows = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    rows.update({f"{r['model']['package']} {r['model']['file']}": r for r in found})
-    kept.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    if args.table:
-        titles = [f"{m['package']} {m['file']}" for m in world["models"]]
-        write_table([rows[title] for title in titles if title in rows])
+    unknown = [title for title in titles if title not in rows]
+    if args.table and unknown:
+        print(f"the table was left as it is, these were never explored: {', '.join(unknown)}")
+        failed += 1
+    elif args.table:
+        write_table([rows[title] for title in titles])
     ran = sum(row["ran"] for row in found)
-    print(f"{len(found)} models explored, {ran} ran; {len(missing)} packages could not be had")
+    print(
+        f"{len(found)} of {len(asked)} models explored, {ran} ran; "
+        f"{len(missing)} of {len(tried)} packages could not be had"
+    )
     print(f"{passed} passed, {failed} failed")
     return int(bool(failed or not found))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from .markdown import bullets, cell, shape, table
 from .self_description import DECODING, licences
+from .steps import FIRST_OF_REPORTS
 
 
 def risks(facts: dict[str, Any]) -> list[str]:
@@ -52,7 +53,7 @@ def risks(facts: dict[str, Any]) -> list[str]:
     left = [
         s
         for s in facts["steps"] or []
-        if s["status"] in ("failed", "refused") and s["script"] < "18"
+        if s["status"] in ("failed", "refused") and s["script"] < FIRST_OF_REPORTS
     ]
     out += [f"{s['script']}: {cell(s.get('said'))}" for s in left]
     return ["## Risks and assumptions", "", *bullets(out, "None that the rules know of.")]

@@ -25,6 +25,9 @@ def read(path: Path) -> tuple[np.ndarray, int]:
             data = sound.readframes(sound.getnframes())
     except (OSError, EOFError, wave.Error) as error:
         raise Refusal(f"{path.name} is no .wav of plain numbers (PCM): {error}") from error
+    if width not in (3, *WIDTHS):
+        raise Refusal(f"{path.name} has numbers of {8 * width} bits; 8, 16, 24 and 32 are read")
+    data = data[: len(data) // (width * channels) * (width * channels)]  # it may be cut off
     if width == 3:  # the missing lowest byte becomes 0
         raw = np.frombuffer(data, np.uint8).reshape(-1, 3)
         whole = np.zeros((len(raw), 4), np.uint8)
@@ -41,7 +44,7 @@ def read(path: Path) -> tuple[np.ndarray, int]:
 def window(sound: np.ndarray, shape: list[int], step: int) -> np.ndarray:
     """Return the ``step``-th stretch of a sound as an input of this shape, padded with silence.
 
-    The longest axis of ``shape`` is time.
+    Samples that follow one another fill ``shape`` row by row.
     """
     many = int(np.prod(shape))
     part = sound[step * many : (step + 1) * many]

@@ -35,12 +35,19 @@ class Cleaner:
     @classmethod
     def of(cls, names: dict[str, str]) -> Cleaner:
         """Read header -> environment variable; raises :class:`Refusal` for one that is not set."""
-        absent = sorted(v for v in names.values() if not os.environ.get(v))
+        absent = sorted(v for v in names.values() if not os.environ.get(v, "").strip())
         if absent:
             raise Refusal(
                 f"the environment variable {absent[0]} (explore.served.headers) is not set"
             )
-        return cls({header: os.environ[v] for header, v in names.items()})
+        found = {header: os.environ[v].strip() for header, v in names.items()}
+        for header, value in found.items():  # a library's own message would show the value
+            if not (value.isascii() and value.isprintable()):
+                raise Refusal(
+                    f"the environment variable {names[header]} (explore.served.headers) holds "
+                    "signs that no header may have: only printable ASCII, on one line"
+                )
+        return cls(found)
 
     def headers(self) -> dict[str, str]:
         """Return the headers to send."""

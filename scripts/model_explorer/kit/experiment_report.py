@@ -11,6 +11,7 @@ from .judge import facts_of
 from .markdown import bullets, cell, number, shape, table
 from .measured_sections import NOT_RUN, figure, profile, speed, training, yes
 from .self_description import section
+from .steps import FIRST_OF_REPORTS
 
 REPORT = "reports/experiment-report.md"
 
@@ -270,7 +271,7 @@ def _reproduce(facts: dict[str, Any]) -> list[str]:
         (f"`{s.get('command', s['script'])}`", s["status"], number(s.get("seconds")),
          f"`{s['log']}`" if s.get("log") else None)
         for s in facts["steps"] or []
-        if s["script"] < "18"
+        if s["script"] < FIRST_OF_REPORTS
     ]  # fmt: skip
     return [
         "## Commands",

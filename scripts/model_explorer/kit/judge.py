@@ -11,13 +11,13 @@ from .folder import Folder
 from .metrics import METRICS, SIZELESS, known_answers, measured
 from .outcomes import CONDITIONAL, GO, NO_GO, UNDECIDED, OpenInput, one_each
 from .quality import FEW_KNOWN, QUALITY, known_of, plural_answers, quality, rate
+from .steps import FIRST_OF_REPORTS
 
 NAMES = (
     "parameters", "io_contract", "inputs", "inference", "stats", "profile", "train_check",
     "quality", "verdict", "dependencies", "provenance", "environment", "steps", "figures",
 )  # fmt: skip
 UNREQUIRED = ("14_profile.py", "16_train_check.py", "20_visualize.py")
-FIRST_OF_REPORTS = "18"
 MANY_STEPS = 20  # with fewer a loss need not have fallen
 
 

@@ -216,8 +216,11 @@ def names_in(value: Any, key: str) -> list[str] | None:
     >>> names_in("{0: 'cat', 1: 'dog'}", "names")
     ['cat', 'dog']
     """
-    # One character a line may be a space or a quote: lines are taken before literals.
-    value = value.split("\n") if isinstance(value, str) and "\n" in value else literal(value)
+    # One character a line may be a space or a quote: its lines are no literal.
+    if key != "character" or not isinstance(value, str) or "\n" not in value:
+        value = literal(value)
+    if isinstance(value, str) and "\n" in value:
+        value = value.split("\n") if key == "character" else value.strip().splitlines()
     if isinstance(value, dict):
         if not all(str(k).isdecimal() for k in value):
             # label2id turned round is no list of names; nothing is concluded.

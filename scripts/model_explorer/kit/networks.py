@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .absent import needs_of
 from .folder import Folder, Refusal, first_line, whole
 from .network import Network
 from .outcomes import OpenInput
@@ -222,7 +223,7 @@ def _source(folder: Folder, what: dict[str, Any], data: Any) -> Network:
     try:
         made: Any = importlib.import_module(place)
     except ImportError as error:
-        raise Refusal(f"{place} cannot be imported: {whole(error)}") from error
+        raise Refusal(f"{place} cannot be imported: {whole(error)}", needs_of(error)) from error
     except Exception as error:  # the source's own code
         raise Refusal(f"{place} fails while it is imported: {whole(error)}") from error
     for part in name.split("."):

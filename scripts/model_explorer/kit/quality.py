@@ -58,7 +58,7 @@ def quality(inference: dict[str, Any], contract: dict[str, Any]) -> dict[str, An
     rule = contract.get("postprocess") or {}
     if rule.get("kind") in SHARES and not rule.get("labels"):
         # Answers are numbered classes: only numbers can be compared with them.
-        pairs = [(f"class {int(t)}", label) for t, label in pairs if str(t).strip().isdigit()]
+        pairs = [(f"class {int(t)}", label) for t, label in pairs if str(t).strip().isdecimal()]
     out: dict[str, Any] = {"inputs_with_known_answer": len(pairs)}
     if not pairs:
         return out
@@ -98,14 +98,14 @@ def known_of(name: str, found: dict[str, Any]) -> int:
 
 
 def rate(name: str, found: dict[str, Any]) -> str:
-    """Return a rate with its count and bounds: ``95 % (38 of 40; 95 % sure: 85 to 99 %)``."""
+    """Return a rate with its count and its bounds, each of them with 95 % confidence."""
     counted, total = COUNTS[name]
     if counted is None:
         return f"{found[name]:.1f} % (over {plural_answers(found[total])})"
     low, high = found["bounds"][name]
     return (
-        f"{found[name]:.1f} % ({found[counted]} of {found[total]}; with 95 % confidence at least "
-        f"{low:.1f} %, and at most {high:.1f} %)"
+        f"{found[name]:.1f} % ({found[counted]} of {found[total]}; with 95 % confidence each: at "
+        f"least {low:.1f} %, at most {high:.1f} %)"
     )
 
 

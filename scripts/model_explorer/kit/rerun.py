@@ -129,7 +129,10 @@ def _alone(folder: Folder) -> None:
     except (OSError, ValueError):
         shutil.rmtree(stage, ignore_errors=True)
         return
-    raise Refusal(f"process {other} is running this experiment again; wait for it")
+    raise Refusal(
+        f"process {other} is running this experiment again; wait for it, or remove "
+        f"{stage} if that process is none of yours"
+    )
 
 
 def _staged(folder: Folder, *, reports: bool) -> Folder:

@@ -81,7 +81,8 @@ class Grpc:
         # A proxy of the environment is not the host that was named.
         options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", MOST_BYTES),
                    ("grpc.max_send_message_length", MOST_BYTES)]  # fmt: skip
-        target = f"{parts.hostname}:{parts.port}"
+        host = parts.hostname or ""
+        target = f"[{host}]:{parts.port}" if ":" in host else f"{host}:{parts.port}"
         if parts.scheme == "grpcs":
             self.channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
         else:
@@ -131,7 +132,7 @@ class Grpc:
             request.inputs.add(name=name, datatype=kind, shape=list(value.shape))
             request.raw_input_contents.append(to_bytes(value, kind))
         answer = self.call("ModelInfer", request)
-        self._keep(request, answer, [k for k, _ in self.cleaner.values.items()])
+        self._keep(request, answer, list(self.cleaner.values))
         raw = list(answer.raw_output_contents)
         if raw and len(raw) != len(answer.outputs):
             raise Refusal(f"the server sends {len(raw)} tensors for {len(answer.outputs)} outputs")

@@ -118,7 +118,8 @@ class V2(Http):
         about = self.json("GET", self.model)
         if not isinstance(server, dict) or not isinstance(about, dict):
             raise Refusal(f"the server at {self.address} does not speak the v2 protocol")
-        self.binary = any(name in BINARY for name in server.get("extensions") or [])
+        told = server.get("extensions")
+        self.binary = isinstance(told, list) and any(name in BINARY for name in told)
         self.runtime = f"KServe v2 over HTTP: {server.get('name')} {server.get('version')}"
         self.facts = {
             "platform": about.get("platform") or None, "versions": about.get("versions"),
@@ -160,8 +161,7 @@ class V2(Http):
         for tensor in tensors_of(answer, "outputs"):
             size = (tensor.get("parameters") or {}).get("binary_data_size")
             if size is not None:
-                size = int(size)
-                if size > len(rest):
+                if not 0 <= size <= len(rest):
                     raise Refusal(
                         f"output {short(tensor['name'])} is cut off: {len(rest)} of {size} bytes"
                     )
@@ -177,12 +177,20 @@ class V2(Http):
 def tensors_of(data: Any, part: str) -> list[dict[str, Any]]:
     """Return the tensors of a v2 answer; raises :class:`Refusal` when they are malformed."""
     listed = data.get(part) or [] if isinstance(data, dict) else None
-    keys = ("name", "datatype", "shape")
-    if not isinstance(listed, list) or not all(
-        isinstance(t, dict) and all(k in t for k in keys) and isinstance(t["shape"], list)
-        for t in listed
-    ):
+    if not isinstance(listed, list) or not all(map(_is_tensor, listed)):
         raise Refusal(
             f"the server's {part} are not as the v2 protocol says (name, datatype, shape)"
         )
     return listed
+
+
+def _is_tensor(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("shape"), list):
+        return False
+    told = entry.get("parameters") or {}
+    return (
+        all(isinstance(entry.get(k), str) for k in ("name", "datatype"))
+        and all(type(n) is int for n in entry["shape"])
+        and isinstance(told, dict)
+        and isinstance(told.get("binary_data_size", 0), int)
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from acceptance_set import seal_acceptance, write_acceptance
-from handoff_folder import made_bundle
+from handoff_folder import made_bundle, set_threshold
 from scipy.stats import binomtest
 from tiny_workspace import make_tiny_workspace
 
@@ -260,7 +260,7 @@ def test_both_kinds_of_model_are_scored_as_they_are_used(tmp_path: Path) -> None
     opened = open_set(context.workspace)
     scores, _ = score_table(spec, weights, opened.table, context.image_root)
     threshold = float(np.sort(scores)[4:6].mean())
-    made_bundle(folder, threshold=threshold)
+    set_threshold(folder, threshold)
     by_onnx = accept.scored(context, accept.Production("", folder), opened, "cpu", 1)
     file = workspace / "specs/champion.yaml"
     dump_spec(render(spec, {"model.classify.eval_margin": threshold}), file)

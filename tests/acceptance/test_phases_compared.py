@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from scored_run import make_scored_run, write_scores
+from scored_run import RUN, write_scores
 from stage_calls import evaluate
 from stage_calls import files as files_of
+from tiny_workspace import make_tiny_workspace
 
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
+from deft.core.layout import Run
 from deft.kpi.steady import far_geometric_mean_pct
 from deft.record.lenient import load_run
 from deft.record.proof import best_proven
@@ -42,7 +44,10 @@ def separated(wrong: int):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Context:
-    context = make_scored_run(tmp_path_factory.mktemp("run") / "w")
+    workspace = make_tiny_workspace(
+        tmp_path_factory.mktemp("run") / "w", base=6, validation=6, kpi=60, pool=6, ng_every=3
+    )
+    context = Context(Run(workspace, RUN))
     told = []
     for phase, wrong in (("baseline", 12), ("iter1", 10), ("iter2", 3)):
         write_scores(context, phase, separated(wrong))

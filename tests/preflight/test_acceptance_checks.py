@@ -150,6 +150,11 @@ def test_another_set_than_the_sealed_one_is_told_with_its_openings(workspace: Pa
     seal = looked_at(workspace)["acceptance_seal"]
     assert seal.status == WARN and "another set than the one that run_0 sealed" in seal.evidence
     assert "opened 1 time(s), last 2026-01-31T12:00:00Z run_0: keep" in seal.evidence
+    # The run's own pre-flight made again has the changed set; what was opened is not forgotten.
+    again = inputs_digest(workspace, {"seed": 0})
+    write_json_atomic(workspace / "results/run_0" / INPUTS_FILE, again)
+    seal = looked_at(workspace)["acceptance_seal"]
+    assert seal.status == WARN and "another set than the one that run_0 opened" in seal.evidence
     (workspace / LEDGER_FILE).write_text("{")
     assert stop(workspace, "acceptance_seal").code == "missing_input"
 

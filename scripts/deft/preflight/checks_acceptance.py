@@ -166,16 +166,20 @@ def _sealed(ctx: Context, path: Path) -> Check:
     told = [f"{o['at']} {o['run']}: {o['outcome']}" for o in openings[-NAMED:]]
     opened = f"opened {len(openings)} time(s)" + (f", last {'; '.join(told)}" if told else "")
     first = first_seal(ctx.workspace)
-    if first is None or first[1] == now:
-        since = f" since {first[0]}" if first else ", from this pre-flight on"
-        return ok("acceptance_seal", f"sealed{since}, SHA-256 {now[:16]}; {opened}")
-    return warn(
-        "acceptance_seal",
-        f"another set than the one that {first[0]} sealed ({first[1][:16]}, now {now[:16]}); "
-        f"{opened}",
-        "right where parts were added; a set that was chosen anew after an outcome proves "
-        f"nothing. Openings count on ({LEDGER_FILE})",
-    )
+    # The ledger forgets nothing; a pre-flight that is repeated writes its seal anew.
+    known = [(*first, "sealed")] if first else []
+    known += [(o["run"], o["set_sha256"], "opened") for o in openings[:1]]
+    for run, seal, did in known:
+        if seal != now:
+            return warn(
+                "acceptance_seal",
+                f"another set than the one that {run} {did} ({seal[:16]}, now {now[:16]}); "
+                f"{opened}",
+                "right where parts were added; a set that was chosen anew after an outcome "
+                f"proves nothing. Openings count on ({LEDGER_FILE})",
+            )
+    since = f" since {first[0]}" if first else ", from this pre-flight on"
+    return ok("acceptance_seal", f"sealed{since}, SHA-256 {now[:16]}; {opened}")
 
 
 def first_seal(workspace: Path) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from acceptance_set import seal_acceptance, write_acceptance
-from handoff_folder import made_bundle
+from handoff_folder import made_bundle, set_threshold
 from scipy.stats import binomtest
 from tiny_workspace import make_tiny_workspace
 
@@ -20,7 +20,10 @@ from deft.core.files import write_json_atomic
 from deft.core.layout import ACCEPTANCE_TABLE, Run
 from deft.kpi.flips import CANNOT_TELL
 from deft.kpi.promotion import KEEP, PROMOTE
+from deft.record import champion
+from deft.record.acceptance_set import open_set
 from deft.record.openings import LEDGER_FILE, last_promoted, read_openings
+from deft.score_kit.prepare import FACTS
 from deft.settings.kpi_target import parse_kpi
 from deft.stages import accept
 from deft.stages.context import Context
@@ -47,17 +50,20 @@ class Line:
         self.decides: dict[str, np.ndarray] = {}
         self.ng = np.arange(GOOD + DEFECTS) >= GOOD
         monkeypatch.setattr(accept, "scored", self.decide)
+        monkeypatch.setattr(champion, "read_facts", lambda folder: None)
 
     def decide(self, context, model, opened, device, threads) -> np.ndarray:
         assert opened.ng.tolist() == self.ng.tolist()
         self.scored.append(model.path.parent.name)
         return self.decides[model.path.parent.name]
 
-    def handed_off(self, run: str, wrong: int = 0, missed: int = 0, weights: str = "") -> Context:
+    def handed_off(
+        self, run: str, wrong: int = 0, missed: int = 0, weights: str = "", threshold: float = 0.5
+    ) -> Context:
         """Write a hand-off that rejects ``wrong`` good parts and misses ``missed`` defects."""
         context = Context(Run(self.workspace, run))
         digest = weights or f"{abs(hash(run)):064x}"[-64:]
-        point = {"threshold": 0.5}
+        point = {"threshold": threshold}
         record = {
             "phase": "iter1",
             "weights": f"results/{run}/iter1/train/m.pth",
@@ -67,6 +73,7 @@ class Line:
             "parity": {"at_safe_threshold": point, "at_kpi_threshold": point},
         }
         write_json_atomic(context.run.best_model / "export.json", record)
+        write_json_atomic(context.run.best_model / FACTS, {"threshold": threshold})
         rejected = self.ng.copy()
         rejected[:wrong] = True
         rejected[GOOD : GOOD + missed] = False
@@ -183,6 +190,25 @@ def test_a_promoted_model_that_is_gone_is_no_missing_champion(line: Line) -> Non
         line.open(line.handed_off("run_2"))
 
 
+def test_a_champion_that_was_exchanged_in_its_place_is_judged_against(line: Line) -> None:
+    line.handed_off("run_9", wrong=20)
+    context, named = line.handed_off("run_1", wrong=2), "results/run_9/best_model"
+    assert line.open(context, champion=named)["gate"]["outcome"] == PROMOTE
+    line.open(context, champion=named)
+    assert "not opened again" in line.said
+    line.handed_off("run_9", wrong=1, threshold=0.7)
+    assert line.open(context, champion=named)["gate"]["outcome"] == CANNOT_TELL
+    assert len(read_openings(line.workspace)) == 2
+
+
+def test_a_promoted_model_whose_threshold_is_another_one_is_not_the_promoted(line: Line) -> None:
+    line.open(line.handed_off("run_1"))
+    line.handed_off("run_1", threshold=0.6)
+    with pytest.raises(HardStop, match="has another threshold since it was promoted") as caught:
+        line.open(line.handed_off("run_2"))
+    assert caught.value.code == "missing_input" and "champion" in str(caught.value.fix)
+
+
 @pytest.mark.parametrize("damage", ['{"openings": []', '{"openings": [{"opening": 2}]}', "[]"])
 def test_a_damaged_ledger_forgets_no_opening(line: Line, damage: str) -> None:
     line.open(line.handed_off("run_1"))
@@ -191,19 +217,18 @@ def test_a_damaged_ledger_forgets_no_opening(line: Line, damage: str) -> None:
     with pytest.raises(HardStop) as caught:
         line.open(line.handed_off("run_2"))
     assert caught.value.code == "missing_input" and "acceptance.json" in str(caught.value.file)
-    assert ledger.read_text() == damage
+    assert ledger.read_text() == damage and line.scored == ["run_1"]
 
 
 def test_a_part_that_stands_twice_counts_for_none(line: Line) -> None:
     table = line.workspace / ACCEPTANCE_TABLE
     text = table.read_text()
     table.write_text(text + text.splitlines()[4] + "\n")
-    line.ng = np.append(line.ng, False)
-    line.decides = {}
     try:
         with pytest.raises(HardStop, match="stand twice") as caught:
             line.open(line.handed_off("run_1"))
         assert caught.value.rows == [102] and read_openings(line.workspace) == []
+        assert line.scored == []
     finally:
         table.write_text(text)
 
@@ -232,10 +257,10 @@ def test_both_kinds_of_model_are_scored_as_they_are_used(tmp_path: Path) -> None
             picture.rename(there / f"{name}{spec.dataset.classify.image_ext}")
     write_acceptance(workspace, rows)
     context = Context(Run(workspace, "run_1"))
-    opened = accept.open_set(context)
+    opened = open_set(context.workspace)
     scores, _ = score_table(spec, weights, opened.table, context.image_root)
     threshold = float(np.sort(scores)[4:6].mean())
-    made_bundle(folder, threshold=threshold)
+    set_threshold(folder, threshold)
     by_onnx = accept.scored(context, accept.Production("", folder), opened, "cpu", 1)
     file = workspace / "specs/champion.yaml"
     dump_spec(render(spec, {"model.classify.eval_margin": threshold}), file)

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from scored_run import make_scored_run, write_scores
+from scored_run import RUN, write_scores
 from stage_calls import evaluate
 from stage_calls import files as files_of
+from tiny_workspace import make_tiny_workspace
 
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
+from deft.core.layout import Run
 from deft.kpi.steady import far_geometric_mean_pct
 from deft.record.lenient import load_run
 from deft.record.proof import best_proven
@@ -42,7 +44,10 @@ def separated(wrong: int):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Context:
-    context = make_scored_run(tmp_path_factory.mktemp("run") / "w")
+    workspace = make_tiny_workspace(
+        tmp_path_factory.mktemp("run") / "w", base=6, validation=6, kpi=60, pool=6, ng_every=3
+    )
+    context = Context(Run(workspace, RUN))
     told = []
     for phase, wrong in (("baseline", 12), ("iter1", 10), ("iter2", 3)):
         write_scores(context, phase, separated(wrong))
@@ -133,7 +138,8 @@ def test_a_metric_contract_has_no_proven_phase(run: Context) -> None:
 
 
 def test_noise_floor_of_a_run(run: Context, monkeypatch, tmp_path: Path) -> None:
-    trained = []
+    trained: list[int] = []
+    scored_by: list[str] = []
 
     def train(spec, *, out_dir, options, **_):
         trained.append(options.seed)
@@ -143,7 +149,8 @@ def test_noise_floor_of_a_run(run: Context, monkeypatch, tmp_path: Path) -> None
         files = [{"path": n, "epoch": e, "val_loss": 1.0} for e, n in enumerate(("a", "b"))]
         return {"files": files, "best_val": "a", "latest": "b"}
 
-    def score_table(spec, weights, table, images, **_):
+    def score_table(spec, weights, table, images, *, views, **_):
+        scored_by.append(views)
         rows = read_table(table)
         seed = trained[-1] if weights.name == "a" else 0  # the last weights are worse
         return separated(4 * seed - 26 if seed else 15)(rows["label"].map(is_ng).to_numpy()), rows
@@ -176,3 +183,14 @@ def test_noise_floor_of_a_run(run: Context, monkeypatch, tmp_path: Path) -> None
     files = noise_floor.Files(files.metrics, given, tmp_path / "noise/noise.json")
     noise_floor.measure_noise(run, files, **asked, options=options)
     assert len(json.loads(files.record.read_text())["members"]) == 2
+    # All are scored over the baseline's views; what was kept of another measurement is no member.
+    trained.clear()
+    with pytest.raises(KeyboardInterrupt):
+        noise_floor.measure_noise(run, files, **asked, options=options)
+    assert set(scored_by) == {"one"}
+    scored_by.clear()
+    by_turns = tmp_path / "baseline/metrics.json"
+    write_json_atomic(by_turns, {**metrics(run, "baseline"), "score_views": "turns"})
+    files = replace(files, metrics=by_turns)
+    noise_floor.measure_noise(run, files, **asked, options=options)
+    assert trained == [8, 9, 8, 9] and set(scored_by) == {"turns"}

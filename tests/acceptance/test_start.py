@@ -67,6 +67,7 @@ def finish(workspace: Path, run: str, phase: str, *laps: dict[str, str], start=N
         "phase": phase,
         "weights": f"results/{run}/{phase}/train/m.pth",
         "weights_sha256": digest,
+        "parity": {"at_safe_threshold": {"threshold": 0.5}},
     }
     write_json_atomic(at.best_model / "export.json", export)
     add_opening(

@@ -1,14 +1,79 @@
-"""A training asks nothing of torch's compiler unless it is compiled."""
+"""A training asks nothing of torch's compiler unless it is compiled.
+
+The quick tests have a package of two lines in the compiler's place; those with the real one start
+processes of their own, where nothing of torch is loaded yet.
+"""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from deft.changenet.training import without_compiler as module
+from deft.changenet.training.without_compiler import without_compiler
+
 ROOT = Path(__file__).resolve().parents[2]
 BOTH = f"import sys\nsys.path[:0] = [{str(ROOT / 'scripts')!r}]\nimport torch\n"
 BOTH += "from deft.changenet.training.without_compiler import without_compiler\n"
+NAME = "drawn_compiler"
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch):
+    """A package in the compiler's place; returns its modules that are loaded from its files."""
+    folder = tmp_path / NAME
+    folder.mkdir()
+    (folder / "__init__.py").write_text("def reset():\n    return 'real'\n")
+    (folder / "config.py").write_text("VALUE = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(module, "NAME", NAME)
+    finders = list(sys.meta_path)
+
+    def loaded() -> list[str]:
+        found = [n for n in sys.modules if n.split(".")[0] == NAME]
+        return sorted(n for n in found if hasattr(sys.modules[n], "__file__"))
+
+    yield loaded
+    assert sys.meta_path == finders
+    for name in [n for n in sys.modules if n.split(".")[0] == NAME]:
+        del sys.modules[name]
+
+
+def test_what_is_wanted_in_passing_loads_nothing(compiler) -> None:
+    with without_compiler():
+        stand_in = importlib.import_module(NAME)
+        assert stand_in.disable(len) is len and stand_in.disable(recursive=False)(len) is len
+        assert stand_in.graph_break() is None and not isinstance(len, stand_in.OptimizedModule)
+        assert not hasattr(stand_in, "__wrapped__")
+        assert compiler() == []
+    assert NAME not in sys.modules
+
+
+def test_whatever_else_is_asked_for_is_the_real_one(compiler) -> None:
+    with without_compiler():
+        stand_in = importlib.import_module(NAME)
+        assert stand_in.reset() == "real" and compiler() == [NAME]
+        assert importlib.import_module(NAME) is not stand_in
+    before = sys.modules[NAME]  # it stays
+    with without_compiler():
+        assert sys.modules[NAME] is before
+
+
+def test_a_module_below_it_is_real(compiler) -> None:
+    with without_compiler():
+        config = importlib.import_module(f"{NAME}.config")
+        assert config.VALUE == 3 and config.__spec__.origin == config.__file__
+        assert sys.modules[NAME].config is config and sys.modules[NAME].reset() == "real"
+        assert importlib.import_module(f"{NAME}.config") is config
+
+
+def test_a_compiled_training_has_it(compiler) -> None:
+    with without_compiler(unless=True):
+        assert importlib.import_module(NAME).reset() == "real"
 
 
 def python(code: str) -> str:
@@ -20,6 +85,7 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_step_and_lightning_load_no_compiler_and_give_the_same_numbers() -> None:
     said = python(
         """
@@ -51,6 +117,7 @@ print("same")
     assert said == "same"
 
 
+@pytest.mark.slow
 def test_a_module_below_it_is_the_real_one() -> None:
     said = python(
         """

@@ -20,6 +20,18 @@ from deft.record.openings import LEDGER_FILE, add_opening
 from deft.settings.config import resolve
 from deft.tables.changenet_table import read_table
 
+OPENING = {
+    "at": "2026-01-31T12:00:00Z",
+    "run": "run_0",
+    "phase": "iter1",
+    "set_sha256": "0" * 64,
+    "parts": [],
+    "weights_sha256": "1" * 64,
+    "threshold": 0.5,
+    "outcome": "keep",
+    "champion": "",
+}
+
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
@@ -133,22 +145,16 @@ def test_another_set_than_the_sealed_one_is_told_with_its_openings(workspace: Pa
         workspace / "results/run_0" / INPUTS_FILE, inputs_digest(workspace, {"seed": 0})
     )
     assert "sealed since run_0" in looked_at(workspace)["acceptance_seal"].evidence
-    opening = {
-        "at": "2026-01-31T12:00:00Z",
-        "run": "run_0",
-        "phase": "iter1",
-        "set_sha256": "0" * 64,
-        "parts": [],
-        "weights_sha256": "1" * 64,
-        "threshold": 0.5,
-        "outcome": "keep",
-        "champion": "",
-    }
-    add_opening(workspace, opening)
+    add_opening(workspace, OPENING)
     write_acceptance(workspace, rows_of(workspace, ACCEPTANCE)[:-1])
     seal = looked_at(workspace)["acceptance_seal"]
     assert seal.status == WARN and "another set than the one that run_0 sealed" in seal.evidence
     assert "opened 1 time(s), last 2026-01-31T12:00:00Z run_0: keep" in seal.evidence
+    # The run's own pre-flight made again has the changed set; what was opened is not forgotten.
+    again = inputs_digest(workspace, {"seed": 0})
+    write_json_atomic(workspace / "results/run_0" / INPUTS_FILE, again)
+    seal = looked_at(workspace)["acceptance_seal"]
+    assert seal.status == WARN and "another set than the one that run_0 opened" in seal.evidence
     (workspace / LEDGER_FILE).write_text("{")
     assert stop(workspace, "acceptance_seal").code == "missing_input"
 
@@ -158,3 +164,12 @@ def test_a_champion_is_looked_at_before_the_run(workspace: Path) -> None:
     assert "champion_spec is not set" in stop(workspace, "champion", champion=SPEC).message
     found = stop(workspace, "champion", champion=SPEC, champion_spec="gone.yaml")
     assert found.code == "missing_input" and str(found.file).endswith("gone.yaml")
+
+
+def test_the_model_promoted_last_must_be_there_before_hours_of_laps(workspace: Path) -> None:
+    assert "no model was promoted yet" in looked_at(workspace)["champion"].evidence
+    add_opening(workspace, {**OPENING, "outcome": "promote"})
+    gone = stop(workspace, "champion")
+    assert gone.code == "missing_input" and "(run_0, iter1) is gone" in gone.message
+    # What the run itself had promoted is no champion of its own.
+    assert looked_at(workspace, "run_0")["champion"].status == "ok"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from handoff_folder import drawn_parts, made_bundle
+from handoff_folder import drawn_parts, made_bundle, set_threshold
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +30,7 @@ def scored(folder, table, images, out, **more):
 @pytest.mark.parametrize("case", [{}, {"fixed": 2}, {"euclidean": True}])
 def test_each_part_has_the_score_of_its_stage(tmp_path, case):
     folder = tmp_path / "best_model"
-    spec, weights = made_bundle(folder, views="turns", **case)
+    spec, weights = made_bundle(folder, views="turns", first_margin=0.1, **case)
     table, images = drawn_parts(tmp_path, spec)
     found, _ = score_views(spec, weights, table, images, views="turns")
     # A threshold that leaves some parts near to it, and some beyond.
@@ -36,7 +38,7 @@ def test_each_part_has_the_score_of_its_stage(tmp_path, case):
     logits = spec.learnable
     apart = np.sort(distance_to(found["one"], threshold, logits))
     margin = float(apart[4] + apart[5]) / 2
-    made_bundle(folder, threshold=threshold, views="turns", first_margin=margin, **case)
+    set_threshold(folder, threshold, margin)
     scores, said = scored(folder, table, images, tmp_path / "scores.csv", batch=3)
     near = distance_to(found["one"], threshold, logits) <= margin
     assert near.sum() == 5 and "all but 5 parts" in "\n".join(said)
@@ -46,9 +48,19 @@ def test_each_part_has_the_score_of_its_stage(tmp_path, case):
     assert np.array_equal(scores[~near] > threshold, found["one"][~near] > threshold)
 
 
-def test_a_first_stage_that_was_exchanged_is_refused(tmp_path):
-    folder = tmp_path / "best_model"
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "best_model"
     made_bundle(folder, views="turns", first_margin=0.1)
+    return folder
+
+
+@pytest.fixture
+def folder(bundle, tmp_path):
+    return Path(shutil.copytree(bundle, tmp_path / "best_model"))
+
+
+def test_a_first_stage_that_was_exchanged_is_refused(folder):
     with (folder / FIRST).open("ab") as handle:
         handle.write(b"x")
     with pytest.raises(Stop, match=f"{FIRST} is not the file that was handed off"):
@@ -58,9 +70,7 @@ def test_a_first_stage_that_was_exchanged_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("margin", ["nan", -1, None])
-def test_a_margin_that_means_nothing_is_refused(tmp_path, margin):
-    folder = tmp_path / "best_model"
-    made_bundle(folder, views="turns", first_margin=0.1)
+def test_a_margin_that_means_nothing_is_refused(folder, margin):
     text = (folder / "preprocessing.json").read_text()
     told = {"nan": "NaN", None: "null"}.get(margin, str(margin))
     (folder / "preprocessing.json").write_text(text.replace('"margin": 0.1', f'"margin": {told}'))

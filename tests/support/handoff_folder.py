@@ -1,5 +1,7 @@
 """A hand-off's folder of a tiny network with drawn weights, and tables that it scores."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,6 +14,7 @@ from deft.changenet.onnx.export import export_onnx
 from deft.changenet.onnx.two_stage import FIRST
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
+from deft.score_kit.prepare import FACTS
 from deft.score_kit.statistics import reference
 
 FOUR = {"num_input": 4, "input_map": {"D": 0, "A": 0, "C": 0, "B": 0}}
@@ -22,6 +25,16 @@ CASES = {  # keys of dataset.classify
     "linear": {"num_input": 2, "input_map": {"A": 0, "B": 1}},
     "grid": {**FOUR, "concat_type": "grid", "grid_map": {"x": 2, "y": 2}},
 }
+
+
+def set_threshold(folder, threshold, first_margin=None):
+    """Give a bundle another threshold, and its first stage another margin; nothing else is."""
+    path = folder / FACTS
+    facts = json.loads(path.read_text())
+    facts["threshold"] = threshold
+    if first_margin is not None:
+        facts["first_stage"]["margin"] = first_margin
+    path.write_text(json.dumps(facts))
 
 
 def made_bundle(

@@ -294,13 +294,13 @@ def evaluate_phase(
     weights: dict[str, Any],
     correct: Correct | None = None,
     further: Mapping[str, Any] | None = None,
-    of_chosen: Callable[[str], Mapping[str, Any]] = lambda kind: {},
+    compared: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda metrics: {},
 ) -> dict[str, Any]:
     """Evaluate both weight files of a phase, choose one, write and return ``metrics.json``.
 
     Chosen: lower FAR at the required recall, then lower validation loss, then the later epoch.
     ``weights`` is the phase's ``weights.json``; ``correct``: see :func:`read_scores`;
-    ``further``: what the record says beside; ``of_chosen``: what more of the chosen kind.
+    ``further``: what the record says beside; ``compared``: what more it says, of its content.
     """
     phase_dir = Path(phase_dir)
     kinds, per_kind_labels = {}, {}
@@ -336,7 +336,7 @@ def evaluate_phase(
         "labels": labels,
         TABLES: tables,
         **(further or {}),
-        **of_chosen(chosen),
     }
+    metrics |= compared(metrics)
     write_json_atomic(phase_dir / "metrics.json", metrics)
     return metrics

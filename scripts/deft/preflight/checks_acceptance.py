@@ -12,25 +12,25 @@ from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
 from deft.core.layout import ACCEPTANCE_TABLE, PREGEN_NG, PREGEN_OK
 from deft.pool.digest import INPUTS_FILE
-from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
+from deft.preflight.check import STOP, TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import check_inside
+from deft.record.acceptance_set import SIDE, parts_of
+from deft.record.champion import production
 from deft.record.openings import LEDGER_FILE, read_openings
-from deft.score_kit.errors import Stop
-from deft.score_kit.prepare import FACTS, read_facts
+from deft.score_kit.prepare import read_facts
 from deft.tables.changenet_table import PASS, image_name, line_of, read_table
-from deft.tables.coordinates import base_rows
 from deft.tables.fingerprint import fingerprint
 from deft.tables.labels import clean_label, is_ng
 from deft.tables.leakage import Side, compare, stop_of
 
 ID = "acceptance"
-SIDE = "acceptance set"
 NAMED = 3
 
 
 def checks(ctx: Context) -> Iterator[Check]:
     """Yield the checks of ``kpi/acceptance_set.csv`` and of the champion; none without either."""
-    if ctx.config.get("champion") is not None:
+    named = ctx.config.get("champion") is not None
+    if named:
         yield _champion(ctx)
     path = ctx.workspace / ACCEPTANCE_TABLE
     if not path.is_file():
@@ -47,22 +47,16 @@ def checks(ctx: Context) -> Iterator[Check]:
     defects = sum(map(is_ng, rows["label"]))
     yield ok(ID, f"{ACCEPTANCE_TABLE}: {len(rows) - defects} good parts, {defects} defects")
     yield from _leakage(ctx, Side(SIDE, path, rows))
-    yield from _sealed(ctx, path)
+    seal = _sealed(ctx, path)
+    yield seal
+    if not named and seal.status != STOP:
+        yield _champion(ctx)
 
 
 def _rows(ctx: Context, path: Path) -> pd.DataFrame:
     raw = read_table(path)
-    rows = base_rows(raw, ctx.workspace)
+    rows = parts_of(path, raw, ctx.workspace)
     check_inside(ctx, path, raw, rows)
-    twice = rows.index[rows.duplicated(subset=["input_path", "object_name"])]
-    if len(twice):
-        raise HardStop(
-            "csv_invalid",
-            f"{len(twice)} part(s) stand twice in the {SIDE}: each would count twice",
-            file=path,
-            row=[line_of(int(i)) for i in twice],
-            fix="remove the repeated rows",
-        )
     labels = [clean_label(label) for label in rows["label"]]
     lacking = [
         name
@@ -162,28 +156,30 @@ def _leakage(ctx: Context, side: Side) -> Iterator[Check]:
                 yield warn(f"{id}_near", found.text("near"), "look at the pictures: one part?")
 
 
-def _sealed(ctx: Context, path: Path) -> Iterator[Check]:
+def _sealed(ctx: Context, path: Path) -> Check:
     """Say what was sealed first, and how often the set was opened since."""
     now = sha256_file(path)
     try:
         openings = read_openings(ctx.workspace)
     except HardStop as stop:
-        yield stopped("acceptance_seal", stop)
-        return
+        return stopped("acceptance_seal", stop)
     told = [f"{o['at']} {o['run']}: {o['outcome']}" for o in openings[-NAMED:]]
     opened = f"opened {len(openings)} time(s)" + (f", last {'; '.join(told)}" if told else "")
     first = first_seal(ctx.workspace)
-    if first is None or first[1] == now:
-        since = f" since {first[0]}" if first else ", from this pre-flight on"
-        yield ok("acceptance_seal", f"sealed{since}, SHA-256 {now[:16]}; {opened}")
-        return
-    yield warn(
-        "acceptance_seal",
-        f"another set than the one that {first[0]} sealed ({first[1][:16]}, now {now[:16]}); "
-        f"{opened}",
-        "right where parts were added; a set that was chosen anew after an outcome proves "
-        f"nothing. Openings count on ({LEDGER_FILE})",
-    )
+    # The ledger forgets nothing; a pre-flight that is repeated writes its seal anew.
+    known = [(*first, "sealed")] if first else []
+    known += [(o["run"], o["set_sha256"], "opened") for o in openings[:1]]
+    for run, seal, did in known:
+        if seal != now:
+            return warn(
+                "acceptance_seal",
+                f"another set than the one that {run} {did} ({seal[:16]}, now {now[:16]}); "
+                f"{opened}",
+                "right where parts were added; a set that was chosen anew after an outcome "
+                f"proves nothing. Openings count on ({LEDGER_FILE})",
+            )
+    since = f" since {first[0]}" if first else ", from this pre-flight on"
+    return ok("acceptance_seal", f"sealed{since}, SHA-256 {now[:16]}; {opened}")
 
 
 def first_seal(workspace: Path) -> tuple[str, str] | None:
@@ -209,23 +205,15 @@ def _age(path: Path) -> float:
 
 
 def _champion(ctx: Context) -> Check:
-    named, spec = str(ctx.config["champion"]), ctx.config.get("champion_spec")
-    path = ctx.workspace / Path(named).expanduser()
-    if (path / FACTS).is_file():
-        try:
-            facts = read_facts(path)
-        except Stop as stop:
-            told = HardStop(stop.code, stop.message, file=stop.file, fix=stop.fix)
-            return stopped("champion", told)
-        return ok("champion", f"{named}: {facts.file}, threshold {facts.threshold:.9g}")
-    if not path.is_file() or not spec:
-        what = "is neither a best_model/ folder nor a model file"
-        if path.is_file():
-            what = "is a model file, and champion_spec is not set"
-        fix = "name the folder best_model/ of a hand-off, or a .pth file and champion_spec"
-        return stopped("champion", HardStop("missing_input", f"it {what}", file=path, fix=fix))
-    place = ctx.workspace / Path(str(spec)).expanduser()
-    if not place.is_file():
-        gone = HardStop("missing_input", "the champion's spec is not there", file=place)
-        return stopped("champion", gone)
-    return ok("champion", f"{named}, its threshold in {spec}")
+    """Look at the model in production, which is asked for after the last lap only."""
+    champion, spec = ctx.config.get("champion"), ctx.config.get("champion_spec")
+    try:
+        found = production(ctx.workspace, ctx.run_dir.name, champion, spec)
+    except HardStop as stop:
+        return stopped("champion", stop)
+    if found is None:
+        return ok("champion", "no model was promoted yet: the target itself is asked for")
+    if found.spec is not None:
+        return ok("champion", f"{found.name}, its threshold in {spec}")
+    facts = read_facts(found.path)
+    return ok("champion", f"{found.name}: {facts.file}, threshold {facts.threshold:.9g}")

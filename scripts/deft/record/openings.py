@@ -33,6 +33,10 @@ ENTRY = {
     "outcome": str,
     "champion": str,
 }
+EXPORT = {
+    "weights_sha256": str,
+    "parity": {"at_safe_threshold": {"threshold": (int, float)}},
+}
 PART_DIGITS = 16
 
 
@@ -57,8 +61,8 @@ def read_openings(workspace: str | Path) -> list[dict[str, Any]]:
     return openings
 
 
-def add_opening(workspace: str | Path, entry: Mapping[str, Any]) -> None:
-    """Append an opening; its number is the next one."""
+def add_opening(workspace: str | Path, entry: Mapping[str, Any]) -> int:
+    """Append an opening; return its number, the next one."""
     openings = read_openings(workspace)
     told = {**entry, "opening": len(openings) + 1}
     problem = check_shape(told, ENTRY)
@@ -66,6 +70,7 @@ def add_opening(workspace: str | Path, entry: Mapping[str, Any]) -> None:
         raise ValueError(problem)
     content = {"schema_version": 1, "openings": [*openings, told]}
     write_json_atomic(Path(workspace) / LEDGER_FILE, content)
+    return int(told["opening"])
 
 
 def part_digests(parts: Iterable[tuple[str, str]]) -> list[str]:
@@ -95,20 +100,24 @@ def last_promoted(workspace: str | Path, *, other_than: str = "") -> dict[str, A
 def best_model_of(workspace: str | Path, opening: Mapping[str, Any]) -> Path:
     """Return the ``best_model/`` folder that an opening judged, checked to be the one of then.
 
-    Raises HardStop ``missing_input`` where it is gone or was made again from other weights.
+    Raises HardStop ``missing_input`` where it is gone, or has other weights or another threshold.
     """
     file = Path(workspace) / LEDGER_FILE
     run = check_run_name(opening["run"], source="an opening", file=file)
     folder = Path(workspace) / "results" / run / "best_model"
-    record = folder / "export.json"
-    told = read_json(record, {"weights_sha256": str}) if record.is_file() else {}
-    if told.get("weights_sha256") != opening["weights_sha256"]:
-        what = "is gone" if not told else "has other weights than the ones that were promoted"
-        raise HardStop(
-            "missing_input",
-            f"the model promoted last ({opening['run']}, {opening['phase']}) {what}",
-            file=record,
-            fix="restore the run's folder, or name the model in production: "
-            + again(champion="FOLDER"),
-        )
-    return folder
+    record, problem = folder / "export.json", "is gone"
+    if record.is_file():
+        told = read_json(record, EXPORT)
+        now = told["weights_sha256"], told["parity"]["at_safe_threshold"]["threshold"]
+        if now == (opening["weights_sha256"], opening["threshold"]):
+            return folder
+        other = [opening["weights_sha256"] != now[0], opening["threshold"] != now[1]]
+        what = [n for n, o in zip(("other weights", "another threshold"), other, strict=True) if o]
+        problem = f"has {' and '.join(what)} since it was promoted"
+    raise HardStop(
+        "missing_input",
+        f"the model promoted last ({opening['run']}, {opening['phase']}) {problem}",
+        file=record,
+        fix="restore the run's folder, or name the model in production: "
+        + again(champion="FOLDER"),
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deft.core.errors import HardStop
-from deft.core.files import read_json, write_json_atomic
+from deft.core.files import read_json
 from deft.kpi.decided import compared_decisions, decisions
 from deft.kpi.decision import phase_far_pct
 from deft.kpi.evaluation import (
@@ -62,16 +62,20 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
         further["lineage"] = {"chosen": kind, "weights": weights_of(weights, kind)}
     correct = kpi_correct(context, kept)
 
-    def of_views(kind: str) -> dict[str, Any]:
-        table = files.inference.parent / kind / "inference.csv"
-        found = views_of_phase(table, files.inference, told, kind, min_recall, correct)
-        return {"score_views": told["score_views"], "views": found} if found else {}
+    against: Compared | None = None
 
-    metrics = evaluate_phase(folder, phase, min_recall, weights, correct, further, of_views)
-    against = _against(context, files, metrics, correct)
-    if against is not None:
-        metrics["against_previous"] = against.as_dict()
-        write_json_atomic(files.metrics, metrics)
+    def compared(metrics: dict[str, Any]) -> dict[str, Any]:
+        nonlocal against
+        kind = metrics["chosen"]
+        table = files.inference.parent / kind / "inference.csv"
+        views = views_of_phase(table, files.inference, told, kind, min_recall, correct)
+        against = _against(context, files, metrics, correct)
+        return {
+            **({"score_views": told["score_views"], "views": views} if views else {}),
+            **({"against_previous": against.as_dict()} if against else {}),
+        }
+
+    metrics = evaluate_phase(folder, phase, min_recall, weights, correct, further, compared)
     chosen = metrics["kinds"][metrics["chosen"]]
     print(key_line(chosen["far_at_recall"][EVERY_DEFECT]), flush=True)
     point = chosen["recall_point"]

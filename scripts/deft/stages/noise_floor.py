@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +14,10 @@ import numpy as np
 
 from deft.changenet.infer import score_table
 from deft.changenet.spec import Spec
-from deft.changenet.training.options import Options
+from deft.changenet.training.options import IDENTITY, Options
 from deft.changenet.training.train import train
 from deft.core import layout
-from deft.core.files import read_json, write_json_atomic
+from deft.core.files import read_json, sha256_file, write_json_atomic
 from deft.core.reading import check_shape
 from deft.kpi.evaluation import KINDS, chosen_kind
 from deft.kpi.noise import noise_floor
@@ -28,10 +30,10 @@ from deft.stages.run_tables import kpi_correct
 from deft.stages.train import Files as TrainFiles
 from deft.stages.train import phase_spec
 from deft.tables.changenet_table import is_ng
-from deft.tables.corrections import KPI
+from deft.tables.corrections import KPI, TRAINING
 
 LEVELS_PCT = (100.0, 99.5, 99.0, 95.0)
-SHAPE = {"seed": int, "spec_sha256": str, "far_geometric_mean_pct": (int, float)}
+SHAPE = {"seed": int, "made_of": str, "far_geometric_mean_pct": (int, float)}
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,20 @@ def measure_noise(
 ) -> str:
     """Train the base table ``trainings`` times more and write ``noise.json``.
 
-    A baseline that was given, not trained, is no member. What is done of an interrupted
-    measurement is kept.
+    A baseline that was given, not trained, is no member; the others are scored over its views.
+    What is done of an interrupted measurement is kept.
     """
     baseline = read_metrics(files.metrics)
     out = files.record.parent
     spec = phase_spec(context, TrainFiles(out / "train" / "weights.json"), epochs)
-    members = []
+    members, views = [], baseline.get("score_views", "one")
     if not read_json(files.weights).get("preseeded"):
         kind = baseline["kinds"][baseline["chosen"]]
         members.append({"seed": options.seed, **_kept(kind)})
     for step in range(1, trainings + 1):
         seeded = replace(options, seed=(options.seed + step) % 2**31, optimizer_state="none")
-        members.append(one_training(context, spec, out / f"seed_{seeded.seed}", seeded, min_recall))
+        folder = out / f"seed_{seeded.seed}"
+        members.append(one_training(context, spec, folder, seeded, min_recall, views))
         print(
             f"noise floor: training {step} of {trainings}, seed {seeded.seed}, geometric mean of "
             f"FAR {members[-1]['far_geometric_mean_pct']:.4g} %",
@@ -74,8 +77,8 @@ def measure_noise(
         )
     found = noise_floor([member["far_geometric_mean_pct"] for member in members])
     write_json_atomic(files.record, {"schema_version": 1, **found, "members": members})
-    for member in members:
-        shutil.rmtree(out / f"seed_{member['seed']}", ignore_errors=True)
+    for name in ("dataset", *(f"seed_{member['seed']}" for member in members)):
+        shutil.rmtree(out / name, ignore_errors=True)  # dataset: the table as it is corrected
     return (
         f"{found['trainings']} trainings of the base table: geometric mean of FAR "
         f"{found['lowest_pct']:.3g} to {found['highest_pct']:.3g} %, two differ by up to a factor "
@@ -84,12 +87,20 @@ def measure_noise(
 
 
 def one_training(
-    context: Context, spec: Spec, folder: Path, options: Options, min_recall: float
+    context: Context,
+    spec: Spec,
+    folder: Path,
+    options: Options,
+    min_recall: float,
+    views: str = "one",
 ) -> dict[str, Any]:
-    """Train once, score the KPI table with the weights that a phase would choose; its figures."""
-    record = folder / "result.json"
+    """Train once, score the KPI table with the weights that a phase would choose; its figures.
+
+    A result in ``folder`` that was made of the same is returned. ``views``: ``score_views``.
+    """
+    record, made_of = folder / "result.json", _made_of(context, spec, options, min_recall, views)
     kept = read_json(record, {}) if record.is_file() else {}
-    if not check_shape(kept, SHAPE) and kept["spec_sha256"] == spec.digest:
+    if not check_shape(kept, SHAPE) and kept["made_of"] == made_of:
         return kept
     facts = train(
         spec,
@@ -116,17 +127,31 @@ def one_training(
             threads=options.threads,
             levels=context.picture_levels,
             workspace=context.root,
+            views=views,
         )
         rows = rows.assign(siamese_score=scores.astype(np.float64))
         rows = correct(rows) if correct else rows
         ng = np.array([is_ng(str(label)) for label in rows["label"]], bool)
         found[kind] = figures(rows["siamese_score"].to_numpy(), ng, min_recall)
     chosen = chosen_kind({kind: told["far_pct"] for kind, told in found.items()}, facts)
-    result = {"seed": options.seed, "spec_sha256": spec.digest, **found[chosen]}
+    result = {"seed": options.seed, "made_of": made_of, **found[chosen]}
     write_json_atomic(record, result)
     shutil.rmtree(folder / "train", ignore_errors=True)  # its weights: only figures are wanted
     shutil.rmtree(folder / "resume", ignore_errors=True)
     return result
+
+
+def _made_of(context: Context, spec: Spec, options: Options, min_recall: float, views: str) -> str:
+    """Return a digest of what a training's figures come from; pictures count by their names."""
+    names = (layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE)
+    corrected = [one.as_dict() for table in (TRAINING, KPI) for one in context.corrections(table)]
+    told = [
+        spec.digest,
+        {name: getattr(options, name) for name in IDENTITY},
+        [sha256_file(context.workspace / name) for name in names],
+        [corrected, context.picture_levels, min_recall, views],
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def figures(

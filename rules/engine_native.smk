@@ -115,7 +115,7 @@ rule noise_floor:
         min_recall=MIN_RECALL,
         engine=no_trigger(engine_options()),
         device=no_trigger(config["device"]),
-        logic=logic("noise_floor"),
+        logic=scoring_logic("noise_floor"),
     message:
         "noise floor: the base table with other seeds"
     shell:

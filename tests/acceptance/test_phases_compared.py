@@ -133,7 +133,7 @@ def test_a_metric_contract_has_no_proven_phase(run: Context) -> None:
 
 
 def test_noise_floor_of_a_run(run: Context, monkeypatch, tmp_path: Path) -> None:
-    trained = []
+    trained, viewed = [], []
 
     def train(spec, *, out_dir, options, **_):
         trained.append(options.seed)
@@ -143,7 +143,8 @@ def test_noise_floor_of_a_run(run: Context, monkeypatch, tmp_path: Path) -> None
         files = [{"path": n, "epoch": e, "val_loss": 1.0} for e, n in enumerate(("a", "b"))]
         return {"files": files, "best_val": "a", "latest": "b"}
 
-    def score_table(spec, weights, table, images, **_):
+    def score_table(spec, weights, table, images, *, views, **_):
+        viewed.append(views)
         rows = read_table(table)
         seed = trained[-1] if weights.name == "a" else 0  # the last weights are worse
         return separated(4 * seed - 26 if seed else 15)(rows["label"].map(is_ng).to_numpy()), rows
@@ -176,3 +177,14 @@ def test_noise_floor_of_a_run(run: Context, monkeypatch, tmp_path: Path) -> None
     files = noise_floor.Files(files.metrics, given, tmp_path / "noise/noise.json")
     noise_floor.measure_noise(run, files, **asked, options=options)
     assert len(json.loads(files.record.read_text())["members"]) == 2
+    # Scored as the baseline was; what was kept of another scoring is none.
+    assert set(viewed) == {"one"}
+    viewed.clear()
+    kept = (run, run.spec, tmp_path / "kept", options, 1.0)
+    for views in ("one", "one", "turns"):
+        noise_floor.one_training(*kept, views)
+    assert viewed == ["one", "one", "turns", "turns"]  # both weight files, once each
+    baseline = json.loads(files.metrics.read_text()) | {"score_views": "turns"}
+    monkeypatch.setattr(noise_floor, "read_metrics", lambda path: baseline)
+    noise_floor.measure_noise(run, files, **asked, options=options)
+    assert set(viewed[4:]) == {"turns"}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import numpy as np
 
 from deft.changenet.infer import score_table
 from deft.changenet.spec import Spec
-from deft.changenet.training.options import Options
+from deft.changenet.training.options import IDENTITY, Options
 from deft.changenet.training.train import train
 from deft.core import layout
-from deft.core.files import read_json, write_json_atomic
+from deft.core.files import read_json, sha256_file, sha256_text, write_json_atomic
 from deft.core.reading import check_shape
 from deft.kpi.evaluation import KINDS, chosen_kind
 from deft.kpi.noise import noise_floor
@@ -31,7 +32,8 @@ from deft.tables.changenet_table import is_ng
 from deft.tables.corrections import KPI
 
 LEVELS_PCT = (100.0, 99.5, 99.0, 95.0)
-SHAPE = {"seed": int, "spec_sha256": str, "far_geometric_mean_pct": (int, float)}
+SHAPE = {"seed": int, "made_of": str, "far_geometric_mean_pct": (int, float)}
+TABLES = (layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE)
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,11 @@ def measure_noise(
 ) -> str:
     """Train the base table ``trainings`` times more and write ``noise.json``.
 
-    A baseline that was given, not trained, is no member. What is done of an interrupted
-    measurement is kept.
+    A baseline that was given, not trained, is no member. Scores are over the same views as the
+    baseline's. What is done of an interrupted measurement is kept.
     """
     baseline = read_metrics(files.metrics)
+    views = baseline.get("score_views", "one")
     out = files.record.parent
     spec = phase_spec(context, TrainFiles(out / "train" / "weights.json"), epochs)
     members = []
@@ -66,7 +69,8 @@ def measure_noise(
         members.append({"seed": options.seed, **_kept(kind)})
     for step in range(1, trainings + 1):
         seeded = replace(options, seed=(options.seed + step) % 2**31, optimizer_state="none")
-        members.append(one_training(context, spec, out / f"seed_{seeded.seed}", seeded, min_recall))
+        folder = out / f"seed_{seeded.seed}"
+        members.append(one_training(context, spec, folder, seeded, min_recall, views))
         print(
             f"noise floor: training {step} of {trainings}, seed {seeded.seed}, geometric mean of "
             f"FAR {members[-1]['far_geometric_mean_pct']:.4g} %",
@@ -84,12 +88,21 @@ def measure_noise(
 
 
 def one_training(
-    context: Context, spec: Spec, folder: Path, options: Options, min_recall: float
+    context: Context,
+    spec: Spec,
+    folder: Path,
+    options: Options,
+    min_recall: float,
+    views: str = "one",
 ) -> dict[str, Any]:
-    """Train once, score the KPI table with the weights that a phase would choose; its figures."""
+    """Train once, score the KPI table with the weights that a phase would choose; its figures.
+
+    ``views``: the setting ``score_views``. A result of the same inputs is only read again.
+    """
     record = folder / "result.json"
     kept = read_json(record, {}) if record.is_file() else {}
-    if not check_shape(kept, SHAPE) and kept["spec_sha256"] == spec.digest:
+    made_of = _made_of(context, spec, options, views)
+    if not check_shape(kept, SHAPE) and kept["made_of"] == made_of:
         return kept
     facts = train(
         spec,
@@ -116,17 +129,27 @@ def one_training(
             threads=options.threads,
             levels=context.picture_levels,
             workspace=context.root,
+            views=views,
         )
         rows = rows.assign(siamese_score=scores.astype(np.float64))
         rows = correct(rows) if correct else rows
         ng = np.array([is_ng(str(label)) for label in rows["label"]], bool)
         found[kind] = figures(rows["siamese_score"].to_numpy(), ng, min_recall)
     chosen = chosen_kind({kind: told["far_pct"] for kind, told in found.items()}, facts)
-    result = {"seed": options.seed, "spec_sha256": spec.digest, **found[chosen]}
+    result = {"seed": options.seed, "made_of": made_of, **found[chosen]}
     write_json_atomic(record, result)
     shutil.rmtree(folder / "train", ignore_errors=True)  # its weights: only figures are wanted
     shutil.rmtree(folder / "resume", ignore_errors=True)
     return result
+
+
+def _made_of(context: Context, spec: Spec, options: Options, views: str) -> str:
+    """Return a digest of all that a training's figures follow from."""
+    told = asdict(options)
+    tables = [sha256_file(context.workspace / name) for name in TABLES]
+    corrections = [one.as_dict() for one in context.corrections(KPI)]
+    every = [spec.digest, views, tables, corrections, {name: told[name] for name in IDENTITY}]
+    return sha256_text(json.dumps(every, sort_keys=True))
 
 
 def figures(

@@ -139,7 +139,7 @@ def unstable(
     """
     others = other[SCORE_COLUMN].to_numpy(np.float64)
     wrong = misclassified(scores, ng, threshold)
-    caught = int((ng & (scores > threshold)).sum())
+    caught = int((ng & ~wrong).sum())
     own = np.sort(others[ng])[::-1]
     level = float(own[caught - 1]) if caught else np.inf
     right = np.where(ng, others >= level, others < level)

@@ -42,5 +42,14 @@ def test_corrections_and_synthetic_rows_are_limits(finished: fake_run.FakeRun) -
     results[f"{best.phase}.dataset.sdg_share_pct"] = 12.5
     text = card_text(best, results)
     assert "12.5 % of its training rows are synthetic" in text
+    row = {"table": "kpi", "input_path": "p", "golden_path": "g", "object_name": "o"}
+    row |= {"label": "PASS", "picture": "", "new_label": ""}
+    told = [
+        {**row, "verdict": "label_wrong", "new_label": "BRIDGE"},
+        {**row, "object_name": "p", "verdict": "bad_picture"},
+    ]
+    vars(best.files)["corrections"] = told  # in the place of what stands in the run
+    said = "people corrected 1 labels and left out 1 rows of the tables"
+    assert said in card_text(best, results) and said not in text
     results[f"{best.phase}.dataset.sdg_share_pct"] = 0
     assert "synthetic\n" not in card_text(best, results).partition("## Limits")[2]

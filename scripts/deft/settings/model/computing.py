@@ -97,7 +97,7 @@ class Computing(Group):
         "one",
         "a part's score: one view (TAO's) | turns (mean over its 4 quarter turns) | dihedral (and "
         "their mirror images, 8): docs/score_views.md",
-        read_by="infer export_best",
+        read_by="infer export_best noise_floor",
         approval="when set",
         engine="native",
     )

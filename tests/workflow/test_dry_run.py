@@ -92,7 +92,7 @@ def test_at_most_three_heavy_jobs_a_lap(fresh: Path) -> None:
     local = set(re.findall(r"^    localrule: True", _rules_text(), re.MULTILINE))
     assert local, "the light rules say that they are local"
     once_a_run = {"measure_parts", "embed_shard", "restore_weights", "export_best"}
-    when_asked = {"encoder_selftest", "rank_labels", "score"}
+    when_asked = {"encoder_selftest", "rank_labels", "score", "noise_floor", "accept"}
     assert _rules_without_localrule() <= {*HEAVY, *once_a_run, *when_asked}
 
 

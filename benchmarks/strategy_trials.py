@@ -226,7 +226,8 @@ class Trial:
         known = np.array([key in taken for key in neighbours.part_keys(self.pool)], bool)
         rules = Rules(
             good_share=self.bench.given.good_share,
-            min_similarity=MIN_SIMILARITY if lap == 1 else -1.0,
+            # A budget that is given is to be filled, whatever the encoder's cosines are.
+            min_similarity=-1.0 if lap > 1 or self.bench.given.budget else MIN_SIMILARITY,
             skip_known=True,
         )
         todo = Lap(taken, self.budget, self.bench.seed * 1_000_003 + lap)

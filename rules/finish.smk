@@ -158,6 +158,7 @@ rule finish:
         best=update("results/run_{ts}/best_model.json"),
         spec=update("results/run_{ts}/best_model_inference_spec.yaml"),
         host_spec=update("results/run_{ts}/best_model_inference_spec_host.yaml"),
+        card=update("results/run_{ts}/model_card.md"),
         manifest=update("artifacts/runs/run_{ts}/manifest.json"),
         summary=update("artifacts/runs/run_{ts}/summary.json"),
         analysis=update("artifacts/runs/run_{ts}/analysis.json"),

@@ -1,6 +1,7 @@
 """Write a phase's weak or mined pictures for COCO, FiftyOne, Label Studio, or into folders."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 from deft.core.errors import HardStop
@@ -20,7 +21,12 @@ def body(args: argparse.Namespace, run: Run) -> None:
         fix = "give another --out, or empty it"
         raise HardStop("config_invalid", "the folder to write to is not empty", file=out, fix=fix)
     out.mkdir(parents=True, exist_ok=True)
-    written = WRITERS[args.to](rows, out, files.workspace)
+    try:
+        written = WRITERS[args.to](rows, out, files.workspace)
+    except BaseException:  # nothing is left half written; the folder was empty
+        for path in out.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
     print(f"{written}: {len(rows)} {args.what} pictures of {args.phase}")
 
 

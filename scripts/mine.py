@@ -13,7 +13,8 @@ from deft.run.stage_files import files_of
 from deft.settings.options import add_option
 from deft.stages.context import Context
 from deft.stages.encoder import add_encoder_options, open_encoder
-from deft.stages.mine import Files, MineOptions, mine
+from deft.stages.mine import Files, mine
+from deft.stages.mine_inputs import MineOptions
 
 
 def _rules(given: dict[str, Any]) -> Rules:

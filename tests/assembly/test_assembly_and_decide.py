@@ -111,5 +111,8 @@ def test_an_exhausted_pool_stops_except_in_the_control_arm():
     nothing["rejected"] = {"candidates": 7, "rejected": 7}
     cut = decide_pool(nothing, before, "iter1")
     assert (cut["stop"], cut["reason"]) == (True, "similarity_cutoff")
+    # Some lay above it, and something else kept them out.
+    some = {**nothing, "rejected": {"candidates": 7, "rejected": 6}}
+    assert decide_pool(some, before, "iter1")["reason"] == "pool_exhausted"
     assert not decide_pool({**nothing, "new_rows": 1}, before, "iter1")["stop"]
     assert not decide_pool({"new_rows": 4, "strategy": "nearest"}, before, "iter1")["stop"]

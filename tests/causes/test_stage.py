@@ -12,6 +12,7 @@ from stage_calls import evaluate, rca
 
 from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
+from deft.rca import spot_check
 from deft.stages import causes as stage
 from deft.stages.context import Context
 
@@ -39,11 +40,23 @@ def test_every_kpi_part_has_its_facts_and_the_record_seals_them(run: Context, ph
     }
     for side, told in found["looked_at"].items():
         assert (table["looked_at"] == side).sum() == told["wrong"]
+    light = table.set_index("row")["light"]
+    for cause in found["causes"]:
+        assert cause["example_lights"] == light.loc[cause["examples"]].tolist()
     gaps = pd.read_parquet(run.run.rca(phase) / "kpi_gaps.parquet")
     by_row = dict(zip(table["row"], table["named_causes"], strict=True))
     assert gaps["causes"].tolist() == [by_row[row] for row in gaps["row"]]
     report = (run.run.rca(phase) / "RCA_Report.md").read_text()
     assert "### Root causes that the pictures show" in report
+
+
+def test_an_example_is_shown_in_the_light_in_which_it_differs(monkeypatch, tmp_path: Path) -> None:
+    saved = []
+    monkeypatch.setattr(spot_check, "_save_pair", lambda row, light, *_: saved.append((row, light)))
+    cause = {"examples": [5, 3], "example_lights": ["B", "A"]}
+    pictures = spot_check.Pictures(tmp_path, ("A", "B"), ".png")
+    spot_check.save_examples(pd.DataFrame({"row": [3, 5]}), cause, 1, pictures, tmp_path)
+    assert [(row["row"], light) for row, light in saved] == [(5, "B"), (3, "A")]
 
 
 def test_a_lap_is_held_against_its_own_training_table(run: Context) -> None:

@@ -25,7 +25,7 @@ from deft.mining.strategies import Rules
 from deft.pool.digest import INPUTS_FILE
 from deft.stages.context import Context
 from deft.stages.embed_shard import read_slice
-from deft.stages.mine import MineOptions
+from deft.stages.mine_inputs import MineOptions
 
 POOL = 45
 PREGEN = 4

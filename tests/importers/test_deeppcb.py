@@ -29,7 +29,7 @@ from deft.core import layout
 from deft.core.errors import HardStop
 from deft.importers.deeppcb import import_deeppcb
 from deft.importers.deeppcb_pairs import draw_defect
-from deft.importers.deeppcb_pool import TRUTH
+from deft.importers.deeppcb_pool import TRUTH, as_on_a_line
 from deft.importers.deeppcb_settings import Settings
 from deft.importers.deeppcb_source import (
     DEFECT_TYPES,
@@ -41,6 +41,7 @@ from deft.importers.deeppcb_source import (
 )
 from deft.importers.deeppcb_windows import (
     RARE_MIN,
+    Crop,
     Window,
     defect_windows,
     pass_windows,
@@ -448,3 +449,11 @@ def test_a_real_copy_imports_whole(tmp_path):
     counts = import_deeppcb(REAL, tmp_path / "out", wanted)
     check_whole(REAL, tmp_path / "out")
     assert set(counts["kpi"]) == {PASS, *DEFECTS}
+
+
+def test_a_pool_without_any_good_window_is_no_crash(copy, tmp_path: Path) -> None:
+    settings = Settings(root=str(copy), pool_near_copies=0.2).resolve(find_groups(copy))
+    picture = next(iter(find_groups(copy).values()))[0]
+    crops = [Crop(picture, Window(0, 0, 64, "open"), f"w{i}") for i in range(4)]
+    with pytest.raises(HardStop, match="0 good windows"):
+        as_on_a_line(crops, settings)

@@ -32,8 +32,15 @@ def clusters(spread: float, counts: tuple[int, ...], seed: int = 0) -> tuple[np.
     return unit(np.vstack(rows)), labels
 
 
-def brute_force(vectors: np.ndarray, labels: list[str], lights: list[str]) -> tuple[float, float]:
-    """The rule word for word, pair by pair."""
+def index_at(same: dict[str, list[float]], other: list[float], cutoff: float) -> float:
+    index = np.mean([np.mean(np.array(v) >= cutoff - 1e-9) for v in same.values()])
+    return float(index - np.mean(np.array(other) >= cutoff - 1e-9))
+
+
+def brute_force(
+    vectors: np.ndarray, labels: list[str], lights: list[str], at: float
+) -> tuple[float, float, float]:
+    """The rule word for word, pair by pair: greatest index, its cosine, the index at another."""
     same: dict[str, list[float]] = {}
     other: list[float] = []
     for i in range(len(labels)):
@@ -44,11 +51,10 @@ def brute_force(vectors: np.ndarray, labels: list[str], lights: list[str]) -> tu
                 (same.setdefault(labels[i], []) if labels[i] == labels[j] else other).append(cosine)
     best = (-np.inf, 0.0)
     for c in sorted({*other, *(x for v in same.values() for x in v)}):
-        index = np.mean([np.mean(np.array(v) >= c - 1e-9) for v in same.values()])
-        index -= np.mean(np.array(other) >= c - 1e-9)
+        index = index_at(same, other, c)
         if index > best[0] + 1e-9:
-            best = (float(index), c)
-    return best
+            best = (index, c)
+    return *best, index_at(same, other, at)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -57,12 +63,12 @@ def test_the_cutoff_is_the_rule_word_for_word(spread: float, seed: int) -> None:
     vectors, labels = clusters(spread, (9, 14, 3), seed)
     lights = ["A" if i % 3 else "B" for i in range(len(labels))]
     found = auto_cutoff(vectors, labels, lights)
-    index, cosine = brute_force(vectors, labels, lights)
-    assert found["index"] == pytest.approx(index, abs=1e-6)
+    cutoff = found["min_similarity"]
+    index, cosine, here = brute_force(vectors, labels, lights, cutoff)
+    assert found["index"] == pytest.approx(index, abs=1e-6) and index > 0.1
     # Between two pairs every cutoff parts alike; the lowest such bin is taken.
-    assert found["min_similarity"] <= cosine + 1e-9
-    keep = [np.mean(vectors[i] @ vectors[j] >= found["min_similarity"]) for i, j in [(0, 1)]]
-    assert keep and f"{found['min_similarity']:.4f}" in auto_text(found)
+    assert cutoff <= cosine + 1e-9 and here == pytest.approx(index)
+    assert f"{cutoff:.4f}" in auto_text(found)
     assert found["same_type"]["pairs"] + found["other_type"]["pairs"] == sum(
         lights[i] == lights[j] for i in range(26) for j in range(i)
     )

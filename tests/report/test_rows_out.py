@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import fake_run
 import pytest
 from PIL import Image
 
+import export_rows
 from deft.core.errors import HardStop
+from deft.core.layout import Run
 from deft.record.lenient import load_run
 from deft.record.rows_out import MINED, WEAK, WRITERS, Picture, pictures_of
 
@@ -74,6 +77,13 @@ def test_coco_has_a_box_around_each_picture(rows: list[Picture], tmp_path: Path)
     assert [i["file_name"] for i in told["images"]] == [f"test/p{i} &.png" for i in range(3)]
 
 
+def test_a_picture_that_is_damaged_is_named(rows: list[Picture], tmp_path: Path) -> None:
+    rows[1].test.write_bytes(b"no picture")
+    with pytest.raises(HardStop, match="cannot be read") as stop:
+        written(rows, tmp_path, "coco")
+    assert stop.value.code == "image_invalid" and stop.value.file == str(rows[1].test)
+
+
 def test_coco_s_own_reader_takes_it(rows: list[Picture], tmp_path: Path) -> None:
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
     read = coco.COCO(str(written(rows, tmp_path, "coco")))
@@ -132,3 +142,16 @@ def test_the_command_refuses_a_folder_that_is_in_use(
     )
     assert done.returncode == 1 and "is not empty" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_nothing_is_left_half_written(finished: fake_run.FakeRun, tmp_path: Path, monkeypatch):
+    def breaks(rows: list[Picture], out: Path, workspace: Path) -> Path:
+        (out / "PASS").mkdir()
+        (out / "labels.csv").write_text("half")
+        raise OSError("the disk is gone")
+
+    monkeypatch.setitem(export_rows.WRITERS, "folders", breaks)
+    asked = Namespace(phase="baseline", what=WEAK, to="folders", out=tmp_path / "out")
+    with pytest.raises(OSError, match="the disk is gone"):
+        export_rows.body(asked, Run(finished.workspace, fake_run.RUN))
+    assert not list((tmp_path / "out").iterdir())

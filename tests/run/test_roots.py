@@ -24,7 +24,7 @@ from deft.run import roots
 from deft.run.state import read_state, update_phase, update_state
 from deft.run.state_format import own
 from deft.stages.context import Context
-from deft.stages.mine import MineOptions
+from deft.stages.mine_inputs import MineOptions
 from deft.stages.train import preseeded_weights
 
 OPTIONS = MineOptions("nearest", 3, -1.0, 64, "warn", 0)

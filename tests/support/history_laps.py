@@ -11,7 +11,8 @@ from tiny_workspace import make_tiny_workspace
 
 from deft.core.layout import BASELINE, Run, phase_name, previous_phase
 from deft.stages.context import Context
-from deft.stages.mine import Files, MineOptions, mine
+from deft.stages.mine import Files, mine
+from deft.stages.mine_inputs import MineOptions
 
 TOP_K = 3
 WEAK = {1: (0, 9), 2: (6, 15), 3: (0, 15)}  # which KPI pictures each lap is weak at: they overlap

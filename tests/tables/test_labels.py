@@ -24,7 +24,7 @@ from deft.rca.spot_check import Pictures
 from deft.rca.weakness import weak_samples
 from deft.record.lenient import load_run
 from deft.stages.context import Context
-from deft.stages.mine import MineOptions
+from deft.stages.mine_inputs import MineOptions
 from deft.tables.changenet_table import read_table
 from deft.tables.labels import clean_label, first_spellings, label_fault, label_key, shown
 

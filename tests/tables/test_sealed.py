@@ -124,7 +124,7 @@ READERS: dict[str, Callable[[Context], object]] = {
 
 
 def mine_reads(context: Context) -> None:
-    from deft.stages.mine import MineOptions
+    from deft.stages.mine_inputs import MineOptions
 
     mine(context, "iter1", None, MineOptions("nearest", 2, 0.0, 64, "warn", 0))
 

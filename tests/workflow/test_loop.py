@@ -93,6 +93,7 @@ EACH_RUN = (
     "best_model.json",
     "best_model_inference_spec.yaml",
     "best_model_inference_spec_host.yaml",
+    "model_card.md",
 )
 STATE = (
     "version started_at kpi_target results_dir max_iterations current_iteration status config "

@@ -25,6 +25,7 @@ LEAST_WEAK, WEAK_DEFECTS, WEAK_GOOD, MOST_GOOD = 5, 0.1, 0.025, 0.25
 GROUP_LEAST = 5  # parts of a board, a type, … that make it a group
 EXAMPLES = 3
 MISSES, FALSE_ALARMS = "misses", "false_alarms"
+WORDS = {MISSES: "missed or weakest defects", FALSE_ALARMS: "false alarms"}
 RULES = {
     MISSES: "defects at or below the threshold; where these are fewer than 10 % of the defects (at "
     "least five), the lowest-scored 10 %, which hold the threshold down",

@@ -20,7 +20,7 @@ KNOWLEDGE_PAGES = {  # page -> its title; each run adds its sections to them
     "literature/methods.md": "Literature: the methods that the loop rests on",
     "methodology_traces/evaluation.md": "Evaluation: protocol and counts of each phase",
 }
-RUN_FOLDERS = ("preflight", "logs", "benchmarks", "hard_stops", ".jobs", "best_model")
+RUN_FOLDERS = ("preflight", "logs", "benchmarks", "hard_stops", ".jobs", "best_model", "kpi_facts")
 POOL_FOLDERS = ("images/synth_ng", "images/synth_ok", "shards")
 PHASE_FOLDERS = (
     "train",
@@ -41,10 +41,11 @@ RUN_FILES = (
     "best_model.json",
     "best_model_inference_spec.yaml",
     "best_model_inference_spec_host.yaml",
+    "model_card.md",
     "mining_history.json",
 )
 RECORD_FILES = ("manifest.json", "summary.json", "analysis.json")
-PHASE_FILES = ("metrics.json", "report.html")
+PHASE_FILES = ("metrics.json", "report.html", "causes.json", "causes.csv")
 FIX = "move it away, or choose another workspace or run"
 
 

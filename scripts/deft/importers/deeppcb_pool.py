@@ -36,7 +36,8 @@ def as_on_a_line(crops: list[Crop], settings: Resolved) -> list[Crop]:
     if share is None:
         share = len(bad) / max(1, len(crops))
     if rows is None:  # the largest pool of this share
-        own = min(len(good) / (1 - share), len(bad) / share if share else np.inf)
+        shares = (good, 1 - share), (bad, share)
+        own = min(len(there) / part for there, part in shares if part)
         rows = int(own / (1 - copied))
     originals = rows - round(copied * rows)
     wanted_bad = round(share * originals)

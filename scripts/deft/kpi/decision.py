@@ -119,9 +119,14 @@ def decide_kpi(
 
 
 def stopped_by_cutoff(mining: dict[str, Any]) -> bool:
-    """Return whether a lap adds nothing because all its new neighbours lie below the cutoff."""
+    """Return whether a lap adds nothing because all its new neighbours lie below the cutoff.
+
+    Where some lie above it, something else (a quota, the history) kept them out.
+    """
     rejected = mining.get("rejected")  # absent in records of earlier versions
-    return bool(mining["new_rows"] == 0 and rejected and rejected["rejected"])
+    if mining["new_rows"] or not rejected:
+        return False
+    return bool(rejected["rejected"] and rejected["rejected"] == rejected["candidates"])
 
 
 def decide_pool(mining: dict[str, Any], previous: dict[str, Any], phase: str) -> dict[str, Any]:

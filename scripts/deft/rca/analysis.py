@@ -135,7 +135,7 @@ def named_causes(
     return [
         {
             **cause,
-            "pictures": save_examples(ranked, cause["examples"], number, pictures, out / FOLDER),
+            "pictures": save_examples(ranked, cause, number, pictures, out / FOLDER),
         }
         for number, cause in enumerate(named, start=1)
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deft.causes.find import LEVEL
+from deft.causes.find import LEVEL, WORDS
 from deft.kpi.operating_point import RECALL_TOLERANCE
 from deft.rca.markdown import code, report_text, table_lines
 from deft.tables.changenet_table import SCORE_COLUMN, is_ng
@@ -230,8 +230,8 @@ def _causes(found: Findings) -> list[str]:
     lines += [
         "Facts measured on every part, without the model, against whether the part is among the "
         "missed or weakest defects or the false alarms. A cause is named where Fisher's exact "
-        "test, corrected for all causes asked (Holm), gives p below 0.01; `causes.json` has every "
-        "cause and the rules, `causes.csv` the facts of each part.",
+        f"test, corrected for all causes asked (Holm), gives p below {LEVEL:g}; `causes.json` has "
+        "every cause and the rules, `causes.csv` the facts of each part.",
         "",
     ]
     if not found.causes:
@@ -248,10 +248,7 @@ def _causes(found: Findings) -> list[str]:
     rows = []
     for cause in found.causes:
         shown = " ".join(f"![]({path})" for path in cause["pictures"])
-        for side, word in (
-            ("misses", "missed or weakest defects"),
-            ("false_alarms", "false alarms"),
-        ):
+        for side, word in WORDS.items():
             counted = cause[side]
             if counted is None or counted["p_corrected"] >= LEVEL:
                 continue

@@ -86,14 +86,18 @@ def example_name(number: int, place: int) -> str:
 
 
 def save_examples(
-    ranked: pd.DataFrame, rows: list[int], number: int, pictures: Pictures, folder: Path
+    ranked: pd.DataFrame, cause: dict[str, Any], number: int, pictures: Pictures, folder: Path
 ) -> list[str]:
-    """Save the examples of the so-manieth cause; return their paths beside the report."""
+    """Save the examples of the so-manieth cause, each in the light in which it differs most.
+
+    Returns their paths beside the report.
+    """
     found = []
     by_row = ranked.set_index("row", drop=False)
-    for place, at in enumerate(rows, start=1):
+    shown = zip(cause["examples"], cause["example_lights"], strict=True)
+    for place, (at, light) in enumerate(shown, start=1):
         name = example_name(number, place)
-        _save_pair(by_row.loc[at], pictures.lights[0], pictures, folder / name)
+        _save_pair(by_row.loc[at], light, pictures, folder / name)
         found.append(f"{FOLDER}/{name}")
     return found
 

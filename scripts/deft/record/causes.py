@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from deft.causes.find import FALSE_ALARMS, MISSES
+from deft.causes.find import WORDS
 from deft.core.reading import check_shape
 from deft.record.run_files import PhaseFiles
 
 FIGURES = {"wrong": int, "flagged_wrong": int, "share_pct": float, "p_corrected": float}
 CAUSE = {"id": str, "kind": str, "title": str, "cure": str, "named": bool, "examples": [int]}
-WORDS = {MISSES: "missed or weakest defects", FALSE_ALARMS: "false alarms"}
 
 
 @dataclass(frozen=True)

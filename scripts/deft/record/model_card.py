@@ -14,7 +14,8 @@ from deft.record.artifacts import data_entries
 from deft.record.best import Best, read_best
 from deft.record.breakdown import GROUPED
 from deft.record.judged import lights_and_ext
-from deft.record.phrases import SCORE, shown
+from deft.record.phrases import PERCENT, SCORE, shown
+from deft.record.proof import acceptance
 from deft.record.results import collect_results
 from deft.record.run_files import dig
 from deft.record.summaries import evaluation_lines, type_lines
@@ -44,6 +45,8 @@ def card_text(best: Best, results: Mapping[str, Any]) -> str:
         *type_lines(phase, results, every=True),
     ]
     parts += _section("Figures on the KPI set", figures)
+    opened = list(_acceptance(best, results))
+    parts += _section("Figures on the sealed acceptance set", opened) if opened else []
     parts += _section("How far they can be trusted", verdict.lines(results) if verdict else [])
     parts += _section("Limits", _limits(best, results))
     return "\n".join(parts).replace("\u00a0", " ") + "\n"
@@ -90,12 +93,34 @@ def _data(best: Best) -> Iterator[str]:
         yield f"| {name} | {rows} | `{digest}…` | {entry['notes'].split(';')[0]} |"
 
 
+def _acceptance(best: Best, results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the sealed set said of this hand-off; nothing where none was opened for it."""
+    told = acceptance(best.files)
+    if not told:
+        return
+
+    def rate(name: str, low: str, high: str) -> str:
+        key = f"acceptance.challenger.{name}_pct"
+        bounds = [shown(results, f"acceptance.challenger.{b}", PERCENT) for b in (low, high)]
+        return f"{shown(results, key, PERCENT)} ({bounds[0]} to {bounds[1]})"
+
+    yield (
+        f"{shown(results, 'acceptance.set.good', '%d')} good parts and "
+        f"{shown(results, 'acceptance.set.defects', '%d')} defects that no phase has seen, opening "
+        f"{shown(results, 'acceptance.opening', '%d')} of the set: {dig(told, 'gate', 'outcome')}"
+    )
+    yield (
+        f"FAR {rate('far', 'far_lower95_pct', 'far_upper95_pct')}, recall "
+        f"{rate('recall', 'recall_lower95_pct', 'recall_upper95_pct')}; bounds one-sided, 95 %"
+    )
+
+
 def _limits(best: Best, results: Mapping[str, Any]) -> Iterator[str]:
     files = best.files
     yield (
         "the KPI set chose threshold, weights and phase and ended the loop, so figures flatter: "
-        f"{shown(results, 'run.models_scored', '%d')} weight files were scored on it. Confirm on "
-        "parts that no phase has seen"
+        f"{shown(results, 'run.models_scored', '%d')} weight files were scored on it."
+        + ("" if acceptance(files) else " Confirm on parts that no phase has seen")
     )
     table = next(p for p in files.phases if p.name == best.phase).scores
     for column, title in GROUPED.items():

@@ -97,8 +97,7 @@ def coco(rows: Sequence[Picture], out: Path, workspace: Path) -> Path:
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
     for number, row in enumerate(rows, start=1):
-        with Image.open(row.test) as picture:
-            width, height = picture.size
+        width, height = _size(row.test)
         image = {"id": number, "file_name": _below(row.test, workspace), **row.about}
         image |= {"width": width, "height": height, "golden": _below(row.golden, workspace)}
         images.append(image)
@@ -170,6 +169,15 @@ WRITERS: dict[str, Callable[[Sequence[Picture], Path, Path], Path]] = {
     "label_studio": label_studio,
     "folders": folders,
 }
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except Exception as error:  # Pillow's readers fail in many ways
+        why = f"the picture cannot be read ({str(error)[:200]})"
+        raise HardStop("image_invalid", why, file=path, fix="restore it") from None
 
 
 def _below(path: Path, workspace: Path) -> str:

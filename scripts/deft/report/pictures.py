@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deft.causes.find import EXAMPLES
+from deft.causes.find import EXAMPLES, WORDS
 from deft.rca.spot_check import FOLDER, example_name
 from deft.rca.weakness import wrong_side
-from deft.record.causes import WORDS, looked_for, named_causes
+from deft.record.causes import looked_for, named_causes
 from deft.record.rows import shown_neighbours, shown_weak_parts
 from deft.record.run_files import PhaseFiles, RunFiles
 from deft.report.thumbs import Thumbnails

@@ -34,7 +34,7 @@ def proof_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any] | 
         "noise": NOISE_KEY in results,
         "lowest": lowest.name if lowest else None,
         "proven": best_proven(files),
-        "by": "proven" if files.by_proof else None,
+        "by": "proven" if files.by_proof else "contract" if files.contract else "lowest",
     }
 
 

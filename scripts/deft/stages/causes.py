@@ -76,8 +76,9 @@ def causes_of(
     groups = groups.assign(light=kpi.parts.numbers["light"].to_numpy())
     found = find_causes(scores, kpi.ng, threshold, flags.flags, groups)
     # Rows of the file, which corrections may leave out.
-    index = table.index.to_numpy()
+    index, light = table.index.to_numpy(), groups["light"].tolist()
     for cause in found["causes"]:
+        cause["example_lights"] = [str(light[at]) for at in cause["examples"]]
         cause["examples"] = [int(index[at]) for at in cause["examples"]]
     each = cells(found, flags.flags)
     spread = rank_spread(scores, other[SCORE_COLUMN].to_numpy(np.float64))
@@ -139,7 +140,7 @@ def unstable(
     """
     others = other[SCORE_COLUMN].to_numpy(np.float64)
     wrong = misclassified(scores, ng, threshold)
-    caught = int((ng & (scores > threshold)).sum())
+    caught = int((ng & ~wrong).sum())
     own = np.sort(others[ng])[::-1]
     level = float(own[caught - 1]) if caught else np.inf
     right = np.where(ng, others >= level, others < level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deft.causes.catalogue import beyond_rows
 from deft.core.files import read_json, replace_atomically, write_json_atomic, write_text_atomic
 from deft.core.layout import phase_number
 from deft.embedding.embed import (
@@ -26,18 +25,23 @@ from deft.mining import cutoff as cut
 from deft.mining import history, neighbours
 from deft.mining.approximate import Search
 from deft.mining.strategies import Lap, Rules, select
-from deft.mining.strategies.problem import Key
-from deft.mining.strategies.rows import advice, copies_in, fresh_parts
+from deft.mining.strategies.rows import advice, fresh_parts
 from deft.run.roots import ROOT_KEY, absolute, with_root
 from deft.run.stage_files import read, written
 from deft.run.state import update_phase
 from deft.stages.context import Context
-from deft.stages.encoder import vectors_of
+from deft.stages.mine_inputs import (
+    MineOptions,
+    embed_targets,
+    left_out,
+    mendable,
+    pictures_of,
+    with_cutoff,
+)
 from deft.stages.run_tables import Assembled, leak_check, previous_table, routed_gaps
-from deft.tables.changenet_table import COLUMNS, image_file, write_table
+from deft.tables.changenet_table import COLUMNS, write_table
 from deft.tables.corrected import is_out, matches, relabelled
 from deft.tables.corrections import POOL
-from deft.tables.fingerprint import fingerprints
 from deft.tables.labels import clean_label, shown
 from deft.tables.leakage import Side
 from deft.tables.sealed import TABLES, read_parquet, seals
@@ -70,25 +74,6 @@ class Files:
     )
 
 
-@dataclass(frozen=True)
-class MineOptions:
-    """Settings of a lap's mining."""
-
-    strategy: str
-    top_k: int
-    min_similarity: float | str  # a cosine, or ``auto`` (:mod:`deft.mining.cutoff`)
-    memory_mb: int
-    content_leakage: str
-    seed: int
-    search: str = "exact"
-    device: str = "cpu"
-    budget: int | None = None  # new parts a lap; None = as many as the neighbours would add
-    rules: Rules = field(default_factory=Rules)
-    cache: Path | None = None  # folder of embedded pictures; None = keep none
-    threads: int = 1
-    causes: str | None = None  # ``use``: weak samples that rows cannot mend have no neighbours
-
-
 def mine(
     context: Context, files: Files, phase: str, encoder: Encoder | TaoEncoder, options: MineOptions
 ) -> str:
@@ -97,7 +82,7 @@ def mine(
     routed = routed_gaps(context, files.gaps)
     gaps = context.paths_here(read_parquet(routed), routed)
     targets = gaps.drop_duplicates("filepath").reset_index(drop=True)
-    targets, beyond = _mendable(targets, options.causes)
+    targets, beyond = mendable(targets, options.causes)
     # From here on labels have their one form; what is shown is spelled as the user does.
     targets = targets.assign(label=targets["label"].map(clean_label))
     spelling = read_json(files.manifest).get("label_spelling", {})
@@ -141,7 +126,7 @@ def mine(
     )
     before = Assembled.of(files.previous, files.previous_combined, files.previous_provenance)
     previous, _ = previous_table(context, before, files.start)
-    options, by_rule = _with_cutoff(context, encoder, options, previous)
+    options, by_rule = with_cutoff(context, encoder, options, previous)
     cutoff = float(options.min_similarity)
     root = {ROOT_KEY: absolute(context.root).encode()}
     write_embeddings(out / "target_embeddings.parquet", targets, target_vectors, encoder, root)
@@ -240,46 +225,6 @@ def mine(
     )
 
 
-def _mendable(targets: pd.DataFrame, causes: str | None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the weak pictures whose causes further rows can mend, and how many others there are.
-
-    ``targets``: gaps with their column of named root causes; older ones have none.
-    """
-    if causes is None or "causes" not in targets:
-        return targets, {}
-    beyond = targets["causes"].map(beyond_rows).to_numpy(bool)
-    found = targets.loc[beyond, "causes"].value_counts().sort_index()
-    left = {"pictures": int(beyond.sum()), "by_cause": {k: int(n) for k, n in found.items()}}
-    if beyond.all() and len(targets):
-        print("warning: rows mend no weak sample's named cause; all are mined for", flush=True)
-        return targets, {**left, "kept_all": True}
-    print(f"{left['pictures']} weak pictures with causes that rows cannot mend", flush=True)
-    return targets[~beyond].reset_index(drop=True), left
-
-
-def _with_cutoff(
-    context: Context, encoder: Encoder | TaoEncoder, options: MineOptions, training: pd.DataFrame
-) -> tuple[MineOptions, dict[str, Any]]:
-    """Return the options with a cosine for a cutoff, and what ``auto`` found it from.
-
-    ``training``: the table before the lap, relative to the workspace.
-    """
-    if options.min_similarity != cut.AUTO:
-        return options, {}
-    rows = training.iloc[cut.spread_rows(len(training))]
-    each = [(row, light) for light in context.lights for _, row in rows.iterrows()]
-    paths = [
-        str(image_file(context.root, row["input_path"], row["object_name"], light, context.ext))
-        for row, light in each
-    ]
-    with vectors_of(encoder, paths, options.cache, options.threads, "embed training rows") as found:
-        vectors = found.array()
-    labels = [clean_label(row["label"]) for row, _ in each]
-    facts = cut.auto_cutoff(vectors, labels, [light for _, light in each])
-    print(cut.auto_text(facts), flush=True)
-    return replace(options, min_similarity=facts["min_similarity"]), facts
-
-
 Entries = list[dict[str, Any]]  # of the mining history
 
 
@@ -328,53 +273,6 @@ def _write_paths(context: Context, path: Path, rows: pd.DataFrame) -> int:
 
 def _new_parts(record: Path | None) -> int | None:
     return None if record is None else read_json(record, {"new_rows": int})["new_rows"]
-
-
-def embed_targets(
-    encoder: Encoder | TaoEncoder, paths: list[str], options: MineOptions
-) -> np.ndarray:
-    """Return the vectors (n, d) of weak samples; those of earlier laps are in the cache."""
-    what = "embed weak samples"
-    with vectors_of(encoder, paths, options.cache, options.threads, what) as found:
-        print(f"weak samples: {found.counts.text()}", flush=True)
-        return found.array()
-
-
-def left_out(
-    context: Context,
-    pool: pd.DataFrame,
-    rules: Rules,
-    taken: frozenset[Key],
-    corrected: np.ndarray,
-) -> np.ndarray | None:
-    """Return which rows of the pool (n,) bool the rules keep from being anybody's neighbours.
-
-    ``corrected``: those (n,) bool that the user left out.
-    """
-    gone = corrected.copy()
-    if rules.copies_bits is not None:
-        tests = [test for test, _ in pictures_of(context, pool)]
-        prints = fingerprints(tests, log=print, levels=context.picture_levels)
-        hashes = np.array([p.dhash for p in prints if p is not None], np.uint64)
-        gone |= copies_in(pool, hashes, rules.copies_bits)
-        print(f"near-copies left out of the pool: {int(gone.sum())} of {len(pool)}", flush=True)
-    if rules.skip_known:
-        gone |= np.array([key in taken for key in neighbours.part_keys(pool)], bool)
-    return gone if gone.any() else None
-
-
-def pictures_of(context: Context, pool: pd.DataFrame) -> list[tuple[Path, Path]]:
-    """Return the test and the golden picture of each row of the pool, below this workspace."""
-    test, golden = (
-        [
-            image_file(context.root, folder, name, light, context.ext)
-            for folder, name, light in zip(
-                pool[column], pool["object_name"], pool["light"], strict=True
-            )
-        ]
-        for column in ("input_path", "golden_path")
-    )
-    return list(zip(test, golden, strict=True))
 
 
 def rule_facts(options: MineOptions, budget: int) -> dict[str, Any]:

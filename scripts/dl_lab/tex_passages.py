@@ -14,81 +14,32 @@ from dataclasses import dataclass
 
 from .passages import CANDIDATE, Link, Passages
 from .printed_numbers import numbers_in
+from .tex_macros import (
+    BREAK,
+    COLUMNS,
+    COUNT,
+    COUNTS,
+    DEFINED,
+    DEFINING,
+    ENDS,
+    ESCAPED,
+    LAYOUT,
+    LENGTH,
+    LENGTHS,
+    OPTIONED,
+    PLAIN,
+    SKIPPED,
+    UNSEEN,
+)
 
-THIN, BREAK = "\u202f", "\u200b"
 TOKEN = re.compile(
     r"%(?P<comment>[^\n]*)|\\(?P<macro>[A-Za-z@]+)\*?|\\(?P<escaped>[^A-Za-z@])"
     r"|(?P<group>\{,\})|(?P<open>\{)|(?P<close>\})|(?P<display>\$\$)"
     r"|(?P<gap>\n[ \t]*\n\s*)|(?P<other>[$~&\n])|(?P<text>[^%\\{}$~&\n]+)"
 )
-# Environments that are no prose: skipped as a whole.
-SKIPPED = re.compile(
-    r"(?:verbatim|lstlisting|minted|comment|filecontents|tikzpicture|axis|thebibliography|equation"
-    r"|align|alignat|gather|multline|eqnarray|displaymath|math|CCSXML)\*?"
-)
-# Macros whose arguments no reader sees: how many groups of braces follow (options always go).
-UNSEEN = {
-    **dict.fromkeys(
-        "ref eqref autoref cref Cref pageref nameref subref label includegraphics input include "
-        "bibliography bibliographystyle usepackage documentclass vspace hspace setstretch url "
-        "cmidrule cline scalebox rotatebox color textcolor cellcolor rowcolor pagestyle "
-        "thispagestyle geometry hypersetup graphicspath captionsetup sisetup parbox raisebox "
-        "newlength newcounter end stepcounter theoremstyle hyphenation pagenumbering "
-        "columncolor phantom hphantom vphantom pgfplotsset usetikzlibrary orcidlink email".split(),
-        1,
-    ),
-    **dict.fromkeys(
-        "setlength addtolength setcounter addtocounter multicolumn multirow rule resizebox "
-        "fontsize newcolumntype counterwithin specialrule".split(),
-        2,
-    ),
-    "definecolor": 3,
-    "rowcolors": 3,
-    "DeclareMathOperator": 2,
-}
-# Environments with arguments of their own.
-COLUMNS = {"tabular": 1, "array": 1, "minipage": 1, "adjustbox": 1, "subfigure": 1, "tabularx": 2}
-COLUMNS |= {"tabular*": 2, "wrapfigure": 2, "wraptable": 2, "longtable": 1, "tabulary": 2}
-LENGTHS = re.compile(
-    r"(?:vskip|hskip|kern|mkern|tabcolsep|arraystretch|parskip|parindent|baselineskip|hsize|vsize)"
-)
-LENGTH = re.compile(r"\s*=?\s*-?\d*\.?\d+\s*(?:\\?[a-zA-Z]+)")
-DEFINING = ("newcommand", "renewcommand", "providecommand", "def", "newrobustcmd")
-DEFINED = re.compile(
-    r"\s*\{?\s*\\(?P<name>[A-Za-z@]+)\s*\}?\s*(?:\[\d\]\s*)?(?:\[[^\]]*\]\s*)?(?:#\d)*\s*"
-)
-ENDS = frozenset(
-    "par item section subsection subsubsection paragraph chapter caption hline midrule toprule "
-    "bottomrule title newline".split()
-)
-PLAIN = {
-    "pm": "±",
-    "textpm": "±",
-    "times": "×",
-    "texttimes": "×",
-    "cdot": "·",
-    "approx": "≈",
-    "sim": "≈",
-    "simeq": "≈",
-    "textasciitilde": "≈",
-    "le": "≤",
-    "leq": "≤",
-    "leqslant": "≤",
-    "ge": "≥",
-    "geq": "≥",
-    "geqslant": "≥",
-    "lt": "<",
-    "gt": ">",
-    "textless": "<",
-    "textgreater": ">",
-    "textminus": "−",
-    "percent": "%",
-    "thinspace": THIN,
-    "textendash": "–",
-}
-ESCAPED = {",": THIN, ";": THIN, ":": THIN, " ": "\u00a0", "!": "", "/": "", "(": "", ")": ""}
 PREAMBLE = re.compile(r"(?<!\\)%[^\n]*|\\([A-Za-z]+)\*?")
 OPTIONS = re.compile(r"[ \t]*\n?[ \t]*\[[^\]\[]*\]|\([lr{}.\dempt ]*\)")
+BARE = re.compile(r"\s*\\[A-Za-z@]+")
 BRACE, BRACES = re.compile(r"\s*\{"), re.compile(r"\\.|%[^\n]*|[{}]", re.DOTALL)
 # A macro may hold others; a text that was made to burst stops here.
 PATH_SIGNS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/~%"
@@ -141,6 +92,9 @@ class _Reader:
     def skip(self, at: int, end: int, groups: int) -> int:
         """Return the place behind ``groups`` arguments and the options before each."""
         for _ in range(groups):
+            if bare := BARE.match(self.text, at, end):  # \setlength\tabcolsep{3pt}
+                at = bare.end()
+                continue
             inner = self.group(self.skip_options(at, end), end)
             if inner is None:
                 break
@@ -190,7 +144,12 @@ class _Reader:
         for name, macro in self.macros.items():
             body = re.sub(r"\\[,;!]|\\(?:ensuremath|text\w\w|xspace)\b|[{}$~\s]", "", macro.body)
             numbers = numbers_in(body.replace("\\%", "%"))
-            if name not in self.used and not macro.known and len(numbers) == 1:
+            if (
+                name not in self.used
+                and not LAYOUT.fullmatch(name)
+                and not macro.known
+                and len(numbers) == 1
+            ):
                 if numbers[0].start == 0 and not body[numbers[0].end :].strip("\\%"):
                     self.out.end()
                     self.out.add(numbers[0].text, macro.line)
@@ -270,7 +229,7 @@ class _Reader:
             return self.begin(at, end)
         if name == "end":
             self.out.end()
-        if name == "verb":
+        if name == "verb" or (name == "lstinline" and self.text[at : at + 1] not in ("{", "[")):
             shut = self.text.find(self.text[at : at + 1] or " ", at + 1, end)
             code = self.text[at + 1 : shut] if shut > 0 else ""
             self.out.add(code if CANDIDATE.search(code) else BREAK, line, link, known)
@@ -307,8 +266,11 @@ class _Reader:
         if name in UNSEEN or "cite" in name.lower():
             self.out.add(BREAK, line, link, known)
             return self.skip(at, end, UNSEEN.get(name, 1))
+        if name in OPTIONED:
+            at = self.skip_options(at, end)
         self.out.add(PLAIN.get(name, BREAK), line, link, known)
-        length = LENGTH.match(self.text, at, end) if LENGTHS.fullmatch(name) else None
+        form = LENGTH if LENGTHS.fullmatch(name) else COUNT if COUNTS.fullmatch(name) else None
+        length = form.match(self.text, at, end) if form else None
         # TeX takes the blanks behind a macro's name.
         return length.end() if length else at
 

@@ -85,9 +85,20 @@ GOOD: list[tuple[str, str]] = [
         "tex",
         "\\documentclass[11pt]{article}\n\\setlength{\\tabcolsep}{3pt}\n\\title{FAR at last}\n"
         f"\\newcommand{{\\far}}{{12.40\\xspace}} % {P}far_pct\n\\title{{Of 7}} % quotes: ignore 7\n"
-        "\\begin{document}\nWe reach \\far\\,\\%.\n\\includegraphics[width=0.5\\textwidth]{fig2}\\vspace{-2mm}\n"
+        "\\begin{document}\nWe reach \\far\\,\\%.\n"
+        "\\includegraphics[width=0.5\\textwidth]{fig2}\\vspace{-2mm}\n"
         f"\\begin{{equation}}\nx = \\frac{{1}}{{2}}\n\\end{{equation}}\n% was 13.1 {P}far_pct\n"
         f"12.4 ({P}far_pct) since 2023 % quotes: ignore 2023\n\\end{{document}}",
+    ),
+    (
+        "tex",  # numbers of the layout
+        "\\documentclass{article}\\renewcommand{\\topfraction}{0.9}\\setlength\\tabcolsep{3pt}\n"
+        "\\begin{document}\\renewcommand\\arraystretch{1.1}\\linespread{0.98}\n"
+        "\\begin{subtable}{0.5\\linewidth}\\makebox[3cm][c]{a} \\colorbox{gray!20}{k}\n"
+        "\\end{subtable}\n"
+        "\\begin{multicols}{2}\\hskip 3pt plus 1fil b\\penalty10000 \\looseness=-1\n"
+        "\\end{multicols}\n"
+        f"c\\footnotemark[3] \\lstinline|x = 5| \\mbox{{12.4}} % {P}far_pct\n\\end{{document}}",
     ),
     (
         "tex",

@@ -17,7 +17,7 @@ ELSEWHERE = (
     "settings/config_values.py", "settings/run_name.py", "run/slurm.py", "settings/session.py",
     "settings/checking.py", "run/state.py", "core/workspace_source.py", "embedding/prune.py",
     "settings/kpi_target.py", "settings/metric_contract.py", "settings/workspace_file.py",
-    "stages/score.py", "tables/exchange.py",
+    "stages/score.py", "tables/exchange.py", "record/rows_out.py", "settings/tracking.py",
     # The network and the encoder are built, the spec is read by the pre-flight itself.
     "changenet/spec/", "changenet/backbones/", "embedding/encoders/",
 )  # fmt: skip
@@ -37,6 +37,13 @@ ASKED = {
     "changenet/data/goldens.py": {"__init__": "goldens", "_found": "goldens"},
     "changenet/data/pairs.py": {"open_pairs": "table_base", "picture": CHANGED},
     "changenet/data/sampling.py": {"check_trainable": "trainable"},
+    "causes/facts.py": {"read_facts": CHANGED},
+    "record/openings.py": {"read_openings": "acceptance_seal", "best_model_of": "start"},
+    "record/promoted_start.py": {"start_of": "start", "_of_champion": "start",
+                                 "_of_folder": "start", "carried_rows": CHANGED},
+    "record/tracker.py": dict.fromkeys(("open_client", "unusable", "experiment_of"), "mlflow"),
+    "stages/accept.py": {"production": "champion", "scored": "acceptance", "_set": "acceptance"},
+    "stages/decide.py": {"decide": "metric_contract", "_proven": CHANGED},
     "changenet/device.py": {"pick_device": MACHINE, "training_devices": "training"},
     "changenet/infer.py": {"score_views": "score_column", "_refuse_endless": LEARNT},
     "changenet/onnx/export.py": {"check_export": "onnx", "_untrue": LEARNT},

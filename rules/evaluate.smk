@@ -115,7 +115,7 @@ checkpoint decide:
         'python "$DEFT_HOME/scripts/decide.py" --workspace . --run run_{wildcards.ts}'
         " --phase {wildcards.phase} --question {wildcards.question} --kpi={params.kpi:q}"
         " --contract={params.contract:q} --results {input.results:q}"
-        " --best-phase {params.best} --inference {input.inference:q}"
+        " --best-phase {params.best:q} --inference {input.inference:q}"
         " --metrics {input.metrics:q} --mining={input.mining:q} --previous={input.previous:q}"
         " --decision {output.decision:q}"
         " --max-iterations {params.laps} --log {log:q}"

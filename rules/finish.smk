@@ -134,7 +134,7 @@ rule accept:
         'python "$DEFT_HOME/scripts/accept.py" --workspace . --run run_{wildcards.ts}'
         " {params.engine} --export {input.export:q} --combined {input.combined:q}"
         " --record {output.record:q} --kpi={params.kpi:q} --champion={params.champion:q}"
-        " --champion-spec={params.spec:q} --promotion-margin-pct={params.margin}"
+        " --champion-spec={params.spec:q} --promotion-margin-pct={params.margin:q}"
         " --device {params.device} --threads {threads} --attempt {resources.try_number}"
         " --log {log:q}"
 

@@ -175,7 +175,7 @@ def summary_of(files: RunFiles, results: dict[str, float]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "tag": files.name,
-        "primary_metric": PRIMARY,
+        "primary_metric": PRIMARY if PRIMARY in metrics else None,
         "metrics": metrics,
         "metric_definitions": definitions(metrics),
         "best_checkpoint": pointer,

@@ -47,8 +47,7 @@ def test_the_folder_scores_two_pictures_as_the_pipeline_did(finished: Path) -> N
     folder = finished / "results" / RUN / "best_model"
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix != ".pyc"}
     there -= {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_dir()}
-    younger = {f"score_kit/{name}.py" for name in layout.SCORE_KIT_YOUNGER}
-    assert there == HANDED_OFF | set(layout.SCORING_FILES) | younger
+    assert there == HANDED_OFF | set(layout.SCORING_FILES)
     phase, metrics = best_phase(finished)
     scored = pd.read_csv(phase / "inference" / metrics["chosen"] / "inference.csv")
     threshold = metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"]

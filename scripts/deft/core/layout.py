@@ -36,13 +36,10 @@ SCORE_KIT = (  # copied into best_model/score_kit/
     *("naming", "network", "partial", "pictures", "prepare", "report", "resize", "score", "sheet"),
     *("statistics", "table"),
 )
-# Younger than finished hand-offs, which are whole without: no declared output, so that nothing is
-# exported again for its sake.
-SCORE_KIT_YOUNGER = ("embeddings",)
 SCORING_FILES = (  # of best_model/: what scores new boards and serves the model
     *("score.py", "compare_engine.py", "kpi_reference.json"),
     *("triton/changenet/config.pbtxt", "tensorrt/build_engine.sh"),
-    *(f"score_kit/{name}.py" for name in SCORE_KIT if name not in SCORE_KIT_YOUNGER),
+    *(f"score_kit/{name}.py" for name in SCORE_KIT),
 )
 
 

@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from scored_run import RUN, write_scores
+from scored_run import make_scored_run, write_scores
 from stage_calls import evaluate
 from stage_calls import files as files_of
-from tiny_workspace import make_tiny_workspace
 
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
-from deft.core.layout import Run
 from deft.kpi.steady import far_geometric_mean_pct
 from deft.record.lenient import load_run
 from deft.record.proof import best_proven
@@ -44,10 +42,7 @@ def separated(wrong: int):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Context:
-    workspace = make_tiny_workspace(
-        tmp_path_factory.mktemp("run") / "w", base=6, validation=6, kpi=60, pool=6, ng_every=3
-    )
-    context = Context(Run(workspace, RUN))
+    context = make_scored_run(tmp_path_factory.mktemp("run") / "w")
     told = []
     for phase, wrong in (("baseline", 12), ("iter1", 10), ("iter2", 3)):
         write_scores(context, phase, separated(wrong))
@@ -97,7 +92,7 @@ def test_numbers_and_page_have_it(run: Context) -> None:
     assert results["iter2.far_geometric_mean_pct"] == kind["far_geometric_mean_pct"]
     view = proof_view(files, results)
     assert view and [row["previous"] for row in view["rows"]] == [None, "cannot tell", "better"]
-    assert (view["lowest"], view["proven"], view["by"]) == ("iter2", "iter2", None)
+    assert (view["lowest"], view["proven"], view["by"]) == ("iter2", "iter2", "lowest")
     # A run of an earlier version has no such figure in its metrics: it is made of its scores.
     for phase in files.phases:
         for found in phase.metrics.get("kinds", {}).values():

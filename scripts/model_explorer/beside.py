@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deft.core.errors import HardStop
-from deft.core.reading import read_json
+from deft.core.reading import read_bytes, read_json
 from deft.core.yaml_files import read_mapping
 from model_explorer.kit.metadata import EXTRA, is_read, licence_family
 from model_explorer.refs import LICENCES
@@ -103,14 +103,10 @@ def _read_of(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bytes(path: Path, most: int = LARGEST) -> bytes:
-    """Return a file's bytes, none of what is no regular file (a pipe gives none for ever), is
-    larger or cannot be read.
-    """
+    """Return a file's bytes, none of what is no regular file, is larger or cannot be read."""
     try:
-        if not path.is_file() or path.stat().st_size > most:
-            return b""
-        return path.read_bytes()
-    except OSError:
+        return read_bytes(path) if path.stat().st_size <= most else b""
+    except (OSError, HardStop):
         return b""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -27,51 +28,45 @@ from deft.tables.changenet_table import SCORE_COLUMN, line_of
 VERSION = 2  # of the scoring's logic
 
 
+class How(TypedDict, total=False):
+    """How a table is scored; the defaults are those of :func:`score_views`.
+
+    With ``onnx``, the loaded export of the weights, ONNX Runtime scores instead of torch (on its
+    own device). ``views``: the setting ``score_views`` (:mod:`deft.changenet.views`); an ONNX file
+    has its own. ``compile``: see :func:`deft.changenet.speed.prepare`; ``levels``:
+    :func:`deft.tables.pictures.open_rgb`; ``workspace``: see
+    :class:`deft.changenet.data.pairs.PairData`.
+    """
+
+    device: str
+    threads: int
+    batch_size: int | None
+    onnx: Scorer | None
+    compile: bool
+    levels: int | None
+    workspace: str | Path | None
+    views: str
+
+
 def infer_table(
     spec: Spec,
     weights_path: str | Path,
     table_path: str | Path,
     images_dir: str | Path,
     out_csv: str | Path,
-    *,
-    device: str = "cpu",
-    threads: int = 1,
-    batch_size: int | None = None,
-    onnx: Scorer | None = None,
-    compile: bool = False,
-    levels: int | None = None,
-    workspace: str | Path | None = None,
-    views: str = "one",
+    **how: Unpack[How],
 ) -> int:
     """Score every row of a table and write the result; return the number of rows.
 
     Scores are float32 in their shortest form; every other cell stays as it was, in the same order.
-    They do not depend on the batch size beyond float noise (about 1e-6). With ``onnx``, the
-    loaded export of these weights, ONNX Runtime scores instead of torch (on its own device).
-    ``views``: the setting ``score_views`` (:mod:`deft.changenet.views`); an ONNX file has its own.
-    ``compile``: see :func:`deft.changenet.speed.prepare`; ``levels``:
-    :func:`deft.tables.pictures.open_rgb`; ``workspace``: see
-    :class:`deft.changenet.data.pairs.PairData`.
+    They do not depend on the batch size beyond float noise (about 1e-6).
 
     Raises
     ------
     HardStop ``csv_invalid``, ``image_invalid``, ``missing_input``, ``spec_invalid`` (weights that
     do not fit), ``score_invalid`` (a score that is not finite, with its row).
     """
-    scores, table = score_table(
-        spec,
-        weights_path,
-        table_path,
-        images_dir,
-        device=device,
-        threads=threads,
-        batch_size=batch_size,
-        onnx=onnx,
-        compile=compile,
-        levels=levels,
-        workspace=workspace,
-        views=views,
-    )
+    scores, table = score_table(spec, weights_path, table_path, images_dir, **how)
     write_text_atomic(out_csv, scored_csv(table, scores))
     return len(table)
 
@@ -91,32 +86,11 @@ def score_table(
     weights_path: str | Path,
     table_path: str | Path,
     images_dir: str | Path,
-    *,
-    device: str = "cpu",
-    threads: int = 1,
-    batch_size: int | None = None,
-    onnx: Scorer | None = None,
-    compile: bool = False,
-    levels: int | None = None,
-    workspace: str | Path | None = None,
-    views: str = "one",
+    **how: Unpack[How],
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Return (scores float32 (rows,), table); see :func:`infer_table`."""
-    found, table = score_views(
-        spec,
-        weights_path,
-        table_path,
-        images_dir,
-        device=device,
-        threads=threads,
-        batch_size=batch_size,
-        onnx=onnx,
-        compile=compile,
-        levels=levels,
-        workspace=workspace,
-        views=views,
-    )
-    return found[views], table
+    found, table = score_views(spec, weights_path, table_path, images_dir, **how)
+    return found[how.get("views", "one")], table
 
 
 def score_views(

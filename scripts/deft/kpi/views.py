@@ -42,10 +42,10 @@ def views_of_phase(
     HardStop ``missing_input`` where the record has not one score a row, ``score_invalid`` for one
     that is not finite.
     """
-    frame = read_scores(table, correct)
-    rows = len(frame) if correct is None else len(read_scores(table))
     if "score_views" not in told:
         return {}
+    frame = read_scores(table, correct)
+    rows = len(frame) if correct is None else len(read_scores(table))
     problem = check_shape(told, {"score_views": str, "passes": int, "kinds": {kind: {"views": {}}}})
     others = {} if problem else told["kinds"][kind]["views"]
     for name, other in others.items():

@@ -122,19 +122,21 @@ class TwoStage(Network):
         return found, None
 
 
-def distance_to(scores: np.ndarray, threshold: float, logits: bool) -> np.ndarray:
+def distance_to(scores: np.ndarray, threshold: float | np.ndarray, logits: bool) -> np.ndarray:
     """Return how far scores (n,) are from a threshold, float64: of their logits, or of distances.
 
     Near 0 and 1 scores of logits lie close together, whatever tells them apart. A score of 0 or 1
-    itself is ``FARTHEST`` away, so that every distance is a number.
+    itself is ``FARTHEST`` away, so that every distance is a number. ``threshold``: one, or one a
+    score.
     """
-    both = np.append(np.asarray(scores, np.float64), np.float64(np.float32(threshold)))
+    one = np.asarray(scores, np.float64)
+    other = np.asarray(threshold, np.float32).astype(np.float64)
     if logits:
         with np.errstate(divide="ignore"):
-            both = np.log(both) - np.log1p(-both)
+            one, other = np.log(one) - np.log1p(-one), np.log(other) - np.log1p(-other)
     with np.errstate(invalid="ignore"):
-        apart = np.minimum(np.abs(both[:-1] - both[-1]), FARTHEST)
-    return np.where(both[:-1] == both[-1], 0.0, apart)  # both may be infinite
+        apart = np.minimum(np.abs(one - other), FARTHEST)
+    return np.where(one == other, 0.0, apart)  # both may be infinite
 
 
 def open_network(

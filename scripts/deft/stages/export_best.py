@@ -41,7 +41,7 @@ from deft.score_kit.prepare import facts_of
 from deft.score_kit.statistics import reference
 from deft.score_kit.table import Parts
 from deft.stages.context import Context
-from deft.stages.export_views import cost, first_stage
+from deft.stages.export_views import cost, first_stage, one_view_graph
 from deft.stages.run_tables import scored_table
 from deft.stages.weights import chosen_weights
 from deft.tables.changenet_table import SCORE_COLUMN, line_of
@@ -150,19 +150,18 @@ def export_best(
         "score_py_cannot_read": unread,
     }
     if views != "one":
-        record["views_cost"] = cost(context, weights, scorer, kpi, threads)
-    if two_stage and views != "one":
-        facts["first_stage"], record["two_stage"] = first_stage(
-            context,
-            weights,
-            network,
-            one_view(files.inference, metrics["chosen"]),
-            scores,
-            rows,
-            lambda staged: as_handed_off(staged, scorer, kpi, rows, threads)[1],
-            threads=threads,
-            table=table,
-        )
+        with one_view_graph(context, weights, scorer, threads, keep=two_stage) as graph:
+            record["views_cost"] = cost(scorer, graph[0], kpi, size)
+            if two_stage:
+                facts["first_stage"], record["two_stage"] = first_stage(
+                    network,
+                    graph,
+                    one_view(files.inference, metrics["chosen"]),
+                    scores,
+                    rows,
+                    lambda staged: as_handed_off(staged, scorer, kpi, rows, threads)[1],
+                    table=table,
+                )
     if int8:
         training = open_pairs(
             context.spec,

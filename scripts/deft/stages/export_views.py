@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,25 @@ from deft.stages.context import Context
 from deft.tables.changenet_table import line_of
 
 
-def cost(
-    context: Context, weights: Path, scorer: Scorer, kpi: PairData, threads: int
-) -> dict[str, float]:
-    """Return how many pairs a second the exported graph takes, and one view of it."""
-    size = scorer.fixed_batch or context.spec.dataset.classify.batch_size
+@contextmanager
+def one_view_graph(
+    context: Context, weights: Path, beside: Scorer, threads: int, *, keep: bool
+) -> Iterator[tuple[Scorer, str]]:
+    """Give the loaded export of one view and its SHA-256; ``keep``: it stays beside the other's."""
     with tempfile.TemporaryDirectory(dir=context.run.dir, prefix=".onnx.") as folder:
-        path = Path(folder) / FIRST
-        export_onnx(context.spec, weights, path)
-        one = Scorer(path, device=_device(scorer), threads=threads)
-        rates = [
-            pairs_per_s(each.run, kpi, size, pairs=TIMED_PAIRS, rounds=TIMED_ROUNDS)
-            for each in (scorer, one)
-        ]
+        path = beside.path.with_name(FIRST) if keep else Path(folder) / FIRST
+        made = export_onnx(context.spec, weights, path)
+        device = "cuda" if beside.provider == CUDA else "cpu"
+        yield Scorer(path, device=device, threads=threads), made["sha256"]
+
+
+def cost(scorer: Scorer, one: Scorer, kpi: PairData, batch_size: int) -> dict[str, float]:
+    """Return how many pairs a second the exported graph takes, and that of one view."""
+    size = scorer.fixed_batch or batch_size
+    rates = [
+        pairs_per_s(each.run, kpi, size, pairs=TIMED_PAIRS, rounds=TIMED_ROUNDS)
+        for each in (scorer, one)
+    ]
     return {
         "pairs_per_s": round(rates[0], 2),
         "one_view_pairs_per_s": round(rates[1], 2),
@@ -42,32 +49,29 @@ def cost(
 
 
 def first_stage(
-    context: Context,
-    weights: Path,
     network: Network,
+    graph: tuple[Scorer, str],
     one: np.ndarray,
     scores: np.ndarray,
     rows: np.ndarray,
     score: Callable[[Network], np.ndarray],
     *,
-    threads: int,
     table: Path,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write the first stage beside ``network``; return (``first_stage`` of the facts, a record).
+    """Try the first stage that lies beside ``network``; return its part of the facts, a record.
 
     Parameters
     ----------
+    graph: of :func:`one_view_graph`, kept.
     one, scores: float32 (n,) of all KPI parts, from one view and over all views.
     rows: places of the parts to check; ``score`` scores them as ``score.py`` does.
 
     Raises HardStop ``score_invalid`` where both stages decide one of ``rows`` otherwise than the
     KPI did.
     """
-    threshold, path = network.facts.threshold, network.path.with_name(FIRST)
+    threshold, (scorer, digest) = network.facts.threshold, graph
     found = margin_of(one, scores, threshold, logits=network.facts.logits)
-    made = export_onnx(context.spec, weights, path)
-    scorer = Scorer(path, device=_device(network), threads=threads)
-    first = Network(path, network.facts, scorer.session, scorer.provider, network.batch)
+    first = Network(scorer.path, network.facts, scorer.session, scorer.provider, network.batch)
     staged = TwoStage(first, network, found["margin"])
     cut = np.float32(threshold)
     other = np.flatnonzero((score(staged) > cut) != (scores[rows] > cut))
@@ -80,9 +84,5 @@ def first_stage(
             row=[line_of(int(rows[i])) for i in other[:ROWS_KEPT]],
             fix="set score_two_stage: false",
         )
-    told = {"file": FIRST, "sha256": made["sha256"], "margin": found["margin"]}
+    told = {"file": FIRST, "sha256": digest, "margin": found["margin"]}
     return told, {**found, "pairs": len(rows), "scored_again": staged.again}
-
-
-def _device(scorer: Scorer | Network) -> str:
-    return "cuda" if scorer.provider == CUDA else "cpu"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from deft.changenet.spec import Spec
 from deft.changenet.training.options import IDENTITY, Options
 from deft.changenet.training.train import train
 from deft.core import layout
-from deft.core.files import read_json, sha256_file, write_json_atomic
+from deft.core.files import read_json, sha256_file, sha256_text, write_json_atomic
 from deft.core.reading import check_shape
 from deft.kpi.evaluation import KINDS, chosen_kind
 from deft.kpi.noise import noise_floor
@@ -151,7 +150,7 @@ def _made_of(context: Context, spec: Spec, options: Options, min_recall: float, 
         [sha256_file(context.workspace / name) for name in names],
         [corrected, context.picture_levels, min_recall, views],
     ]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return sha256_text(json.dumps(told, sort_keys=True))
 
 
 def figures(

@@ -36,11 +36,7 @@ def margin_of(
     if other.any():
         margin = SAFETY * float(distance[other].max())
     else:
-        moved = [
-            float(distance_to(a[None], float(b), logits)[0])
-            for a, b in zip(one, views, strict=True)
-        ]
-        margin = float(np.median(moved))
+        margin = float(np.median(distance_to(one, views, logits)))
     return {
         "margin": margin,
         "decided_otherwise": int(other.sum()),

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from deft.changenet.training.options import Options  # noqa: E402
 from deft.core.layout import Run  # noqa: E402
 from deft.kpi.noise import noise_floor  # noqa: E402
+from deft.rca.markdown import table_lines  # noqa: E402
 from deft.stages.context import Context  # noqa: E402
 from deft.stages.noise_floor import LEVELS_PCT, one_training  # noqa: E402
 from deft.stages.train import Files, phase_spec  # noqa: E402
@@ -27,22 +28,19 @@ HEAD = ("seed", "geometric mean", *(f"FAR at recall {level:g} %" for level in LE
 
 def table(members: list[dict[str, Any]]) -> str:
     """Return the trainings as Markdown, and the floor under them."""
-    lines = [_line(HEAD), "|" + "---:|" * len(HEAD)]
+    rows = []
     for member in members:
         far = [f"{member['far_at_recall_pct'][f'{level:g}']:.2f} %" for level in LEVELS_PCT]
-        lines.append(_line((member["seed"], f"{member['far_geometric_mean_pct']:.3f} %", *far)))
+        rows.append((member["seed"], f"{member['far_geometric_mean_pct']:.3f} %", *far))
     found = noise_floor([member["far_geometric_mean_pct"] for member in members])
-    lines += [
+    lines = [
+        *table_lines(HEAD, rows),
         "",
         f"{found['trainings']} trainings: geometric mean {found['mean_pct']:.3g} % "
         f"({found['lowest_pct']:.3g} to {found['highest_pct']:.3g} %); two further ones differ by "
         f"up to a factor of {found['factor']:.3g} (95 %).",
     ]
     return "\n".join(lines)
-
-
-def _line(cells: Any) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def main() -> None:

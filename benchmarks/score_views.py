@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +37,7 @@ from deft.importers.deeppcb import import_deeppcb  # noqa: E402
 from deft.importers.deeppcb_settings import Settings  # noqa: E402
 from deft.kpi.operating_point import at_recall, sweep  # noqa: E402
 from deft.kpi.steady import far_geometric_mean_pct  # noqa: E402
+from deft.rca.markdown import table_lines  # noqa: E402
 from deft.tables.changenet_table import is_ng  # noqa: E402
 
 LEVELS_PCT = (100, 99.5, 99, 95)
@@ -99,29 +99,24 @@ def markdown(rows: list[dict]) -> str:
     """Return the table: a line a seed and kind of views; then each kind against one view."""
     levels = [f"{p:g}" for p in LEVELS_PCT]
     head = ["seed", "views", "geometric mean of FAR", *(f"FAR at {p} %" for p in levels)]
-    lines = [_line(head), "|" + "---|" * len(head)]
+    cells: list[list[object]] = []
     for row in sorted(rows, key=lambda r: r["seed"]):
         for name, found in row["views"].items():
             far = [f"{found['far'][p]:.2f} %" for p in levels]
-            lines.append(
-                _line([row["seed"], name, f"{found['far_geometric_mean_pct']:.2f} %", *far])
-            )
+            cells.append([row["seed"], name, f"{found['far_geometric_mean_pct']:.2f} %", *far])
+    lines = [*table_lines(head, cells), ""]
     mean = {n: np.array([r["views"][n]["far_geometric_mean_pct"] for r in rows]) for n in VIEWS}
     cost = {n: np.median([r["s_a_pair"][n] / r["s_a_pair"]["one"] for r in rows]) for n in VIEWS}
     head = ["views", "geometric mean over seeds", "lower than one view on", "p", "scoring time"]
-    lines += ["", _line(head), "|" + "---|" * len(head)]
+    cells = []
     for name in VIEWS:
         centre = float(np.exp(np.log(mean[name]).mean()))
         lower, p = "–", "–"
         if name != "one":
             lower = f"{int((mean[name] < mean['one']).sum())} of {len(rows)}"
             p = f"{sign_flip_p(np.log(mean[name]), np.log(mean['one'])):.3f}"
-        lines.append(_line([name, f"{centre:.2f} %", lower, p, f"{cost[name]:.1f} ×"]))
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
+        cells.append([name, f"{centre:.2f} %", lower, p, f"{cost[name]:.1f} ×"])
+    return "\n".join([*lines, *table_lines(head, cells)])
 
 
 def main() -> None:

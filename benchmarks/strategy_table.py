@@ -12,6 +12,7 @@ from paired import sign_flip_p
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from deft.causes.statistics import holm  # noqa: E402
+from deft.rca.markdown import table_lines  # noqa: E402
 
 FIGURE = "far_geometric_mean_pct"
 CHANCE = "random"
@@ -109,7 +110,7 @@ def sentence(rows: Sequence[Row], regime: str, lap: int) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table, and a sentence for each regime's last lap."""
-    lines = [_line(HEAD), "|" + "---|" * len(HEAD)]
+    table: list[list[object]] = []
     regimes = list(dict.fromkeys(r["regime"] for r in rows))
     for regime in regimes:
         for lap in sorted({r["lap"] for r in rows if r["regime"] == regime}):
@@ -122,13 +123,9 @@ def markdown(rows: Sequence[Row]) -> str:
                 else:
                     noise = "?" if np.isnan(f["noise"]) else f"{1 / f['noise']:.2f}"
                     cells += [f"{f['ratio']:.2f}", noise, f["better"], f"{f['p']:.3f}"]
-                lines.append(_line([*cells, f"{f['at_99']:.2f} %"]))
-    lines.append("")
+                table.append([*cells, f"{f['at_99']:.2f} %"])
+    lines = [*table_lines(HEAD, table), ""]
     for regime in regimes:
         last = max(r["lap"] for r in rows if r["regime"] == regime)
         lines.append(f"- {sentence(rows, regime, last)}")
     return "\n".join(lines)
-
-
-def _line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

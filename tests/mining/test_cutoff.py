@@ -12,7 +12,6 @@ from deft.mining.cutoff import (
     auto_text,
     rejected_facts,
     rejected_text,
-    spread_rows,
 )
 
 
@@ -101,12 +100,6 @@ def test_without_pairs_of_both_kinds_nothing_is_rejected(labels: list[str]) -> N
     found = auto_cutoff(vectors[: len(labels)], labels, ["L"] * len(labels))
     assert found["min_similarity"] == NO_CUTOFF and found["index"] is None
     assert "nothing is rejected" in auto_text(found)
-
-
-def test_a_large_table_is_looked_at_all_over() -> None:
-    rows = spread_rows(10_000, 100)
-    assert len(rows) == 100 and rows[0] == 0 and rows[-1] == 9999
-    assert spread_rows(5, 100).tolist() == [0, 1, 2, 3, 4] and not len(spread_rows(0))
 
 
 def test_what_the_cutoff_rejects_counts_new_parts_once() -> None:

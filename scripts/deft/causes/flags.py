@@ -15,6 +15,7 @@ import pandas as pd
 
 from deft.causes.catalogue import BY_ID
 from deft.causes.facts import Parts, Z, against
+from deft.tables.spread import spread_rows
 
 FENCE = 3.0  # interquartile ranges beyond the quartile: Tukey's far out
 LEAST_SHIFT_PCT, LEAST_TURN_DEG = 2.5, 2.0
@@ -139,7 +140,7 @@ def distances(kpi: Labelled, training: Labelled) -> pd.DataFrame:
     """
     mine, theirs = kpi.parts.signatures, training.parts.signatures
     # Spread over the table, so that every board has its share of the neighbours.
-    step = np.unique(np.linspace(0, len(mine) - 1, min(len(mine), REFERENCE_MOST)).astype(int))
+    step = spread_rows(len(mine), REFERENCE_MOST)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("all", "own", "other", "doubt")}
     ng = np.concatenate([training.ng, kpi.ng[step]])
     everybody = np.vstack([theirs, mine[step]])

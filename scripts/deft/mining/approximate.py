@@ -18,6 +18,7 @@ import numpy as np
 from deft.embedding.vectors import VectorTable, as_table
 from deft.mining.cosine import exact_cosine
 from deft.mining.search import groups_of, top_k
+from deft.tables.spread import spread_rows
 
 KINDS = ("exact", "ivf", "hnsw")
 RECALL_TARGETS = 64  # at most so many targets are searched exactly for the recall
@@ -80,7 +81,7 @@ class Search:
 
 def sample_of(count: int) -> np.ndarray:
     """Return at most ``RECALL_TARGETS`` row numbers, evenly spread over ``count`` rows."""
-    return np.unique(np.linspace(0, count - 1, min(count, RECALL_TARGETS)).astype(np.int64))
+    return spread_rows(count, RECALL_TARGETS)
 
 
 def recall(found: np.ndarray, exact: np.ndarray) -> float:

@@ -112,11 +112,6 @@ def auto_text(facts: dict[str, Any]) -> str:
     return f"min_similarity auto: {facts['min_similarity']:.4f}; {found}"
 
 
-def spread_rows(count: int, most: int = ROWS_MOST) -> np.ndarray:
-    """Return positions (m,) of at most so many rows, spread over a table, ascending."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
-
-
 def rejected_facts(
     pairs: pd.DataFrame, pool: pd.DataFrame, taken: frozenset[Key], cutoff: float
 ) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from deft.stages.encoder import vectors_of
 from deft.tables.changenet_table import image_file
 from deft.tables.fingerprint import fingerprints
 from deft.tables.labels import clean_label
+from deft.tables.spread import spread_rows
 from deft.tao.embed import TaoEncoder
 
 
@@ -69,7 +70,7 @@ def with_cutoff(
     """
     if options.min_similarity != cut.AUTO:
         return options, {}
-    rows = training.iloc[cut.spread_rows(len(training))]
+    rows = training.iloc[spread_rows(len(training), cut.ROWS_MOST)]
     each = [(row, light) for light in context.lights for _, row in rows.iterrows()]
     paths = [
         str(image_file(context.root, row["input_path"], row["object_name"], light, context.ext))

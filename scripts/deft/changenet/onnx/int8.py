@@ -17,6 +17,7 @@ from deft.changenet.onnx.parity import compare, pairs_per_s
 from deft.changenet.onnx.runtime import INPUTS, require
 from deft.changenet.onnx.scorer import Scorer, score_pairs
 from deft.core.files import sha256_file
+from deft.tables.spread import spread_rows
 
 CALIBRATION_ROWS = 64
 TIMED_PAIRS, TIMED_ROUNDS = 64, 3
@@ -42,7 +43,7 @@ class TrainingRows:
     """Calibration pictures for onnxruntime: rows of the training table, spread evenly."""
 
     def __init__(self, data: PairData, batch_size: int, rows: int = CALIBRATION_ROWS) -> None:
-        chosen = np.unique(np.linspace(0, len(data) - 1, min(rows, len(data))).astype(int))
+        chosen = spread_rows(len(data), rows)
         self.rows = len(chosen)
         whole = len(chosen) >= batch_size  # a fixed batch takes whole batches only
         self._batches = iter(batches(data, chosen, batch_size, drop_last=whole))

@@ -1,4 +1,4 @@
-"""Every reader meets spoiled files for a minute, and what once got through again."""
+"""Every reader meets spoiled files for some seconds, and what once got through again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import run as fuzz  # noqa: E402
 from deft.core.errors import HardStop  # noqa: E402
 
 CORPUS = Path(__file__).parent / "corpus"
-SECONDS = float(os.environ.get("DEFT_FUZZ_SECONDS", "60"))
+SECONDS = float(os.environ.get("DEFT_FUZZ_SECONDS", "20"))
 KNOWN = sorted(path for path in CORPUS.rglob("*") if path.is_file())
 
 

@@ -46,7 +46,7 @@ def test_a_table_that_only_import_table_reads_stops_with_that_advice(workspace):
     table.write_text(table.read_text().replace(",", ";"))
     check = found(workspace)["table_kpi"]
     assert check.status == "stop" and "separated by ';'" in check.evidence
-    assert "it can be read (';' separated, UTF-8, 8 rows: PASS" in check.fix
+    assert "import_table reads it: ';' separated, UTF-8, 8 rows:" in check.evidence
     assert check.fix.endswith("snakemake import_table")
     import_tables(workspace, Reading())
     checks_now = found(workspace)
@@ -62,7 +62,7 @@ def test_a_workbook_in_the_pools_place_is_seen(workspace):
     assert (
         check.stop.code == "pool_missing" and "mining_pool.xlsx stands beside it" in check.evidence
     )
-    assert "header in row 3" in check.fix
+    assert "header in row 3" in check.evidence
 
 
 def test_labels_of_a_machine_are_told_and_advised(workspace):
@@ -75,7 +75,7 @@ def test_labels_of_a_machine_are_told_and_advised(workspace):
     write_table(read.assign(label=read["label"].replace("PASS", "OK")), table)
     table.write_text(table.read_text().replace(",", ";"))
     assert "import_table.labels: {OK: PASS}" in found(workspace)["table_kpi"].fix
-    assert "OK→PASS" in found(workspace, labels={"OK": "PASS"})["table_kpi"].fix
+    assert "OK→PASS" in found(workspace, labels={"OK": "PASS"})["table_kpi"].evidence
 
 
 def test_a_stop_names_the_row_of_the_users_own_file(workspace):

@@ -77,7 +77,8 @@ def workbook(path: Path, sheets: dict, *, shared=(), styles="", parts=(), states
             out.writestr(f"xl/{kind}.xml", xml)
         for i, rows in enumerate(sheets.values(), start=1):
             out.writestr(
-                f"xl/worksheets/sheet{i}.xml", rows if isinstance(rows, str) else sheet_xml(rows)
+                f"xl/worksheets/sheet{i}.xml",
+                rows if isinstance(rows, str | bytes) else sheet_xml(rows),
             )
         for name, data in parts:
             out.writestr(name, data)

@@ -10,6 +10,8 @@ from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.kept_digests import KeptDigests
 from deft.preflight.check import Check, Context, ok, stopped, warn
+from deft.tables.changenet_table import MANDATORY
+from deft.tables.csv_text import decode_text, read_bytes, read_rows
 from deft.tables.foreign.cells import good_word
 from deft.tables.foreign.convert import read_foreign
 from deft.tables.foreign.grid import reading_of
@@ -65,19 +67,32 @@ def with_hint(ctx: Context, name: str, stop: HardStop) -> HardStop:
     found = [table] if table.is_file() else beside(ctx.workspace, name)
     if len(found) != 1 or stop.code not in ("csv_invalid", "missing_input", "pool_missing"):
         return stop
+    if found[0] == table and _has_strict_form(table):
+        return stop  # its cells are wrong, and not how they are written
     message, fix = stop.message, ""
     if found[0] != table:
         message += f"; {ctx.relative(found[0])} stands beside it"
     try:
         reading = reading_of(ctx.config.get("import_table"), list(TABLES))
         read = read_foreign(found[0], reading).sentence()
-        fix = f"it can be read ({read}); make the strict table, once: {again('import_table')}"
+        message += f"; import_table reads it: {read}"
+        fix = f"make the strict table, once: {again('import_table')}"
     except HardStop as other:
         if "import_table" not in (other.fix or ""):
             return stop  # what import_table would say is no better
-        fix = f"{other.message}: {other.fix}; then, once: {again('import_table')}"
+        if other.rows != stop.rows:
+            message += f"; and {other.message}"
+        fix = f"{other.fix}; then, once: {again('import_table')}"
     return HardStop(stop.code, message, file=stop.file, row=stop.rows, fix=fix,
                     evidence=stop.evidence)  # fmt: skip
+
+
+def _has_strict_form(table: Path) -> bool:
+    try:
+        rows = read_rows(table, decode_text(table, read_bytes(table)), MANDATORY)
+    except HardStop:
+        return False
+    return set(MANDATORY).issubset(name.strip() for name in rows[0])
 
 
 def in_source(ctx: Context, check: Check) -> Check:

@@ -48,7 +48,7 @@ def read_foreign(path: str | Path, reading: Reading) -> Converted:
     if data.startswith(b"PAR1"):
         grid = parquet_grid(path)
     elif data.startswith(b"PK\x03\x04"):
-        grid = workbook_grid(path, reading)
+        grid = workbook_grid(path, data, reading)
     elif data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         raise _stop(path, "the table is an .xls workbook, or a workbook with a password",
                     "save it as .xlsx without a password, or as CSV, UTF-8")  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deft.core.errors import HardStop
-from deft.tables.csv_text import COLUMNS_MOST, NO_TABLES, split_lines
+from deft.tables.csv_text import CELL_CHARACTERS, COLUMNS_MOST, NO_TABLES, split_lines
 from deft.tables.foreign.grid import HEADER_WITHIN, Grid, Reading, is_header
 
 SEPARATORS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'"}
@@ -109,7 +109,11 @@ def _separator(path: Path, lines: list[str], reading: Reading) -> str:
     fitting = [
         mark
         for mark in SEPARATORS
-        if any(is_header(row, reading.columns) for row in csv.reader(first, delimiter=mark))
+        if any(
+            is_header(next(csv.reader([line], delimiter=mark), []), reading.columns)
+            for line in first
+            if len(line) <= CELL_CHARACTERS
+        )  # the reader's own limit
     ]
     if len(fitting) == 1:
         return fitting[0]

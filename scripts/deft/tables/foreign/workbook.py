@@ -53,7 +53,7 @@ class _Book:
     days_from_1904: bool = False
 
 
-def workbook_grid(path: Path, reading: Reading) -> Grid:
+def workbook_grid(path: Path, data: bytes, reading: Reading) -> Grid:
     """Return the cells of the sheet that is meant.
 
     Of several the one that ``sheet`` names, else the only visible one whose first rows have the
@@ -62,7 +62,7 @@ def workbook_grid(path: Path, reading: Reading) -> Grid:
     Raises HardStop ``csv_invalid``: no workbook, a damaged one, no such sheet, several of them,
     hidden rows unless ``hidden`` says what they are for.
     """
-    with opened(path) as package:
+    with opened(path, data) as package:
         other = package.other_kind()
         if other:
             raise _stop(path, f"the table is {other}", "save it as .xlsx or as CSV, UTF-8")

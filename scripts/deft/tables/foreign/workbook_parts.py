@@ -7,6 +7,7 @@ was; here that is what decides.
 
 from __future__ import annotations
 
+import io
 import posixpath
 import zipfile
 import zlib
@@ -113,10 +114,10 @@ class Package:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Package]:
-    """Open an .xlsx file, and have whatever is wrong with it told as HardStop ``csv_invalid``."""
+def opened(path: Path, data: bytes) -> Iterator[Package]:
+    """Open the bytes of an .xlsx file; whatever is wrong with it is HardStop ``csv_invalid``."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             yield Package(path, archive)
     except _Refused as error:
         why = str(error)

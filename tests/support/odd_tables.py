@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
@@ -83,3 +85,52 @@ def workbook(path: Path, sheets: dict, *, shared=(), styles="", parts=(), states
         for name, data in parts:
             out.writestr(name, data)
     return path
+
+
+TABLE = [HEADER, *ROWS]
+OK_NG = [HEADER, ["b", "g", "OK", "R1"], ["b", "g", "NG", "R2"], ["b", "g", "OK", "R3"]]
+UMLAUT = text_of([HEADER, ["b", "g", "PASS", "R1"], ["b", "g", "Lötbrücke", "C1"]], ";")
+KOREAN = text_of([HEADER, ["b", "g", "PASS", "R1"], ["b", "g", "납땜불량", "C1"]])
+DATES = (
+    '<styleSheet><numFmts count="2"><numFmt numFmtId="164" formatCode="0000"/>'
+    '<numFmt numFmtId="165" formatCode="dd\\.mm\\.yyyy"/></numFmts><cellXfs><xf numFmtId="0"/>'
+    '<xf numFmtId="164"/><xf numFmtId="165"/></cellXfs></styleSheet>'
+)
+
+
+def save(tmp_path: Path, content: str | bytes, name: str = "t.csv") -> Path:
+    """Write a file."""
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def book(tmp_path: Path, rows=None, **more) -> Path:
+    """Write a workbook of one sheet, or of ``sheets``."""
+    sheets = more.pop("sheets", None) or {"Tabelle1": rows}
+    return workbook(tmp_path / "t.xlsx", sheets, **more)
+
+
+def parquet(tmp_path: Path, table: Any) -> Path:
+    """Write a Parquet file."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, tmp_path / "t.parquet")
+    return tmp_path / "t.parquet"
+
+
+def arrow(rows=ROWS, **other) -> Any:
+    """Return the rows as an Arrow table, with other or further columns."""
+    import pyarrow as pa
+
+    made = {name: [row[i] for row in rows] for i, name in enumerate(HEADER)}
+    return pa.table({**made, **other})
+
+
+def zipped(tmp_path: Path, parts: dict[str, str]) -> Path:
+    """Write an archive of texts."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as out:
+        for name, text in parts.items():
+            out.writestr(name, text)
+    return save(tmp_path, data.getvalue(), "t.zip")

@@ -80,7 +80,7 @@ def with_hint(ctx: Context, name: str, stop: HardStop) -> HardStop:
     except HardStop as other:
         if "import_table" not in (other.fix or ""):
             return stop  # what import_table would say is no better
-        if other.rows != stop.rows:
+        if other.rows and other.rows != stop.rows:  # something more to mend
             message += f"; and {other.message}"
         fix = f"{other.fix}; then, once: {again('import_table')}"
     return HardStop(stop.code, message, file=stop.file, row=stop.rows, fix=fix,

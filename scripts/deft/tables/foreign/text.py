@@ -97,7 +97,7 @@ def _undecoded(path: Path, data: bytes, encoding: str, error: UnicodeDecodeError
             continue
     likely = {name: text for name, text in seen.items() if text.replace(" ", "").isalnum()}
     told = ", ".join(f"{name} ({text!r})" for name, text in (likely or seen).items())
-    fix = f"name what it was saved in, as import_table.encoding: {told}"
+    fix = f"save it as UTF-8, or name what it is, as import_table.encoding: {told}"
     return _stop(path, message, fix if seen else "save it as UTF-8", line)
 
 

@@ -109,7 +109,7 @@ def _source(workspace: Path, name: str, reading: Reading, entry: Entry | None) -
     if name in reading.files:
         return workspace / Path(reading.files[name]).expanduser()
     if entry is not None and (workspace / entry["source"]).is_file():
-        return workspace / entry["source"]
+        return workspace / str(entry["source"])
     table = workspace / TABLES[name]
     found = beside(workspace, name)
     kept = [path for path in found if path.name.endswith(GIVEN)]

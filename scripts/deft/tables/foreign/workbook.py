@@ -186,8 +186,8 @@ class _Cells:
             corners = REFERENCE.findall(given.get("ref", ""))
             if len(corners) == 2:
                 (left, top), (right, bottom) = corners
-                place = (int(top), int(bottom), _column(left), _column(right))
-                self.merged.append((given["ref"], *place))
+                rows, columns = (int(top), int(bottom)), (_column(left), _column(right))
+                self.merged.append((given["ref"], *rows, *columns))
 
     def text(self, data: str) -> None:
         if self._takes:

@@ -13,7 +13,7 @@ MLFLOW = ("mlflow_uri", "mlflow_experiment")
 OUTSIDE = {
     *MAKING,
     *("encoder_selftest", "prune_embeddings", "explore", "rank_labels", "label_doubts"),
-    *("score", "settings"),
+    *("score", "settings", "import_table"),
     *LOGGING,
 }
 
@@ -72,6 +72,7 @@ def claim_run(logs):
     if DOCTOR or {job.rule.name for job in workflow.dag.jobs} <= {
         "explore",
         "settings",
+        "import_table",
     }:
         return
     print(f"workspace {WORKSPACE} · run {RUN}", file=sys.stderr)

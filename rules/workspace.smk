@@ -1,4 +1,4 @@
-"""Making a workspace: the drawn demo and the DeepPCB importer; and its settings.
+"""Making a workspace: the drawn demo, the DeepPCB importer; its tables and its settings.
 
 Needs: nothing, or a local copy of DeepPCB. Makes: the folders that the loop reads.
 """
@@ -33,6 +33,21 @@ rule import_deeppcb:
         "make a workspace from DeepPCB"
     shell:
         'python "$DEFT_HOME/scripts/import_deeppcb.py" --out . --seed {params.seed}'
+        " --config-json {params.options:q} --log {log:q}"
+
+
+rule import_table:
+    log:
+        "logs/import_table.log",
+    localrule: True
+    conda:
+        conda_env("loop")
+    params:
+        options=json.dumps(config["import_table"]),
+    message:
+        "make the strict tables from files as they are"
+    shell:
+        'python "$DEFT_HOME/scripts/import_table.py" --workspace .'
         " --config-json {params.options:q} --log {log:q}"
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from deft.core.errors import HardStop
@@ -10,10 +11,12 @@ from deft.record.rows_out import MINED, WEAK, WRITERS, pictures_of
 from deft.record.run_files import load_run
 from deft.record.strict import Strict
 from deft.run.cli import launch, parser
+from deft.settings.run_name import current_run, require_run
 
 
 def body(args: argparse.Namespace, run: Run) -> None:
     """Write the files into a new or empty folder."""
+    run = replace(run, name=run.name or require_run(run.workspace, current_run(run.workspace)))
     files = load_run(run.dir, run.workspace, Strict())
     rows = pictures_of(files, args.phase, args.what)
     out = args.out.absolute()
@@ -30,9 +33,14 @@ def body(args: argparse.Namespace, run: Run) -> None:
     print(f"{written}: {len(rows)} {args.what} pictures of {args.phase}")
 
 
+def options() -> argparse.ArgumentParser:
+    """Return the parser of the command line; without --run it is the current one."""
+    found = parser(__doc__, run_is_required=False)
+    found.add_argument("what", choices=(MINED, WEAK))
+    found.add_argument("to", choices=sorted(WRITERS))
+    found.add_argument("--out", type=Path, required=True, help="an empty or new folder")
+    return found
+
+
 if __name__ == "__main__":
-    options = parser(__doc__)
-    options.add_argument("what", choices=(MINED, WEAK))
-    options.add_argument("to", choices=sorted(WRITERS))
-    options.add_argument("--out", type=Path, required=True, help="an empty or new folder")
-    launch(options.parse_args(), body, brief=False)
+    launch(options().parse_args(), body, brief=False)

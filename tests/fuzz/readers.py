@@ -156,6 +156,67 @@ def corrections(place: Path, data: bytes) -> None:
     parts_meant(found, place)
 
 
+def _strict_of(path: Path, **settings: Any) -> None:
+    """What is read of somebody's table is what the strict reader reads of it once it is written."""
+    from deft.tables.changenet_table import read_table, write_table
+    from deft.tables.foreign.convert import read_foreign
+    from deft.tables.foreign.grid import Reading
+
+    found = read_foreign(path, Reading(**settings))
+    assert len(found.numbers) == len(found.table)
+    written = read_table(write_table(found.table, path.with_name("strict.csv")))
+    assert written.equals(found.table)
+
+
+@reader("csv", seeds.foreign_texts, "arrow")
+def foreign_text(place: Path, data: bytes) -> None:
+    path = put(place / "testing_set.csv", data)
+    _strict_of(path, encoding=random.Random(len(data)).choice((None, None, "cp949", "utf-16-le")))
+
+
+@reader("zip", seeds.foreign_workbook, "arrow")
+def foreign_workbook(place: Path, data: bytes) -> None:
+    _strict_of(put(place / "testing_set.xlsx", data), hidden="skip", numbers="text")
+
+
+@reader("text", seeds.foreign_sheets, "arrow")
+def foreign_sheet(place: Path, data: bytes) -> None:
+    """A sheet of a workbook whose archive is sound."""
+    from odd_tables import workbook
+
+    path = workbook(place / "testing_set.xlsx", {"s": data})
+    _strict_of(path, numbers="text", hidden="read")
+
+
+@reader(
+    "parquet",
+    lambda: [
+        seeds.parquet(input_path=["a", "b"], golden_path=["g", "g"], label=["PASS", "x"],
+                      object_name=["R1", "R2"], pins=[8.0, None])
+    ],
+    "arrow",
+)  # fmt: skip
+def foreign_parquet(place: Path, data: bytes) -> None:
+    _strict_of(put(place / "testing_set.parquet", data))
+
+
+@reader(
+    "json",
+    lambda: seeds.as_json(
+        {"schema_version": 1, "tables": {"kpi": {
+            "table_sha256": "0", "source": "kpi/a.xlsx", "source_sha256": "1", "settings": {},
+            "understood": "x", "row_runs": [[2, 4], [4, 9]]}}}
+    ),
+    "arrow",
+)  # fmt: skip
+def table_sources(place: Path, data: bytes) -> None:
+    from deft.tables.foreign.record import RECORD, read_record, source_row
+
+    put(place / RECORD, data)
+    for entry in read_record(place).values():
+        source_row(entry["row_runs"], 3)
+
+
 @reader("json", lambda: seeds.verdicts("label_studio"))
 def label_studio(place: Path, data: bytes) -> None:
     from deft.tables.exchange import from_label_studio

@@ -42,6 +42,38 @@ def of_workspace(*names: str) -> list[bytes]:
     return [(workspace() / name).read_bytes() for name in names]
 
 
+def foreign_texts() -> list[bytes]:
+    """Return the KPI table as Excel and databases save it."""
+    text = of_workspace("kpi/testing_set.csv")[0].decode()
+    german = text.replace(",", ";").replace("\n", "\r\n")
+    return [
+        german.encode(),
+        text.replace(",", "\t").encode("utf-16"),
+        f"sep=;\r\n{german}".encode(),
+    ]
+
+
+def foreign_workbook() -> list[bytes]:
+    """Return a workbook with numbers, dates, common texts, a hidden row and a hidden sheet."""
+    from odd_tables import HEADER, ROWS, sheet_xml, workbook
+
+    data = sheet_xml([["Line 7"], HEADER, *ROWS, ["b", "g", "PASS", 12]], hidden=[1])
+    styles = '<styleSheet><cellXfs><xf numFmtId="14"/></cellXfs></styleSheet>'
+    path = workbook(
+        root() / "seed.xlsx", {"s": data, "old": [HEADER]}, shared=["R1"], styles=styles,
+        states={"old": "hidden"},
+    )  # fmt: skip
+    return [path.read_bytes()]
+
+
+def foreign_sheets() -> list[bytes]:
+    """Return the XML of a sheet."""
+    from odd_tables import HEADER, ROWS, sheet_xml
+
+    merged = '<mergeCells><mergeCell ref="F1:G1"/></mergeCells>'
+    return [sheet_xml([HEADER, *ROWS], hidden=[3], after=merged).encode()]
+
+
 def as_json(*values: Any) -> list[bytes]:
     """Return values as JSON files."""
     return [json.dumps(value, indent=2).encode() for value in values]

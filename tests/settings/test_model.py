@@ -21,6 +21,7 @@ from deft.mining.approximate import KINDS
 from deft.mining.strategies.named import STRATEGIES
 from deft.settings import config, known
 from deft.settings.options import add_option
+from deft.tables.foreign.grid import Reading
 from model_explorer.request import Request as ExploreRequest
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,7 @@ def test_choices_are_those_of_the_code_that_has_them():
         ("demo", WorkspaceRequest, {"seed"}),
         ("deeppcb", DeepPcbSettings, set()),
         ("explore", ExploreRequest, {"device", "seed", "threads"}),
+        ("import_table", Reading, set()),
     ],
 )
 def test_groups_have_the_keys_and_defaults_of_what_they_become(group, kind, beside):

@@ -11,11 +11,11 @@ import pandas as pd
 
 from deft.changenet.spec import Spec
 from deft.core.errors import HardStop
-from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE
 from deft.kpi.operating_point import KpiTarget
 from deft.pool.pregen.parts import SynthPart
 from deft.tables.corrections import Correction
 from deft.tables.fingerprint import Fingerprint
+from deft.tables.foreign.record import TABLES as TABLES
 from deft.tables.labels import first_spellings, shown
 from deft.tables.leakage import Side
 
@@ -131,11 +131,3 @@ class Context:
             return str(Path(path).relative_to(self.workspace))
         except ValueError:
             return str(path)
-
-
-TABLES = {
-    "base": BASE_TABLE,
-    "validation": VALIDATION_TABLE,
-    "kpi": KPI_TABLE,
-    "pool": POOL_TABLE,
-}

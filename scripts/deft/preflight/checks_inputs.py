@@ -16,6 +16,7 @@ from deft.core.layout import FALLBACK_IMAGES, PREGEN_DIR, SPEC, image_root
 from deft.kpi.measuring import refuse_program
 from deft.kpi.operating_point import parse_kpi
 from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
+from deft.preflight.checks_tables import labels_fix, with_hint
 from deft.settings.config import epochs
 from deft.settings.metric_contract import contract_of
 from deft.tables.changenet_table import (
@@ -27,6 +28,7 @@ from deft.tables.changenet_table import (
     split_pool_cell,
 )
 from deft.tables.coordinates import base_rows, inside_cell, pool_rows, read_pool
+from deft.tables.foreign.cells import good_word
 from deft.tables.picture_roots import doubtful, other_root, roots_of
 
 WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -181,7 +183,7 @@ def _table(ctx: Context, name: str) -> Iterator[Check]:
         rows = (pool_rows if name == "pool" else base_rows)(raw, ctx.workspace)
         check_inside(ctx, path, raw, rows)
     except HardStop as stop:
-        yield stopped(id, stop)
+        yield stopped(id, with_hint(ctx, name, stop))
         return
     ctx.tables[name], ctx.raw[name] = rows, raw
     ctx.sound.add(name)
@@ -296,14 +298,16 @@ def allowed_roots(ctx: Context) -> list[Path]:
 def _kpi_classes(ctx: Context) -> Check:
     if "kpi" not in ctx.tables:
         return skipped("kpi_classes", "the KPI table")
-    defects = [is_ng(label) for label in ctx.tables["kpi"]["label"]]
+    labels = ctx.tables["kpi"]["label"]
+    defects = [is_ng(label) for label in labels]
+    good = [label for label in dict.fromkeys(labels) if good_word(label)]
     for present, name in ((any(defects), "NG (defective)"), (not all(defects), "PASS")):
         if not present:
             stop = HardStop(
                 "kpi_invalid",
                 f"the KPI set has no {name} sample, so recall and FAR cannot both be measured",
                 file=ctx.workspace / TABLES["kpi"],
-                fix="add at least one of each to the KPI table",
+                fix=labels_fix(good) if good else "add at least one of each to the KPI table",
             )
             return stopped("kpi_classes", stop)
     return ok("kpi_classes", f"{sum(defects)} NG, {len(defects) - sum(defects)} PASS")

@@ -30,6 +30,7 @@ from deft.preflight import (
     checks_run,
     checks_staging,
     checks_staging_names,
+    checks_tables,
     checks_tracking,
     checks_training,
 )
@@ -43,6 +44,7 @@ from deft.settings.metric_contract import contract_of
 SUMMARY_FILE = "preflight/summary.md"
 TOPICS = (
     ("inputs", checks_inputs.checks),
+    ("made tables", checks_tables.checks),
     ("handover", checks_handover.checks),
     ("pictures", checks_pictures.checks),
     ("rows", checks_rows.checks),
@@ -129,6 +131,7 @@ def all_checks(ctx: Context) -> Iterator[Check]:
     """Yield every check; a broken one never hides the others."""
     made = []
     for check in _topics(ctx):
+        check = checks_tables.in_source(ctx, check)
         made.append(check)
         yield check
     if offline() and ctx.workspace.is_dir():

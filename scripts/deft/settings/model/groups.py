@@ -1,4 +1,4 @@
-"""The groups of settings that few touch: ``demo:``, ``deeppcb:`` and ``explore:``."""
+"""The groups of settings that few touch: ``demo:``, ``deeppcb:`` and the like."""
 
 from __future__ import annotations
 
@@ -84,6 +84,40 @@ class DeepPcb(Group):
         "null = 0",
         ge=0,
         le=0.5,
+    )
+
+
+class ImportTable(Group):
+    """Tables as people have them."""
+
+    files: dict[str, Text] = setting(
+        {},
+        "base, validation, kpi, pool: the file that the table is made from, from the workspace on; "
+        "{} = the one of the table's name beside it",
+    )
+    columns: dict[str, Text] = setting(
+        {}, "what a column is called in them, e.g. {object_name: RefDes, label: Result}"
+    )
+    labels: dict[str, Text] = setting(
+        {}, "what a label means, e.g. {OK: PASS, NG: defect}; any other stays as it is"
+    )
+    encoding: Text | None = setting(
+        None,
+        "of text that is not UTF-8 and has no mark, e.g. cp1252, cp932, cp949, gb18030; "
+        "null = refuse it",
+    )
+    separator: Literal[",", ";", "tab", "|"] | None = setting(
+        None, "one of , ; | tab; null = the one by which the header has its names"
+    )
+    sheet: Text | None = setting(None, "of a workbook; null = the only one with the columns")
+    header_row: int | None = setting(
+        None, "null = the first row that has the columns", unit="row", ge=1, le=1000
+    )
+    numbers: Literal["refuse", "text"] = setting(
+        "refuse", "refuse | text: numbers in a column of names, which may have lost their zeros"
+    )
+    hidden: Literal["refuse", "read", "skip"] = setting(
+        "refuse", "refuse | read | skip: hidden rows of a sheet"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ class Shot:
     boxes: tuple[tuple[int, int, int, int, str], ...]
 
 
+@lru_cache(maxsize=64)
 def golden(board: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """Return a board's good picture, uint8 (h, w, 3): tracks, pads and a grain of its own."""
     rng = np.random.default_rng([7, board])
@@ -81,13 +83,16 @@ def save(path: Path, pixels: np.ndarray) -> Path:
     """Write a picture; JPEG or PNG by its ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
-    Image.fromarray(pixels).save(path, kind, **({} if kind == "PNG" else {"quality": 95}))
+    how = {"compress_level": 1} if kind == "PNG" else {"quality": 95}
+    path.unlink(missing_ok=True)  # may be a hard link to the file of another test
+    Image.fromarray(pixels).save(path, kind, **how)
     return path
 
 
 def text(path: Path, content: str) -> Path:
     """Write a text file and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
     path.write_text(content, encoding="utf-8")
     return path
 

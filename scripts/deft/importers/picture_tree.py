@@ -75,7 +75,9 @@ def _files(folder: Path, home: Path, left_over: list[LeftOver]) -> Iterator[Path
         path = Path(entry.path)
         if entry.is_symlink() and home not in Path(os.path.realpath(path)).parents:
             left_over.append(LeftOver(str(path), "a link that leads out of the data set"))
-        elif entry.is_dir(follow_symlinks=False):
+        elif entry.is_symlink() and entry.is_dir():
+            left_over.append(LeftOver(str(path), "a link to a folder of the data set"))
+        elif entry.is_dir():
             yield from _files(path, home, left_over)
         elif entry.is_file():
             yield path

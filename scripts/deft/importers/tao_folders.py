@@ -20,6 +20,9 @@ class Folders:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self._home = Path(os.path.realpath(tree.root))
+        self._listed: dict[Path, list[str]] = {}
+        for path in tree.files:  # no link that leads out is among them
+            self._listed.setdefault(path.parent, []).append(path.name)
         self._files: dict[Path, dict[str, str]] = {}
         self._known: dict[tuple[Path, str], Path | None] = {}
 
@@ -45,7 +48,8 @@ class Folders:
         if key not in self._known:
             text = split_pool_cell(cell)[0].replace("\\", "/")
             tries = tails(text) if text.startswith("/") else [text]
-            found = next((root / t for t in tries if t and (root / t).is_dir()), None)
+            there = (Path(os.path.normpath(root / t)) for t in tries if t)
+            found = next((folder for folder in there if folder.is_dir()), None)
             if found is not None and not self._inside(found):
                 raise HardStop(
                     "path_escape",
@@ -61,10 +65,14 @@ class Folders:
         real = Path(os.path.realpath(folder))
         return real == self._home or self._home in real.parents
 
+    def names(self, folder: Path) -> list[str]:
+        """Return the names of the folder's files, sorted."""
+        return self._listed.get(folder, [])
+
     def files(self, folder: Path) -> dict[str, str]:
         """Return the folder's files: name, and name with its ending in small letters -> name."""
         if folder not in self._files:
-            names = sorted(os.listdir(folder))
+            names = self.names(folder)
             small = {f"{Path(n).stem}{Path(n).suffix.lower()}": n for n in reversed(names)}
             self._files[folder] = small | {name: name for name in names}
         return self._files[folder]

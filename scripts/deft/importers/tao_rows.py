@@ -114,7 +114,7 @@ class Rows:
         inner, _, last = name.rpartition("/")
         place = folder / inner if inner else folder
         wanted = f"{last}{self._ending(light)}"
-        found = self.folders.file(place, wanted) if place.is_dir() else None
+        found = self.folders.file(place, wanted)
         if found is None:
             raise FileNotFoundError(f"no {wanted} in {self.folders.tree.shown(place)}")
         return found

@@ -8,7 +8,6 @@ the four columns, and lights and ending are read from the names of the first row
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from deft.importers.parts import FoundPart, LeftOver
 from deft.importers.picture_tree import PICTURES, Names, Tree
 from deft.importers.tao_folders import TRIED, Folders
 from deft.importers.tao_rows import Facts, Rows
-from deft.tables.changenet_table import MANDATORY, read_table
+from deft.tables.changenet_table import MANDATORY, line_of, read_table
 
 LICENCE = "the tables' owner's"
 TABLES = {"train": "base", "validation": "validation", "test": "kpi", "infer": "kpi"}
@@ -86,11 +85,11 @@ def find(
         )
         parts += found
     if not parts:
-        first = left_over[-1]
+        why = f"; the last row: {left_over[-1].why}" if left_over else ""
         raise HardStop(
             "missing_input",
-            f"no row of {len(tables)} table(s) has its pictures; the last: {first.why}",
-            file=first.what,
+            f"no row of {len(tables)} table(s) has its pictures{why}",
+            file=left_over[-1].what if left_over else next(iter(tables)),
             fix="set import_folder.root to the folder that holds the tables and the pictures",
         )
     return FoundRows(parts, left_over, notes)
@@ -170,8 +169,7 @@ def _spec(tree: Tree, path: Path, part: dict[str, Any]) -> Facts:
         )
     if (goldens or 1) > 1:
         notes.append(f"{tree.shown(path)}: {goldens} goldens stand beside a test picture")
-    ordered = tuple(sorted(order, key=lambda light: order[light]))
-    return Facts(path, ext or ".jpg", ordered, goldens or 1, tables, tuple(notes))
+    return Facts(path, ext or ".jpg", tuple(order), goldens or 1, tables, tuple(notes))
 
 
 def _of_names(folders: Folders, root: Path, frame: pd.DataFrame, table: Path) -> Facts:
@@ -181,14 +179,25 @@ def _of_names(folders: Folders, root: Path, frame: pd.DataFrame, table: Path) ->
         name = frame["object_name"][row].strip("/")
         if folder is None:
             continue
-        files = [Path(n) for n in sorted(os.listdir(folder)) if Path(n).suffix.lower() in PICTURES]
-        if any(file.stem == name for file in files):
-            ext = next(file.suffix for file in files if file.stem == name)
-            return Facts(ext=ext)
-        own = [file for file in files if file.stem.startswith(f"{name}_")]
-        lights = {file.stem.removeprefix(f"{name}_") for file in own}
-        lights = {light for light in lights if "_" not in light} or lights  # C1_2 is no light of C1
-        if lights:
+        files = [Path(n) for n in folders.names(folder) if Path(n).suffix.lower() in PICTURES]
+        found: dict[str, set[str]] = {}  # ending -> lights, "" for none
+        for file in files:
+            if file.stem == name:
+                found.setdefault(file.suffix.lower(), set()).add("")
+            elif file.stem.startswith(f"{name}_") and "_" not in file.stem[len(name) + 1 :]:
+                light = file.stem.removeprefix(f"{name}_")
+                found.setdefault(file.suffix.lower(), set()).add(light)
+        if len(found) > 1 or any("" in lights and len(lights) > 1 for lights in found.values()):
+            raise HardStop(
+                "spec_invalid",
+                f"without a spec nobody knows which pictures of {name} count: "
+                f"{', '.join(str(file) for file in files if file.stem.startswith(name))}",
+                file=table,
+                row=line_of(row),
+                fix="put the experiment spec below the root, with image_ext and input_map",
+            )
+        for ext, lights in found.items():
             known = [light for light in LIGHTS if light in lights]
-            return Facts(ext=own[0].suffix, lights=(*known, *sorted(lights - set(known))))
+            further = sorted(light for light in lights if light and light not in known)
+            return Facts(ext=ext, lights=(*known, *further))
     return Facts(ext=".jpg")

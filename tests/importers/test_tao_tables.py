@@ -1,7 +1,6 @@
 """TAO's own tables and specs as somebody copies them: lights, several goldens, container paths.
 
-With ``TAO_VECTORS`` the edge cases that TAO's own loader was given; with ``TAO_SKILLS`` every spec
-that NVIDIA publishes beside its skills.
+With ``TAO_VECTORS`` the edge cases that TAO's own loader was given.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import shutil
 from pathlib import Path
 
 import board_sets as sets
-import nvidia_skills
 import pytest
 import yaml
 
@@ -256,7 +254,8 @@ edges = json.loads(EDGES.read_text()) if EDGES.is_file() else {}
 def test_what_tao_s_loader_reads_is_read_or_told(name, tmp_path) -> None:
     case = edges[name]
     images = shutil.copytree(VECTORS / "dataset" / "images", tmp_path / "images")
-    shutil.copytree(images / "board1" / "in", images / "7", dirs_exist_ok=True)
+    if not case.get("error"):
+        shutil.copytree(images / "board1" / "in", images / "7", dirs_exist_ok=True)
     table = case["csv"].replace("<images_dir>", "/data/images")
     (tmp_path / "train.csv").write_bytes(table.encode())
     sets.text(
@@ -276,28 +275,3 @@ def test_what_tao_s_loader_reads_is_read_or_told(name, tmp_path) -> None:
     assert len(found.parts) == len(case["ok"]) and not found.left_over
     for part, (_, label) in zip(found.parts, case["ok"], strict=True):
         assert part.good == (label == 0.0)
-
-
-@nvidia_skills.needs_skills
-@pytest.mark.parametrize("variant", ["ea", "cur"])
-def test_every_spec_that_nvidia_publishes_is_understood(variant, root) -> None:
-    top = nvidia_skills.skills_root() / variant
-    own = yaml.safe_load((root / "experiment.yaml").read_text())["dataset"]["classify"]
-    read_specs = 0
-    for path in sorted(top.rglob("*.yaml")):
-        if path.stat().st_size > 100_000 or "train_dataset" not in path.read_text():
-            continue
-        try:
-            dataset = (yaml.safe_load(path.read_text()) or {}).get("dataset") or {}
-        except yaml.YAMLError:
-            continue
-        part = dataset.get("classify") or dataset
-        if "train_dataset" not in part:
-            continue
-        read_specs += 1
-        for name in tao.TABLES:
-            part[f"{name}_dataset"] = own[f"{name}_dataset"]
-        part |= {key: own[key] for key in ("image_ext", "input_map", "num_golden")}
-        sets.text(root / "experiment.yaml", yaml.safe_dump({"dataset": dataset}))
-        assert len(read(root).parts) == 18, path
-    assert read_specs

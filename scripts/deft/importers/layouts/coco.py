@@ -21,6 +21,7 @@ from deft.importers.picture_tree import Names, Tree
 LICENCE = "none told: look at the page that the set comes from"
 KEYS = ("images", "annotations")
 SHOWN = 60
+MOST = 1e9  # a coordinate; a whole number of JSON can be beyond any float
 FIX = "export the annotations as COCO again"
 
 
@@ -144,7 +145,7 @@ def _bounds(row: dict[str, Any], where: str, path: Path) -> tuple[float, float, 
 
 def _number(value: Any, where: str, path: Path) -> float:
     good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or abs(value) > 1e9:
+    if not good or abs(value) > MOST or not math.isfinite(value):
         raise _broken(path, f"{where} holds {str(value)[:SHOWN]!r}, no number of a picture")
     return float(value)
 

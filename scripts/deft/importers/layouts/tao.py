@@ -23,6 +23,7 @@ from deft.importers.picture_tree import PICTURES, Names, Tree
 from deft.importers.tao_folders import TRIED, Folders
 from deft.importers.tao_rows import Facts, Rows
 from deft.tables.changenet_table import MANDATORY, line_of, read_table
+from deft.tables.csv_text import read_bytes
 
 LICENCE = "the tables' owner's"
 TABLES = {"train": "base", "validation": "validation", "test": "kpi", "infer": "kpi"}
@@ -99,8 +100,7 @@ def _tables(tree: Tree, left_over: list[LeftOver]) -> dict[Path, tuple[str, str]
     """Return the CSV files that have the four columns."""
     found = {}
     for path in tree.ending([".csv"]):
-        with path.open("rb") as file:
-            head = file.read(HEADER_BYTES).split(b"\n", 1)[0].decode("utf-8-sig", "replace")
+        head = read_bytes(path, HEADER_BYTES).split(b"\n", 1)[0].decode("utf-8-sig", "replace")
         if set(MANDATORY) <= {name.strip().strip('"') for name in re.split(r"[,;\t]", head)}:
             found[path] = ("", "")
         else:

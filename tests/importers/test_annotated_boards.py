@@ -15,6 +15,7 @@ from PIL import Image
 from deft.core.errors import HardStop
 from deft.importers.board_goldens import BoardGoldens
 from deft.importers.boxes import Cutting, cut
+from deft.importers.folder_settings import FolderSettings
 from deft.importers.layouts import coco, cvat, voc, yolo
 from deft.importers.parts import FoundPart, LeftOver
 from deft.importers.picture_tree import tree_of
@@ -213,6 +214,82 @@ def test_a_set_that_marks_its_good_parts_is_cut_at_its_boxes_alone(made) -> None
         "missing_hole": drawn["missing_hole"],
     }
     assert any("nothing else is cut" in note for note in notes)
+
+
+def test_a_class_that_the_map_leaves_out_is_no_part_and_nothing_good_is_cut_there(made) -> None:
+    parts, _, notes = parts_of(
+        made["cvat xml"], cvat, label=lambda name: "" if name == "spur" else name
+    )
+    assert {p.label for p in parts} == {PASS, "short", "missing_hole"}
+    for part in parts:
+        x, y, side, _ = part.pictures[""].box
+        for x1, y1, x2, y2, kind in shot_of(part).boxes:
+            touches = x < x2 and x1 < x + side and y < y2 and y1 < y + side
+            assert not (part.good and kind == "spur" and touches)
+    assert any("labels leaves boxes out (spur" in note for note in notes)
+
+
+# --- the reader as the command calls it -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_command_s_reader_gives_the_same_parts(name, made) -> None:
+    _, layout, golden = LAYOUTS[name]
+    source = layout.read(FolderSettings(root=str(made[name]), pass_per_image=3))
+    assert source.parts == parts_of(made[name], layout, golden)[0]
+    assert source.root == made[name] and source.licence
+
+
+def test_settings_of_the_group_reach_the_parts(made) -> None:
+    source = voc.read(
+        FolderSettings(
+            root=str(made["hripcb"]),
+            golden="pcb_used",  # any case
+            labels={"SPUR": "", "short": "bridge"},
+            board="images/([A-Z])",
+            window=96,
+            pass_per_image=1,
+            licence="my own",
+            seed=5,
+        )
+    )
+    assert {p.label for p in source.parts} == {PASS, "bridge", "missing_hole"}
+    assert {p.board for p in source.parts} == {"M", "S", "G"}
+    assert {p.pictures[""].box[2] for p in source.parts} == {96}
+    assert sum(p.good for p in source.parts) <= len(SHOTS) and source.licence == "my own"
+    assert {p.goldens[""][0].path.parent.name for p in source.parts} == {"PCB_USED"}
+
+
+def test_an_archive_s_own_folder_and_goldens_in_it_are_found(made, tmp_path) -> None:
+    shutil.copytree(made["hripcb"], tmp_path / "PCB_DATASET" / "PCB_DATASET")
+    for golden in (None, "PCB_USED", "PCB_DATASET/PCB_USED"):
+        source = voc.read(FolderSettings(root=str(tmp_path), golden=golden))
+        assert all(part.goldens for part in source.parts)
+
+
+@pytest.mark.parametrize("golden", ["gold", "../golden", "/etc"])
+def test_goldens_that_are_not_there_are_a_stop(made, golden) -> None:
+    with pytest.raises(HardStop, match="import_folder.golden") as stop:
+        voc.read(FolderSettings(root=str(made["hripcb"]), golden=golden))
+    assert "is there 0 times" in stop.value.message
+
+
+def test_no_root_is_a_stop(made) -> None:
+    with pytest.raises(HardStop, match="root is not set"):
+        voc.read(FolderSettings())
+
+
+def test_pictures_that_imagesets_lists_without_a_file_are_good(made, tmp_path) -> None:
+    """As CVAT and Datumaro export Pascal VOC."""
+    root = copied(made, "hripcb", tmp_path)
+    shutil.rmtree(root / "Annotations" / "Good")
+    assert "images/Good" in {e.what for e in parts_of(root, voc, "PCB_USED")[1]}
+    listed = "".join(f"Good/{shot.name} -1\n" for shot in SHOTS if not shot.boxes)
+    sets.text(root / "ImageSets" / "Main" / "default.txt", listed)
+    parts, left_over, notes = parts_of(root, voc, "PCB_USED")
+    assert "images/Good" not in {e.what for e in left_over}
+    assert {p.pictures[""].path.parent.name for p in parts if "good" in p.name} == {"Good"}
+    assert any("2 picture(s) are good: ImageSets" in note for note in notes)
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -533,6 +610,8 @@ def test_a_picture_in_two_files_has_the_boxes_of_both_once(made, tmp_path) -> No
 
 
 def test_licences_that_the_files_name_are_told(made) -> None:
+    assert yolo.licence(tree_of(made["roboflow yolo"])) == "data.yaml says: CC BY 4.0"
+    assert yolo.licence(tree_of(made["cvat yolo"])) == yolo.LICENCE
     assert coco.licence(tree_of(made["roboflow coco"])) == "the files say: CC BY 4.0"
     assert coco.licence(tree_of(made["cvat coco"])) == coco.LICENCE
 

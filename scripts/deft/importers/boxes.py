@@ -63,8 +63,8 @@ class Cutting:
     """How boards are cut.
 
     ``window``: side in px, None = by the boxes; ``free_per_picture``: good windows wanted of each
-    picture; ``label``: class -> PASS or a defect's name; ``board``: picture -> its board, None
-    where the user has no rule.
+    picture; ``label``: class -> PASS, a defect's name or "" (no part is made of it); ``board``:
+    picture -> its board, None where the user has no rule.
     """
 
     window: int | None = None
@@ -113,6 +113,10 @@ def cut(
         board = how.board(picture.path) or (golden and golden.board) or original(picture.path.stem)
         at = golden.path if golden else None
         parts += _parts(picture, board, at, found, how)
+    skipped = Counter(m.name for m in named if m.name is not None and not how.label(m.name))
+    if skipped:
+        told = ", ".join(f"{name} {count}" for name, count in sorted(skipped.items()))
+        notes.append(f"labels leaves boxes out ({told}); nothing good is cut there")
     if wider:
         notes.append(f"{wider} window(s) are wider, because their box is")
     notes += goldens.notes()

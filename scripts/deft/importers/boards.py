@@ -72,8 +72,8 @@ class Found:
                 "missing_input",
                 f"no annotated picture of this layout lies below the folder{told}",
                 file=self.tree.root,
-                fix="set import_folder.root and import_folder.layout to what was exported; where the "
-                "export has no pictures, copy them below the root",
+                fix="set import_folder.root and import_folder.layout to what was exported; an "
+                "export without pictures: copy them below the root",
             )
         empty = sum(1 for picture in pictures if not picture.marks)
         notes = [

@@ -17,7 +17,7 @@ from deft.importers.board_goldens import BoardGoldens
 from deft.importers.boxes import Cutting, cut
 from deft.importers.folder_settings import FolderSettings
 from deft.importers.layouts import coco, cvat, voc, yolo
-from deft.importers.parts import FoundPart, LeftOver
+from deft.importers.parts import FoundPart, LeftOver, Source
 from deft.importers.picture_tree import tree_of
 from deft.tables.changenet_table import PASS
 
@@ -232,26 +232,29 @@ def test_a_class_that_the_map_leaves_out_is_no_part_and_nothing_good_is_cut_ther
 # --- the reader as the command calls it -----------------------------------------------------------
 
 
+def source_of(layout, root: Path, **settings) -> Source:
+    return layout.read(tree_of(root), FolderSettings(root=str(root), **settings))
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_command_s_reader_gives_the_same_parts(name, made) -> None:
     _, layout, golden = LAYOUTS[name]
-    source = layout.read(FolderSettings(root=str(made[name]), pass_per_image=3))
+    source = source_of(layout, made[name], pass_per_image=3)
     assert source.parts == parts_of(made[name], layout, golden)[0]
     assert source.root == made[name] and source.licence
 
 
 def test_settings_of_the_group_reach_the_parts(made) -> None:
-    source = voc.read(
-        FolderSettings(
-            root=str(made["hripcb"]),
-            golden="pcb_used",  # any case
-            labels={"SPUR": "", "short": "bridge"},
-            board="images/([A-Z])",
-            window=96,
-            pass_per_image=1,
-            licence="my own",
-            seed=5,
-        )
+    source = source_of(
+        voc,
+        made["hripcb"],
+        golden="pcb_used",  # any case
+        labels={"SPUR": "", "short": "bridge"},
+        board="images/([A-Z])",
+        window=96,
+        pass_per_image=1,
+        licence="my own",
+        seed=5,
     )
     assert {p.label for p in source.parts} == {PASS, "bridge", "missing_hole"}
     assert {p.board for p in source.parts} == {"M", "S", "G"}
@@ -263,20 +266,20 @@ def test_settings_of_the_group_reach_the_parts(made) -> None:
 def test_an_archive_s_own_folder_and_goldens_in_it_are_found(made, tmp_path) -> None:
     shutil.copytree(made["hripcb"], tmp_path / "PCB_DATASET" / "PCB_DATASET")
     for golden in (None, "PCB_USED", "PCB_DATASET/PCB_USED"):
-        source = voc.read(FolderSettings(root=str(tmp_path), golden=golden))
+        source = source_of(voc, tmp_path, golden=golden)
         assert all(part.goldens for part in source.parts)
 
 
 @pytest.mark.parametrize("golden", ["gold", "../golden", "/etc"])
 def test_goldens_that_are_not_there_are_a_stop(made, golden) -> None:
     with pytest.raises(HardStop, match="import_folder.golden") as stop:
-        voc.read(FolderSettings(root=str(made["hripcb"]), golden=golden))
+        source_of(voc, made["hripcb"], golden=golden)
     assert "is there 0 times" in stop.value.message
 
 
-def test_no_root_is_a_stop(made) -> None:
+def test_no_root_is_a_stop() -> None:
     with pytest.raises(HardStop, match="root is not set"):
-        voc.read(FolderSettings())
+        tree_of(FolderSettings().root)
 
 
 def test_pictures_that_imagesets_lists_without_a_file_are_good(made, tmp_path) -> None:

@@ -12,7 +12,7 @@ from deft.importers.board_goldens import BoardGoldens
 from deft.importers.boxes import Cutting, MarkedPicture, classes_told, cut
 from deft.importers.folder_settings import FolderSettings
 from deft.importers.parts import LeftOver, Source
-from deft.importers.picture_tree import Tree, tree_of
+from deft.importers.picture_tree import Tree
 
 SHOWN = 5
 GOLDEN_FOLDERS = ("golden", "PCB_USED")  # looked for where import_folder.golden is not set
@@ -96,6 +96,7 @@ def unannotated(tree: Tree, pictures: Iterable[Path], taken: set[Path]) -> list[
 
 
 def read_boards(
+    tree: Tree,
     settings: FolderSettings,
     layout: str,
     find: Callable[[Tree, list[Path]], FoundBoards],
@@ -106,7 +107,6 @@ def read_boards(
     ``find``: the boards among the pictures that are no goldens. Raises HardStop as it does, and
     ``missing_input`` for goldens that are not there.
     """
-    tree = tree_of(settings.root)
     golden = golden_place(tree, settings.golden)
     found = find(tree, tree.pictures(but=golden))
     how = Cutting(
@@ -114,7 +114,7 @@ def read_boards(
         free_per_picture=settings.pass_per_image,
         seed=settings.seed or 0,
         label=settings.label,
-        board=lambda path: settings.board_of(tree.shown(path)),
+        board=lambda path: settings.board_of(tree.shown(path.with_suffix(""))),
     )
     parts, left_over, notes = cut(tree, found.pictures, BoardGoldens(tree, golden), how)
     return Source(

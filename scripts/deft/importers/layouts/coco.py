@@ -26,9 +26,9 @@ MOST = 1e9  # a coordinate; a whole number of JSON can be beyond any float
 FIX = "export the annotations as COCO again"
 
 
-def read(settings: FolderSettings) -> Source:
+def read(tree: Tree, settings: FolderSettings) -> Source:
     """Return the parts of a data set in COCO; raises HardStop for broken files."""
-    return read_boards(settings, "coco", find, licence)
+    return read_boards(tree, settings, "coco", find, licence)
 
 
 def find(tree: Tree, pictures: list[Path]) -> FoundBoards:

@@ -23,9 +23,9 @@ LICENCE = "CVAT's annotations carry no licence"
 POINTS = ("polygon", "polyline", "points")
 
 
-def read(settings: FolderSettings) -> Source:
+def read(tree: Tree, settings: FolderSettings) -> Source:
     """Return the parts of a data set in CVAT's XML; raises HardStop for broken files."""
-    return read_boards(settings, "cvat", find, lambda tree: LICENCE)
+    return read_boards(tree, settings, "cvat", find, lambda tree: LICENCE)
 
 
 def find(tree: Tree, pictures: list[Path]) -> FoundBoards:

@@ -20,7 +20,7 @@ from deft.core.errors import HardStop
 from deft.core.yaml_files import read_mapping
 from deft.importers.folder_settings import FolderSettings
 from deft.importers.parts import FoundPart, LeftOver, Source
-from deft.importers.picture_tree import PICTURES, Names, Tree, tree_of
+from deft.importers.picture_tree import PICTURES, Names, Tree
 from deft.importers.tao_folders import TRIED, Folders
 from deft.importers.tao_rows import Facts, Rows
 from deft.tables.changenet_table import MANDATORY, line_of, read_table
@@ -42,13 +42,12 @@ class FoundRows:
     notes: list[str]
 
 
-def read(settings: FolderSettings) -> Source:
+def read(tree: Tree, settings: FolderSettings) -> Source:
     """Return the parts of TAO's tables; raises HardStop as :func:`find` does."""
-    tree = tree_of(settings.root)
     found = find(
         tree,
         settings.label,
-        lambda path: settings.board_of(tree.shown(path)),
+        lambda path: settings.board_of(tree.shown(path.with_suffix(""))),
         settings.keep_split,
     )
     licence = settings.licence or LICENCE

@@ -27,9 +27,9 @@ LICENCE = (
 )
 
 
-def read(settings: FolderSettings) -> Source:
+def read(tree: Tree, settings: FolderSettings) -> Source:
     """Return the parts of a data set in Pascal VOC; raises HardStop for broken files."""
-    return read_boards(settings, "voc", find, lambda tree: LICENCE)
+    return read_boards(tree, settings, "voc", find, lambda tree: LICENCE)
 
 
 def find(tree: Tree, pictures: list[Path]) -> FoundBoards:

@@ -30,9 +30,9 @@ SHOWN = 80
 MOST_CLASSES = 100_000
 
 
-def read(settings: FolderSettings) -> Source:
+def read(tree: Tree, settings: FolderSettings) -> Source:
     """Return the parts of a data set in YOLO; raises HardStop for broken files."""
-    return read_boards(settings, "yolo", find, licence)
+    return read_boards(tree, settings, "yolo", find, licence)
 
 
 def licence(tree: Tree) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 from deft.core.errors import HardStop
 from deft.importers.board_goldens import BoardGoldens
+from deft.importers.board_shift import shift_of
 from deft.importers.boxes import Cutting, cut
 from deft.importers.folder_settings import FolderSettings
 from deft.importers.layouts import coco, cvat, voc, yolo
@@ -21,6 +23,7 @@ from deft.importers.parts import FoundPart, LeftOver, Source
 from deft.importers.picture_tree import tree_of
 from deft.tables.changenet_table import PASS
 
+DEEPPCB = Path(os.environ.get("DEEPPCB_ROOT", "/nowhere"))
 SHOTS = sets.shots(boards=2, each=2, good=1)
 BY_NAME = {shot.name: shot for shot in SHOTS}
 LAYOUTS = {
@@ -171,6 +174,77 @@ def test_an_empty_folder_of_goldens_is_a_stop(made, tmp_path) -> None:
     (root / "nothing").mkdir()
     with pytest.raises(HardStop, match="no golden picture lies there"):
         BoardGoldens(tree_of(root), root / "nothing")
+
+
+# --- boards that lie off their golden -------------------------------------------------------------
+
+
+def moved(pixels: np.ndarray, dx: int, dy: int) -> np.ndarray:
+    """Return pixels that show the same board further right and down; the rest is grey."""
+    out = np.full_like(pixels, 120)
+    height, width = pixels.shape[:2]
+    out[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)] = pixels[
+        max(0, -dy) : height + min(0, -dy), max(0, -dx) : width + min(0, -dx)
+    ]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("dx", "dy", "scale"), [(0, 0, 1), (7, -5, 1), (-23, 14, 1), (31, 26, 6), (0, -9, 6)]
+)
+def test_a_golden_s_windows_move_with_the_board(tmp_path, dx, dy, scale) -> None:
+    """``scale`` 6: pictures of 1440 px, which are compared at 1024."""
+    good = np.kron(sets.golden(1), np.ones((scale, scale, 1), np.uint8))
+    height, width = good.shape[:2]
+    sets.save(tmp_path / "golden" / "g.png", good)
+    sets.save(tmp_path / "a.png", moved(good, dx, dy))
+    sets.text(tmp_path / "a.txt", "0 0.5 0.5 0.1 0.1\n")
+    parts, _, notes = parts_of(tmp_path, yolo, free_per_picture=12)
+    boxes = [(p.pictures[""].box, p.goldens[""][0].box) for p in parts]
+    off = {(test[0] - golden[0], test[1] - golden[1]) for test, golden in boxes}
+    assert len(parts) == 13 and off == {(dx, dy)}
+    for part in parts:
+        x, y, side, _ = part.goldens[""][0].box
+        assert 0 <= x and x + side <= width and 0 <= y and y + side <= height
+    told = f"by {max(abs(dx), abs(dy))} px: the windows of the golden are moved"
+    assert any(told in note for note in notes) == bool(dx or dy)
+
+
+def test_a_defect_beyond_the_golden_s_edge_is_no_part(tmp_path) -> None:
+    sets.save(tmp_path / "golden" / "g.png", sets.golden(1))
+    sets.save(tmp_path / "a.png", moved(sets.golden(1), 20, 0))
+    sets.text(tmp_path / "a.txt", "0 0.02 0.5 0.03 0.1\n")
+    parts, _, notes = parts_of(tmp_path, yolo)
+    assert all(part.good for part in parts)
+    assert any("1 window(s) lie beyond the edge" in note for note in notes)
+
+
+def test_a_golden_of_another_board_is_told(made, tmp_path) -> None:
+    root = copied(made, "hripcb", tmp_path)
+    sets.save(root / "PCB_USED" / "01.JPG", sets.golden(5))
+    _, _, notes = parts_of(root, voc, "PCB_USED")
+    assert any(f"{len(SHOTS) // 2} picture(s) hardly agree" in note for note in notes)
+
+
+def test_a_picture_that_ends_early_is_left_over(made, tmp_path) -> None:
+    root = copied(made, "hripcb", tmp_path)
+    path = root / "images" / "Short" / "01_short_01.jpg"
+    path.write_bytes(path.read_bytes()[:-3000])
+    parts, left_over, _ = parts_of(root, voc, "PCB_USED")
+    assert path not in {p.pictures[""].path for p in parts}
+    assert any("cannot be decoded" in entry.why for entry in left_over)
+
+
+@pytest.mark.skipif(not DEEPPCB.is_dir(), reason="DEEPPCB_ROOT is not set")
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (6, -11), (-40, 25)])
+def test_real_boards_are_laid_on_their_templates(tmp_path, dx, dy) -> None:
+    test = next(iter(sorted(DEEPPCB.rglob("*_test.jpg"))))
+    template = test.with_name(test.name.replace("_test", "_temp"))
+    sets.save(tmp_path / "a.png", moved(np.asarray(Image.open(test).convert("RGB")), dx, dy))
+    size = Image.open(test).size
+    found, own = shift_of(tmp_path / "a.png", template, size), shift_of(test, template, size)
+    assert (found.dx - own.dx, found.dy - own.dy) == (dx, dy) and found.match > 0.8
+    assert max(abs(own.dx), abs(own.dy)) <= 3  # the data set's own registration is that good
 
 
 # --- windows --------------------------------------------------------------------------------------

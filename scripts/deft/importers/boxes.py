@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deft.core.progress import Progress
 from deft.importers.board_goldens import BoardGoldens
 from deft.importers.board_shift import UNLIKE, Shift, shift_of
 from deft.importers.deeppcb_source import Box
@@ -105,7 +106,9 @@ def cut(
     parts: list[FoundPart] = []
     wider, cut_off = 0, 0
     shifts: list[tuple[Shift, str]] = []
+    progress = Progress(len(usable), "lay boards on their goldens")
     for picture, size, marks in usable:
+        progress(1)
         golden, why = goldens.of(picture.path, size)
         shift = Shift(0, 0, 1.0)
         if golden is not None:
@@ -123,6 +126,7 @@ def cut(
         wider += sum(1 for window, _ in there if window.side > side)
         board = how.board(picture.path) or (golden and golden.board) or original(picture.path.stem)
         parts += _parts(picture, board, golden.path if golden else None, there, shift)
+    progress.close()
     skipped = Counter(m.name for m in named if m.name is not None and not how.label(m.name))
     if skipped:
         told = ", ".join(f"{name} {count}" for name, count in sorted(skipped.items()))

@@ -114,7 +114,8 @@ class _Writer:
         for light, picture in part.pictures.items():
             write(self.reader, picture, self.ext, place / self._file(part.name, light))
             for number, one in enumerate(part.goldens[light][: self.plan.goldens], start=1):
-                name = part.name if self.plan.goldens == 1 else f"g{number}"
+                # The first has the part's own name: whoever shows or checks a pair looks for that.
+                name = part.name if number == 1 else f"g{number}"
                 self._golden(one, images / golden / self._file(name, light))
         return {
             "input_path": folder,

@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,8 @@ from deft.tables.fingerprint import decode
 
 CELLS = 16  # a side of the small copy by which candidates are found
 BATCH = 256  # parts between two reports
+Told = TypeVar("Told")
+Read = Callable[[Picture], np.ndarray]
 WORST = 5  # pairs that are told
 TO_LEARN = (None, "base", "pool")  # roles that may lose good parts to the goldens
 COLUMNS = (
@@ -49,15 +52,14 @@ class Search:
     share, most: of the good boards of a type, the share and the largest number that become
         goldens; at least one does. candidates: goldens that are laid on a part, 1 or more.
     floor: quality below which a part becomes no row: it shows another thing than any golden, or
-        the same in another pose. seed: chooses the goldens. levels: full scale of deep pictures.
+        the same in another pose. seed: chooses the goldens.
     """
 
     share: float = 0.1
     most: int = 64
-    candidates: int = 5
+    candidates: int = 3
     floor: float = 0.3
     seed: int = 0
-    levels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,22 @@ class _Seen:
     digest: str
 
 
-def find_goldens(parts: Sequence[FoundPart], how: Search | None = None) -> Goldens:
+def pixels_of(picture: Picture) -> np.ndarray:
+    """Return a picture or its window, uint8 (height, width, 3); raises as :func:`decode` does."""
+    image = decode(picture.path)
+    if picture.box is not None:
+        x, y, width, height = picture.box
+        image = image.crop((x, y, x + width, y + height))
+    return np.asarray(image)
+
+
+def find_goldens(
+    parts: Sequence[FoundPart], how: Search | None = None, read: Read = pixels_of
+) -> Goldens:
     """Return the parts with a golden for each that had none; parts that have goldens stay as is.
+
+    ``read``: a picture -> uint8 pixels, (height, width) or (height, width, 3), called by several
+    threads; ValueError or HardStop with the reason for one that cannot be used.
 
     Raises
     ------
@@ -109,7 +125,7 @@ def find_goldens(parts: Sequence[FoundPart], how: Search | None = None) -> Golde
     left_over: list[LeftOver] = []
     progress = Progress(len(bare), "golden search")
     known: dict[str, list[_Seen]] = {}
-    for part, seen in zip(reserved, _see(reserved, how, progress), strict=True):
+    for part, seen in zip(reserved, _each(reserved, read, progress, _as_is), strict=True):
         if isinstance(seen, _Seen):
             known.setdefault(part.part_type, []).append(seen)
         else:
@@ -125,15 +141,13 @@ def find_goldens(parts: Sequence[FoundPart], how: Search | None = None) -> Golde
 
     found: dict[int, Pair] = {}
     below: Counter[str] = Counter()
-    for part, pair in zip(rows, _each(rows, how, progress, paired), strict=True):
+    for part, pair in zip(rows, _each(rows, read, progress, paired), strict=True):
         if isinstance(pair, str):
             left_over.append(LeftOver(part.origin, pair))
         elif pair.quality < how.floor:
             below[part.label] += 1
-            left_over.append(
-                LeftOver(part.origin, f"its best golden has quality {pair.quality:.2f}, {how.floor}"
-                         " is the floor")
-            )  # fmt: skip
+            why = f"its best golden has quality {pair.quality:.2f}, {how.floor} is the floor"
+            left_over.append(LeftOver(part.origin, why))
         else:
             found[id(part)] = pair
     progress.close()
@@ -144,15 +158,13 @@ def find_goldens(parts: Sequence[FoundPart], how: Search | None = None) -> Golde
             f"none of {len(bare)} part(s) without goldens can get one{first}",
             fix="name goldens of your own, or lower import_folder.golden_floor",
         )
-    out = [_with(part, found.get(id(part)), reserved) for part in parts if id(part) not in kept]
     pairs = list(found.values())
-    return Goldens(
-        [part for part in out if part is not None],
-        pairs,
-        reserved,
-        left_over,
-        _notes(bare, reserved, pairs, below, how),
-    )
+    out = [
+        found[id(part)].part if id(part) in found else part
+        for part in parts
+        if part.goldens or id(part) in found
+    ]
+    return Goldens(out, pairs, reserved, left_over, _notes(bare, reserved, pairs, below, how))
 
 
 def write_pairs(pairs: Sequence[Pair], root: Path, path: str | Path) -> None:
@@ -199,41 +211,39 @@ def _reserved(parts: Sequence[FoundPart], how: Search) -> list[FoundPart]:
     return [part for part in parts if _unit(part) in taken]
 
 
-def _see(parts: Sequence[FoundPart], how: Search, progress: Progress) -> Iterator[_Seen | str]:
-    return _each(parts, how, progress, lambda seen: seen)
+def _as_is(seen: _Seen | str) -> _Seen | str:
+    return seen
 
 
-def _each(parts, how, progress, then):  # type: ignore[no-untyped-def]
+def _each(
+    parts: Sequence[FoundPart],
+    read: Read,
+    progress: Progress,
+    then: Callable[[_Seen | str], Told],
+) -> Iterator[Told]:
     """Yield ``then`` of each part's pictures, in order; threads decode and compare."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(parts), BATCH):
             batch = parts[start : start + BATCH]
-            yield from pool.map(lambda part: then(_read(part, how.levels)), batch)
+            yield from pool.map(lambda part: then(_look(part, read)), batch)
             progress(len(batch))
 
 
-def _read(part: FoundPart, levels: int | None) -> _Seen | str:
+def _look(part: FoundPart, read: Read) -> _Seen | str:
     """Return what a part's pictures show, or why they cannot be read."""
     grey, small = {}, {}
     digest = hashlib.sha256()
     for light, picture in sorted(part.pictures.items()):
         try:
-            pixels = _pixels(picture, levels)
-        except HardStop as stop:
-            return f"{picture.path.name}: {stop.message}"
-        digest.update(f"{light} {pixels.size} ".encode() + pixels.tobytes())
-        square = pixels.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
-        grey[light] = np.asarray(square)
+            pixels = read(picture)
+        except (HardStop, ValueError) as problem:
+            why = problem.message if isinstance(problem, HardStop) else str(problem)
+            return f"{picture.path.name}: {why}"
+        digest.update(f"{light} {pixels.shape} ".encode() + pixels.tobytes())
+        square = Image.fromarray(pixels).convert("L")
+        grey[light] = np.asarray(square.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
         small[light] = _small(grey[light])
     return _Seen(part, grey, small, digest.hexdigest())
-
-
-def _pixels(picture: Picture, levels: int | None) -> Image.Image:
-    image = decode(picture.path, levels)
-    if picture.box is None:
-        return image
-    x, y, width, height = picture.box
-    return image.crop((x, y, x + width, y + height))
 
 
 def _small(grey: np.ndarray) -> np.ndarray:
@@ -269,10 +279,6 @@ def _pair(seen: _Seen, other: _Seen) -> Pair:
     )
 
 
-def _with(part: FoundPart, pair: Pair | None, reserved: object) -> FoundPart | None:
-    return part if part.goldens else pair.part if pair else None
-
-
 def _notes(
     bare: Sequence[FoundPart],
     reserved: Sequence[FoundPart],
@@ -288,7 +294,7 @@ def _notes(
         f"goldens: {len(reserved)} of {good} good part(s) are set aside and become no rows",
         f"quality of {len(pairs)} pair(s): median {median(p.quality for p in pairs):.2f}; "
         f"worst {told}",
-        f"parts lie off their goldens by {shift:.1f} % of the side and {turn:.1f} degrees (medians)",
+        f"parts lie off their goldens by {shift:.1f} % of the side, {turn:.1f} degrees (medians)",
     ]
     if below:
         named = ", ".join(f"{label} {count}" for label, count in sorted(below.items()))

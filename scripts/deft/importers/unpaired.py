@@ -110,6 +110,14 @@ def check_kept(parts: Sequence[FoundPart], root: Path, what: str) -> None:
             )
 
 
+def without_skipped(parts: Sequence[FoundPart]) -> tuple[list[FoundPart], list[LeftOver]]:
+    """Return the parts that the label map names, and those that it leaves out (label "")."""
+    skipped = Counter(
+        (part.part_type, "left out by the label map") for part in parts if not part.label
+    )
+    return [part for part in parts if part.label], grouped(skipped)
+
+
 def grouped(counts: Counter[tuple[str, str]]) -> list[LeftOver]:
     """Return one entry for each folder and reason, with the number of pictures."""
     return [

@@ -26,6 +26,7 @@ from deft.importers.unpaired import (
     chosen,
     grouped,
     told,
+    without_skipped,
 )
 from deft.tables.changenet_table import PASS
 
@@ -105,6 +106,7 @@ def find(
                 role=KEPT_AS[split] if keep_split else None,
             )
         )
+    parts, skipped = without_skipped(parts)
     licence = _licence({name.casefold() for name in objects.values()}, set(placed.values()), tree)
     notes = [
         f"{name}: {told([part for part in parts if part.part_type == name])}"
@@ -115,7 +117,7 @@ def find(
         notes.append(f"{lit} picture(s) under several illuminations: a part's stay together")
     if keep_split:
         check_kept(parts, tree.root, "the published split")
-    left_over: list[LeftOver] = [*tree.left_over, *grouped(counts)]
+    left_over: list[LeftOver] = [*tree.left_over, *grouped(counts), *skipped]
     return Source(NAME, tree.root, parts, left_over, licence.text, [*notes, *licence.notes()])
 
 

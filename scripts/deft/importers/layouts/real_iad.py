@@ -26,6 +26,7 @@ from deft.importers.unpaired import (
     chosen,
     grouped,
     told,
+    without_skipped,
 )
 from deft.tables.changenet_table import PASS
 
@@ -102,7 +103,8 @@ def find(
             notes.append(f"{name}: labels by {tree.shown(table)}")
             shots = _labelled(tree, table, name, shots, left_over)
         make = _by_view if views == VIEWS[0] else _by_sample
-        mine = make(tree, name, shots, label, left_over)
+        mine, skipped = without_skipped(make(tree, name, shots, label, left_over))
+        left_over += skipped
         notes.append(f"{name}: {told(mine)}")
         parts += mine
     if keep_split:

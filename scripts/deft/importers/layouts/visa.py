@@ -15,7 +15,16 @@ from pathlib import Path
 from deft.core.errors import HardStop
 from deft.importers.parts import FoundPart, LeftOver, Picture, Source
 from deft.importers.picture_tree import Tree
-from deft.importers.unpaired import GOOD, KEPT_AS, Licence, check_kept, chosen, grouped, told
+from deft.importers.unpaired import (
+    GOOD,
+    KEPT_AS,
+    Licence,
+    check_kept,
+    chosen,
+    grouped,
+    told,
+    without_skipped,
+)
 from deft.tables.changenet_table import PASS
 from deft.tables.csv_text import decode_text, read_bytes, read_rows
 
@@ -64,6 +73,8 @@ def find(
             if found is not None:
                 role = split.get((name.casefold(), *_key(path)))
                 mine.append(replace(found, role=role))
+        mine, skipped = without_skipped(mine)
+        left_over += skipped
         notes.append(f"{name}: {told(mine)}" + ("" if table else f" (no {ANNOTATIONS})"))
         several = sum(1 for names in defects.values() if len(names) > 1)
         if several:

@@ -2,9 +2,9 @@
 
 Some good parts are set aside as goldens and become no rows, so that no picture is both somebody's
 golden and a row's own test. Which ones depends on the seed and the names alone. Each other part is
-compared with those that a small grey copy says are nearest, laid on them by shift and rotation
-(:mod:`deft.causes.measure`), and gets the one that matches best. How well it does is the pair's
-quality, 0 (nothing alike) to 1 (equal but for brightness and contrast).
+compared with those whose small grey copies correlate best at any shift, laid on them by shift and
+rotation (:mod:`deft.causes.measure`), and gets the one that matches best. How well it does is the
+pair's quality, 0 (nothing alike) to 1 (equal but for brightness and contrast).
 """
 
 from __future__ import annotations
@@ -20,27 +20,23 @@ from statistics import median
 from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from deft.causes.measure import Measured, measure
+from deft.causes.measure import FLAT, MOST_SHIFT, UNLIKE, Measured, measure
 from deft.core.errors import HardStop
 from deft.core.progress import Progress
-from deft.importers.parts import FoundPart, LeftOver, Picture
-from deft.tables.changenet_table import write_table
+from deft.importers.parts import FoundPart, LeftOver
+from deft.importers.pixels import Reader
 from deft.tables.differing import SIDE_PX
-from deft.tables.fingerprint import decode
 
-CELLS = 16  # a side of the small copy by which candidates are found
+CELLS = 48  # a side of the small copy by which candidates are found
+# Quality that a patterned part loses beside a blank golden: most of its pixels may agree, and yet
+# the pair shows two things. A defect on a blank place keeps enough.
+ONE_FLAT = 0.3
 BATCH = 256  # parts between two reports
 Told = TypeVar("Told")
-Read = Callable[[Picture], np.ndarray]
 WORST = 5  # pairs that are told
 TO_LEARN = (None, "base", "pool")  # roles that may lose good parts to the goldens
-COLUMNS = (
-    *("object_name", "part_type", "label", "picture", "golden"),
-    *("quality", "shift_pct", "rotation_deg"),
-)
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Goldens:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A part's pictures by light: grey (SIDE_PX, SIDE_PX) uint8, small copies, pixel digest."""
+    """A part's pictures by light: grey (SIDE_PX, SIDE_PX) uint8, spectra, pixel digest."""
 
     part: FoundPart
     grey: dict[str, np.ndarray]
@@ -94,22 +90,10 @@ class _Seen:
     digest: str
 
 
-def pixels_of(picture: Picture) -> np.ndarray:
-    """Return a picture or its window, uint8 (height, width, 3); raises as :func:`decode` does."""
-    image = decode(picture.path)
-    if picture.box is not None:
-        x, y, width, height = picture.box
-        image = image.crop((x, y, x + width, y + height))
-    return np.asarray(image)
-
-
-def find_goldens(
-    parts: Sequence[FoundPart], how: Search | None = None, read: Read = pixels_of
-) -> Goldens:
+def find_goldens(parts: Sequence[FoundPart], how: Search | None = None) -> Goldens:
     """Return the parts with a golden for each that had none; parts that have goldens stay as is.
 
-    ``read``: a picture -> uint8 pixels, (height, width) or (height, width, 3), called by several
-    threads; ValueError or HardStop with the reason for one that cannot be used.
+    Pictures are read by several threads; one that cannot be used leaves its part over.
 
     Raises
     ------
@@ -125,7 +109,7 @@ def find_goldens(
     left_over: list[LeftOver] = []
     progress = Progress(len(bare), "golden search")
     known: dict[str, list[_Seen]] = {}
-    for part, seen in zip(reserved, _each(reserved, read, progress, _as_is), strict=True):
+    for part, seen in zip(reserved, _each(reserved, progress, _as_is), strict=True):
         if isinstance(seen, _Seen):
             known.setdefault(part.part_type, []).append(seen)
         else:
@@ -141,7 +125,7 @@ def find_goldens(
 
     found: dict[int, Pair] = {}
     below: Counter[str] = Counter()
-    for part, pair in zip(rows, _each(rows, read, progress, paired), strict=True):
+    for part, pair in zip(rows, _each(rows, progress, paired), strict=True):
         if isinstance(pair, str):
             left_over.append(LeftOver(part.origin, pair))
         elif pair.quality < how.floor:
@@ -156,7 +140,7 @@ def find_goldens(
         raise HardStop(
             "missing_input",
             f"none of {len(bare)} part(s) without goldens can get one{first}",
-            fix="name goldens of your own, or lower import_folder.golden_floor",
+            fix="name goldens of your own, or lower import_folder.min_golden_match",
         )
     pairs = list(found.values())
     out = [
@@ -165,28 +149,6 @@ def find_goldens(
         if part.goldens or id(part) in found
     ]
     return Goldens(out, pairs, reserved, left_over, _notes(bare, reserved, pairs, below, how))
-
-
-def write_pairs(pairs: Sequence[Pair], root: Path, path: str | Path) -> None:
-    """Write one row for each pair, worst first; pictures relative to ``root`` where below it."""
-    rows = [
-        {
-            "object_name": pair.part.name,
-            "part_type": pair.part.part_type,
-            "label": pair.part.label,
-            "picture": _shown(next(iter(pair.part.pictures.values())).path, root),
-            "golden": _shown(pair.golden, root),
-            "quality": f"{pair.quality:.4f}",
-            "shift_pct": f"{pair.shift_pct:.2f}",
-            "rotation_deg": f"{pair.rotation_deg:.2f}",
-        }
-        for pair in sorted(pairs, key=lambda one: (one.quality, one.part.name))
-    ]
-    write_table(pd.DataFrame(rows, columns=list(COLUMNS)), Path(path))
-
-
-def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _unit(part: FoundPart) -> str:
@@ -217,7 +179,6 @@ def _as_is(seen: _Seen | str) -> _Seen | str:
 
 def _each(
     parts: Sequence[FoundPart],
-    read: Read,
     progress: Progress,
     then: Callable[[_Seen | str], Told],
 ) -> Iterator[Told]:
@@ -225,55 +186,81 @@ def _each(
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(parts), BATCH):
             batch = parts[start : start + BATCH]
-            yield from pool.map(lambda part: then(_look(part, read)), batch)
+            yield from pool.map(lambda part: then(_look(part)), batch)
             progress(len(batch))
 
 
-def _look(part: FoundPart, read: Read) -> _Seen | str:
+def _look(part: FoundPart) -> _Seen | str:
     """Return what a part's pictures show, or why they cannot be read."""
     grey, small = {}, {}
     digest = hashlib.sha256()
     for light, picture in sorted(part.pictures.items()):
         try:
-            pixels = read(picture)
-        except (HardStop, ValueError) as problem:
-            why = problem.message if isinstance(problem, HardStop) else str(problem)
-            return f"{picture.path.name}: {why}"
+            pixels = Reader().pixels(picture)  # one each: it keeps its last file
+        except (ValueError, OSError) as problem:
+            return f"{picture.path.name}: {problem}"
         digest.update(f"{light} {pixels.shape} ".encode() + pixels.tobytes())
         square = Image.fromarray(pixels).convert("L")
         grey[light] = np.asarray(square.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
-        small[light] = _small(grey[light])
+        small[light] = _spectrum(grey[light])
     return _Seen(part, grey, small, digest.hexdigest())
 
 
-def _small(grey: np.ndarray) -> np.ndarray:
-    """Return (CELLS * CELLS,) float32 of zero mean and unit length; zeros for a flat picture."""
+def _spectrum(grey: np.ndarray) -> np.ndarray:
+    """Return the spectrum of a small copy of zero mean and unit length (zeros for a flat one)."""
     step = SIDE_PX // CELLS
-    cells = grey.reshape(CELLS, step, CELLS, step).mean(axis=(1, 3)).ravel()
+    cells = grey.reshape(CELLS, step, CELLS, step).mean(axis=(1, 3), dtype=np.float32)
     centred = cells - cells.mean()
     length = float(np.linalg.norm(centred))
-    unit: np.ndarray = (centred / length if length > 0 else centred).astype(np.float32)
-    return unit
+    found: np.ndarray = np.fft.rfft2(centred / length if length > 0 else centred)
+    return found
+
+
+def _alike(seen: _Seen, known: Sequence[_Seen], light: str) -> np.ndarray:
+    """Return (n,): how well a small copy correlates with n others, each at its best shift.
+
+    Straight comparison would lose a board with fine tracks that lies off by one of them. Where one
+    of both is flat it is the share of pixels that agree, as in :func:`deft.causes.measure.match`,
+    less ``ONE_FLAT`` where the other is not.
+    """
+    over_shifts = np.fft.irfft2(
+        seen.small[light] * np.stack([one.small[light] for one in known]).conj(), s=(CELLS, CELLS)
+    )
+    reach = MOST_SHIFT * CELLS // SIDE_PX
+    near = np.r_[0 : reach + 1, CELLS - reach : CELLS]
+    best: np.ndarray = over_shifts[:, near][:, :, near].max(axis=(1, 2))
+    grey = np.stack([one.grey[light] for one in known]).astype(np.int16)
+    agreeing = (np.abs(grey - seen.grey[light]) < UNLIKE).mean(axis=(1, 2))
+    flat, own = grey.std(axis=(1, 2)) < FLAT, _flat(seen.grey[light])
+    return np.where(flat & own, agreeing, np.where(flat | own, agreeing - ONE_FLAT, best))
+
+
+def _flat(grey: np.ndarray) -> bool:
+    return float(grey.std()) < FLAT
 
 
 def _best(seen: _Seen, known: Sequence[_Seen], how: Search) -> Pair | str:
-    lights = set(seen.grey)
-    able = [other for other in known if lights <= set(other.grey)]
+    lights = sorted(seen.grey)
+    able = [other for other in known if set(lights) <= set(other.grey)]
     if not able:
         named = f"of type {seen.part.part_type!r} " if seen.part.part_type else ""
         return f"no good part {named}is left to be its golden"
-    near = [sum(float(seen.small[k] @ other.small[k]) for k in sorted(lights)) for other in able]
+    near = sum(_alike(seen, able, light) for light in lights)
     nearest = np.argsort(-np.asarray(near), kind="stable")[: max(1, how.candidates)]
-    pairs = [_pair(seen, able[int(i)]) for i in nearest]
-    return max(pairs, key=lambda pair: pair.quality)
+    return max((_pair(seen, able[int(i)]) for i in nearest), key=lambda pair: pair.quality)
 
 
 def _pair(seen: _Seen, other: _Seen) -> Pair:
-    facts: list[Measured] = [measure(grey, other.grey[k]) for k, grey in sorted(seen.grey.items())]
+    facts: list[Measured] = []
+    qualities = []
+    for light, grey in sorted(seen.grey.items()):
+        facts.append(measure(grey, other.grey[light]))
+        mixed = _flat(grey) != _flat(other.grey[light])
+        qualities.append(facts[-1].match - (ONE_FLAT if mixed else 0))
     return Pair(
         replace(seen.part, goldens={k: [other.part.pictures[k]] for k in seen.part.pictures}),
         next(iter(other.part.pictures.values())).path,
-        max(0.0, min(one.match for one in facts)),
+        max(0.0, min(qualities)),
         max(one.shift_pct for one in facts),
         max(one.rotation_deg for one in facts),
     )

@@ -179,8 +179,8 @@ def _spec(tree: Tree, path: Path, part: dict[str, Any]) -> Facts:
     if part.get("concat_type") == "grid":
         told = part.get("grid_map") or "2 x 2"
         notes.append(
-            f"{tree.shown(path)}: lights stand in a grid ({told}) there; the workspace's spec joins "
-            "them in a column, in the order of their names"
+            f"{tree.shown(path)}: lights stand in a grid ({told}) there; the workspace's spec "
+            "joins them in a column, in the order of their names"
         )
     if (goldens or 1) > 1:
         notes.append(f"{tree.shown(path)}: {goldens} goldens stand beside a test picture")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import board_sets as sets
@@ -81,27 +80,11 @@ def test_many_lights_and_goldens_reach_the_network(tmp_path) -> None:
         assert len(files) == 4 * 3 and all(file.is_file() for file in files)
 
 
-def with_pairs(out: Path) -> None:
-    """Lay synthetic pairs beside the tables where the import made none: a user brings them."""
-    ng, good = out / layout.PREGEN_NG, out / layout.PREGEN_OK
-    if ng.is_dir():
-        return
-    pool = read_table(out / layout.POOL_TABLE)
-    bad = pool[pool["label"] != PASS].head(6)
-    for number, row in enumerate(bad.to_dict("records"), start=1):
-        cut = sorted((out / layout.POOL_DIR / row["input_path"]).glob(f"{row['object_name']}_*"))
-        whole = sorted((out / layout.KPI_IMAGES / row["golden_path"]).glob("*"))
-        for file, folder in ((cut[0], ng), (whole[0], good)):
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, folder / f"B1+{row['label'].lower()}_{number}{file.suffix}")
-
-
 @pytest.mark.slow
 @pytest.mark.workflow
 @pytest.mark.parametrize("name", [*MAKERS, "tao"])
 def test_a_made_set_passes_preflight_and_a_loop_of_one_epoch(name, tmp_path) -> None:
     _, out = imported(name, tmp_path)
-    with_pairs(out)
     config = {"max_iterations": 1, "training_epochs": 1, "kpi": TARGET.sentence}
     workflow_tools.succeed(workflow_tools.snakemake(out, config=config))
     counts = workflow_tools.load(out, "baseline/metrics.json")["counts"]

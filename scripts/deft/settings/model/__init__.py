@@ -11,7 +11,7 @@ from __future__ import annotations
 from deft.settings.model.computing import Computing, Pruning
 from deft.settings.model.declaration import Group, setting
 from deft.settings.model.general import Goal, Where
-from deft.settings.model.groups import DeepPcb, Demo, Explore, ImportTable
+from deft.settings.model.groups import DeepPcb, Demo, Explore, ImportFolder, ImportTable
 from deft.settings.model.lap import Lap
 
 
@@ -26,6 +26,12 @@ class Groups(Group):
         {},
         "tables as people have them: docs/tables.md",
         read_by="import_table",
+        approval="no",
+    )
+    import_folder: ImportFolder = setting(
+        {},
+        "importing pictures in folders and annotated boards: docs/import.md",
+        read_by="import_folder_plan import_folder",
         approval="no",
     )
     explore: Explore = setting(

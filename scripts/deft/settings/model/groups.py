@@ -143,7 +143,7 @@ class ImportFolder(Group):
         0.1, "sets without goldens: share of a type's good boards that become goldens", gt=0, lt=1
     )
     min_golden_match: float | None = setting(
-        None, "sets without goldens: least match of a part and its golden; null = 0.3", ge=0, le=1
+        None, "sets without goldens: least match of a part and its golden; null = 0.5", ge=0, le=1
     )
     licence: str | None = setting(None, "of the data, for the record; null = what the layout says")
     seed: int | None = setting(None, "another one, another split; null = seed above", ge=0)

@@ -191,16 +191,19 @@ def _spec(plan: Plan, settings: FolderSettings) -> str:
     if settings.backbone is not None:
         values |= {**SPEC_VALUES, "pretrained_backbone_path": BACKBONE}
         text = text.replace("0.2 M weights, no download", "ImageNet weights")
+    text = text.replace("an imported DeepPCB workspace", "an imported workspace")
     return with_values(text, values)
 
 
 def _side(plan: Plan) -> int:
     """Return the side for the spec: the median picture's longer one, in whole strides, bounded."""
+    low, high = SIDES_PX
+    if plan.goldens > 1:
+        return high  # the network compares windows of 7 at its coarsest stride: 7 * 32
     reader = Reader()
     sides: list[int] = []
     for part in plan.roles["base"]:
         first = part.pictures[plan.lights[0]]
         sides.append(max(first.box[2:] if first.box else reader.pixels(first).shape[:2]))
     middle = sorted(sides)[len(sides) // 2]
-    low, high = SIDES_PX
     return min(max(-(-middle // STRIDE_PX) * STRIDE_PX, low), high)

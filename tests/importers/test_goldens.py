@@ -94,6 +94,20 @@ def test_a_part_that_lies_off_is_laid_on_before_it_is_judged(tmp_path) -> None:
     assert pair.rotation_deg == pytest.approx(2.0, abs=0.6)
 
 
+def test_fine_tracks_that_lie_off_are_found_at_their_shift(tmp_path) -> None:
+    """Where they lie they are as unlike their own golden as any other."""
+    parts = []
+    for board in range(8):
+        rng = np.random.default_rng(board)
+        cells = rng.integers(0, 2, (28, 28), dtype=np.uint8) * 200 + 20
+        tracks = np.kron(cells, np.ones((4, 4), np.uint8))  # 112 px, of which 96 are seen
+        parts.append(written(tmp_path, f"good {board}", tracks[8:104, 8:104]))
+        parts.append(written(tmp_path, f"bad {board}", tracks[3:99, 13:109], "bent"))
+    found = find_goldens(parts, Search(share=1.0, candidates=1))
+    assert len(found.pairs) == 8
+    assert all(pair.golden.stem[-1] == pair.part.name[-1] for pair in found.pairs)
+
+
 def test_what_resembles_no_golden_is_left_over_by_the_floor(parts, tmp_path) -> None:
     stranger = written(tmp_path, "stranger", sets.shot("another", 3), "bent", part_type="pcb1")
     found = find_goldens([*parts, stranger])

@@ -48,13 +48,14 @@ class Search:
     share, most: of the good boards of a type, the share and the largest number that become
         goldens; at least one does. candidates: goldens that are laid on a part, 1 or more.
     floor: quality below which a part becomes no row: it shows another thing than any golden, or
-        the same in another pose. seed: chooses the goldens.
+        the same in another pose (docs/import_datasets.md: what 0.5 stands on). seed: chooses the
+        goldens.
     """
 
     share: float = 0.1
     most: int = 64
     candidates: int = 3
-    floor: float = 0.3
+    floor: float = 0.5
     seed: int = 0
 
 

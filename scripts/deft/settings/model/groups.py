@@ -126,7 +126,11 @@ class ImportFolder(Group):
 
     root: str | None = setting(None, "folder that holds the data set, unpacked")
     layout: Literal["folder", "voc", "yolo", "coco", "cvat", "tao", "visa", "mvtec", "real_iad"] = (
-        setting("folder", "how it lies there: pictures in folders, or what a tool exported")
+        setting(
+            "folder",
+            "how it lies there: folder = pictures in folders | voc, yolo, coco, cvat = annotated "
+            "boards | tao = TAO's tables | visa, mvtec, real_iad = sets without goldens",
+        )
     )
     ok: str = setting("OK", "layout folder: folder of good pictures, whatever its case")
     ng: str = setting(
@@ -171,13 +175,14 @@ class ImportFolder(Group):
         [], "layouts visa, mvtec, real_iad: objects by their folders' names; [] = all"
     )
     views: Literal["parts", "lights"] = setting(
-        "parts", "layout real_iad: each view is a part, or a sample's views are lights of one part"
+        "parts",
+        "layout real_iad: parts = each view is one | lights = a sample's views are lights of one",
     )
     golden_share: float = setting(
         0.1, "sets without goldens: share of a type's good boards that become goldens", gt=0, lt=1
     )
     min_golden_match: float | None = setting(
-        None, "sets without goldens: least match of a part and its golden; null = 0.3", ge=0, le=1
+        None, "sets without goldens: least match of a part and its golden; null = 0.5", ge=0, le=1
     )
     licence: str | None = setting(None, "of the data, for the record; null = what the layout says")
     seed: int | None = setting(None, "another one, another split; null = seed above", ge=0)

@@ -29,6 +29,7 @@ from deft.tables.differing import SIDE_PX, difference
 PER_DEFECT = 8
 SEEN = 0.5  # of the greatest difference: what belongs to the defect
 MARGIN, SOFT = 0.04, 0.02  # of the picture's side: room around it, and the width of the edge
+LABEL_BYTES = 100  # with a board and a light this stays below the 255 of a file name
 GREATEST = 0.8  # of a side: what is larger is no defect that could be laid elsewhere
 
 
@@ -49,7 +50,7 @@ def pairs(base: Sequence[FoundPart], reader: Reader, seed: int) -> Iterator[Pair
     good = [part for part in base if part.good]
     donors: dict[str, list[FoundPart]] = defaultdict(list)
     for part in base:
-        if not part.good:
+        if not part.good and _can_name_a_file(part.label):
             donors[part.label].append(part)
     made = 0
     for label in sorted(donors):
@@ -157,5 +158,10 @@ def _save(path: Path, pixels: np.ndarray) -> None:
     write_bytes_atomic(path, data.tobytes())
 
 
+def _can_name_a_file(label: str) -> bool:
+    """Return whether a pair can say its defect: the loop reads it from the name of the file."""
+    return not set(label) & {"/", "\\"} and len(label.encode()) <= LABEL_BYTES
+
+
 def _stem(board: str) -> str:
-    return "".join(c if c.isalnum() or c in "@.-" else "-" for c in board)
+    return "".join(c if c.isalnum() or c in "@.-" else "-" for c in board)[:60]

@@ -63,6 +63,7 @@ def split(
         else:
             units[part.board or f"\0{number}"].append(part)
     placed = _placed(units, wanted, seed)
+    _give_each_both(units, placed, given)
     of_part = {id(part): role for role, found in given.items() for part in found}
     of_part |= {id(part): placed[name] for name, found in units.items() for part in found}
     roles: dict[str, list[FoundPart]] = {role: [] for role in ROLES}
@@ -97,6 +98,38 @@ def _placed(
         for label, count in counts[name].items():
             missing[role][label] -= count
     return placed
+
+
+def _give_each_both(
+    units: Mapping[str, Sequence[FoundPart]],
+    placed: dict[str, str],
+    given: Mapping[str, Sequence[FoundPart]],
+) -> None:
+    """Move the smallest boards to tables that lack good or bad parts, where others can spare them.
+
+    Shares of a few boards round to nothing, and no table works with one side alone.
+    """
+
+    def count(role: str, good: bool, without: str = "") -> int:
+        own = [
+            p for name, r in placed.items() if r == role and name != without for p in units[name]
+        ]
+        return sum(part.good == good for part in (*given[role], *own))
+
+    for role in ("base", "kpi", "validation"):
+        for good in (True, False):
+            if count(role, good):
+                continue
+            spare = [
+                name
+                for name, other in placed.items()
+                if other != role
+                and any(part.good == good for part in units[name])
+                and (count(other, True, name) or count(other, False, name))
+                and (other == "pool" or all(count(other, side, name) for side in (True, False)))
+            ]
+            if spare:
+                placed[min(spare, key=lambda name: (len(units[name]), name))] = role
 
 
 def check_roles(roles: Mapping[str, Sequence[FoundPart]]) -> None:

@@ -24,7 +24,7 @@ from deft.run.handover import staged_elsewhere
 from deft.run.state import read_state
 from deft.run.state_format import COMPLETE
 from deft.tables.changenet_table import image_name, line_of
-from deft.tables.fingerprint import fingerprint
+from deft.tables.fingerprint import fingerprint, known_prints, see_again
 from deft.tables.picture_roots import ROOTS, roots_of
 
 PROGRESS_EVERY = 2000  # pictures
@@ -78,6 +78,8 @@ def _broken(ctx: Context, what: str, wanted: Pictures) -> Broken:
     """Return the pictures that are missing, broken or linked to elsewhere, in table order."""
     roots, levels = allowed_roots(ctx), ctx.config.get("picture_levels")
 
+    root = str(ctx.workspace)
+
     def look(picture: str) -> HardStop | None:
         path = ctx.workspace / picture
         try:
@@ -89,12 +91,25 @@ def _broken(ctx: Context, what: str, wanted: Pictures) -> Broken:
             return stop
         return None
 
+    def unknown(batch: list[str]) -> list[str]:
+        """Return what must be looked at: a link, or not the file that was read before."""
+        paths = [f"{root}/{picture}" for picture in batch]
+        new = []
+        for picture, path, known in zip(batch, paths, known_prints(paths, levels), strict=True):
+            if known is None or os.path.islink(path):
+                new.append(picture)
+            else:
+                ctx.prints[picture] = known
+        return new
+
     found: Broken = []
     names = list(wanted)
+    see_again([f"{root}/{picture}" for picture in names], levels)
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for start in range(0, len(names), PROGRESS_EVERY):
             batch = names[start : start + PROGRESS_EVERY]
-            for picture, stop in zip(batch, pool.map(look, batch), strict=True):
+            new = unknown(batch)
+            for picture, stop in zip(new, pool.map(look, new), strict=True):
                 if stop is not None:
                     found.append((picture, *wanted[picture], stop))
             if len(names) > PROGRESS_EVERY:

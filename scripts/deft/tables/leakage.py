@@ -8,7 +8,7 @@ equal parts look alike by nature.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,25 @@ class Side:
     prints: dict[tuple[str, ...], list[Fingerprint | None]] = field(
         default_factory=dict, compare=False, repr=False
     )
+
+    def know(
+        self,
+        known: Mapping[str, Fingerprint],
+        workspace: str | Path,
+        lights: Sequence[str],
+        ext: str,
+        levels: int | None,
+    ) -> None:
+        """Take over the fingerprints of its test pictures, where all of them are known."""
+        prints = [known.get(path) for path in picture_paths(self.rows, lights, ext)]
+        if None not in prints:
+            self.prints[_place(workspace, lights, ext, levels)] = prints
+
+
+def _place(
+    workspace: str | Path, lights: Sequence[str], ext: str, levels: int | None, *files: str
+) -> tuple[str, ...]:
+    return (str(workspace), ext, str(levels), *lights, *files)
 
 
 @dataclass(frozen=True)
@@ -203,7 +222,7 @@ def compare(
     entries = []
     for side, files in ((a, a_files), (b, None)):
         paths = picture_paths(side.rows, lights, ext) if files is None else list(files)
-        place = (str(workspace), ext, str(levels), *lights, *(files or ()))
+        place = _place(workspace, lights, ext, levels, *(files or ()))
         if place not in side.prints:
             full = [Path(workspace) / p for p in paths]
             side.prints[place] = fingerprints(

@@ -148,5 +148,7 @@ def _coverage(ctx: Context) -> Iterator[Check]:
 
 
 def _ng_counts(labels: pd.Series) -> dict[str, int]:
-    counts = pd.Series([clean_label(v) for v in labels], dtype=str).value_counts().sort_index()
+    counts = (
+        pd.Series([clean_label(v) for v in labels.tolist()], dtype=str).value_counts().sort_index()
+    )
     return {str(k): int(v) for k, v in counts.items() if k != PASS}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, features
@@ -30,9 +31,11 @@ from deft.tables.pictures import PictureError, open_rgb
 
 DIGEST_BYTES = 20
 PROGRESS_EVERY = 5000  # pictures between two progress lines
+PER_TASK = 32  # pictures of a thread's task: handing one over costs as much as a small picture
 SEEN_AGAIN = 32  # kept pictures, drawn at each opening of a store, that are read all the same
 _cache: dict[tuple[FileState, int | None], Fingerprint] = {}  # of a process without a store
 _lock = threading.Lock()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)  # there is one a picture, of a million rows
@@ -76,13 +79,13 @@ def fingerprint(path: str | Path, levels: int | None = None) -> Fingerprint:
 
 
 def known_prints(
-    paths: Sequence[str | Path], levels: int | None = None
+    paths: Sequence[str | Path], levels: int | None = None, *, links: bool = True
 ) -> list[Fingerprint | None]:
     """Return the fingerprints of pictures that were read before, None for the others.
 
-    Raises nothing about a picture that is missing.
+    Raises nothing about a picture that is missing. Without ``links`` a link counts as unknown.
     """
-    states, store = [file_state(path) for path in paths], kept.current()
+    states, store = [file_state(path, links=links) for path in paths], kept.current()
     if store is None:
         with _lock:
             return [None if state is None else _cache.get((state, levels)) for state in states]
@@ -160,14 +163,17 @@ def see_again(paths: Sequence[str | Path], levels: int | None = None) -> None:
 
 def _fingerprint(image: Image.Image) -> Fingerprint:
     # RGB makes a copy in another format or palette equal.
-    pixels = np.asarray(image)
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
-    digest.update(np.ascontiguousarray(pixels).tobytes())
+    shape = image.height, image.width, len(image.getbands())
+    digest.update(repr((shape, "|u1")).encode())
+    digest.update(image.tobytes())
     # imagehash.dhash, without importing scipy for it.
     small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
     bits = np.packbits((small[:, 1:] > small[:, :-1]).ravel())
-    flat = bool((pixels == pixels[:1, :1]).all())
+    flat = int(small.min()) == int(small.max())
+    if flat:  # as the small one of a flat picture is, and of few others
+        pixels = np.asarray(image)
+        flat = bool((pixels == pixels[:1, :1]).all())
     return Fingerprint(digest.hexdigest(), int.from_bytes(bits.tobytes(), "big"), flat)
 
 
@@ -206,10 +212,17 @@ def fingerprints(
             batch = distinct[start : start + PROGRESS_EVERY]
             found.update(zip(batch, known_prints(batch, levels), strict=True))
             new = [path for path in batch if found[path] is None]
-            found.update(zip(new, pool.map(one, new), strict=True))
+            found.update(zip(new, in_parts(pool, one, new), strict=True))
             if log and len(distinct) > PROGRESS_EVERY:
                 log(f"pictures hashed: {len(found)} of {len(distinct)}")
     return [found[str(p)] for p in paths]
+
+
+def in_parts(pool: ThreadPoolExecutor, work: Callable[[str], T], items: Sequence[str]) -> list[T]:
+    """Return ``work`` of each item, in order; a thread takes several at a time."""
+    parts = [items[i : i + PER_TASK] for i in range(0, len(items), PER_TASK)]
+    done = pool.map(lambda part: [work(item) for item in part], parts)
+    return [found for part in done for found in part]
 
 
 def content_digests(

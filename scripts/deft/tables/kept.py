@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 import threading
 import time
@@ -79,10 +80,15 @@ def state_of(found: os.stat_result) -> FileState:
     )
 
 
-def file_state(path: str | Path) -> FileState | None:
-    """Return the state of the file that a path leads to, None where there is none."""
+def file_state(path: str | Path, *, links: bool = True) -> FileState | None:
+    """Return the state of the file that a path leads to, None where there is none.
+
+    ``links``: also of one that a link leads to, the last part of the path being the link.
+    """
     try:
-        found = os.stat(path)
+        found = os.stat(path, follow_symlinks=links)
+        if not stat.S_ISREG(found.st_mode):
+            return None
         if on_network(found.st_dev):
             # What a client remembers of a file may be a minute old; opening asks the server.
             with open(path, "rb", buffering=0) as handle:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from deft.core.errors import HardStop
-from deft.tables.changenet_table import clean_label, image_name, line_of
+from deft.tables.changenet_table import clean_label, image_name, line_of, rows_of
 from deft.tables.fingerprint import Fingerprint, fingerprints
 from deft.tables.fingerprint import (
     content_digests as content_digests,  # leakage is where users look
@@ -124,7 +124,7 @@ def find_key_leaks(a: pd.DataFrame, b: pd.DataFrame) -> list[Leak]:
         return []  # without them a key names no sample
 
     def keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:
-        parts = [[COMPARED.get(c, str)(v) for v in rows[c]] for c in columns]
+        parts = [[COMPARED.get(c, str)(v) for v in rows[c].tolist()] for c in columns]
         return list(zip(*parts, strict=True))
 
     first: dict[tuple[str, ...], int] = {}
@@ -139,7 +139,7 @@ def picture_paths(rows: pd.DataFrame, lights: Sequence[str], ext: str) -> list[s
     """Return every row's test pictures, row by row and light by light, workspace-relative."""
     return [
         f"{folder}/{image_name(name, light, ext)}"
-        for folder, name in zip(rows["input_path"], rows["object_name"], strict=True)
+        for folder, name in rows_of(rows, "input_path", "object_name")
         for light in lights
     ]
 
@@ -230,7 +230,7 @@ def compare(
             )
         prints = side.prints[place]
         each = len(lights) if files is None else 1
-        indices = [index for index in side.rows.index for _ in range(each)]
+        indices = [index for index in side.rows.index.tolist() for _ in range(each)]
         entries.append(list(zip(indices, paths, prints, strict=True)))
     known = {(leak.a, leak.b) for leak in result.key}
     result.content = [

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -153,9 +154,11 @@ def test_a_server_whose_clock_is_behind_is_waited_for(tmp_path, monkeypatch):
 def test_what_a_file_on_a_server_is_like_is_asked_of_the_server(tmp_path, monkeypatch):
     path = draw(tmp_path / "a.png")
     monkeypatch.setattr(kept, "on_network", lambda device: True)
-    stale = os.stat_result((0,) * 10)
-    real = os.stat
-    monkeypatch.setattr(kept.os, "stat", lambda p: stale if str(p) == str(path) else real(p))
+    real, stale = os.stat, os.stat_result((0o100644, *[0] * 9))
+    remembered = SimpleNamespace(
+        stat=lambda p, **how: stale if str(p) == str(path) else real(p, **how), fstat=os.fstat
+    )
+    monkeypatch.setattr(kept, "os", remembered)
     assert file_state(path).size == real(path).st_size
     assert file_state(tmp_path / "none.png") is None
 

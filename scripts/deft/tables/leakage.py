@@ -124,8 +124,12 @@ def find_key_leaks(a: pd.DataFrame, b: pd.DataFrame) -> list[Leak]:
         return []  # without them a key names no sample
 
     def keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:
-        parts = [[COMPARED.get(c, str)(v) for v in rows[c].tolist()] for c in columns]
-        return list(zip(*parts, strict=True))
+        return list(zip(*(as_compared(rows[c], c) for c in columns), strict=True))
+
+    def as_compared(cells: pd.Series, column: str) -> list[str]:
+        change, values = COMPARED.get(column, str), cells.tolist()
+        changed = {value: change(value) for value in set(values)}
+        return [changed[value] for value in values]
 
     first: dict[tuple[str, ...], int] = {}
     for index, key in zip(b.index, keys(b), strict=True):

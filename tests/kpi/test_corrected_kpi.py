@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deft.kpi.evaluation import KINDS, evaluate_phase, kind_at, read_scores
+from deft.core.errors import HardStop
+from deft.kpi import evaluation
+from deft.kpi.evaluation import BESIDE, KINDS, evaluate_phase, kind_at, read_scores
 from deft.record.records import read_metrics
 from deft.tables.corrected import corrected_table
 from deft.tables.corrections import Correction
@@ -72,3 +74,26 @@ def test_rows_keep_the_lines_of_the_file(phase: Path) -> None:
     out = correct(phase, Correction("kpi", "a", "P2", "leave_out"))
     table = read_scores(phase / "inference/latest/inference.csv", out)
     assert table.index.tolist() == [0, 2, 3, 4]
+
+
+def test_two_tables_of_one_content_are_evaluated_once(phase: Path, monkeypatch) -> None:
+    best, latest = (phase / "inference" / kind for kind in KINDS)
+    (latest / "inference.csv").write_bytes((best / "inference.csv").read_bytes())
+    both = evaluate_phase(phase, "baseline", 1.0, WEIGHTS)
+    assert both["kinds"]["best_val"] == both["kinds"]["latest"]
+    names = {path.name for path in best.iterdir()}
+    assert names == {path.name for path in latest.iterdir()} == {"inference.csv", *BESIDE}
+    assert all((best / name).read_bytes() == (latest / name).read_bytes() for name in names)
+
+    monkeypatch.setattr(evaluation, "_same", None)  # each by itself
+    monkeypatch.setattr(evaluation, "KINDS", KINDS[:1])
+    alone = evaluate_phase(phase, "baseline", 1.0, WEIGHTS)
+    assert alone["kinds"]["best_val"] == both["kinds"]["best_val"]
+    assert {k: v for k, v in both["tables"].items() if "best_val" in k} == alone["tables"]
+
+
+def test_a_table_that_is_gone_is_told_by_name(phase: Path) -> None:
+    (phase / "inference/latest/inference.csv").unlink()
+    with pytest.raises(HardStop, match="does not exist") as stop:
+        evaluate_phase(phase, "baseline", 1.0, WEIGHTS)
+    assert stop.value.code == "missing_input"

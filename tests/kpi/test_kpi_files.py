@@ -11,7 +11,8 @@ import pytest
 
 from deft.core.errors import HardStop
 from deft.kpi import operating_point
-from deft.kpi.evaluation import evaluate_table, missed_samples, threshold_table
+from deft.kpi.beside import missed_samples, threshold_table
+from deft.kpi.evaluation import evaluate_table
 from deft.tables.changenet_table import write_table
 
 PICTURES = (

@@ -82,7 +82,7 @@ ASKED = {
     "kpi/views.py": {"views_of_phase": CHANGED},
     "kpi/evaluation.py": {"read_scores": CHANGED, "refuse_alike": LEARNT},
     "core/files.py": {"inside": "table_kpi"},
-    "tables/fingerprint.py": {"decode": "images_kpi"},
+    "tables/fingerprint.py": {"decode": "images_kpi", "see_again": "images_kpi"},
     "record/best.py": {"_training_spec": CHANGED},
     "run/jobs.py": {"_read": CHANGED},
     "kpi/measuring.py": {"refuse_program": "metric_contract", "measure": USER, "_run": USER,

@@ -61,7 +61,7 @@ BESIDE = re.compile(
     r"|.*/train/(.*\.pth|train\.log)|.*/train_resume/.*|.*/routing_results/\w+/routing\.json"
     r"|.*/source_embed\.log|.*/rca_images/.*"
     r"|.*/best_model/(read_picture\.py|model\.int8\.onnx)"
-    r"|results/encoder_selftest/.*|.*/tao/.*|.*/rca_results/\w+/tao\.json"
+    r"|results/kept_pictures|results/encoder_selftest/.*|.*/tao/.*|.*/rca_results/\w+/tao\.json"
 )
 
 

@@ -19,6 +19,7 @@ from deft.tables.changenet_table import (
     in_contract_order,
     line_of,
     read_table,
+    rows_of,
 )
 from deft.tables.coordinates import base_rows
 from deft.tables.csv_text import decode_text, read_bytes, read_rows
@@ -183,7 +184,7 @@ def check_pictures_exist(
     for column in ("input_path", "golden_path"):
         absent: list[int] = []
         first = None
-        for i, (folder, name) in enumerate(zip(table[column], table["object_name"], strict=True)):
+        for i, (folder, name) in enumerate(rows_of(table, column, "object_name")):
             if folder.startswith(("/", "../")) or "/../" in folder:
                 inside(root, folder, what=f"{column} in row {line_of(i)} of {path}:")
             for light in lights:

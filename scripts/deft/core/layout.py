@@ -26,6 +26,7 @@ BACKBONE_DIR = "augmentation/backbone"
 SPEC = "specs/baseline_spec.yaml"
 CHECKS_FILE = "preflight/checks.json"  # of a run: what its pre-flight found
 MANIFEST_FILE = "synth_pool/manifest.json"  # of a run: its staged pool
+PICTURES_KEPT = "results/kept_pictures"  # what was found on them, see deft.tables.kept
 CORRECTIONS = "corrections.csv"  # of labels, optional; the tables themselves stay as they are
 ACCEPTANCE_FILE = "acceptance/acceptance.json"  # of a run: what its sealed set said
 NOISE_FILE = "noise/noise.json"  # of a run: how much trainings of one table differ

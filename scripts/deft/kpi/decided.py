@@ -12,7 +12,7 @@ import pandas as pd
 
 from deft.kpi.evaluation import Correct, read_scores
 from deft.kpi.flips import Compared, compared
-from deft.tables.changenet_table import SCORE_COLUMN, is_ng
+from deft.tables.changenet_table import SCORE_COLUMN, ng_of
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,19 @@ class Decisions:
 
 def decisions(path: Path, metrics: Mapping[str, Any], correct: Correct | None) -> Decisions:
     """Return what a phase decides at its threshold; ``path``: its chosen inference table."""
-    point = metrics["kinds"][metrics["chosen"]]["recall_point"]
-    return decisions_of(read_scores(path, correct), point["threshold"])
+    return decisions_of(read_scores(path, correct), threshold_of(metrics))
+
+
+def threshold_of(metrics: Mapping[str, Any]) -> float:
+    """Return the threshold at which a phase decides."""
+    return float(metrics["kinds"][metrics["chosen"]]["recall_point"]["threshold"])
 
 
 def decisions_of(table: pd.DataFrame, threshold: float) -> Decisions:
     """Return the decisions of a scored table; scores are compared in float32."""
     scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
     parts = zip(table["input_path"], table["object_name"], strict=True)
-    ng = np.array([is_ng(str(label)) for label in table["label"]], bool)
-    return Decisions(tuple(parts), scores > np.float32(threshold), ng)
+    return Decisions(tuple(parts), scores > np.float32(threshold), ng_of(table["label"]))
 
 
 def same_parts(one: Decisions, other: Decisions) -> bool:

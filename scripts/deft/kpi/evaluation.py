@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from deft.core.errors import HardStop
-from deft.core.files import write_json_atomic, write_text_atomic
+from deft.core.files import copy_atomically, write_json_atomic
+from deft.kpi.beside import BESIDE, write_files
 from deft.kpi.operating_point import (
     RECALL_LEVELS_PCT,
     all_alike,
@@ -22,16 +24,18 @@ from deft.kpi.operating_point import (
     recall_lower_bound,
     sweep,
 )
-from deft.kpi.plots import plot_confusion, plot_scores
 from deft.kpi.steady import far_geometric_mean_pct
-from deft.settings.metric_contract import far_result
-from deft.tables.changenet_table import SCORE_COLUMN, is_ng, line_of, read_table, write_table
+from deft.tables.changenet_table import (
+    SCORE_COLUMN,
+    is_ng,
+    ng_of,
+    read_table,
+)
 from deft.tables.labels import first_spellings, shown
-from deft.tables.sealed import TABLES, seals
+from deft.tables.sealed import TABLES
 
 KINDS = ("best_val", "latest")
 FAR_LEVELS_PCT = (100, 99, 95)
-EVERY_DEFECT = "100"  # of ``far_at_recall``: the threshold that misses no defect
 
 
 Correct = Callable[[pd.DataFrame], pd.DataFrame]  # a table as read -> with its labels corrected
@@ -51,26 +55,29 @@ def read_scores(path: str | Path, correct: Correct | None = None) -> pd.DataFram
     if SCORE_COLUMN not in table:
         raise HardStop("csv_invalid", f"column {SCORE_COLUMN} is missing", file=path, row=1)
     scores = pd.to_numeric(table[SCORE_COLUMN], errors="coerce").to_numpy(dtype=np.float32)
-    ng = table["label"].map(is_ng).to_numpy()
-    check_scores(scores, ng, file=str(path))
-    spellings = first_spellings(table["label"])
+    check_scores(scores, ng_of(table["label"]), file=str(path))
+    spellings = first_spellings(table["label"].unique())
     labels = table["label"].map({raw: shown(raw, spellings) for raw in table["label"].unique()})
     return table.assign(label=labels, **{SCORE_COLUMN: scores.astype(np.float64)})
 
 
 def evaluate_table(
-    path: str | Path, min_recall: float, correct: Correct | None = None
+    path: str | Path,
+    min_recall: float,
+    correct: Correct | None = None,
+    table: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Evaluate one inference table, write the files beside it and return the JSON-ready result.
 
+    ``table``: what :func:`read_scores` made of it, where that is known.
     Keys: recall_point, best_f1, far_at_recall, far_geometric_mean_pct, recall_table, degenerate,
     auroc, average_precision, and (for the phase's metrics) labels, all_alike and tables (seals of
     the files).
     """
     path = Path(path)
-    table = read_scores(path, correct)
+    table = read_scores(path, correct) if table is None else table
     scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
-    ng = table["label"].map(is_ng).to_numpy()
+    ng = ng_of(table["label"])
     swept = sweep(scores, ng)
     operating = at_recall(swept, min_recall)
     f1 = point(swept, best_f1_point(swept), None)
@@ -86,7 +93,7 @@ def evaluate_table(
         "labels": label_table(table, operating["threshold"]),
         "all_alike": all_alike(scores),
     }
-    result[TABLES] = _write_files(path.parent, table, swept, result, min_recall)
+    result[TABLES] = write_files(path.parent, table, swept, result, min_recall)
     return result
 
 
@@ -146,113 +153,6 @@ def label_table(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, An
     return out
 
 
-def _write_files(
-    folder: Path,
-    table: pd.DataFrame,
-    swept: dict[str, np.ndarray],
-    result: dict[str, Any],
-    min_recall: float,
-) -> dict[str, Any]:
-    frame = threshold_table(swept)
-    write_table(frame, folder / "threshold_metrics.csv")
-    write_text_atomic(folder / "summary.txt", summary_text(result, min_recall))
-    missed = missed_samples(table, result["best_f1"]["threshold"])
-    write_table(missed, folder / "best_f1_missed_no_pass_samples.csv")
-    write_json_atomic(folder / "metric_result.json", far_result(result["recall_point"]))
-    scores = table[SCORE_COLUMN].to_numpy()
-    ng = table["label"].map(is_ng).to_numpy()
-    asked, whole = result["recall_point"], result["far_at_recall"][EVERY_DEFECT]
-    lowest = folder / "score_distribution_with_recall_100_threshold.png"
-    plot_scores(lowest, scores, ng, asked, whole["threshold"])
-    plot_confusion(folder / "confusion_matrix_recall_100.png", whole, "100 % recall threshold")
-    plot_confusion(folder / "confusion_matrix_best_f1.png", result["best_f1"], "best F1")
-    plot_confusion(folder / "confusion_recall_point.png", asked, "recall point")
-    written = {
-        "threshold_metrics.csv": len(frame),
-        "best_f1_missed_no_pass_samples.csv": len(missed),
-    }
-    return seals(folder, written)
-
-
-def threshold_table(swept: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Return ``threshold_metrics.csv``: the sweep, three counts by NVIDIA's names, exact bounds."""
-    tp, fp, tn, fn = (swept[name] for name in ("tp", "fp", "tn", "fn"))
-    return pd.DataFrame(
-        {
-            **swept,
-            "predicted_no_pass_count": tp + fp,
-            "actual_no_pass_count": tp + fn,
-            "actual_pass_count": tn + fp,
-            "recall_lower95": recall_lower_bound(tp, tp + fn),
-            "far_upper95": far_upper_bound(fp, fp + tn),
-        }
-    )
-
-
-def missed_samples(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the defects that are accepted at a threshold, the lowest score first, then by row.
-
-    Behind the table's own columns stand NVIDIA's ``analysis_*``; ``analysis_row_index`` is the
-    line of ``inference.csv``, its header being the first.
-    """
-    scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
-    missed = table["label"].map(is_ng).to_numpy() & (scores <= np.float32(threshold))
-    found = table[missed].assign(
-        analysis_row_index=[line_of(i) for i in np.flatnonzero(missed)],
-        analysis_score=table[SCORE_COLUMN][missed],
-        analysis_threshold=threshold,
-        analysis_actual_label_group="NO_PASS",
-        analysis_predicted_label_group="PASS",
-        analysis_outcome="MISSED_NO_PASS",
-    )
-    return found.sort_values(["analysis_score", "analysis_row_index"], kind="stable")
-
-
-def key_line(whole: dict[str, Any]) -> str:
-    """Return the line by which other tools find the threshold that misses no defect."""
-    return (
-        f"100% recall threshold: {whole['threshold']:.9g} (FAR={whole['far_pct']:.4f}%, "
-        f"precision={whole['precision']:.6f}, recall={whole['recall']:.6f}, f1={whole['f1']:.6f})"
-    )
-
-
-def point_line(point: dict[str, Any]) -> str:
-    """Return an operating point as one line with counts and exact one-sided 95 % bounds."""
-    ng, ok = point["tp"] + point["fn"], point["fp"] + point["tn"]
-    return (
-        f"threshold {point['threshold']:.6g}: recall {point['recall_pct']:.2f} % "
-        f"({point['tp']}/{ng}, proves >= {point['recall_lower95_pct']:.1f} %), "
-        f"FAR {point['far_pct']:.2f} % ({point['fp']}/{ok}, "
-        f"at most {point['far_upper95_pct']:.1f} %), "
-        f"precision {point['precision']:.4f}, F1 {point['f1']:.4f}"
-    )
-
-
-def summary_text(result: dict[str, Any], min_recall: float) -> str:
-    """Return ``summary.txt``."""
-    lines = [
-        "A part is rejected when its score is above the threshold; high scores are bad.",
-        "Bounds are exact, one-sided, 95 % (Clopper-Pearson).",
-        "",
-        key_line(result["far_at_recall"][EVERY_DEFECT]),
-        "",
-        f"at recall >= {100 * min_recall:g} %: {point_line(result['recall_point'])}",
-        f"at best F1: {point_line(result['best_f1'])}",
-        "",
-    ]
-    lines.append(
-        "FAR, geometric mean over recalls of 90 to 99.75 %: "
-        f"{result['far_geometric_mean_pct']:.4g} %"
-    )
-    lines += [f"FAR at recall {k} %: {point_line(p)}" for k, p in result["far_at_recall"].items()]
-    lines.append(
-        f"AUROC {result['auroc']:.4f}, average precision {result['average_precision']:.4f}"
-    )
-    if result["degenerate"]:
-        lines.append("warning: degenerate operating point, every good part is rejected")
-    return "\n".join(lines) + "\n"
-
-
 def chosen_kind(far: Mapping[str, float], weights: dict[str, Any]) -> str:
     """Return the kind of weights with the lowest FAR, then validation loss, then the later epoch.
 
@@ -282,9 +182,14 @@ def kind_at(
     for kind in KINDS:
         table = read_scores(phase_dir / "inference" / kind / "inference.csv", correct)
         scores = table[SCORE_COLUMN].to_numpy(dtype=np.float32)
-        swept = sweep(scores, table["label"].map(is_ng).to_numpy())
+        swept = sweep(scores, ng_of(table["label"]))
         far[kind] = at_recall(swept, min_recall)["far"]
     return chosen_kind(far, weights)
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Return whether two files that may be absent have one content."""
+    return path.is_file() and other.is_file() and filecmp.cmp(path, other, shallow=False)
 
 
 def evaluate_phase(
@@ -294,23 +199,32 @@ def evaluate_phase(
     weights: dict[str, Any],
     correct: Correct | None = None,
     further: Mapping[str, Any] | None = None,
-    compared: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda metrics: {},
+    compared: Callable[[dict[str, Any], pd.DataFrame], Mapping[str, Any]] = lambda *_: {},
 ) -> dict[str, Any]:
     """Evaluate both weight files of a phase, choose one, write and return ``metrics.json``.
 
     Chosen: lower FAR at the required recall, then lower validation loss, then the later epoch.
     ``weights`` is the phase's ``weights.json``; ``correct``: see :func:`read_scores`;
-    ``further``: what the record says beside; ``compared``: what more it says, of its content.
+    ``further``: what the record says beside; ``compared``: what more it says, of its content and
+    of the chosen table. Two tables of one content (the best epoch was the last) are evaluated once.
     """
     phase_dir = Path(phase_dir)
     kinds, per_kind_labels = {}, {}
+    scored: dict[str, pd.DataFrame] = {}
     tables: dict[str, Any] = {}
     for kind in KINDS:
         path = phase_dir / "inference" / kind / "inference.csv"
-        result = evaluate_table(path, min_recall, correct)
-        per_kind_labels[kind] = result.pop("labels")
-        tables |= {f"inference/{kind}/{n}": seal for n, seal in result.pop(TABLES).items()}
-        kinds[kind] = result
+        first = path.parent.with_name(KINDS[0]) / path.name
+        if kind == KINDS[0] or not _same(path, first):
+            scored[kind] = read_scores(path, correct)
+            found = evaluate_table(path, min_recall, table=scored[kind])
+        else:
+            scored[kind] = scored[KINDS[0]]
+            for name in BESIDE:
+                copy_atomically(first.with_name(name), path.with_name(name))
+        kinds[kind] = {k: v for k, v in found.items() if k not in ("labels", TABLES)}
+        per_kind_labels[kind] = found["labels"]
+        tables |= {f"inference/{kind}/{n}": seal for n, seal in found[TABLES].items()}
 
     refuse_alike(phase_dir, kinds)
     for result in kinds.values():
@@ -337,6 +251,6 @@ def evaluate_phase(
         TABLES: tables,
         **(further or {}),
     }
-    metrics |= compared(metrics)
+    metrics |= compared(metrics, scored[chosen])
     write_json_atomic(phase_dir / "metrics.json", metrics)
     return metrics

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from deft.core.errors import HardStop
 from deft.core.files import made_again
@@ -15,7 +16,7 @@ from deft.kpi.evaluation import FAR_LEVELS_PCT, Correct, read_scores
 from deft.kpi.handed_off import threshold_to_set
 from deft.kpi.operating_point import at_recall, check_scores, sweep
 from deft.kpi.steady import far_geometric_mean_pct
-from deft.tables.changenet_table import SCORE_COLUMN, is_ng
+from deft.tables.changenet_table import SCORE_COLUMN, ng_of
 
 
 def views_of_phase(
@@ -25,6 +26,7 @@ def views_of_phase(
     kind: str,
     min_recall: float,
     correct: Correct | None = None,
+    frame: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Return name of views -> passes, recall_point, far_at_recall, far_geometric_mean_pct, and
     threshold_to_set, which decides as recall_point does (:mod:`deft.kpi.handed_off`).
@@ -35,7 +37,8 @@ def views_of_phase(
         ``told["score_views"]``.
     record: ``inference.json``, which ``told`` is the content of; other views' scores are in it,
         one a row of the table. An earlier version's has none: then there is nothing to compare.
-    correct: see :func:`deft.kpi.evaluation.read_scores`.
+    correct: see :func:`deft.kpi.evaluation.read_scores`; ``frame``: what that made of the table,
+        where it is known.
 
     Raises
     ------
@@ -44,7 +47,7 @@ def views_of_phase(
     """
     if "score_views" not in told:
         return {}
-    frame = read_scores(table, correct)
+    frame = read_scores(table, correct) if frame is None else frame
     rows = len(frame) if correct is None else len(read_scores(table))
     problem = check_shape(told, {"score_views": str, "passes": int, "kinds": {kind: {"views": {}}}})
     others = {} if problem else told["kinds"][kind]["views"]
@@ -65,7 +68,7 @@ def views_of_phase(
         scores = np.asarray(other["scores"], dtype=np.float32)
         # The index names the rows of the file: corrections leave some out.
         found[name] = (other["passes"], scores[frame.index.to_numpy()])
-    ng = frame["label"].map(is_ng).to_numpy()
+    ng = ng_of(frame["label"])
     out = {}
     for name, (count, scores) in sorted(found.items(), key=lambda one: (one[1][0], one[0])):
         check_scores(scores, ng, file=str(record))

@@ -35,7 +35,10 @@ def checks(ctx: Context) -> Iterator[Check]:
 
 def _side(ctx: Context, name: str) -> Side:
     if name not in ctx.sides:
-        ctx.sides[name] = Side(NAMES[name], TABLES[name], ctx.tables[name])
+        ctx.sides[name] = side = Side(NAMES[name], TABLES[name], ctx.tables[name])
+        if ctx.spec is not None:
+            lights, ext = ctx.spec.lights, ctx.spec.dataset.classify.image_ext
+            side.know(ctx.prints, ctx.workspace, lights, ext, ctx.config.get("picture_levels"))
     return ctx.sides[name]
 
 
@@ -145,5 +148,7 @@ def _coverage(ctx: Context) -> Iterator[Check]:
 
 
 def _ng_counts(labels: pd.Series) -> dict[str, int]:
-    counts = pd.Series([clean_label(v) for v in labels], dtype=str).value_counts().sort_index()
+    counts = (
+        pd.Series([clean_label(v) for v in labels.tolist()], dtype=str).value_counts().sort_index()
+    )
     return {str(k): int(v) for k, v in counts.items() if k != PASS}

@@ -187,7 +187,7 @@ def _table(ctx: Context, name: str) -> Iterator[Check]:
         return
     ctx.tables[name], ctx.raw[name] = rows, raw
     ctx.sound.add(name)
-    labels = [clean_label(label) for label in rows["label"]]
+    labels = [clean_label(label) for label in rows["label"].tolist()]
     counts = pd.Series(labels).value_counts().sort_index()
     ctx.facts.setdefault("dataset", {})[name] = {
         "file": TABLES[name],
@@ -203,7 +203,7 @@ def _table(ctx: Context, name: str) -> Iterator[Check]:
 def _spell(ctx: Context) -> None:
     """Show labels as the user writes them: the KPI table's spelling first (deft.tables.labels)."""
     order = ("kpi", "base", "validation", "pool")
-    ctx.add_spellings(*(ctx.tables[name]["label"] for name in order if name in ctx.tables))
+    ctx.add_spellings(*(ctx.tables[name]["label"].unique() for name in order if name in ctx.tables))
     for facts in ctx.facts.get("dataset", {}).values():
         facts["labels"] = {ctx.shown(label): count for label, count in facts["labels"].items()}
 
@@ -227,13 +227,15 @@ def check_inside(ctx: Context, file: Path, raw: pd.DataFrame, rows: pd.DataFrame
         # Few distinct folders serve many rows: each is resolved once.
         bad = {
             cell
-            for cell, folder in set(zip(raw[column], rows[column], strict=True))
+            for cell, folder in set(zip(raw[column].tolist(), rows[column].tolist(), strict=True))
             if _escapes(ctx.workspace, cell, folder, roots)
         }
         _raise_escape(file, column, raw[column], bad)
         if TABLES["pool"] not in file.as_posix():
             _raise_backslash(file, column, raw[column])
-    names = [n for n in set(raw["object_name"]) if set("/\\\0") & set(n) or n in (".", "..")]
+    names = [
+        n for n in set(raw["object_name"].tolist()) if set("/\\\0") & set(n) or n in (".", "..")
+    ]
     _raise_escape(file, "object_name", raw["object_name"], set(names))
 
 

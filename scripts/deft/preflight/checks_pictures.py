@@ -23,8 +23,8 @@ from deft.preflight.missing_cause import Wanted, likely_cause
 from deft.run.handover import staged_elsewhere
 from deft.run.state import read_state
 from deft.run.state_format import COMPLETE
-from deft.tables.changenet_table import image_name, line_of
-from deft.tables.fingerprint import fingerprint
+from deft.tables.changenet_table import image_name, line_of, rows_of
+from deft.tables.fingerprint import fingerprint, in_parts, known_prints, see_again
 from deft.tables.picture_roots import ROOTS, roots_of
 
 PROGRESS_EVERY = 2000  # pictures
@@ -62,10 +62,10 @@ Pictures = dict[str, tuple[str, list[int]]]  # picture -> (test|golden, CSV line
 
 def _wanted(ctx: Context, rows: pd.DataFrame, column: str) -> Pictures:
     assert ctx.spec is not None
-    ext = ctx.spec.dataset.classify.image_ext
+    ext, lights = ctx.spec.dataset.classify.image_ext, ctx.spec.lights
     wanted: Pictures = {}
-    for index, folder, name in zip(rows.index, rows[column], rows["object_name"], strict=True):
-        for light in ctx.spec.lights:
+    for index, folder, name in rows_of(rows, "index", column, "object_name"):
+        for light in lights:
             picture = f"{folder}/{image_name(name, light, ext)}"
             wanted.setdefault(picture, (KINDS[column], []))[1].append(line_of(index))
     return wanted
@@ -78,6 +78,8 @@ def _broken(ctx: Context, what: str, wanted: Pictures) -> Broken:
     """Return the pictures that are missing, broken or linked to elsewhere, in table order."""
     roots, levels = allowed_roots(ctx), ctx.config.get("picture_levels")
 
+    root = str(ctx.workspace)
+
     def look(picture: str) -> HardStop | None:
         path = ctx.workspace / picture
         try:
@@ -89,12 +91,25 @@ def _broken(ctx: Context, what: str, wanted: Pictures) -> Broken:
             return stop
         return None
 
+    def unknown(batch: list[str]) -> list[str]:
+        """Return what must be looked at: a link, or not the file that was read before."""
+        paths, new = [f"{root}/{picture}" for picture in batch], []
+        found = known_prints(paths, levels, links=False)
+        for picture, known in zip(batch, found, strict=True):
+            if known is None:
+                new.append(picture)
+            else:
+                ctx.prints[picture] = known
+        return new
+
     found: Broken = []
     names = list(wanted)
+    see_again([f"{root}/{picture}" for picture in names], levels)
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for start in range(0, len(names), PROGRESS_EVERY):
             batch = names[start : start + PROGRESS_EVERY]
-            for picture, stop in zip(batch, pool.map(look, batch), strict=True):
+            new = unknown(batch)
+            for picture, stop in zip(new, in_parts(pool, look, new), strict=True):
                 if stop is not None:
                     found.append((picture, *wanted[picture], stop))
             if len(names) > PROGRESS_EVERY:
@@ -159,7 +174,7 @@ def _cause(ctx: Context, name: str, missing: list[str]) -> str:
     rows, lights, ext = ctx.tables[name], ctx.spec.lights, ctx.spec.dataset.classify.image_ext
     absent, wanted = set(missing), {}
     for column in KINDS:
-        for folder, part in zip(rows[column], rows["object_name"], strict=True):
+        for folder, part in rows_of(rows, column, "object_name"):
             for light in lights:
                 picture = f"{folder}/{image_name(part, light, ext)}"
                 if picture in absent and picture not in wanted:

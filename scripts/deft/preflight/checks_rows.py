@@ -11,7 +11,7 @@ from deft.core.errors import HardStop
 from deft.mining.strategies.named import Rules
 from deft.pool.pregen.parts import STEM, UNKNOWN_DEFECT
 from deft.preflight.check import TABLES, Check, Context, Suspect, ok, stopped, warn
-from deft.tables.changenet_table import image_name, line_of
+from deft.tables.changenet_table import image_name, line_of, rows_of
 from deft.tables.fingerprint import Fingerprint
 from deft.tables.labels import clean_label, is_ng
 
@@ -60,7 +60,7 @@ def _prints(ctx: Context, rows: pd.DataFrame, column: str) -> Prints:
     assert ctx.spec is not None
     lights, ext = ctx.spec.lights, ctx.spec.dataset.classify.image_ext
     found: Prints = []
-    for folder, name in zip(rows[column], rows["object_name"], strict=True):
+    for folder, name in rows_of(rows, column, "object_name"):
         prints = [ctx.prints.get(f"{folder}/{image_name(name, light, ext)}") for light in lights]
         whole = tuple(p for p in prints if p is not None)
         found.append(whole if len(whole) == len(prints) else None)
@@ -168,10 +168,10 @@ def _differing(
     """Return the rows (index) and labels of every key that has more than one label, in order."""
     first: dict[Hashable, int] = {}
     groups: dict[Hashable, list[int]] = {}  # of the few keys that several rows have
-    for index, key in zip(rows.index, keys, strict=True):
+    for index, key in zip(rows.index.tolist(), keys, strict=True):
         if key is not None and first.setdefault(key, index) != index:
             groups.setdefault(key, [first[key]]).append(index)
-    labels = dict(zip(rows.index, rows["label"], strict=True))
+    labels = dict(rows_of(rows, "index", "label"))
     found = []
     for group in groups.values():
         if len({clean_label(labels[i]) for i in group}) > 1:
@@ -206,7 +206,7 @@ def _contradiction(
 
 def _one_part_two_labels(ctx: Context, name: str, rows: pd.DataFrame) -> Iterator[Check]:
     folders = {folder: posixpath.normpath(folder) for folder in rows["input_path"].unique()}
-    keys = [(folders[f], n) for f, n in zip(rows["input_path"], rows["object_name"], strict=True)]
+    keys = [(folders[f], n) for f, n in rows_of(rows, "input_path", "object_name")]
     found = _differing(keys, rows)
     if found:
         yield _contradiction(
@@ -218,11 +218,9 @@ def _one_picture_two_labels(
     ctx: Context, name: str, rows: pd.DataFrame, tests: Prints
 ) -> Iterator[Check]:
     digests = [None if p is None else tuple(q.digest for q in p) for p in tests]
-    parts = dict(
-        zip(rows.index, zip(rows["input_path"], rows["object_name"], strict=True), strict=True)
-    )
+    parts = {index: part for index, *part in rows_of(rows, "index", "input_path", "object_name")}
     # Rows of one part are the other check's.
-    found = [f for f in _differing(digests, rows) if len({parts[i] for i in f[0]}) > 1]
+    found = [f for f in _differing(digests, rows) if len({tuple(parts[i]) for i in f[0]}) > 1]
     for group, labels in found:
         _suspect(ctx, f"pictures_{name}_labels", (rows, group[0]), (rows, group[1]), labels)
     if found:
@@ -240,11 +238,11 @@ def _one_picture_two_labels(
 def _base_against_pool(ctx: Context, tests: dict[str, Prints]) -> Iterator[Check]:
     base, pool = ctx.tables["base"], ctx.tables["pool"]
     known: dict[tuple[str, ...], tuple[int, str]] = {}
-    for index, label, prints in zip(base.index, base["label"], tests["base"], strict=True):
+    for (index, label), prints in zip(rows_of(base, "index", "label"), tests["base"], strict=True):
         if prints is not None:
             known.setdefault(tuple(p.digest for p in prints), (index, label))
     found = []
-    for index, label, prints in zip(pool.index, pool["label"], tests["pool"], strict=True):
+    for (index, label), prints in zip(rows_of(pool, "index", "label"), tests["pool"], strict=True):
         other = known.get(tuple(p.digest for p in prints)) if prints is not None else None
         if other is not None and clean_label(other[1]) != clean_label(label):
             found.append((index, label, *other))
@@ -289,8 +287,8 @@ def _golden_is_test(
     ctx: Context, name: str, rows: pd.DataFrame, tests: Prints, goldens: Prints
 ) -> Iterator[Check]:
     found = []
-    cells = zip(rows.index, tests, goldens, rows["input_path"], rows["golden_path"], strict=True)
-    for index, test, golden, folder, reference in cells:
+    cells = zip(rows_of(rows, "index", "input_path", "golden_path"), tests, goldens, strict=True)
+    for (index, folder, reference), test, golden in cells:
         if test is not None and golden is not None:
             same = all(a.digest == b.digest for a, b in zip(test, golden, strict=True))
         else:  # of a golden that was not drawn only the path is known

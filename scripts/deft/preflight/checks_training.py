@@ -26,6 +26,7 @@ from deft.tables.changenet_table import (
     image_name,
     line_of,
     read_table,
+    rows_of,
 )
 
 # Columns that TAO uses, and whether it has them read as text.
@@ -149,14 +150,13 @@ def _all_there(ctx: Context, name: str) -> None:
     """Raise ``missing_input`` for goldens that are not there; of many rows few were decoded."""
     assert ctx.spec is not None
     rows, ext = ctx.tables[name], ctx.spec.dataset.classify.image_ext
+    lights = ctx.spec.lights
     if len(rows) <= int(ctx.config.get("preflight_sample_rows") or 0):
         return  # all were decoded
     known: dict[str, bool] = {}
     absent: dict[str, list[int]] = {}
-    for index, folder, part in zip(
-        rows.index, rows["golden_path"], rows["object_name"], strict=True
-    ):
-        for light in ctx.spec.lights:
+    for index, folder, part in rows_of(rows, "index", "golden_path", "object_name"):
+        for light in lights:
             file = f"{folder}/{image_name(part, light, ext)}"
             if file not in known:
                 known[file] = os.path.isfile(ctx.workspace / file)

@@ -11,7 +11,7 @@ from typing import Any
 from deft.core.airgap import offline
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic, write_text_atomic
-from deft.core.layout import CHECKS_FILE, MANIFEST_FILE, POOL_TABLE
+from deft.core.layout import CHECKS_FILE, MANIFEST_FILE, PICTURES_KEPT, POOL_TABLE
 from deft.core.reading import stop_of
 from deft.pool import digest
 from deft.pool.corrected_laps import keep
@@ -40,6 +40,7 @@ from deft.preflight.summary import on_terminal, render
 from deft.preflight.tables import parameters, summary_tables
 from deft.run.handover import staged_elsewhere
 from deft.settings.metric_contract import contract_of
+from deft.tables.kept import keeping
 
 SUMMARY_FILE = "preflight/summary.md"
 TOPICS = (
@@ -111,7 +112,8 @@ def run_preflight(
     prefix = pool_prefix_to_use(workspace, run_dir)
     matter = digest.inputs_digest(workspace, config, pool_prefix_bytes=prefix)
     ctx = Context(workspace, run_dir, config, sources, log, pool_prefix=prefix)
-    found = list(all_checks(ctx))
+    with keeping(workspace / PICTURES_KEPT, log):
+        found = list(all_checks(ctx))
     report = _report(ctx, found, digest.digest_of(matter))
     report["suspicious_pairs"] = write_pairs(ctx)
     summary = render(report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from deft.run import roots
 from deft.run.state import read_state
 from deft.tables import sealed
 from deft.tables.corrections import Correction, of_table, read_corrections
+from deft.tables.kept import KeptFacts, keeping
 
 if TYPE_CHECKING:  # some stages read no table, and pandas takes a second
     import pandas as pd
@@ -85,6 +87,10 @@ class Context:
     @cached_property
     def _corrections(self) -> list[Correction]:
         return read_corrections(self.workspace)
+
+    def pictures_kept(self) -> AbstractContextManager[KeptFacts]:
+        """Keep in the workspace what is found on pictures while the block lasts."""
+        return keeping(self.workspace / layout.PICTURES_KEPT)
 
     def corrections(self, table: str) -> list[Correction]:
         """Return what the user corrected in a table (``kpi``, ``training``, ``pool``)."""

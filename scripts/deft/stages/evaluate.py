@@ -5,18 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deft.core.errors import HardStop
 from deft.core.files import read_json
-from deft.kpi.decided import compared_decisions, decisions
+from deft.kpi.beside import EVERY_DEFECT, key_line
+from deft.kpi.decided import compared_decisions, decisions, decisions_of, threshold_of
 from deft.kpi.decision import phase_far_pct
 from deft.kpi.evaluation import (
-    EVERY_DEFECT,
     KINDS,
     Correct,
     evaluate_phase,
-    key_line,
     kind_at,
     weights_of,
 )
@@ -30,6 +29,9 @@ from deft.stages.context import Context
 from deft.stages.run_tables import kpi_correct, scored_table
 from deft.stages.weights import weights_table
 from deft.tables.corrections import KPI, WRONG
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,12 @@ def evaluate(context: Context, files: Files, phase: str, min_recall: float) -> s
 
     against: Compared | None = None
 
-    def compared(metrics: dict[str, Any]) -> dict[str, Any]:
+    def compared(metrics: dict[str, Any], scored: pd.DataFrame) -> dict[str, Any]:
         nonlocal against
         kind = metrics["chosen"]
         table = files.inference.parent / kind / "inference.csv"
-        views = views_of_phase(table, files.inference, told, kind, min_recall, correct)
-        against = _against(context, files, metrics, correct)
+        views = views_of_phase(table, files.inference, told, kind, min_recall, correct, scored)
+        against = _against(context, files, metrics, correct, scored)
         return {
             **({"score_views": told["score_views"], "views": views} if views else {}),
             **({"against_previous": against.as_dict()} if against else {}),
@@ -110,17 +112,23 @@ def _views(metrics: dict[str, Any]) -> str:
 
 
 def _against(
-    context: Context, files: Files, metrics: dict[str, Any], correct: Correct | None
+    context: Context,
+    files: Files,
+    metrics: dict[str, Any],
+    correct: Correct | None,
+    scored: pd.DataFrame,
 ) -> Compared | None:
-    """Compare the phase with the one before on the same parts, each at its own threshold."""
+    """Compare the phase with the one before on the same parts, each at its own threshold.
+
+    ``scored``: the phase's chosen inference table.
+    """
     if files.previous is None or files.previous_inference is None:
         return None
     before = read_metrics(files.previous)
-    sides = [
-        decisions(scored_table(context, record, told["chosen"]), told, correct)
-        for record, told in ((files.previous_inference, before), (files.inference, metrics))
-    ]
-    return compared_decisions(*sides)
+    earlier = scored_table(context, files.previous_inference, before["chosen"])
+    return compared_decisions(
+        decisions(earlier, before, correct), decisions_of(scored, threshold_of(metrics))
+    )
 
 
 def _corrected(kept: list[dict[str, Any]]) -> str:

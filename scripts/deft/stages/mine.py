@@ -149,16 +149,17 @@ def mine(
     would_be_new = fresh_parts(nearest.rows, taken)
     budget = would_be_new if options.budget is None else options.budget
     seed = options.seed * SEED_STEP + phase_number(phase)
-    selection = select(
-        options.strategy,
-        pool,
-        vectors,
-        pairs,
-        rules,
-        Lap(taken, budget, seed, gone),
-        pictures_of(context, pool) if options.strategy == "places" else None,
-        context.picture_levels,
-    )
+    with context.pictures_kept():  # of places
+        selection = select(
+            options.strategy,
+            pool,
+            vectors,
+            pairs,
+            rules,
+            Lap(taken, budget, seed, gone),
+            pictures_of(context, pool) if options.strategy == "places" else None,
+            context.picture_levels,
+        )
     found = selection
     earlier, selection, drops = _novel(context, files, phase, found)
     survivors = selection.rows.drop_duplicates(["input_path", "object_name"]).reset_index(drop=True)

@@ -108,7 +108,8 @@ def left_out(
     gone = corrected.copy()
     if rules.copies_bits is not None:
         tests = [test for test, _ in pictures_of(context, pool)]
-        prints = fingerprints(tests, log=print, levels=context.picture_levels)
+        with context.pictures_kept():
+            prints = fingerprints(tests, log=print, levels=context.picture_levels)
         hashes = np.array([p.dhash for p in prints if p is not None], np.uint64)
         gone |= copies_in(pool, hashes, rules.copies_bits)
         print(f"near-copies left out of the pool: {int(gone.sum())} of {len(pool)}", flush=True)

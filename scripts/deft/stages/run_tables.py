@@ -135,12 +135,13 @@ def leak_check(context: Context, side: Side, content_leakage: str) -> list[str]:
         )
         for name, table in (("validation", layout.VALIDATION_TABLE), ("KPI", layout.KPI_TABLE))
     ]
-    return check_leakage(
-        [side],
-        held_out,
-        workspace=context.workspace,
-        lights=context.lights,
-        ext=context.ext,
-        content_leakage=content_leakage,
-        levels=context.picture_levels,
-    )
+    with context.pictures_kept():
+        return check_leakage(
+            [side],
+            held_out,
+            workspace=context.workspace,
+            lights=context.lights,
+            ext=context.ext,
+            content_leakage=content_leakage,
+            levels=context.picture_levels,
+        )

@@ -45,11 +45,12 @@ def inside_cell(cell: str, workspace: str | Path) -> str | None:
 def placed(prefix: str, folders: pd.Series, workspace: str | Path) -> list[str]:
     """Return cells relative to the workspace: joined to ``prefix``, or absolute ones inside it."""
     known: dict[str, str] = {}  # few distinct folders serve many rows
-    for cell in folders:
+    cells = folders.tolist()
+    for cell in cells:
         if cell not in known:
             inner = inside_cell(cell, workspace)
             known[cell] = join(prefix, cell) if inner is None else inner
-    return [known[cell] for cell in folders]
+    return [known[cell] for cell in cells]
 
 
 def rooted_folder(

@@ -8,7 +8,7 @@ equal parts look alike by nature.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from deft.core.errors import HardStop
-from deft.tables.changenet_table import clean_label, image_name, line_of
+from deft.tables.changenet_table import clean_label, image_name, line_of, rows_of
 from deft.tables.fingerprint import Fingerprint, fingerprints
 from deft.tables.fingerprint import (
     content_digests as content_digests,  # leakage is where users look
@@ -48,6 +48,25 @@ class Side:
     prints: dict[tuple[str, ...], list[Fingerprint | None]] = field(
         default_factory=dict, compare=False, repr=False
     )
+
+    def know(
+        self,
+        known: Mapping[str, Fingerprint],
+        workspace: str | Path,
+        lights: Sequence[str],
+        ext: str,
+        levels: int | None,
+    ) -> None:
+        """Take over the fingerprints of its test pictures, where all of them are known."""
+        prints = [known.get(path) for path in picture_paths(self.rows, lights, ext)]
+        if None not in prints:
+            self.prints[_place(workspace, lights, ext, levels)] = prints
+
+
+def _place(
+    workspace: str | Path, lights: Sequence[str], ext: str, levels: int | None, *files: str
+) -> tuple[str, ...]:
+    return (str(workspace), ext, str(levels), *lights, *files)
 
 
 @dataclass(frozen=True)
@@ -105,8 +124,12 @@ def find_key_leaks(a: pd.DataFrame, b: pd.DataFrame) -> list[Leak]:
         return []  # without them a key names no sample
 
     def keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:
-        parts = [[COMPARED.get(c, str)(v) for v in rows[c]] for c in columns]
-        return list(zip(*parts, strict=True))
+        return list(zip(*(as_compared(rows[c], c) for c in columns), strict=True))
+
+    def as_compared(cells: pd.Series, column: str) -> list[str]:
+        change, values = COMPARED.get(column, str), cells.tolist()
+        changed = {value: change(value) for value in set(values)}
+        return [changed[value] for value in values]
 
     first: dict[tuple[str, ...], int] = {}
     for index, key in zip(b.index, keys(b), strict=True):
@@ -120,7 +143,7 @@ def picture_paths(rows: pd.DataFrame, lights: Sequence[str], ext: str) -> list[s
     """Return every row's test pictures, row by row and light by light, workspace-relative."""
     return [
         f"{folder}/{image_name(name, light, ext)}"
-        for folder, name in zip(rows["input_path"], rows["object_name"], strict=True)
+        for folder, name in rows_of(rows, "input_path", "object_name")
         for light in lights
     ]
 
@@ -203,7 +226,7 @@ def compare(
     entries = []
     for side, files in ((a, a_files), (b, None)):
         paths = picture_paths(side.rows, lights, ext) if files is None else list(files)
-        place = (str(workspace), ext, str(levels), *lights, *(files or ()))
+        place = _place(workspace, lights, ext, levels, *(files or ()))
         if place not in side.prints:
             full = [Path(workspace) / p for p in paths]
             side.prints[place] = fingerprints(
@@ -211,7 +234,7 @@ def compare(
             )
         prints = side.prints[place]
         each = len(lights) if files is None else 1
-        indices = [index for index in side.rows.index for _ in range(each)]
+        indices = [index for index in side.rows.index.tolist() for _ in range(each)]
         entries.append(list(zip(indices, paths, prints, strict=True)))
     known = {(leak.a, leak.b) for leak in result.key}
     result.content = [

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from deft.core import layout
-from deft.tables.changenet_table import line_of, split_pool_cell
+from deft.tables.changenet_table import line_of, rows_of, split_pool_cell
 
 Place = Callable[[str, str], str]  # (root, cell's folder) -> folder relative to the workspace
 Listed = dict[Path, dict[str, list[str]]]  # folder -> part -> names of its files
@@ -41,7 +41,7 @@ def pool_places(
     known: dict[str, list[str]] = {}  # few distinct folders serve many rows
     listed: Listed = {}
     found = []
-    for cell, name in zip(rows[column], rows["object_name"], strict=True):
+    for cell, name in rows_of(rows, column, "object_name"):
         folder, file = split_pool_cell(cell) if column == "input_path" else (cell, None)
         if folder not in known:
             options = [place(root, _below(root, folder)) for root in roots]

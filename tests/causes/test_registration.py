@@ -76,8 +76,8 @@ def test_shifts_of_drawn_boards_are_found_to_a_quarter_pixel() -> None:
 def test_shifts_of_real_crops_are_found_to_a_quarter_pixel(side: int) -> None:
     pictures = [p for _, found in sorted(find_groups(ROOT).items()) for p in found][::3]
     wrong, doubtful = errors([read_pair(p)[1] for p in pictures], side, 3)
-    # The others show straight tracks, or nothing: a third of a board.
-    assert len(wrong) > 0.35 * (len(wrong) + doubtful)
+    # The others show straight tracks, or nothing: most of what a small window sees.
+    assert len(wrong) > 0.25 * (len(wrong) + doubtful)
     assert (wrong <= 0.25).mean() >= 0.98, np.sort(wrong)[-5:]
     assert np.median(wrong) < 0.08
 

@@ -25,6 +25,7 @@ from deft.preflight import (
     checks_model,
     checks_pictures,
     checks_places,
+    checks_registration,
     checks_rehearsal,
     checks_rows,
     checks_run,
@@ -48,6 +49,7 @@ TOPICS = (
     ("made tables", checks_tables.checks),
     ("handover", checks_handover.checks),
     ("pictures", checks_pictures.checks),
+    ("registration", checks_registration.checks),
     ("rows", checks_rows.checks),
     ("corrections", checks_corrections.checks),
     ("data", checks_data.checks),
@@ -61,7 +63,7 @@ TOPICS = (
     ("resume", checks_run.checks),
 )
 # These read no more of the spec than its `dataset` part, so that another part's stop hides none.
-BY_DATASET = ("pictures", "rows", "data", "acceptance", "staging")
+BY_DATASET = ("pictures", "registration", "rows", "data", "acceptance", "staging")
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Hooks of the documentation site (`mkdocs.yml`): what lies beside `docs/` becomes part of it.
 
-The pages link to each other as files do, which is what an editor and a code host follow. In the site
-`docs/` is the root: README, contributing and changelog become pages there, any other file that a page
-links to (`config/config.yaml`) is copied, and the links are written accordingly.
+The pages link to each other as files do, which is what an editor and a code host follow. In the
+site `docs/` is the root: README, contributing and changelog become pages there, any other file that
+a page links to (`config/config.yaml`) is copied, and the links are written accordingly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The documentation's site: every page reachable, every link leads somewhere, nothing is fetched."""
+"""The site of the documentation: pages reachable, links lead somewhere, nothing is fetched."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 HEREDOC = re.compile(r"<<'?(\w+)'?\n.*?^\1$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")
 STARTS = ("snakemake", "make", "python", "python3", "pytest")
@@ -30,8 +30,9 @@ def commands_of(page: Path) -> list[Command]:
     lines = [
         line
         for language, block in FENCE.findall(text)
-        if language in ("", "bash", "text")
+        if language in ("", "bash", "text", "console")
         for line in re.sub(r" *\\\n *", " ", HEREDOC.sub("", block)).splitlines()
+        if language != "console" or line.startswith("$ ")
     ]
     lines += INLINE.findall(FENCE.sub("", text))
     return [

@@ -15,12 +15,12 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 def test_every_picture_has_its_golden_and_no_part_is_twice(tmp_path: Path) -> None:
     counts = make_folders(tmp_path / "a", scale=0.05)
     drawn = _bytes(tmp_path / "a")
-    known = [name for name in drawn if name.startswith(("OK/", "NG/"))]
+    known = [name for name in drawn if name.startswith(("known/OK/", "known/NG/"))]
     today = [name for name in drawn if name.startswith("today/test/")]
     assert len(known) == sum(counts.values()) - counts["today/test"]
     assert len(today) == counts["today/test"] == sum(TODAY.values())
     for name in known:
-        assert f"golden/{Path(name).name}" in drawn
+        assert f"known/golden/{Path(name).name}" in drawn
     for name in today:
         assert name.replace("/test/", "/golden/") in drawn
     names = [Path(name).name for name in (*known, *today)]

@@ -19,12 +19,12 @@ TODAY = {PASS: 6, "missing": 2, "bridge": 2, "tombstone": 2}  # parts not yet ju
 
 
 def make_folders(out: str | Path, *, seed: int = 0, scale: float = 1.0) -> dict[str, int]:
-    """Draw `OK/`, `NG/<defect>/` and `golden/` below ``out``; return folder -> pictures.
+    """Draw `known/` and `today/` below ``out``; return folder -> pictures.
 
-    `golden/` has a picture of the name of every other one. `today/test/` and `today/golden/` hold
-    pictures of boards that are in none of the others, whatever is wrong with them: their names do
-    not say it. ``scale``: 1 = 400 good parts and 40 of each defect. Same seed, same bytes. Raises
-    HardStop ``config_invalid`` where ``out`` holds anything.
+    `known/` holds `OK/`, `NG/<defect>/` and `golden/`, which has a picture of the name of every
+    other one. `today/test/` and `today/golden/` hold pictures of other boards, whatever is wrong
+    with them: their names do not say it. ``scale``: 1 = 400 good parts and 40 of each defect. Same
+    seed, same bytes. Raises HardStop ``config_invalid`` where ``out`` holds anything.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -33,9 +33,9 @@ def make_folders(out: str | Path, *, seed: int = 0, scale: float = 1.0) -> dict[
     today = plan_role(seed, replace(ROLES["kpi"], easiest=0.5), 0.2)
     counts: dict[str, int] = {}
     for sample in known:
-        folder = "OK" if sample.label == PASS else f"NG/{sample.label}"
+        folder = "known/OK" if sample.label == PASS else f"known/NG/{sample.label}"
         counts[folder] = counts.get(folder, 0) + 1
-        _draw(out / folder, out / "golden", sample, seed)
+        _draw(out / folder, out / "known" / "golden", sample, seed)
     for label, wanted in TODAY.items():
         for sample in [s for s in today if s.label == label][:wanted]:
             _draw(out / "today" / "test", out / "today" / "golden", sample, seed)

@@ -96,6 +96,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert pages == set(listed) - {"README.md", "CONTRIBUTING.md", "CHANGELOG.md"}
 
 
+@pytest.mark.slow
 @needs_mkdocs
 def test_a_broken_link_ends_the_build(tmp_path: Path) -> None:
     for name in ("docs", "scripts/bin"):

@@ -148,6 +148,7 @@ def workspace(given: argparse.Namespace, regime: str, seed: int) -> Path:
         kpi_groups=names[len(names) - kpi_groups :],
         seed=seed,
         images_per_group=given.images_per_group,
+        window=given.window,
         backbone=str(given.backbone) if start == PRETRAINED else None,
         **(line if pool == PRODUCTION else {}),
     )
@@ -271,7 +272,7 @@ class Trial:
 def keep_settings(given: argparse.Namespace) -> None:
     """Write the settings that a results folder was begun with, or stop when they differ."""
     names = ("base_epochs", "epochs", "top_k_per_label", "good_share", "budget", "defect_share")
-    names += ("near_copies", "wrong_labels", "line_pass_per_image", "images_per_group")
+    names += ("near_copies", "wrong_labels", "line_pass_per_image", "images_per_group", "window")
     mine = {name: getattr(given, name) for name in names}
     file = given.out / "settings.json"
     if not file.exists():
@@ -298,6 +299,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--base-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20, help="of each lap")
     parser.add_argument("--budget", type=int, help="new rows a lap; default: the neighbours'")
+    parser.add_argument("--window", type=int, default=Settings().window, help="side in px")
     parser.add_argument("--top-k-per-label", type=int, default=50)
     parser.add_argument("--good-share", type=float, default=Rules().good_share)
     line = parser.add_argument_group("the pool of a line")

@@ -135,7 +135,8 @@ def asked_for():
     return {str(target) for targets in named for target in targets or ()}
 
 
-MAKING = {"demo_workspace", "import_deeppcb"}  # they make the workspace
+# They make the workspace, or tell of one that could be made.
+MAKING = {"demo_workspace", "import_deeppcb", "import_folder", "import_folder_plan"}
 # They use what a run has, and begin none.
 READERS = {"report", "check_quotes", "label_doubts", "score"}
 

@@ -1,6 +1,6 @@
-"""Making a workspace: the drawn demo and the DeepPCB importer; and its settings.
+"""Making a workspace: the drawn demo and the importers; and its settings.
 
-Needs: nothing, or a local copy of DeepPCB. Makes: the folders that the loop reads.
+Needs: nothing, or a local copy of a data set. Makes: the folders that the loop reads.
 """
 
 
@@ -34,6 +34,40 @@ rule import_deeppcb:
     shell:
         'python "$DEFT_HOME/scripts/import_deeppcb.py" --out . --seed {params.seed}'
         " --config-json {params.options:q} --log {log:q}"
+
+
+rule import_folder_plan:
+    log:
+        "logs/import_folder_plan.log",
+    localrule: True
+    conda:
+        conda_env("torch")
+    params:
+        seed=config["seed"],
+        kpi=config["kpi"],
+        options=json.dumps(config["import_folder"]),
+    message:
+        "tell what importing the data set would make"
+    shell:
+        'python "$DEFT_HOME/scripts/import_folder.py" --plan --out . --seed {params.seed}'
+        " --kpi {params.kpi:q} --config-json {params.options:q} --log {log:q}"
+
+
+rule import_folder:
+    log:
+        "logs/import_folder.log",
+    localrule: True
+    conda:
+        conda_env("torch")
+    params:
+        seed=config["seed"],
+        kpi=config["kpi"],
+        options=json.dumps(config["import_folder"]),
+    message:
+        "make a workspace from the data set"
+    shell:
+        'python "$DEFT_HOME/scripts/import_folder.py" --out . --seed {params.seed}'
+        " --kpi {params.kpi:q} --config-json {params.options:q} --log {log:q}"
 
 
 rule settings:

@@ -16,6 +16,8 @@ from deft.changenet.spec.backbones import needs_of
 from deft.core.errors import HardStop
 
 CASES = model_cases()
+LONG = {"patched_learnable_radio_b_grid2x2_448"}  # a minute; its parts have shorter cases
+RUN = [pytest.param(c, marks=[pytest.mark.slow] if c in LONG else []) for c in CASES]
 STAGE_TOLERANCE = 1e-5  # of the stage's largest value
 NAMES = load_json("model/backbones.json") if has("model/backbones.json") else []
 
@@ -28,7 +30,7 @@ def test_keys_shapes_and_types(case):
     assert found == keys_csv(case)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", RUN)
 def test_output_and_stages(case):
     facts, recorded = load_json(f"model/{case}.json"), load_npz(f"model/{case}.npz")
     network = built(case)

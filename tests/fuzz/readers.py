@@ -330,6 +330,102 @@ def boxes(place: Path, data: bytes) -> None:
     read_boxes(put(place / "1.txt", data))
 
 
+def _annotated(place: Path, name: str, layout: str) -> None:
+    """Read one board picture's annotations, and cut what was found."""
+    import importlib
+
+    import board_sets as sets
+
+    from deft.importers import board_goldens, boxes, picture_tree
+
+    sets.save(place / "01_short_01.png", sets.golden(1))
+    tree = picture_tree.tree_of(place)
+    assert [path.name for path in tree.ending([Path(name).suffix])] or special
+    module = importlib.import_module(f"deft.importers.layouts.{layout}")
+    pictures = module.find(tree, tree.pictures()).pictures
+    how = boxes.Cutting(free_per_picture=1)
+    parts, _, _ = boxes.cut(tree, pictures, board_goldens.BoardGoldens(tree, None), how)
+    for part in parts:
+        x, y, width, height = part.pictures[""].box or (0, 0, 0, 0)
+        assert x >= 0 and y >= 0 and x + width <= sets.SIZE[0] and y + height <= sets.SIZE[1]
+
+
+def _of_board_sets(make: str, name: str) -> list[bytes]:
+    import board_sets as sets
+
+    found = sets.shots(boards=1, each=1)[1:2]  # 01_short_01
+    root = getattr(sets, make)(seeds.root() / make, found)
+    return [next(root.rglob(name)).read_bytes()]
+
+
+@reader("text", lambda: _of_board_sets("hripcb", "*.xml"), "torch")
+def boards_voc(place: Path, data: bytes) -> None:
+    put(place / "01_short_01.xml", data)
+    _annotated(place, "a.xml", "voc")
+
+
+@reader("text", lambda: _of_board_sets("cvat_xml", "*.xml"), "torch")
+def boards_cvat(place: Path, data: bytes) -> None:
+    put(place / "annotations.xml", data)
+    _annotated(place, "a.xml", "cvat")
+
+
+@reader("json", lambda: _of_board_sets("cvat_coco", "*.json"), "torch")
+def boards_coco(place: Path, data: bytes) -> None:
+    from deft.importers.layouts import coco
+    from deft.importers.picture_tree import tree_of
+
+    put(place / "annotations.json", data)
+    with contextlib.suppress(HardStop):
+        coco.licence(tree_of(place))
+    _annotated(place, "a.json", "coco")
+
+
+@reader("text", lambda: [b"0 0.5 0.5 0.1 0.2\n1 0.1 0.1 0.2 0.1 0.2 0.2\n"], "torch")
+def boards_yolo(place: Path, data: bytes) -> None:
+    put(place / "01_short_01.txt", data)
+    _annotated(place, "a.txt", "yolo")
+
+
+@reader("yaml", lambda: [b"nc: 2\nnames: [open, short]\n", b"names:\n  0: a\n  1: b\n"], "torch")
+def boards_yolo_names(place: Path, data: bytes) -> None:
+    put(place / "01_short_01.txt", b"1 0.5 0.5 0.1 0.2\n")
+    put(place / "data.yaml", data)
+    put(place / "classes.txt", data)
+    _annotated(place, "a.yaml", "yolo")
+
+
+def _tao_set() -> Path:
+    import board_sets as sets
+
+    root = seeds.root() / "tao"
+    return root if root.exists() else sets.tao_set(root, rows=4, lights=("SolderLight",))
+
+
+@reader("yaml", lambda: [(_tao_set() / "experiment.yaml").read_bytes()], "torch")
+def tao_import_spec(place: Path, data: bytes) -> None:
+    _import_tao(place, "experiment.yaml", data)
+
+
+@reader("csv", lambda: [(_tao_set() / "labels/train.csv").read_bytes()], "torch")
+def tao_import_table(place: Path, data: bytes) -> None:
+    _import_tao(place, "labels/train.csv", data)
+
+
+def _import_tao(place: Path, name: str, data: bytes) -> None:
+    """No part has a picture that lies elsewhere or is not there."""
+    from deft.importers.layouts import tao
+    from deft.importers.picture_tree import tree_of
+
+    shutil.copytree(_tao_set(), place / "set")
+    (place / "set" / name).unlink()
+    put(place / "set" / name, data)
+    for part in tao.find(tree_of(place / "set")).parts:
+        for picture in part.pictures.values():
+            assert picture.path.is_file()
+            assert (place / "set").resolve() in picture.path.resolve().parents
+
+
 @reader("json", lambda: seeds.as_json({"checkpoint": "m.onnx", "name": "timm:x", "providers": []}))
 def explore_request(place: Path, data: bytes) -> None:
     from deft.core.workspace_source import read_group

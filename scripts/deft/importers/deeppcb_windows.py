@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -90,7 +91,21 @@ def pass_windows(
     test: np.ndarray, boxes: list[Box], side: int, count: int, rng: np.random.Generator
 ) -> list[Window]:
     """Return up to ``count`` windows that touch no box and are not (nearly) blank."""
-    height, width = test.shape[:2]
+    return free_windows(
+        test.shape, boxes, side, count, rng, lambda w: rare_share(w.cut(test)) >= RARE_MIN
+    )
+
+
+def free_windows(
+    shape: tuple[int, ...],
+    boxes: list[Box],
+    side: int,
+    count: int,
+    rng: np.random.Generator,
+    wanted: Callable[[Window], bool] = lambda window: True,
+) -> list[Window]:
+    """Return up to ``count`` different windows that touch no box and are ``wanted``."""
+    height, width = shape[:2]
     windows: list[Window] = []
     for _ in range(TRIES_PER_WINDOW * count):
         if len(windows) == count:
@@ -100,6 +115,6 @@ def pass_windows(
         window = Window(x, y, side, PASS)
         if window in windows or any(window.touches(box) for box in boxes):
             continue
-        if rare_share(window.cut(test)) >= RARE_MIN:
+        if wanted(window):
             windows.append(window)
     return windows

@@ -11,7 +11,7 @@ from __future__ import annotations
 from deft.settings.model.computing import Computing, Pruning
 from deft.settings.model.declaration import Group, setting
 from deft.settings.model.general import Goal, Where
-from deft.settings.model.groups import DeepPcb, Demo, Explore
+from deft.settings.model.groups import DeepPcb, Demo, Explore, ImportFolder
 from deft.settings.model.lap import Lap
 
 
@@ -21,6 +21,12 @@ class Groups(Group):
     demo: Demo = setting({}, "the drawn workspace", read_by="demo_workspace", approval="no")
     deeppcb: DeepPcb = setting(
         {}, "importing DeepPCB: docs/deeppcb.md", read_by="import_deeppcb", approval="no"
+    )
+    import_folder: ImportFolder = setting(
+        {},
+        "importing pictures in folders and annotated boards: docs/import.md",
+        read_by="import_folder",
+        approval="no",
     )
     explore: Explore = setting(
         {}, "exploring a model file: docs/explore.md", read_by="explore", approval="no"

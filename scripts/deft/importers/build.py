@@ -1,0 +1,206 @@
+"""A data set of somebody's as a workspace: tables, pictures, spec, and where all came from."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from deft.core import layout
+from deft.core.errors import HardStop
+from deft.core.files import write_bytes_atomic, write_text_atomic
+from deft.core.progress import Progress
+from deft.core.workspace_source import already_made, batch_that_fits, begin, finish, with_values
+from deft.importers.folder_settings import GROUP, FolderSettings
+from deft.importers.lite0 import MODEL, SPEC_VALUES, backbone_bytes
+from deft.importers.parts import FoundPart, Picture
+from deft.importers.pixels import Reader, again, common_ending, write
+from deft.importers.plan import Plan
+from deft.tables.changenet_table import COLUMNS, PASS, image_name, write_table
+
+KIND = GROUP
+IMPORTER_VERSION = 1  # raise it when the same settings would make other bytes
+ONE_LIGHT = "WhiteLight"  # what the light of pictures is called that name none
+SPECS = Path(__file__).resolve().parents[3] / "config" / "specs"
+NETWORKS = {"small": "deeppcb_spec.yaml", "c_radio_v2_b": "c_radio_v2_b_spec.yaml"}
+STRIDE_PX, SIDES_PX = 32, (64, 224)
+BACKBONE = f"{layout.BACKBONE_DIR}/{MODEL}.safetensors"
+TABLES = {
+    "base": layout.BASE_TABLE,
+    "validation": layout.VALIDATION_TABLE,
+    "kpi": layout.KPI_TABLE,
+    "pool": layout.POOL_TABLE,
+}
+ORIGINS, LEFT_OVER = "import_origins.csv", "import_left_over.csv"
+
+
+def build(plan: Plan, settings: FolderSettings, out: str | Path) -> dict[str, dict[str, int]]:
+    """Make a workspace under ``out``; return label counts per table (``{}`` = already made).
+
+    Raises HardStop ``config_invalid`` where the place is taken, ``disk_full``.
+    """
+    out = Path(out)
+    backbone = None if settings.backbone is None else backbone_bytes(settings.backbone)
+    record = {
+        **settings.request(),
+        "importer_version": IMPORTER_VERSION,
+        "data_sha256": plan.digest,
+        "backbone_sha256": None if backbone is None else hashlib.sha256(backbone).hexdigest(),
+    }
+    spec = _spec(plan, settings)
+    if already_made(out, KIND, record):
+        return {}
+    begin(out, KIND, record)
+    writer = _Writer(plan, out)
+    counts = {role: writer.table(role, TABLES[role]) for role in TABLES}
+    writer.progress.close()
+    _write_rows(out / ORIGINS, writer.origins)
+    left_over = [(one.what, one.why) for one in plan.left_over]
+    _write_rows(out / LEFT_OVER, [("what", "why"), *left_over])
+    if backbone is not None:
+        write_bytes_atomic(out / BACKBONE, backbone)
+    write_text_atomic(out / layout.SPEC, spec)
+    facts = {"layout": plan.source.layout, "licence": settings.licence or plan.source.licence}
+    finish(out, KIND, record, {**counts, **facts, "left_over": len(left_over)})
+    return counts
+
+
+def extension(plan: Plan) -> str:
+    """Return the ending that all pictures of the workspace get."""
+    pictures: list[Picture] = []
+    for part in (part for parts in plan.roles.values() for part in parts):
+        pictures += part.pictures.values()
+        pictures += [golden for found in part.goldens.values() for golden in found]
+    return common_ending(pictures)
+
+
+class _Writer:
+    """Writes tables and their pictures; a golden that several rows share is written once."""
+
+    def __init__(self, plan: Plan, out: Path) -> None:
+        self.plan, self.out, self.ext = plan, out, extension(plan)
+        self.reader = Reader()
+        self.goldens: dict[Picture, Path] = {}
+        rows = sum(map(len, plan.roles.values()))
+        self.progress = Progress(rows, "write")
+        self.origins: list[tuple[str, ...]] = [
+            ("object_name", "table", "label", "origin", "picture", "golden", "golden_match")
+        ]
+
+    def table(self, role: str, name: str) -> dict[str, int]:
+        """Write a role's pictures and its table; return its labels' counts."""
+        rows = []
+        for part in self.plan.roles[role]:
+            rows.append(self._row(role, part))
+            self._origin(name, part)
+            self.progress(1)
+        frame = pd.DataFrame(rows, columns=list(COLUMNS)).fillna("")
+        write_table(frame, self.out / name)
+        return {str(k): int(v) for k, v in frame["label"].value_counts().sort_index().items()}
+
+    def _row(self, role: str, part: FoundPart) -> dict[str, str]:
+        images = self.out / layout.KPI_IMAGES
+        board = _folder(part.board)
+        folder = f"{role}/{board}"
+        # Several goldens of a part have a folder of their own: TAO takes all that lie there.
+        golden = f"golden/{board}" if self.plan.goldens == 1 else f"golden/{part.name}"
+        if role == "pool":
+            place, folder = self.out / layout.POOL_DIR / "images" / board, f"images/{board}"
+        else:
+            place = images / folder
+        for light, picture in part.pictures.items():
+            write(self.reader, picture, self.ext, place / self._file(part.name, light))
+            for number, one in enumerate(part.goldens[light][: self.plan.goldens], start=1):
+                name = part.name if self.plan.goldens == 1 else f"g{number}"
+                self._golden(one, images / golden / self._file(name, light))
+        return {
+            "input_path": folder,
+            "golden_path": golden,
+            "label": part.label,
+            "object_name": part.name,
+            "project": self.plan.source.layout,
+            "boardname": part.board,
+            "mpass_mfail": "MPASS" if part.label == PASS else "MFAIL",
+            "is_valid": "1",
+            "comp_name": part.name,
+            "part_type": part.part_type,
+        }
+
+    def _file(self, name: str, light: str) -> str:
+        return image_name(name, light or ONE_LIGHT, self.ext)
+
+    def _golden(self, picture: Picture, place: Path) -> None:
+        if picture in self.goldens:
+            again(self.goldens[picture], place)
+        else:
+            write(self.reader, picture, self.ext, place)
+            self.goldens[picture] = place
+
+    def _origin(self, table: str, part: FoundPart) -> None:
+        first = next(iter(part.pictures))
+        match = self.plan.match.get(part.name)
+        self.origins.append(
+            (
+                *(part.name, table, part.label, part.origin),
+                *(_told(part.pictures[first]), _told(part.goldens[first][0])),
+                "" if match is None else f"{match:.3f}",
+            )
+        )
+
+
+def _told(picture: Picture) -> str:
+    x = picture.box
+    return str(picture.path) if x is None else f"{picture.path} [{x[0]},{x[1]} {x[2]}x{x[3]}]"
+
+
+def _folder(board: str) -> str:
+    """Return a board's name as one folder below the image root; parts without board share one."""
+    name = "".join(c if c.isalnum() or c in "@.+-_" else "-" for c in board).strip(".")
+    return name or "single"
+
+
+def _write_rows(path: Path, rows: list[tuple[str, ...]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text_atomic(path, text.getvalue())
+
+
+def _spec(plan: Plan, settings: FolderSettings) -> str:
+    """Return the spec: the network's template with this data set's lights, goldens and sizes."""
+    text = (SPECS / NETWORKS[settings.network]).read_text(encoding="utf-8")
+    lights = ", ".join(f"{light or ONE_LIGHT}: {i}" for i, light in enumerate(plan.lights))
+    values = {
+        "image_ext": extension(plan),
+        "input_map": "{" + lights + "}",
+        "num_input": str(len(plan.lights)),
+        "num_golden": str(plan.goldens),
+        "batch_size": batch_that_fits(text, len(plan.roles["base"])),
+    }
+    if settings.network == "small":
+        side = str(settings.size_px or _side(plan))
+        values |= {"image_width": side, "image_height": side}
+    elif settings.size_px is not None:
+        raise HardStop(
+            "config_invalid",
+            f"{GROUP}.size_px {settings.size_px}, and network {settings.network} has its own",
+            fix="leave size_px out, and edit the spec of the workspace where another is wanted",
+        )
+    if settings.backbone is not None:
+        values |= {**SPEC_VALUES, "pretrained_backbone_path": BACKBONE}
+        text = text.replace("0.2 M weights, no download", "ImageNet weights")
+    return with_values(text, values)
+
+
+def _side(plan: Plan) -> int:
+    """Return the side for the spec: the median picture's longer one, in whole strides, bounded."""
+    reader = Reader()
+    sides: list[int] = []
+    for part in plan.roles["base"]:
+        first = part.pictures[plan.lights[0]]
+        sides.append(max(first.box[2:] if first.box else reader.pixels(first).shape[:2]))
+    middle = sorted(sides)[len(sides) // 2]
+    low, high = SIDES_PX
+    return min(max(-(-middle // STRIDE_PX) * STRIDE_PX, low), high)

@@ -1,0 +1,101 @@
+"""The ``import_folder:`` group: where a data set lies, what its folders mean, how it is split."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from deft.core.errors import HardStop
+from deft.importers.parts import ROLES
+from deft.tables.changenet_table import PASS
+from deft.tables.labels import label_fault
+
+GROUP = "import_folder"
+SKIP = ""  # a label that means: these become no rows
+
+
+@dataclass(frozen=True)
+class FolderSettings:
+    """The settings as given; docs/settings.md says what each means."""
+
+    root: str | None = None
+    layout: str = "folder"
+    ok: str = "OK"
+    ng: str = "NG"
+    golden: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    light: str | None = None
+    board: str | None = None
+    keep_split: bool = False
+    shares: dict[str, float] = field(default_factory=dict)
+    window: int | None = None
+    pass_per_image: int = 12
+    size_px: int | None = None
+    network: str = "small"
+    backbone: str | None = None
+    min_golden_match: float | None = None
+    licence: str | None = None
+    seed: int | None = None
+
+    def check(self) -> None:
+        """Raise HardStop ``config_invalid`` for what no reader could follow."""
+        for name in ("light", "board"):
+            pattern = getattr(self, name)
+            if pattern is None:
+                continue
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise _stop(
+                    f"{name} {pattern!r} is no pattern ({error})", "docs/import.md"
+                ) from None
+            if groups != 1:
+                raise _stop(
+                    f"{name} {pattern!r} has {groups} groups",
+                    f"put the {name} into one pair of brackets, as in '^(B[0-9]+)_'",
+                )
+        for name, meaning in self.labels.items():
+            fault = None if meaning in (PASS, SKIP) else label_fault(meaning)
+            if fault:
+                raise _stop(
+                    f"labels: {name!r} means {meaning!r}: {fault}",
+                    'PASS exactly, a defect in plain letters, or "" for what shall be left out',
+                )
+        wrong = sorted(set(self.shares) - set(ROLES))
+        if wrong:
+            raise _stop(f"shares names {wrong}", f"the roles are {', '.join(ROLES)}")
+        if any(not 0 < share < 1 for share in self.shares.values()):
+            raise _stop(f"shares {self.shares}", "each lies between 0 and 1")
+        if sum(self.shares.values()) >= 1 + 1e-9:
+            raise _stop(
+                f"shares {self.shares} make more than 1", "what is not named shares the rest"
+            )
+
+    def label(self, name: str) -> str:
+        """Return what a class or folder name means: by the map, else the name itself."""
+        found = {key.casefold(): meaning for key, meaning in self.labels.items()}
+        return found.get(name.strip().casefold(), name.strip())
+
+    def board_of(self, shown: str) -> str | None:
+        """Return the board that ``board`` finds in a picture's path below the root, or None."""
+        found = re.search(self.board, shown) if self.board else None
+        return found[1] if found else None
+
+    def request(self) -> dict[str, object]:
+        """Return what decides the workspace's content; where files lie says nothing of it."""
+        told = asdict(self)
+        del told["root"], told["backbone"]
+        return told
+
+
+def _stop(what: str, fix: str) -> HardStop:
+    return HardStop("config_invalid", f"{GROUP}.{what}", fix=fix)
+
+
+def below(root: Path, name: str, key: str) -> Path:
+    """Return a file or folder named below the root; raises HardStop where it is not."""
+    path = (root / name).resolve()
+    if root.resolve() not in (path, *path.parents):
+        raise _stop(f"{key} {name!r} lies outside of the root", "name a folder below the root")
+    return root / name

@@ -1,0 +1,229 @@
+"""Pictures in folders: good ones, defective ones (with a folder per defect or not), goldens.
+
+``OK/…``, ``NG/<defect>/…`` and ``golden/…`` below the root, by any names. Folders of a split may
+stand above them (``train/OK``, ``test/NG/short``) or between. A picture's golden is the one at the
+same path below the goldens' folder, of the same name, named as the folder of the picture, or as its
+board; else the only one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from deft.core.errors import HardStop
+from deft.importers.folder_settings import GROUP, SKIP, FolderSettings, below
+from deft.importers.parts import FoundPart, LeftOver, Picture, Source
+from deft.importers.picture_tree import Tree
+from deft.tables.changenet_table import PASS
+
+LICENCE = "not stated by the folder; set import_folder.licence"
+DEFECT = "defect"  # what a bad picture is called whose folder names no defect
+SPLITS = {
+    **dict.fromkeys(("base", "train", "training"), "base"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("kpi", "test", "testing"), "kpi"),
+    **dict.fromkeys(("pool", "mining_pool", "unlabeled", "unlabelled"), "pool"),
+}
+FOLDERS_SHOWN = 12
+
+
+def read(tree: Tree, settings: FolderSettings) -> Source:
+    """Return the parts of a folder; raises HardStop ``missing_input`` where one side is empty."""
+    golden = below(tree.root, settings.golden, "golden") if settings.golden else None
+    left_over = list(tree.left_over)
+    pictures = tree.pictures(but=golden)
+    taken = set(pictures)
+    for path in tree.files:
+        if path not in taken and (golden is None or golden not in (path, *path.parents)):
+            left_over.append(LeftOver(tree.shown(path), "no picture of a kind that is read"))
+    placed: dict[tuple[str, str, str | None, str], dict[str, Path]] = defaultdict(dict)
+    notes: Counter[str] = Counter()
+    for path in pictures:
+        label, role, defect_folder, said = _meaning(PurePosixPath(tree.shown(path)), settings)
+        if said is None or label == SKIP:
+            why = "left out by labels" if said is not None else _unplaced(settings)
+            left_over.append(LeftOver(tree.shown(path), why))
+            continue
+        notes[f"{said}: {label}"] += 1
+        stem, light = _light(path.stem, settings.light)
+        key = (path.parent.as_posix(), stem, role, label)
+        if light in placed[key]:
+            other = tree.shown(placed[key][light])
+            left_over.append(LeftOver(tree.shown(path), f"the same part and light as {other}"))
+            continue
+        placed[key][light] = path
+    _check_sides(tree, notes, settings)
+    goldens = _Goldens(tree, golden, settings)
+    parts = []
+    for (_, stem, role, label), lights in placed.items():
+        first = PurePosixPath(tree.shown(next(iter(lights.values()))))
+        board = settings.board_of(first.with_suffix("").as_posix()) or ""
+        found = {}
+        for light, path in lights.items():
+            one = goldens.of(PurePosixPath(tree.shown(path)), stem, light, board)
+            if one is not None:
+                found[light] = [Picture(one)]
+        parts.append(
+            FoundPart(
+                name=stem,
+                board=board,
+                label=label,
+                pictures={light: Picture(path) for light, path in lights.items()},
+                origin=first.as_posix(),
+                goldens=found,
+                part_type=_part_type(first, found, goldens),
+                role=role if settings.keep_split else None,
+            )
+        )
+    told = [f"folder {name}, {n} picture(s)" for name, n in sorted(notes.items())]
+    parts, more = _without_golden(parts, golden)
+    return Source(
+        "folder", tree.root, parts, left_over + more, settings.licence or LICENCE,
+        told + goldens.notes(),
+    )  # fmt: skip
+
+
+def _meaning(
+    shown: PurePosixPath, settings: FolderSettings
+) -> tuple[str, str | None, str, str | None]:
+    """Return (label, role, defect's folder, the folder that decided); None: no folder decides.
+
+    The folder nearest to the file that means something decides: its own name in ``labels``, or one
+    of ``ok`` and ``ng``; below ``ng`` the next folder names the defect.
+    """
+    folders = list(shown.parent.parts)
+    role = next((SPLITS[f.casefold()] for f in folders if f.casefold() in SPLITS), None)
+    ok, ng = settings.ok.strip("/").casefold(), settings.ng.strip("/").casefold()
+    known = {key.casefold() for key in settings.labels}
+    for at in range(len(folders) - 1, -1, -1):
+        name = folders[at]
+        tail = "/".join(folders[: at + 1]).casefold()
+        if name.casefold() in known:
+            return settings.label(name), role, name, name
+        if _ends(tail, ok):
+            return PASS, role, "", name
+        if _ends(tail, ng):
+            inner = [f for f in folders[at + 1 :] if f.casefold() not in SPLITS]
+            defect = inner[0] if inner else DEFECT
+            return settings.label(defect), role, defect, "/".join([name, *inner[:1]])
+    return "", role, "", None
+
+
+def _ends(path: str, name: str) -> bool:
+    return path == name or path.endswith(f"/{name}")
+
+
+def _light(stem: str, pattern: str | None) -> tuple[str, str]:
+    """Return a part's name and the light that its file names, "" for none."""
+    found = re.search(pattern, stem) if pattern else None
+    if not found or found[1] is None:
+        return stem, ""
+    return (stem[: found.start()] + stem[found.end() :]) or stem, found[1]
+
+
+def _unplaced(settings: FolderSettings) -> str:
+    return f"in no folder that is {settings.ok!r}, {settings.ng!r} or in import_folder.labels"
+
+
+def _check_sides(tree: Tree, notes: Counter[str], settings: FolderSettings) -> None:
+    good = sum(n for name, n in notes.items() if name.endswith(f": {PASS}"))
+    bad = sum(notes.values()) - good
+    if good and bad:
+        return
+    names = Counter(p for f in tree.pictures() for p in Path(tree.shown(f)).parent.parts)
+    shown = ", ".join(f"{name} ({n})" for name, n in names.most_common(FOLDERS_SHOWN))
+    raise HardStop(
+        "missing_input",
+        f"{good} good and {bad} bad pictures were found; folders with pictures: {shown or 'none'}",
+        file=tree.root,
+        fix=f"name them: {GROUP}.ok (now {settings.ok!r}), {GROUP}.ng (now {settings.ng!r}), or "
+        f"{GROUP}.labels: {{folder: PASS or a defect}}",
+    )
+
+
+def _without_golden(
+    parts: list[FoundPart], golden: Path | None
+) -> tuple[list[FoundPart], list[LeftOver]]:
+    """Leave parts without a golden over where the set has goldens: another's is not theirs."""
+    if golden is None:
+        return parts, []
+    kept = [part for part in parts if part.goldens]
+    lost = [part for part in parts if not part.goldens]
+    return kept, [LeftOver(part.origin, f"no golden of it below {golden.name}") for part in lost]
+
+
+def _part_type(first: PurePosixPath, found: dict[str, list[Picture]], goldens: _Goldens) -> str:
+    if not found:
+        return ""
+    one = next(iter(found.values()))[0].path
+    return one.stem if goldens.shared(one) else ""
+
+
+@dataclass
+class _Goldens:
+    """Finds a picture's golden. Which way was taken is counted."""
+
+    tree: Tree
+    folder: Path | None
+    settings: FolderSettings
+    how: Counter[str] = field(default_factory=Counter)
+    uses: Counter[Path] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.files = []
+        if self.folder is not None:
+            self.files = [p for p in self.tree.pictures() if self.folder in (p, *p.parents)]
+            if not self.files:
+                raise HardStop(
+                    "missing_input",
+                    "no golden picture lies there",
+                    file=self.folder,
+                    fix=f"set {GROUP}.golden to a folder below the root, or to one picture",
+                )
+        self.by_place: dict[str, list[Path]] = defaultdict(list)
+        self.by_name: dict[tuple[str, str], list[Path]] = defaultdict(list)
+        for path in self.files:
+            stem, light = _light(path.stem, self.settings.light)
+            self.by_name[stem.casefold(), light].append(path)
+            if self.folder is not None and self.folder != path:
+                place = path.relative_to(self.folder).with_suffix("").as_posix()
+                self.by_place[place.casefold()].append(path)
+
+    def of(self, shown: PurePosixPath, stem: str, light: str, board: str) -> Path | None:
+        """Return the golden of a picture, None where none or several would do."""
+        if not self.files:
+            return None
+        inner = shown.with_suffix("").parts
+        tries: list[tuple[str, list[Path]]] = []
+        for at in range(len(inner) - 1):  # the longest path first
+            tries.append(("path", self.by_place.get("/".join(inner[at:]).casefold(), [])))
+        for name, how in ((stem, "name"), (shown.parent.name, "folder"), (board, "board")):
+            if name:
+                tries.append((how, self._named(name, light)))
+        tries.append(("being the only one", self.files if len(self.files) == 1 else []))
+        for how, found in tries:
+            if len(found) == 1:
+                self.how[how] += 1
+                self.uses[found[0]] += 1
+                return found[0]
+            if len(found) > 1:
+                return None
+        return None
+
+    def _named(self, name: str, light: str) -> list[Path]:
+        own = self.by_name.get((name.casefold(), light), [])
+        return own or self.by_name.get((name.casefold(), ""), [])
+
+    def shared(self, path: Path) -> bool:
+        """Return whether several pictures have this golden."""
+        return self.uses[path] > 1
+
+    def notes(self) -> list[str]:
+        """Return how goldens were found, in words."""
+        if not self.files:
+            return []
+        told = ", ".join(f"{how} {count}" for how, count in sorted(self.how.items()))
+        return [f"{len(self.files)} golden(s); found by {told or 'nothing'}"]

@@ -1,0 +1,90 @@
+"""Pictures of a data set as they are written: whole files as they are, others as PNG."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deft.importers.parts import Picture
+from deft.importers.picture_tree import size_of
+
+KEPT = {".jpg": ".jpg", ".jpeg": ".jpg", ".png": ".png", ".bmp": ".bmp"}
+GREY, COLOUR = ("1", "L"), ("RGB", "P")
+PNG = ".png"
+
+
+@dataclass
+class Reader:
+    """Reads pictures and windows; the last file is kept, since windows come board by board."""
+
+    _path: Path | None = None
+    _pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+
+    def pixels(self, picture: Picture) -> np.ndarray:
+        """Return uint8 pixels, (height, width) or (height, width, 3).
+
+        Raises ValueError with the reason for what is no 8-bit picture of one page.
+        """
+        if picture.path != self._path:
+            self._pixels, self._path = _decoded(picture.path), picture.path
+        if picture.box is None:
+            return self._pixels
+        x, y, width, height = picture.box
+        return self._pixels[y : y + height, x : x + width]
+
+    def digest(self, picture: Picture) -> str:
+        """Return the SHA-256 of the pixels and their shape."""
+        found = self.pixels(picture)
+        head = repr(found.shape).encode()
+        return hashlib.sha256(head + np.ascontiguousarray(found).tobytes()).hexdigest()
+
+
+def _decoded(path: Path) -> np.ndarray:
+    size_of(path)  # empty, unreadable or lying on its side: said in words
+    with Image.open(path) as picture:
+        frames, mode = getattr(picture, "n_frames", 1), picture.mode
+        if frames > 1:
+            raise ValueError(f"holds {frames} pictures")
+        if mode in ("RGBA", "LA"):
+            if np.asarray(picture.getchannel("A")).min() < 255:
+                raise ValueError("is partly transparent")
+        elif mode not in GREY + COLOUR:
+            raise ValueError(f"is no 8-bit grey or colour picture (mode {mode})")
+        try:
+            return np.asarray(picture.convert("L" if mode in (*GREY, "LA") else "RGB"))
+        except Exception as error:  # a file that ends early fails in Pillow's decoders in many ways
+            raise ValueError(f"cannot be decoded ({' '.join(str(error).split())[:120]})") from None
+
+
+def common_ending(pictures: list[Picture]) -> str:
+    """Return the ending that all files keep, or ``.png`` where they differ or windows are cut."""
+    endings = {KEPT.get(picture.path.suffix.lower()) for picture in pictures}
+    kept = endings.pop() if len(endings) == 1 else None
+    return kept if kept and all(picture.box is None for picture in pictures) else PNG
+
+
+def write(reader: Reader, picture: Picture, ext: str, out: Path) -> None:
+    """Write a picture: the file's own bytes where its kind is kept, else the pixels as PNG."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if picture.box is None and KEPT.get(picture.path.suffix.lower()) == ext:
+        out.write_bytes(picture.path.read_bytes())
+        return
+    data = io.BytesIO()
+    Image.fromarray(reader.pixels(picture)).save(data, "PNG")
+    out.write_bytes(data.getvalue())
+
+
+def again(first: Path, out: Path) -> None:
+    """Give a written picture a second name: a hard link where the disk can, else a copy."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.unlink(missing_ok=True)
+    try:
+        os.link(first, out)
+    except OSError:
+        out.write_bytes(first.read_bytes())

@@ -1,0 +1,246 @@
+"""What an import would make: read once, checked, split; nothing is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from deft.core.errors import HardStop
+from deft.core.progress import Progress
+from deft.importers.folder_settings import FolderSettings
+from deft.importers.parts import ROLES, FoundPart, LeftOver, Source
+from deft.importers.pixels import Reader
+from deft.importers.split import check_roles, needed, shares, split
+from deft.settings.kpi_target import KpiTarget
+from deft.tables.changenet_table import PASS
+from deft.tables.labels import clean_label, first_spellings, label_fault
+
+SHOWN = 12
+FindGoldens = Callable[[list[FoundPart], FolderSettings, Reader], "WithGoldens"]
+
+
+@dataclass(frozen=True)
+class WithGoldens:
+    """Parts with goldens for those that had none. ``match``: object name -> 0 (bad) to 1."""
+
+    parts: list[FoundPart]
+    left_over: list[LeftOver]
+    notes: list[str]
+    match: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Parts by role, and what to tell. ``digest``: of every picture, name, label and role."""
+
+    source: Source
+    roles: dict[str, list[FoundPart]]
+    lights: list[str]
+    goldens: int
+    left_over: list[LeftOver]
+    notes: list[str]
+    match: dict[str, float]
+    digest: str
+
+
+def plan(
+    source: Source, settings: FolderSettings, target: KpiTarget, find_goldens: FindGoldens | None
+) -> Plan:
+    """Return what the import would make of ``source``.
+
+    Raises HardStop ``config_invalid``, ``csv_invalid`` or ``missing_input``.
+    """
+    reader, left_over = Reader(), list(source.left_over)
+    notes = list(source.notes)
+    parts = _labelled(source.parts)
+    match: dict[str, float] = {}
+    if any(not part.goldens for part in parts):
+        if find_goldens is None:
+            raise _no_goldens(source)
+        found = find_goldens(parts, settings, reader)
+        parts, match = found.parts, found.match
+        left_over += found.left_over
+        notes += found.notes
+    lights = sorted({light for part in parts for light in part.pictures})
+    parts = _complete(parts, lights, left_over)
+    parts, digests = _readable(parts, reader, left_over)
+    if not parts:
+        first = f"; the first: {left_over[0].what} ({left_over[0].why})" if left_over else ""
+        raise HardStop(
+            "missing_input",
+            f"no part is left of {len(source.parts)}{first}",
+            file=source.root,
+            fix="snakemake import_folder_plan tells what was found",
+        )
+    goldens = min(len(found) for part in parts for found in part.goldens.values())
+    most = max(len(found) for part in parts for found in part.goldens.values())
+    if most > goldens:
+        notes.append(f"goldens of a part: {goldens} to {most}; the first {goldens} are used")
+    seed = settings.seed or 0
+    parts = _named(parts)
+    wanted = shares(parts, target, settings.shares)
+    roles = split(parts, wanted, seed)
+    roles, dropped = _unique(roles, digests)
+    check_roles(roles)
+    if dropped:
+        notes.append(f"{dropped} part(s) show the very picture of another: one of each is kept")
+    notes += _provable(roles, target)
+    return Plan(
+        source, roles, lights, goldens, left_over, notes, match, _digest(roles, digests, goldens)
+    )
+
+
+def _labelled(parts: list[FoundPart]) -> list[FoundPart]:
+    """Return the parts with one spelling a label; raises HardStop for one that cannot be used."""
+    spellings = first_spellings([part.label for part in parts])
+    for part in parts:
+        fault = label_fault(part.label)
+        if fault:
+            raise HardStop(
+                "csv_invalid",
+                fault,
+                file=part.origin,
+                fix=f"say what it means in import_folder.labels: {{{part.label!r}: PASS}}",
+            )
+    named = {label: spellings.get(clean_label(label), label) for label in {p.label for p in parts}}
+    return [replace(part, label=named[part.label]) for part in parts]
+
+
+def _no_goldens(source: Source) -> HardStop:
+    first = next(part for part in source.parts if not part.goldens)
+    return HardStop(
+        "missing_input",
+        f"{sum(not part.goldens for part in source.parts)} part(s) have no golden picture",
+        file=first.origin,
+        fix="set import_folder.golden to the folder of goldens (or the one golden) below the root",
+    )
+
+
+def _complete(
+    parts: list[FoundPart], lights: list[str], left_over: list[LeftOver]
+) -> list[FoundPart]:
+    found = []
+    for part in parts:
+        missing = [x for x in lights if x not in part.pictures or not part.goldens.get(x)]
+        if missing:
+            what = ", ".join(x or "the picture" for x in missing)
+            left_over.append(LeftOver(part.origin, f"{part.name} lacks {what} or its golden"))
+        else:
+            found.append(part)
+    return found
+
+
+def _readable(
+    parts: list[FoundPart], reader: Reader, left_over: list[LeftOver]
+) -> tuple[list[FoundPart], dict[int, str]]:
+    """Return the parts whose pictures can be read, and the digest of each one's test pictures."""
+    found, digests = [], {}
+    golden_fault: dict[object, str] = {}
+    progress = Progress(len(parts), "read")
+    for part in parts:
+        try:
+            told = hashlib.sha256()
+            for light in sorted(part.pictures):
+                told.update(reader.digest(part.pictures[light]).encode())
+            for golden in (g for goldens in part.goldens.values() for g in goldens):
+                if golden.path not in golden_fault:
+                    golden_fault[golden.path] = _fault(reader, golden)
+                if golden_fault[golden.path]:
+                    raise ValueError(f"its golden {golden.path.name} {golden_fault[golden.path]}")
+        except (ValueError, OSError) as problem:
+            left_over.append(LeftOver(part.origin, f"{part.name}: {problem}"))
+        else:
+            kept = replace(part)
+            digests[id(kept)] = told.hexdigest()
+            found.append(kept)
+        progress(1)
+    progress.close()
+    return found, digests
+
+
+def _fault(reader: Reader, golden: object) -> str:
+    try:
+        reader.pixels(golden)  # type: ignore[arg-type]
+    except (ValueError, OSError) as problem:
+        return str(problem)
+    return ""
+
+
+def _named(parts: list[FoundPart]) -> list[FoundPart]:
+    """Give every part a name of its own that files and tables can have."""
+    taken: Counter[str] = Counter()
+    for part in parts:
+        name = "".join(c if c.isalnum() or c in "@.+-_" else "-" for c in part.name).strip("-. ")
+        name = name or "part"
+        taken[name.casefold()] += 1
+        count = taken[name.casefold()]
+        while count > 1 and f"{name}-{count}".casefold() in taken:
+            count += 1
+        if count > 1:
+            name = f"{name}-{count}"
+            taken[name.casefold()] += 1
+        object.__setattr__(part, "name", name)  # a copy of our own, and digests go by identity
+    return parts
+
+
+def _unique(
+    roles: dict[str, list[FoundPart]], digests: dict[int, str]
+) -> tuple[dict[str, list[FoundPart]], int]:
+    """Return the roles without pictures that a role before (KPI first) has: they would leak."""
+    seen: set[str] = set()
+    kept: dict[str, list[FoundPart]] = {}
+    for role in ("kpi", "validation", "base", "pool"):
+        kept[role] = []
+        for part in roles[role]:
+            if digests[id(part)] not in seen:
+                seen.add(digests[id(part)])
+                kept[role].append(part)
+    before, after = (sum(map(len, found.values())) for found in (roles, kept))
+    return {role: kept[role] for role in ROLES}, before - after
+
+
+def _provable(roles: dict[str, list[FoundPart]], target: KpiTarget) -> list[str]:
+    good = sum(part.good for part in roles["kpi"])
+    bad = len(roles["kpi"]) - good
+    wanted_good, wanted_bad = needed(target)
+    recall = min(target.recall_pct, 99.0)
+    told = [f"KPI set: {good} good and {bad} bad parts"]
+    told.append(
+        f"{wanted_good} good parts prove the false alarm rate if none is rejected: "
+        + ("enough" if good >= wanted_good else f"{wanted_good - good} more are needed")
+    )
+    told.append(
+        f"{wanted_bad} bad parts prove a recall of {recall:g} % if none is missed: "
+        + ("enough" if bad >= wanted_bad else f"{wanted_bad - bad} more are needed")
+    )
+    return told
+
+
+def _digest(roles: dict[str, list[FoundPart]], digests: dict[int, str], goldens: int) -> str:
+    told = hashlib.sha256(str(goldens).encode())
+    for role, parts in roles.items():
+        for part in parts:
+            golden = sorted((k, g.path.name, g.box) for k, gs in part.goldens.items() for g in gs)
+            row = (role, part.name, part.board, part.label, digests[id(part)], golden)
+            told.update(repr(row).encode())
+    return told.hexdigest()
+
+
+def told(found: Plan) -> str:
+    """Return what the user reads: what was found, what becomes what, what is left over."""
+    lines = [f"{found.source.layout} data set in {found.source.root}"]
+    lines += [f"licence: {found.source.licence}", *found.notes, ""]
+    for role, parts in found.roles.items():
+        labels = Counter(part.label for part in parts)
+        shown = sorted(labels, key=lambda label: (label != PASS, label))
+        boards = len({part.board for part in parts if part.board})
+        told = ", ".join(f"{label} {labels[label]}" for label in shown)
+        lines.append(f"{role:<11}{len(parts):>6} rows  {told}  ({boards} boards)")
+    lines.append("")
+    lines.append(f"left over: {len(found.left_over)}")
+    lines += [f"  {one.what}: {one.why}" for one in found.left_over[:SHOWN]]
+    if len(found.left_over) > SHOWN:
+        lines.append(f"  … and {len(found.left_over) - SHOWN} more (import_left_over.csv)")
+    return "\n".join(lines)

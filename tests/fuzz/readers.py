@@ -426,6 +426,48 @@ def _import_tao(place: Path, name: str, data: bytes) -> None:
             assert (place / "set").resolve() in picture.path.resolve().parents
 
 
+def _unpaired(make: str) -> Path:
+    """Return a small set of an unpaired layout, drawn once."""
+    import unpaired_sets as sets
+
+    root = seeds.root() / make
+    small = {"visa": {"objects": ("pcb1",)}, "real_iad": {"views": 1}}[make]
+    return root if root.exists() else getattr(sets, make)(root, good=2, bad=2, **small)
+
+
+def _import_unpaired(place: Path, layout: str, name: str, data: bytes, **how: Any) -> None:
+    """No part has a picture that is not there, and each has a label."""
+    import importlib
+
+    from deft.importers.picture_tree import tree_of
+
+    shutil.copytree(_unpaired(layout), place / "set")
+    (place / "set" / name).unlink()
+    put(place / "set" / name, data)
+    module = importlib.import_module(f"deft.importers.layouts.{layout}")
+    for part in module.find(tree_of(place / "set"), **how).parts:
+        assert part.label and all(one.path.is_file() for one in part.pictures.values())
+
+
+VISA_TABLES = ("pcb1/image_anno.csv", "split_csv/2cls_highshot.csv")
+REAL_IAD_JSON = "realiad_jsons/realiad_jsons/pcb.json"
+
+
+@reader("csv", lambda: [(_unpaired("visa") / VISA_TABLES[0]).read_bytes()], "torch")
+def visa_annotations(place: Path, data: bytes) -> None:
+    _import_unpaired(place, "visa", VISA_TABLES[0], data)
+
+
+@reader("csv", lambda: [(_unpaired("visa") / VISA_TABLES[1]).read_bytes()], "torch")
+def visa_split(place: Path, data: bytes) -> None:
+    _import_unpaired(place, "visa", VISA_TABLES[1], data, keep_split=True)
+
+
+@reader("json", lambda: [(_unpaired("real_iad") / REAL_IAD_JSON).read_bytes()], "torch")
+def real_iad_json(place: Path, data: bytes) -> None:
+    _import_unpaired(place, "real_iad", REAL_IAD_JSON, data)
+
+
 @reader("json", lambda: seeds.as_json({"checkpoint": "m.onnx", "name": "timm:x", "providers": []}))
 def explore_request(place: Path, data: bytes) -> None:
     from deft.core.workspace_source import read_group

@@ -191,6 +191,7 @@ def _spec(plan: Plan, settings: FolderSettings) -> str:
     if settings.backbone is not None:
         values |= {**SPEC_VALUES, "pretrained_backbone_path": BACKBONE}
         text = text.replace("0.2 M weights, no download", "ImageNet weights")
+    text = text.replace("an imported DeepPCB workspace", "an imported workspace")
     return with_values(text, values)
 
 

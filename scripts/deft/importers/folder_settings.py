@@ -34,6 +34,9 @@ class FolderSettings:
     size_px: int | None = None
     network: str = "small"
     backbone: str | None = None
+    classes: list[str] = field(default_factory=list)
+    views: str = "parts"
+    golden_share: float = 0.1
     min_golden_match: float | None = None
     licence: str | None = None
     seed: int | None = None

@@ -54,7 +54,7 @@ def plan(
     """
     reader, left_over = Reader(), list(source.left_over)
     notes = list(source.notes)
-    parts = _labelled(source.parts)
+    parts = _named(_labelled(source.parts))  # the golden search tells of parts by their names
     match: dict[str, float] = {}
     if any(not part.goldens for part in parts):
         if find_goldens is None:
@@ -79,7 +79,6 @@ def plan(
     if most > goldens:
         notes.append(f"goldens of a part: {goldens} to {most}; the first {goldens} are used")
     seed = settings.seed or 0
-    parts = _named(parts)
     wanted = shares(parts, target, settings.shares)
     roles = split(parts, wanted, seed)
     roles, dropped = _unique(roles, digests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from deft.core.errors import HardStop
@@ -10,10 +11,13 @@ from deft.importers.board_goldens import BoardGoldens
 from deft.importers.boards import FoundBoards
 from deft.importers.boxes import Cutting, cut
 from deft.importers.folder_settings import GROUP, FolderSettings, below
-from deft.importers.layouts import coco, cvat, folder, tao, voc, yolo
-from deft.importers.parts import Source
+from deft.importers.goldens import Search
+from deft.importers.goldens import find_goldens as search
+from deft.importers.layouts import coco, cvat, folder, mvtec, real_iad, tao, visa, voc, yolo
+from deft.importers.parts import FoundPart, Source
 from deft.importers.picture_tree import Tree, tree_of
-from deft.importers.plan import FindGoldens
+from deft.importers.pixels import Reader
+from deft.importers.plan import WithGoldens
 
 Read = Callable[[Tree, FolderSettings], Source]
 
@@ -48,6 +52,17 @@ def _tao(tree: Tree, settings: FolderSettings) -> Source:
     return Source("tao", tree.root, found.parts, found.left_over, tao.LICENCE, found.notes)
 
 
+def _unpaired(module: object, **of_settings: str) -> Read:
+    """Return the reader of a set without goldens; ``of_settings``: argument -> its setting."""
+    find: Callable[..., Source] = module.find  # type: ignore[attr-defined]
+
+    def read(tree: Tree, settings: FolderSettings) -> Source:
+        more = {name: getattr(settings, key) for name, key in of_settings.items()}
+        return find(tree, settings.classes, settings.label, settings.keep_split, **more)
+
+    return read
+
+
 READERS: dict[str, Read] = {
     "folder": folder.read,
     "voc": _boards(voc, lambda tree: voc.LICENCE),
@@ -55,6 +70,9 @@ READERS: dict[str, Read] = {
     "coco": _boards(coco, coco.licence),
     "cvat": _boards(cvat, lambda tree: getattr(cvat, "LICENCE", folder.LICENCE)),
     "tao": _tao,
+    "visa": _unpaired(visa),
+    "mvtec": _unpaired(mvtec),
+    "real_iad": _unpaired(real_iad, views="views"),
 }
 
 
@@ -76,5 +94,11 @@ def read_source(settings: FolderSettings) -> Source:
     return READERS[settings.layout](tree_of(settings.root), settings)
 
 
-# Looks for goldens of sets that have none; None until there is such a search.
-find_goldens: FindGoldens | None = None
+def find_goldens(parts: list[FoundPart], settings: FolderSettings, reader: Reader) -> WithGoldens:
+    """Return the parts with goldens for those that had none: :mod:`deft.importers.goldens`."""
+    how = Search(share=settings.golden_share, seed=settings.seed or 0)
+    if settings.min_golden_match is not None:
+        how = replace(how, floor=settings.min_golden_match)
+    found = search(parts, how)
+    match = {pair.part.name: pair.quality for pair in found.pairs}
+    return WithGoldens(found.parts, found.left_over, found.notes, match)

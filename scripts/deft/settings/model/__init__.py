@@ -25,7 +25,7 @@ class Groups(Group):
     import_folder: ImportFolder = setting(
         {},
         "importing pictures in folders and annotated boards: docs/import.md",
-        read_by="import_folder",
+        read_by="import_folder_plan import_folder",
         approval="no",
     )
     explore: Explore = setting(

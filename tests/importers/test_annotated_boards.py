@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -14,12 +15,15 @@ from PIL import Image
 
 from deft.core.errors import HardStop
 from deft.importers.board_goldens import BoardGoldens
+from deft.importers.board_shift import shift_of
 from deft.importers.boxes import Cutting, cut
+from deft.importers.folder_settings import FolderSettings
 from deft.importers.layouts import coco, cvat, voc, yolo
-from deft.importers.parts import FoundPart, LeftOver
+from deft.importers.parts import FoundPart, LeftOver, Source
 from deft.importers.picture_tree import tree_of
 from deft.tables.changenet_table import PASS
 
+DEEPPCB = Path(os.environ.get("DEEPPCB_ROOT", "/nowhere"))
 SHOTS = sets.shots(boards=2, each=2, good=1)
 BY_NAME = {shot.name: shot for shot in SHOTS}
 LAYOUTS = {
@@ -172,6 +176,77 @@ def test_an_empty_folder_of_goldens_is_a_stop(made, tmp_path) -> None:
         BoardGoldens(tree_of(root), root / "nothing")
 
 
+# --- boards that lie off their golden -------------------------------------------------------------
+
+
+def moved(pixels: np.ndarray, dx: int, dy: int) -> np.ndarray:
+    """Return pixels that show the same board further right and down; the rest is grey."""
+    out = np.full_like(pixels, 120)
+    height, width = pixels.shape[:2]
+    out[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)] = pixels[
+        max(0, -dy) : height + min(0, -dy), max(0, -dx) : width + min(0, -dx)
+    ]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("dx", "dy", "scale"), [(0, 0, 1), (7, -5, 1), (-23, 14, 1), (31, 26, 6), (0, -9, 6)]
+)
+def test_a_golden_s_windows_move_with_the_board(tmp_path, dx, dy, scale) -> None:
+    """``scale`` 6: pictures of 1440 px, which are compared at 1024."""
+    good = np.kron(sets.golden(1), np.ones((scale, scale, 1), np.uint8))
+    height, width = good.shape[:2]
+    sets.save(tmp_path / "golden" / "g.png", good)
+    sets.save(tmp_path / "a.png", moved(good, dx, dy))
+    sets.text(tmp_path / "a.txt", "0 0.5 0.5 0.1 0.1\n")
+    parts, _, notes = parts_of(tmp_path, yolo, free_per_picture=12)
+    boxes = [(p.pictures[""].box, p.goldens[""][0].box) for p in parts]
+    off = {(test[0] - golden[0], test[1] - golden[1]) for test, golden in boxes}
+    assert len(parts) == 13 and off == {(dx, dy)}
+    for part in parts:
+        x, y, side, _ = part.goldens[""][0].box
+        assert 0 <= x and x + side <= width and 0 <= y and y + side <= height
+    told = f"by {max(abs(dx), abs(dy))} px: the windows of the golden are moved"
+    assert any(told in note for note in notes) == bool(dx or dy)
+
+
+def test_a_defect_beyond_the_golden_s_edge_is_no_part(tmp_path) -> None:
+    sets.save(tmp_path / "golden" / "g.png", sets.golden(1))
+    sets.save(tmp_path / "a.png", moved(sets.golden(1), 20, 0))
+    sets.text(tmp_path / "a.txt", "0 0.02 0.5 0.03 0.1\n")
+    parts, _, notes = parts_of(tmp_path, yolo)
+    assert all(part.good for part in parts)
+    assert any("1 window(s) lie beyond the edge" in note for note in notes)
+
+
+def test_a_golden_of_another_board_is_told(made, tmp_path) -> None:
+    root = copied(made, "hripcb", tmp_path)
+    sets.save(root / "PCB_USED" / "01.JPG", sets.golden(5))
+    _, _, notes = parts_of(root, voc, "PCB_USED")
+    assert any(f"{len(SHOTS) // 2} picture(s) hardly agree" in note for note in notes)
+
+
+def test_a_picture_that_ends_early_is_left_over(made, tmp_path) -> None:
+    root = copied(made, "hripcb", tmp_path)
+    path = root / "images" / "Short" / "01_short_01.jpg"
+    path.write_bytes(path.read_bytes()[:-3000])
+    parts, left_over, _ = parts_of(root, voc, "PCB_USED")
+    assert path not in {p.pictures[""].path for p in parts}
+    assert any("cannot be decoded" in entry.why for entry in left_over)
+
+
+@pytest.mark.skipif(not DEEPPCB.is_dir(), reason="DEEPPCB_ROOT is not set")
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (6, -11), (-40, 25)])
+def test_real_boards_are_laid_on_their_templates(tmp_path, dx, dy) -> None:
+    test = next(iter(sorted(DEEPPCB.rglob("*_test.jpg"))))
+    template = test.with_name(test.name.replace("_test", "_temp"))
+    sets.save(tmp_path / "a.png", moved(np.asarray(Image.open(test).convert("RGB")), dx, dy))
+    size = Image.open(test).size
+    found, own = shift_of(tmp_path / "a.png", template, size), shift_of(test, template, size)
+    assert (found.dx - own.dx, found.dy - own.dy) == (dx, dy) and found.match > 0.8
+    assert max(abs(own.dx), abs(own.dy)) <= 3  # the data set's own registration is that good
+
+
 # --- windows --------------------------------------------------------------------------------------
 
 
@@ -213,6 +288,85 @@ def test_a_set_that_marks_its_good_parts_is_cut_at_its_boxes_alone(made) -> None
         "missing_hole": drawn["missing_hole"],
     }
     assert any("nothing else is cut" in note for note in notes)
+
+
+def test_a_class_that_the_map_leaves_out_is_no_part_and_nothing_good_is_cut_there(made) -> None:
+    parts, _, notes = parts_of(
+        made["cvat xml"], cvat, label=lambda name: "" if name == "spur" else name
+    )
+    assert {p.label for p in parts} == {PASS, "short", "missing_hole"}
+    for part in parts:
+        x, y, side, _ = part.pictures[""].box
+        for x1, y1, x2, y2, kind in shot_of(part).boxes:
+            touches = x < x2 and x1 < x + side and y < y2 and y1 < y + side
+            assert not (part.good and kind == "spur" and touches)
+    assert any("labels leaves boxes out (spur" in note for note in notes)
+
+
+# --- the reader as the command calls it -----------------------------------------------------------
+
+
+def source_of(layout, root: Path, **settings) -> Source:
+    return layout.read(tree_of(root), FolderSettings(root=str(root), **settings))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_command_s_reader_gives_the_same_parts(name, made) -> None:
+    _, layout, golden = LAYOUTS[name]
+    source = source_of(layout, made[name], pass_per_image=3)
+    assert source.parts == parts_of(made[name], layout, golden)[0]
+    assert source.root == made[name] and source.licence
+
+
+def test_settings_of_the_group_reach_the_parts(made) -> None:
+    source = source_of(
+        voc,
+        made["hripcb"],
+        golden="pcb_used",  # any case
+        labels={"SPUR": "", "short": "bridge"},
+        board="images/([A-Z])",
+        window=96,
+        pass_per_image=1,
+        licence="my own",
+        seed=5,
+    )
+    assert {p.label for p in source.parts} == {PASS, "bridge", "missing_hole"}
+    assert {p.board for p in source.parts} == {"M", "S", "G"}
+    assert {p.pictures[""].box[2] for p in source.parts} == {96}
+    assert sum(p.good for p in source.parts) <= len(SHOTS) and source.licence == "my own"
+    assert {p.goldens[""][0].path.parent.name for p in source.parts} == {"PCB_USED"}
+
+
+def test_an_archive_s_own_folder_and_goldens_in_it_are_found(made, tmp_path) -> None:
+    shutil.copytree(made["hripcb"], tmp_path / "PCB_DATASET" / "PCB_DATASET")
+    for golden in (None, "PCB_USED", "PCB_DATASET/PCB_USED"):
+        source = source_of(voc, tmp_path, golden=golden)
+        assert all(part.goldens for part in source.parts)
+
+
+@pytest.mark.parametrize("golden", ["gold", "../golden", "/etc"])
+def test_goldens_that_are_not_there_are_a_stop(made, golden) -> None:
+    with pytest.raises(HardStop, match="import_folder.golden") as stop:
+        source_of(voc, made["hripcb"], golden=golden)
+    assert "is there 0 times" in stop.value.message
+
+
+def test_no_root_is_a_stop() -> None:
+    with pytest.raises(HardStop, match="root is not set"):
+        tree_of(FolderSettings().root)
+
+
+def test_pictures_that_imagesets_lists_without_a_file_are_good(made, tmp_path) -> None:
+    """As CVAT and Datumaro export Pascal VOC."""
+    root = copied(made, "hripcb", tmp_path)
+    shutil.rmtree(root / "Annotations" / "Good")
+    assert "images/Good" in {e.what for e in parts_of(root, voc, "PCB_USED")[1]}
+    listed = "".join(f"Good/{shot.name} -1\n" for shot in SHOTS if not shot.boxes)
+    sets.text(root / "ImageSets" / "Main" / "default.txt", listed)
+    parts, left_over, notes = parts_of(root, voc, "PCB_USED")
+    assert "images/Good" not in {e.what for e in left_over}
+    assert {p.pictures[""].path.parent.name for p in parts if "good" in p.name} == {"Good"}
+    assert any("2 picture(s) are good: ImageSets" in note for note in notes)
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -533,6 +687,8 @@ def test_a_picture_in_two_files_has_the_boxes_of_both_once(made, tmp_path) -> No
 
 
 def test_licences_that_the_files_name_are_told(made) -> None:
+    assert yolo.licence(tree_of(made["roboflow yolo"])) == "data.yaml says: CC BY 4.0"
+    assert yolo.licence(tree_of(made["cvat yolo"])) == yolo.LICENCE
     assert coco.licence(tree_of(made["roboflow coco"])) == "the files say: CC BY 4.0"
     assert coco.licence(tree_of(made["cvat coco"])) == coco.LICENCE
 

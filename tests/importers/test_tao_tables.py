@@ -16,6 +16,7 @@ import yaml
 
 from deft.changenet.spec import load_spec
 from deft.core.errors import HardStop
+from deft.importers.folder_settings import FolderSettings
 from deft.importers.layouts import tao
 from deft.importers.picture_tree import tree_of
 
@@ -71,6 +72,15 @@ def test_roles_are_those_of_the_spec_only_when_asked(made) -> None:
         ("validation", "validation"),
         ("test", "kpi"),
     }
+
+
+def test_the_command_s_reader_follows_the_settings(made) -> None:
+    settings = FolderSettings(labels={"missing": "", "BRIDGE": "short"}, board="images/([a-z]+)_")
+    source = tao.read(tree_of(made), settings)
+    assert {part.label for part in source.parts} == {"PASS", "short"}
+    assert {part.board for part in source.parts} >= {"train_B0"}  # the column counts first
+    assert {e.why for e in source.left_over} == {"labels leaves 'MISSING' out"}
+    assert source.licence == tao.LICENCE and source.layout == "tao"
 
 
 def test_several_goldens_are_all_those_of_the_folder(tmp_path) -> None:

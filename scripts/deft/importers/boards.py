@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deft.core.errors import HardStop
-from deft.importers.boxes import MarkedPicture, classes_told
-from deft.importers.parts import LeftOver
+from deft.importers.board_goldens import BoardGoldens
+from deft.importers.boxes import Cutting, MarkedPicture, classes_told, cut
+from deft.importers.folder_settings import FolderSettings
+from deft.importers.parts import LeftOver, Source
 from deft.importers.picture_tree import Tree
 
 SHOWN = 5
+GOLDEN_FOLDERS = ("golden", "PCB_USED")  # looked for where import_folder.golden is not set
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class Found:
                 "missing_input",
                 f"no annotated picture of this layout lies below the folder{told}",
                 file=self.tree.root,
-                fix="set import_folder.root and import_folder.layout to what was exported",
+                fix="set import_folder.root and import_folder.layout to what was exported; an "
+                "export without pictures: copy them below the root",
             )
         empty = sum(1 for picture in pictures if not picture.marks)
         notes = [
@@ -89,3 +93,55 @@ def unannotated(tree: Tree, pictures: Iterable[Path], taken: set[Path]) -> list[
         LeftOver(folder, f"{count} picture(s) without annotations: good, or never looked at?")
         for folder, count in sorted(folders.items())
     ]
+
+
+def read_boards(
+    tree: Tree,
+    settings: FolderSettings,
+    layout: str,
+    find: Callable[[Tree, list[Path]], FoundBoards],
+    licence: Callable[[Tree], str],
+) -> Source:
+    """Return what a data set of annotated boards holds: what every such reader does.
+
+    ``find``: the boards among the pictures that are no goldens. Raises HardStop as it does, and
+    ``missing_input`` for goldens that are not there.
+    """
+    golden = golden_place(tree, settings.golden)
+    found = find(tree, tree.pictures(but=golden))
+    how = Cutting(
+        window=settings.window,
+        free_per_picture=settings.pass_per_image,
+        seed=settings.seed or 0,
+        label=settings.label,
+        board=lambda path: settings.board_of(tree.shown(path.with_suffix(""))),
+    )
+    parts, left_over, notes = cut(tree, found.pictures, BoardGoldens(tree, golden), how)
+    return Source(
+        layout,
+        tree.root,
+        parts,
+        [*found.left_over, *left_over],
+        settings.licence or licence(tree),
+        [*found.notes, *notes],
+    )
+
+
+def golden_place(tree: Tree, name: str | None) -> Path | None:
+    """Return the folder of goldens (or the one picture), None where the set has none.
+
+    Raises HardStop ``missing_input`` where ``name`` is not there, or is there several times.
+    """
+    if name is None:
+        found = [place for usual in GOLDEN_FOLDERS for place in tree.places(usual)]
+        return found[0] if len(found) == 1 and found[0].is_dir() else None
+    found = tree.places(name)
+    if len(found) != 1:
+        shown = ": " + ", ".join(tree.shown(place) for place in found[:SHOWN]) if found else ""
+        raise HardStop(
+            "missing_input",
+            f"import_folder.golden {name!r} is there {len(found)} times below the root{shown}",
+            file=tree.root,
+            fix="name the folder of goldens, or one picture, relative to import_folder.root",
+        )
+    return found[0]

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from deft.importers.board_goldens import BoardGoldens
+from deft.importers.board_shift import UNLIKE, Shift, shift_of
 from deft.importers.deeppcb_source import Box
 from deft.importers.deeppcb_windows import Window, defect_windows, free_windows
 from deft.importers.parts import FoundPart, LeftOver, Picture
@@ -63,8 +64,8 @@ class Cutting:
     """How boards are cut.
 
     ``window``: side in px, None = by the boxes; ``free_per_picture``: good windows wanted of each
-    picture; ``label``: class -> PASS or a defect's name; ``board``: picture -> its board, None
-    where the user has no rule.
+    picture; ``label``: class -> PASS, a defect's name or "" (no part is made of it); ``board``:
+    picture -> its board, None where the user has no rule.
     """
 
     window: int | None = None
@@ -102,20 +103,35 @@ def cut(
         f"{how.free_per_picture} windows of each picture",
     ]
     parts: list[FoundPart] = []
-    wider = 0
+    wider, cut_off = 0, 0
+    shifts: list[tuple[Shift, str]] = []
     for picture, size, marks in usable:
-        found = _windows(tree, picture, size, marks, side, how, 0 if says_good else None)
-        wider += sum(1 for window, _ in found if window.side > side)
         golden, why = goldens.of(picture.path, size)
+        shift = Shift(0, 0, 1.0)
+        if golden is not None:
+            try:
+                shift = shift_of(picture.path, golden.path, size)
+            except ValueError as problem:
+                why = str(problem)
+            shifts.append((shift, tree.shown(picture.path)))
         if why:
             left_over.append(LeftOver(tree.shown(picture.path), why))
             continue
+        found = _windows(tree, picture, size, marks, side, how, says_good, shift)
+        there = [one for one in found if _inside_golden(one[0], shift, size)]
+        cut_off += len(found) - len(there)
+        wider += sum(1 for window, _ in there if window.side > side)
         board = how.board(picture.path) or (golden and golden.board) or original(picture.path.stem)
-        at = golden.path if golden else None
-        parts += _parts(picture, board, at, found, how)
+        parts += _parts(picture, board, golden.path if golden else None, there, shift)
+    skipped = Counter(m.name for m in named if m.name is not None and not how.label(m.name))
+    if skipped:
+        told = ", ".join(f"{name} {count}" for name, count in sorted(skipped.items()))
+        notes.append(f"labels leaves boxes out ({told}); nothing good is cut there")
     if wider:
         notes.append(f"{wider} window(s) are wider, because their box is")
-    notes += goldens.notes()
+    if cut_off:
+        notes.append(f"{cut_off} window(s) lie beyond the edge of the golden board: no part")
+    notes += goldens.notes() + _shifts_told(shifts)
     return parts, left_over, notes
 
 
@@ -182,7 +198,8 @@ def _windows(
     marks: list[Mark],
     side: int,
     how: Cutting,
-    free: int | None,
+    says_good: bool,
+    shift: Shift,
 ) -> list[tuple[Window, str]]:
     """Return windows, each with its origin."""
     words = hashlib.sha256(tree.shown(picture.path).encode()).digest()[:8]
@@ -198,10 +215,43 @@ def _windows(
             own = min(max(side, needed), limit)
             window = defect_windows([box], shape, own, rng)[0]
             found.append((window, f"{picture.origin}, {mark.origin}"))
-    count = how.free_per_picture if free is None else free
-    for window in free_windows(shape, boxes, min(side, limit), count, rng):
+    count = 0 if says_good else how.free_per_picture
+
+    def wanted(window: Window) -> bool:
+        return _inside_golden(window, shift, size)
+
+    for window in free_windows(shape, boxes, min(side, limit), count, rng, wanted):
         found.append((window, f"{picture.origin}, x {window.x} y {window.y}"))
     return found
+
+
+def _inside_golden(window: Window, shift: Shift, size: tuple[int, int]) -> bool:
+    """Return whether the golden board has the place that a window shows."""
+    return all(
+        0 <= at - off and at - off + window.side <= limit
+        for at, off, limit in zip((window.x, window.y), (shift.dx, shift.dy), size, strict=True)
+    )
+
+
+def _shifts_told(shifts: list[tuple[Shift, str]]) -> list[str]:
+    """Return what was found of how boards lie on their goldens, in words."""
+    notes = []
+    moved = [(max(abs(shift.dx), abs(shift.dy)), name) for shift, name in shifts]
+    moved = [one for one in moved if one[0]]
+    if moved:
+        most, name = max(moved)
+        notes.append(
+            f"{len(moved)} picture(s) lie off their golden board, {name} by {most} px: the windows "
+            "of the golden are moved"
+        )
+    unlike = [(shift.match, name) for shift, name in shifts if shift.match < UNLIKE]
+    if unlike:
+        worst, name = min(unlike)
+        notes.append(
+            f"{len(unlike)} picture(s) hardly agree with their golden board, {name} worst (match "
+            f"{worst:.2f}; 1 = equal): is it the golden of another board, turned or scaled?"
+        )
+    return notes
 
 
 def _parts(
@@ -209,11 +259,12 @@ def _parts(
     board: str,
     golden: Path | None,
     windows: list[tuple[Window, str]],
-    how: Cutting,
+    shift: Shift,
 ) -> list[FoundPart]:
     parts = []
     for number, (window, origin) in enumerate(windows, start=1):
         box = (window.x, window.y, window.side, window.side)
+        there = (window.x - shift.dx, window.y - shift.dy, window.side, window.side)
         parts.append(
             FoundPart(
                 name=f"{picture.path.stem}@{number}",
@@ -221,7 +272,7 @@ def _parts(
                 label=window.label,
                 pictures={"": Picture(picture.path, box)},
                 origin=origin,
-                goldens={"": [Picture(golden, box)]} if golden else {},
+                goldens={"": [Picture(golden, there)]} if golden else {},
                 part_type=golden.stem if golden else "",
             )
         )

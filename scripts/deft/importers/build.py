@@ -16,6 +16,7 @@ from deft.core.progress import Progress
 from deft.core.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 from deft.importers.folder_settings import GROUP, FolderSettings
 from deft.importers.lite0 import MODEL, SPEC_VALUES, backbone_bytes
+from deft.importers.pairs import pairs, write_pairs
 from deft.importers.parts import FoundPart, Picture
 from deft.importers.pixels import Reader, again, common_ending, write
 from deft.importers.plan import Plan
@@ -53,9 +54,13 @@ def build(plan: Plan, settings: FolderSettings, out: str | Path) -> dict[str, di
     spec = _spec(plan, settings)
     if already_made(out, KIND, record):
         return {}
-    begin(out, KIND, record)
     writer = _Writer(plan, out)
+    next(pairs(plan.roles["base"], writer.reader, settings.seed or 0))  # stops before it writes
+    begin(out, KIND, record)
     counts = {role: writer.table(role, TABLES[role]) for role in TABLES}
+    lights = [light or ONE_LIGHT for light in plan.lights]
+    drawn = pairs(plan.roles["base"], writer.reader, settings.seed or 0)
+    counts["pregen"] = write_pairs(drawn, lights, out)
     writer.progress.close()
     _write_rows(out / ORIGINS, writer.origins)
     left_over = [(one.what, one.why) for one in plan.left_over]
@@ -197,11 +202,13 @@ def _spec(plan: Plan, settings: FolderSettings) -> str:
 
 def _side(plan: Plan) -> int:
     """Return the side for the spec: the median picture's longer one, in whole strides, bounded."""
+    low, high = SIDES_PX
+    if plan.goldens > 1:
+        return high  # the network compares windows of 7 at its coarsest stride: 7 * 32
     reader = Reader()
     sides: list[int] = []
     for part in plan.roles["base"]:
         first = part.pictures[plan.lights[0]]
         sides.append(max(first.box[2:] if first.box else reader.pixels(first).shape[:2]))
     middle = sorted(sides)[len(sides) // 2]
-    low, high = SIDES_PX
     return min(max(-(-middle // STRIDE_PX) * STRIDE_PX, low), high)

@@ -44,13 +44,37 @@ class Tree:
         """Return the files with one of the (small-letter) endings, whatever their case."""
         return [path for path in self.files if path.suffix.lower() in tuple(endings)]
 
+    def places(self, name: str) -> list[Path]:
+        """Return the file or folders below the root that ``name`` can mean, the highest alone.
+
+        ``name``: relative to the root, or to a folder in it (archives unpack into one of theirs).
+        """
+        exact = self.root / name
+        if self.root in (exact, *exact.parents) and ".." not in exact.parts and exact.exists():
+            return [exact]
+        wanted = [part.casefold() for part in Path(name).parts]
+        folders = {p for file in self.files for p in file.parents if self.root in p.parents}
+        found = [
+            folder
+            for folder in sorted(folders | set(self.files))
+            if [part.casefold() for part in folder.parts][-len(wanted) :] == wanted
+        ]
+        least = min((len(folder.parts) for folder in found), default=0)
+        return [folder for folder in found if len(folder.parts) == least]
+
     def shown(self, path: Path) -> str:
         """Return a file as the user knows it: relative to the root."""
         return path.relative_to(self.root).as_posix()
 
 
-def tree_of(root: str | Path) -> Tree:
+def tree_of(root: str | Path | None) -> Tree:
     """Return the files below a root; raises HardStop ``missing_input`` where there is none."""
+    if not root:
+        raise HardStop(
+            "config_invalid",
+            "import_folder.root is not set",
+            fix="set it to the folder that holds the data set",
+        )
     root = Path(root).expanduser()
     if not root.is_dir():
         raise HardStop(

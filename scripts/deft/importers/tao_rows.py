@@ -46,6 +46,9 @@ class Rows:
         for row, cells in enumerate(frame.to_dict("records")):
             origin = f"{self.folders.tree.shown(self.table)} line {line_of(row)}"
             label = self.label(cells["label"])
+            if not label:
+                left_over.append(LeftOver(origin, f"labels leaves {cells['label']!r} out"))
+                continue
             fault = label_fault(label)
             if fault:
                 raise HardStop(

@@ -13,9 +13,10 @@ from typing import Any
 
 from deft.core.errors import HardStop
 from deft.core.reading import kind_of, read_json
-from deft.importers.boards import Found, FoundBoards, unannotated
+from deft.importers.boards import Found, FoundBoards, read_boards, unannotated
 from deft.importers.boxes import Mark, MarkedPicture
-from deft.importers.parts import LeftOver
+from deft.importers.folder_settings import FolderSettings
+from deft.importers.parts import LeftOver, Source
 from deft.importers.picture_tree import Names, Tree
 
 LICENCE = "none told: look at the page that the set comes from"
@@ -23,6 +24,11 @@ KEYS = ("images", "annotations")
 SHOWN = 60
 MOST = 1e9  # a coordinate; a whole number of JSON can be beyond any float
 FIX = "export the annotations as COCO again"
+
+
+def read(tree: Tree, settings: FolderSettings) -> Source:
+    """Return the parts of a data set in COCO; raises HardStop for broken files."""
+    return read_boards(tree, settings, "coco", find, licence)
 
 
 def find(tree: Tree, pictures: list[Path]) -> FoundBoards:

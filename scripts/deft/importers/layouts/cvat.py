@@ -12,14 +12,20 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from deft.core.errors import HardStop
-from deft.importers.boards import Found, FoundBoards, unannotated
+from deft.importers.boards import Found, FoundBoards, read_boards, unannotated
 from deft.importers.boxes import Mark, MarkedPicture
-from deft.importers.parts import LeftOver
+from deft.importers.folder_settings import FolderSettings
+from deft.importers.parts import LeftOver, Source
 from deft.importers.picture_tree import Names, Tree
 from deft.importers.xml_files import number, read_xml
 
 LICENCE = "CVAT's annotations carry no licence"
 POINTS = ("polygon", "polyline", "points")
+
+
+def read(tree: Tree, settings: FolderSettings) -> Source:
+    """Return the parts of a data set in CVAT's XML; raises HardStop for broken files."""
+    return read_boards(tree, settings, "cvat", find, lambda tree: LICENCE)
 
 
 def find(tree: Tree, pictures: list[Path]) -> FoundBoards:

@@ -18,7 +18,8 @@ import pandas as pd
 
 from deft.core.errors import HardStop
 from deft.core.yaml_files import read_mapping
-from deft.importers.parts import FoundPart, LeftOver
+from deft.importers.folder_settings import FolderSettings
+from deft.importers.parts import FoundPart, LeftOver, Source
 from deft.importers.picture_tree import PICTURES, Names, Tree
 from deft.importers.tao_folders import TRIED, Folders
 from deft.importers.tao_rows import Facts, Rows
@@ -39,6 +40,18 @@ class FoundRows:
     parts: list[FoundPart]
     left_over: list[LeftOver]
     notes: list[str]
+
+
+def read(tree: Tree, settings: FolderSettings) -> Source:
+    """Return the parts of TAO's tables; raises HardStop as :func:`find` does."""
+    found = find(
+        tree,
+        settings.label,
+        lambda path: settings.board_of(tree.shown(path.with_suffix(""))),
+        settings.keep_split,
+    )
+    licence = settings.licence or LICENCE
+    return Source("tao", tree.root, found.parts, found.left_over, licence, found.notes)
 
 
 def find(

@@ -3,7 +3,8 @@
 The picture of an XML file is the one of its name, wherever below the root it lies; ``<filename>``
 counts only where there is none, since copied files keep a stale one, and ``<path>`` never.
 A picture without a file is left over: whether it is good or nobody looked at it, nobody knows. One
-whose file has no ``<object>`` is good.
+whose file has no ``<object>`` is good, and one that ``ImageSets/Main`` lists (CVAT and Datumaro
+write no file for it).
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from deft.core.errors import HardStop
-from deft.importers.boards import Found, FoundBoards, unannotated
+from deft.core.reading import lines_of, read_text
+from deft.importers.boards import Found, FoundBoards, read_boards, unannotated
 from deft.importers.boxes import Mark, MarkedPicture
-from deft.importers.parts import LeftOver
+from deft.importers.folder_settings import FolderSettings
+from deft.importers.parts import LeftOver, Source
 from deft.importers.picture_tree import Names, Tree
 from deft.importers.xml_files import number, read_xml, words
 
@@ -22,6 +25,11 @@ LICENCE = (
     "Pascal VOC annotations carry no licence. HRIPCB / PKU-Market-PCB: its makers state none that "
     "travels with the copies; settle it before a model trained on it is deployed."
 )
+
+
+def read(tree: Tree, settings: FolderSettings) -> Source:
+    """Return the parts of a data set in Pascal VOC; raises HardStop for broken files."""
+    return read_boards(tree, settings, "voc", find, lambda tree: LICENCE)
 
 
 def find(tree: Tree, pictures: list[Path]) -> FoundBoards:
@@ -42,9 +50,30 @@ def find(tree: Tree, pictures: list[Path]) -> FoundBoards:
         stale += bool(told) and Path(told).stem.casefold() != picture.stem.casefold()
         board = MarkedPicture(picture, tree.shown(path), _marks(top, path), _size(top, path))
         found.add(board)
+    listed = _listed(tree, names, found)
+    for picture, text in listed.items():
+        found.add(MarkedPicture(picture, tree.shown(text)))
+    if listed:
+        found.notes.append(
+            f"{len(listed)} picture(s) are good: ImageSets lists them without a file"
+        )
     if stale:
         found.notes.append(f"{stale} file(s) name another picture in <filename>: not followed")
     return found.boards(unannotated(tree, pictures, found.taken))
+
+
+def _listed(tree: Tree, names: Names, found: Found) -> dict[Path, Path]:
+    """Return the pictures without a file that ``ImageSets/Main/*.txt`` lists, and where."""
+    out: dict[Path, Path] = {}
+    for text in tree.ending([".txt"]):
+        if [part.lower() for part in text.parent.parts[-2:]] != ["imagesets", "main"]:
+            continue
+        for line in lines_of(read_text(text, code="csv_invalid")):
+            cells = line.split()
+            own = names.named(cells[0], text) if cells else []
+            if len(own) == 1 and own[0] not in found.taken:
+                out.setdefault(own[0], text)
+    return out
 
 
 def _size(top: Element, path: Path) -> tuple[int, int] | None:

@@ -16,17 +16,34 @@ from urllib.parse import quote, unquote
 from deft.core.errors import HardStop
 from deft.core.reading import lines_of, read_json, read_text
 from deft.core.yaml_files import read_yaml
-from deft.importers.boards import Found, FoundBoards, unannotated
+from deft.importers.boards import Found, FoundBoards, read_boards, unannotated
 from deft.importers.boxes import Mark, MarkedPicture
-from deft.importers.parts import LeftOver
+from deft.importers.folder_settings import FolderSettings
+from deft.importers.parts import LeftOver, Source
 from deft.importers.picture_tree import Tree, size_of
 
-LICENCE = "YOLO files carry no licence; Roboflow's data.yaml may name the one of its page."
+LICENCE = "none told: look at the page that the set comes from"
 NAME_FILES = ("classes.txt", "obj.names", "notes.json")  # and any *.yaml with names
 NO_LABELS = ("classes", "train", "valid", "val", "test")  # lists; README.* say so by their name
 OVER = 1.02  # shares above this are no rounding: the line is in pixels
 SHOWN = 80
 MOST_CLASSES = 100_000
+
+
+def read(tree: Tree, settings: FolderSettings) -> Source:
+    """Return the parts of a data set in YOLO; raises HardStop for broken files."""
+    return read_boards(tree, settings, "yolo", find, licence)
+
+
+def licence(tree: Tree) -> str:
+    """Return the licence that Roboflow's ``data.yaml`` names, as one sentence."""
+    for path in tree.ending([".yaml", ".yml"]):
+        data = read_yaml(path, code="csv_invalid")
+        part = data.get("roboflow") if isinstance(data, dict) else None
+        told = part.get("license") if isinstance(part, dict) else None
+        if told:
+            return f"{tree.shown(path)} says: {str(told)[:SHOWN]}"
+    return LICENCE
 
 
 def find(tree: Tree, pictures: list[Path]) -> FoundBoards:

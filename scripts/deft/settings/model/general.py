@@ -104,8 +104,8 @@ class Where(Group):
     seed: int = setting(
         0,
         "of sampling, augmentation and initial weights",
-        read_by=f"{TRAINING} mine finish demo_workspace import_deeppcb import_folder_plan import_folder "
-        "explore",
+        read_by=f"{TRAINING} mine finish demo_workspace import_deeppcb import_folder_plan "
+        "import_folder explore",
         ge=0,
         le=2**31 - 1,
     )

@@ -19,7 +19,7 @@ scaffold: export TYPED_NAME := $(value NAME)
 gpu-kit: export TYPED_PRESENT := $(value PRESENT)
 gpu-kit: export TYPED_PYTHON := $(value PYTHON_VERSION)
 
-.PHONY: demo test test-all test-slurm test-interop test-explore-world fuzz lint format logic envs bundle gpu-kit resume scaffold clean-demo help
+.PHONY: setup demo test test-all test-slurm test-interop test-explore-world fuzz docs lint format logic envs bundle gpu-kit resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -34,6 +34,9 @@ $(VENV)/.installed-dev: envs/requirements-dev.txt envs/requirements-tao.txt $(VE
 	$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r envs/requirements-tao.txt
 	@touch $@
+
+## make setup     install the pinned packages into .venv
+setup: $(VENV)/.installed
 
 ## make demo      set up, draw the demo workspace, run the whole loop to its report
 demo: $(VENV)/.installed
@@ -65,6 +68,10 @@ test-explore-world: $(VENV)/.installed-dev
 ## make fuzz      feed spoiled files to every reader (SECONDS=600, ARGS="--only state log --seed 7")
 fuzz: $(VENV)/.installed-dev
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)
+
+## make docs      the documentation as a site in site/; a broken link is an error (mkdocs.yml)
+docs: $(VENV)/.installed-dev
+	env NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ## make lint      ruff, import-linter, snakefmt, mypy, hadolint, snakemake --lint
 lint: $(VENV)/.installed-dev

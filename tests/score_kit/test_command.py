@@ -93,6 +93,40 @@ def test_two_folders_give_the_tables_scores(place):
         assert float(by_folder[name]) == pytest.approx(float(score), abs=1e-6)
 
 
+def test_folders_of_one_light_need_no_light_in_their_names(place):
+    """As a line writes them: any name, a golden of another file type, hidden files beside."""
+    whole = ["--test", str(place / "images/in"), "--golden", str(place / "images/gold")]
+    assert main(place / "best_model", [*whole, "--out", str(place / "f.csv")]) == 0
+    plain = {}
+    for side in ("in", "gold"):
+        for path in (place / "images" / side).iterdir():
+            upper = path.suffix.upper() if side == "in" else path.suffix
+            name = re.sub(r"_[^_]*$", "", path.stem) + upper
+            plain[side, path.name] = target = place / "plain" / side / "board 7" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    (place / "plain/in/board 7/._p0.png").write_bytes(b"no picture")
+    (place / "plain/in/Thumbs.db").write_bytes(b"no picture")
+    given = ["--test", str(place / "plain/in"), "--golden", str(place / "plain/gold")]
+    assert main(place / "best_model", [*given, "--out", str(place / "g.csv")]) == 0
+    named = {r["object_name"]: r["score"] for r in rows_of(place / "g.csv")}
+    assert {Path(name).stem: score for name, score in named.items()} == {
+        r["object_name"]: r["score"] for r in rows_of(place / "f.csv")
+    }
+
+
+def test_a_folder_without_the_goldens_of_some_names_them(place, capsys):
+    for side, names in (("in", ("a.png", "b.png")), ("gold", ("a.png", "b.jpg", "b.bmp"))):
+        for name in names:
+            path = place / "bare" / side / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(next((place / "images/in").iterdir()).read_bytes())
+    given = ["--test", str(place / "bare/in"), "--golden", str(place / "bare/gold")]
+    assert main(place / "best_model", [*given, "--out", str(place / "g.csv")]) == 1
+    said = capsys.readouterr().err
+    assert "1 of 2 parts lack a picture" in said and "gold/b.png" in said
+
+
 def stop_after(monkeypatch, batches, error):
     """Let the network fail after some batches."""
     real, calls = Network.scores, iter(range(batches))

@@ -15,6 +15,7 @@ from .prepare import Facts
 WANTED = ("input_path", "golden_path", "object_name")
 ADDED = ("score", "verdict", "margin")
 PASS = "PASS"
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SAVE_AS = "save it as CSV, UTF-8, separated by commas, one line a row"
 FIRST_LINE = 2  # of a row; the header is line 1
 
@@ -93,7 +94,9 @@ def read_folders(test: Path, golden: Path, facts: Facts) -> Parts:
     """Pair the pictures of two folders, and of those below them, by their names.
 
     With several goldens a part, each folder of ``golden`` holds those of the same folder of
-    ``test``. Raises Stop ``missing_input`` for an empty or absent folder.
+    ``test``. A model of one light takes pictures of any name, where none is named as its own were:
+    the golden has the same name, or the same but for the file type. Raises Stop ``missing_input``
+    for an empty or absent folder.
     """
     for folder in (test, golden):
         if not folder.is_dir():
@@ -105,16 +108,45 @@ def read_folders(test: Path, golden: Path, facts: Facts) -> Parts:
         inside = Path(at).relative_to(test).as_posix()
         found = sorted(f.removesuffix(ending) for f in files if f.endswith(ending) and f != ending)
         rows += [[inside, inside, name] for name in found]
-    if not rows:
+    parts = Parts(test, list(WANTED), rows)
+    if rows:
+        _place(parts, test, golden, facts)
+    elif len(facts.lights) == facts.num_golden == 1:
+        _pair_whole_names(parts, test, golden)
+    if not parts.rows:
         raise Stop(
             "missing_input",
             f"no picture in it ends in {ending}",
             file=test,
             fix="give the folder of the test pictures; preprocessing.json says how they are named",
         )
-    parts = Parts(test, list(WANTED), rows)
-    _place(parts, test, golden, facts)
     return parts
+
+
+def _pair_whole_names(parts: Parts, test: Path, golden: Path) -> None:
+    """Fill in the pictures of one light that have no light in their name; a row has the file's."""
+    for at, names, files in os.walk(test):
+        names.sort()
+        inside = Path(at).relative_to(test)
+        goldens = _pictures_by_stem(golden / inside)
+        for name in sorted(f for f in files if _is_picture(f)):
+            alike = goldens.get(Path(name).stem, [])
+            match = alike[0] if len(alike) == 1 and name not in alike else name
+            parts.rows.append([inside.as_posix(), inside.as_posix(), name])
+            parts.test.append([test / inside / name])
+            parts.golden.append([[golden / inside / match]])
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in PICTURES
+
+
+def _pictures_by_stem(folder: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        if _is_picture(name):
+            found.setdefault(Path(name).stem, []).append(name)
+    return found
 
 
 def _check_labels(parts: Parts) -> None:

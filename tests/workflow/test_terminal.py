@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
-from workflow_tools import RUN, snakemake, succeed, tree
+from tiny_workspace import make_tiny_workspace
+from workflow_tools import (
+    RUN,
+    clean_environment,
+    snakemake,
+    snakemake_command,
+    succeed,
+    tree,
+    working_folder,
+)
 
 pytestmark = pytest.mark.workflow
 
@@ -72,3 +83,16 @@ def test_snakemakes_own_report_has_pages_plots_and_tables(finished: Path, tmp_pa
     assert names.count("report.html") >= 1
     for name in ("confusion_matrix_recall_100.png", "threshold_metrics.csv", "knn_summary.csv"):
         assert name in names, name
+
+
+def test_a_reader_that_leaves_ends_the_command_and_hangs_none(tmp_path):
+    """``snakemake … | head -1``: the end of a job was told to nobody, and waited for ever."""
+    workspace = make_tiny_workspace(tmp_path / "w", base=6, validation=6, kpi=6, pool=6, pregen=2)
+    (workspace / "kpi" / "testing_set.csv").unlink()  # a failed job has most to say
+    typed = shlex.join(snakemake_command(workspace, "preflight"))
+    done = subprocess.run(
+        ["bash", "-c", f"{typed} 2>&1 | head -1"],
+        cwd=working_folder(workspace), env=clean_environment(),
+        timeout=240, capture_output=True, text=True,
+    )  # fmt: skip
+    assert len(done.stdout.splitlines()) == 1

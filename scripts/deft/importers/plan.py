@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.progress import Progress
 from deft.importers.folder_settings import FolderSettings
@@ -72,7 +73,7 @@ def plan(
             "missing_input",
             f"no part is left of {len(source.parts)}{first}",
             file=source.root,
-            fix="snakemake import_folder_plan tells what was found",
+            fix=f"see what was found: {again('import_folder_plan')}",
         )
     goldens = min(len(found) for part in parts for found in part.goldens.values())
     most = max(len(found) for part in parts for found in part.goldens.values())

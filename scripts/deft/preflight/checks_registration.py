@@ -18,7 +18,7 @@ from deft.causes.registration import Registration, register
 from deft.core.errors import HardStop
 from deft.preflight.check import Check, Context, Suspect, ok, skipped, warn
 from deft.tables.changenet_table import image_file
-from deft.tables.pictures import open_rgb
+from deft.tables.pictures import PictureError, open_rgb
 
 ID = "registration"
 SAMPLED = ("base", "kpi")
@@ -111,7 +111,7 @@ def _measured(ctx: Context, pairs: list[Pair]) -> list[tuple[Pair, Registration,
                 np.asarray(open_rgb(ctx.workspace / name, levels))
                 for name in (pair.test, pair.golden)
             )
-        except (HardStop, OSError, ValueError):
+        except (HardStop, PictureError, OSError, ValueError):
             return None  # the checks of the pictures have named it
         return pair, register(test, golden, turn=True), max(golden.shape[:2])
 

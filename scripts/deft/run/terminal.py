@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -80,6 +81,37 @@ def failed(job: dict[str, Any]) -> str:
     return f"[{where}] failed" + (f"; its log: {logs}" if logs else "")
 
 
+class Lasting:
+    """A stream that stays quiet once nobody reads it any more (``snakemake … | head``).
+
+    Snakemake's handler passes a broken pipe on into the thread that tells the scheduler of a
+    finished job, and the command would then wait for that job for ever.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.gone = stream, False
+
+    def write(self, text: str) -> int:
+        """Write, or drop the text where the other end is gone."""
+        return int(self._do(lambda: self.stream.write(text)) or len(text))
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        self._do(self.stream.flush)
+
+    def _do(self, act: Callable[[], Any]) -> Any:
+        if self.gone:
+            return None
+        try:
+            return act()
+        except BrokenPipeError:
+            self.gone = True
+            return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
 def make_brief(settings: Any) -> Brief | None:
     """Have this process and its jobs be brief, unless the user asked for more.
 
@@ -89,6 +121,9 @@ def make_brief(settings: Any) -> Brief | None:
     wanted = settings.verbose or settings.printshellcmds or settings.debug_dag
     logger = logging.getLogger("snakemake.logging")
     handlers = [handler for handler in logger.handlers if handler.name == HANDLER]
+    for handler in handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(Lasting(handler.stream))
     if wanted or not handlers:
         os.environ.pop(BRIEF, None)
         return None

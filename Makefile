@@ -37,6 +37,7 @@ $(VENV)/.installed-dev: envs/requirements-dev.txt envs/requirements-tao.txt $(VE
 
 ## make setup     install the pinned packages into .venv
 setup: $(VENV)/.installed
+	@echo "installed in $(VENV)"
 
 ## make demo      set up, draw the demo workspace, run the whole loop to its report
 demo: $(VENV)/.installed

@@ -74,6 +74,13 @@ ASKED = {
                              "named_tensors": "backbone_weights", "_unreadable": "start_weights",
                              "check_fit": "start_weights",
                              "fill_strictly": "backbone_weights"},
+    # Files of the user's that import_table reads, a command of its own; no stage of a run does.
+    "tables/foreign/arrow.py": {"_kind": USER, "parquet_grid": USER},
+    "tables/foreign/cells.py": {"_stop": USER}, "tables/foreign/convert.py": {"_stop": USER},
+    "tables/foreign/grid.py": {"_stop": USER}, "tables/foreign/text.py": {"_stop": USER},
+    "tables/foreign/workbook.py": {"_stop": USER},
+    "tables/foreign/workbook_parts.py": {"opened": USER},
+    "tables/foreign/record.py": {"read_record": CHANGED},
     "tables/csv_text.py": {"_stop": "table_kpi", "read_bytes": "table_kpi"},
     "embedding/embed.py": {"check_same_encoder": CHANGED},
     "embedding/cache.py": {"__init__": "embedding_cache"},

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from forked_cli import forked
+from forked_cli import fork, forked
 from full_disk import BALLAST, fill, free, limit_files, small_disk
 from stage_calls import arguments
 from tiny_workspace import make_tiny_workspace
@@ -143,7 +143,7 @@ def test_a_copied_folder_on_a_full_disk(tiny_disk):
 @pytest.mark.parametrize("name", [name for name in WRITERS if name != "sqlite"])
 def test_every_library_at_a_limit_of_file_sizes(tmp_path, name):
     """``ulimit -f`` needs no root; in a process of its own, since it cannot be taken back."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         status = 1
         try:

@@ -7,6 +7,7 @@ status, in a process of its own.
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import signal
@@ -36,9 +37,23 @@ class Forked:
         return self.output.read_text(encoding="utf-8")
 
 
+def fork() -> int:
+    """Fork; in the child nothing that an earlier test left is collected.
+
+    It may own threads (a session of ONNX Runtime), which a child has not, and wait for them for
+    ever when it goes.
+    """
+    gc.collect()
+    gc.freeze()
+    pid = os.fork()
+    if pid:
+        gc.unfreeze()
+    return pid
+
+
 def forked(name: str, *args: str, output: Path, before: Callable[[], None] | None = None) -> Forked:
     """Start ``scripts/<name>.py``; ``before`` runs in its process first, to plant a fault."""
-    pid = os.fork()
+    pid = fork()
     if pid:
         return Forked(pid, output)
     status = 70  # of a fault of this function itself

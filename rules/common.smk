@@ -291,7 +291,7 @@ def no_trigger(value):
     return lambda wildcards, output: value
 
 
-KEPT_DIGESTS = KeptDigests(WORKSPACE / ".snakemake/deft_digests.json")
+KEPT_DIGESTS = KeptDigests(WORKSPACE / layout.DIGESTS_KEPT)
 
 
 def content_digest(*names):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from deft.core.layout import TABLES
 from deft.importers.table_files import import_tables
 from deft.run.cli import open_log
 from deft.run.stage import main
 from deft.tables.foreign.grid import reading_of
-from deft.tables.foreign.record import TABLES
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -15,7 +15,6 @@ from deft.core import layout
 from deft.importers import plan as planning
 from deft.importers.build import build
 from deft.importers.folder_settings import FolderSettings
-from deft.importers.pixels import Reader
 from deft.importers.sources import find_goldens, read_source
 from deft.settings.kpi_target import parse_kpi
 from deft.tables.changenet_table import read_table
@@ -70,10 +69,10 @@ def test_settings_reach_readers_and_search(tmp_path) -> None:
     settings = FolderSettings(root=str(root), layout="real_iad", views="lights", golden_share=0.25)
     parts = read_source(settings).parts
     assert {tuple(part.pictures) for part in parts} == {("C1", "C2")}
-    found = find_goldens(parts, settings, Reader())
+    found = find_goldens(parts, settings)
     assert "goldens: 2 of 8 good part(s) are set aside and become no rows" in found.notes
     middle = sorted(found.match.values())[len(found.match) // 2]
-    found = find_goldens(parts, replace(settings, min_golden_match=middle), Reader())
+    found = find_goldens(parts, replace(settings, min_golden_match=middle))
     assert found.left_over and min(found.match.values()) >= middle
     two = sets.visa(tmp_path / "two", good=2, bad=2)
     settings = FolderSettings(root=str(two), layout="visa", classes=["pcb2"])

@@ -18,9 +18,9 @@ from deft.changenet.backbones import build_backbone, load_backbone
 from deft.changenet.spec import load_spec
 from deft.core import layout
 from deft.core.errors import HardStop
-from deft.importers.deeppcb import BACKBONE, spec_text
+from deft.importers.deeppcb import spec_text
 from deft.importers.deeppcb_settings import Settings
-from deft.importers.lite0 import MODEL, backbone_file
+from deft.importers.lite0 import BACKBONE, MODEL, backbone_file
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ from odd_tables import HEADER, ROWS, text_of, workbook
 
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file
+from deft.core.layout import TABLES
 from deft.importers.table_files import import_tables
 from deft.tables.changenet_table import read_table
 from deft.tables.foreign.grid import Reading
-from deft.tables.foreign.record import GIVEN, RECORD, TABLES, read_record, row_runs, source_row
+from deft.tables.foreign.record import GIVEN, RECORD, read_record, row_runs, source_row
 
 KPI = TABLES["kpi"]
 GERMAN = text_of([HEADER, *ROWS], ";", "\r\n").encode("utf-8-sig")

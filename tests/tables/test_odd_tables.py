@@ -10,9 +10,9 @@ import pytest
 from odd_tables import DATES, HEADER, ROWS, TABLE, arrow, book, parquet, save, sheet_xml, text_of
 
 from deft.core.errors import HardStop
+from deft.core.layout import TABLES
 from deft.tables.foreign.convert import read_foreign
 from deft.tables.foreign.grid import Reading, reading_of
-from deft.tables.foreign.record import TABLES
 
 # Each gives ROWS: (what it is, how it is made, settings, what must be told of it).
 READ = [

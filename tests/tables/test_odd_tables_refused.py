@@ -23,10 +23,10 @@ from odd_tables import (
 )
 
 from deft.core.errors import HardStop
+from deft.core.layout import TABLES
 from deft.tables.foreign import workbook_parts
 from deft.tables.foreign.convert import read_foreign
 from deft.tables.foreign.grid import Reading, reading_of
-from deft.tables.foreign.record import TABLES
 
 # Each is refused: (what, how it is made, settings, the message, rows of that file, what to do).
 REFUSED = [

@@ -13,8 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from deft.core.errors import HardStop
-from deft.importers.picture_tree import PICTURES, Tree, original, size_of
+from deft.importers.picture_tree import Tree, golden_pictures, original, size_of
 
 NUMBER = re.compile(r"^0*(\d+)(?=$|[_\-. ])")
 SHOWN = 5
@@ -40,19 +39,11 @@ class BoardGoldens:
 
     def __init__(self, tree: Tree, folder: Path | None) -> None:
         self.folder = folder
-        under = [] if folder is None else [p for p in tree.ending(PICTURES) if _below(p, folder)]
-        if folder is not None and not under:
-            raise HardStop(
-                "missing_input",
-                "no golden picture lies there",
-                file=folder,
-                fix="set import_folder.golden to a folder below the root, or to one picture",
-            )
-        self._files = under
+        self._files = golden_pictures(tree, folder)
         self._sizes: dict[Path, tuple[int, int] | str] = {}
         self._by_stem: dict[str, list[Path]] = {}
         self._by_number: dict[str, list[Path]] = {}
-        for path in under:
+        for path in self._files:
             self._by_stem.setdefault(path.stem.casefold(), []).append(path)
             if path.stem.isdecimal() and path.stem.isascii():
                 self._by_number.setdefault(str(int(path.stem)), []).append(path)
@@ -108,7 +99,3 @@ class BoardGoldens:
             ]
         told = ", ".join(f"{how} {count}" for how, count in sorted(self._how.items()))
         return [f"goldens from {self.folder.name if self.folder else ''} by {told or 'nothing'}"]
-
-
-def _below(path: Path, folder: Path) -> bool:
-    return folder in (path, *path.parents)

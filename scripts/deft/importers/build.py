@@ -15,9 +15,10 @@ from deft.core.files import write_bytes_atomic, write_text_atomic
 from deft.core.progress import Progress
 from deft.core.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 from deft.importers.folder_settings import GROUP, FolderSettings
-from deft.importers.lite0 import MODEL, SPEC_VALUES, backbone_bytes
+from deft.importers.lite0 import BACKBONE, backbone_bytes, with_backbone
 from deft.importers.pairs import pairs, write_pairs
-from deft.importers.parts import FoundPart, Picture
+from deft.importers.parts import FoundPart, Picture, file_safe
+from deft.importers.picture_tree import size_of
 from deft.importers.pixels import Reader, again, common_ending, write
 from deft.importers.plan import Plan
 from deft.tables.changenet_table import COLUMNS, PASS, image_name, write_table
@@ -28,13 +29,6 @@ ONE_LIGHT = "WhiteLight"  # what the light of pictures is called that name none
 SPECS = Path(__file__).resolve().parents[3] / "config" / "specs"
 NETWORKS = {"small": "deeppcb_spec.yaml", "c_radio_v2_b": "c_radio_v2_b_spec.yaml"}
 STRIDE_PX, SIDES_PX = 32, (64, 224)
-BACKBONE = f"{layout.BACKBONE_DIR}/{MODEL}.safetensors"
-TABLES = {
-    "base": layout.BASE_TABLE,
-    "validation": layout.VALIDATION_TABLE,
-    "kpi": layout.KPI_TABLE,
-    "pool": layout.POOL_TABLE,
-}
 ORIGINS, LEFT_OVER = "import_origins.csv", "import_left_over.csv"
 
 
@@ -51,13 +45,14 @@ def build(plan: Plan, settings: FolderSettings, out: str | Path) -> dict[str, di
         "data_sha256": plan.digest,
         "backbone_sha256": None if backbone is None else hashlib.sha256(backbone).hexdigest(),
     }
-    spec = _spec(plan, settings)
+    ext = extension(plan)
+    spec = _spec(plan, settings, ext)
     if already_made(out, KIND, record):
         return {}
-    writer = _Writer(plan, out)
+    writer = _Writer(plan, out, ext)
     next(pairs(plan.roles["base"], writer.reader, settings.seed or 0))  # stops before it writes
     begin(out, KIND, record)
-    counts = {role: writer.table(role, TABLES[role]) for role in TABLES}
+    counts = {role: writer.table(role, name) for role, name in layout.TABLES.items()}
     lights = [light or ONE_LIGHT for light in plan.lights]
     drawn = pairs(plan.roles["base"], writer.reader, settings.seed or 0)
     counts["pregen"] = write_pairs(drawn, lights, out)
@@ -85,8 +80,8 @@ def extension(plan: Plan) -> str:
 class _Writer:
     """Writes tables and their pictures; a golden that several rows share is written once."""
 
-    def __init__(self, plan: Plan, out: Path) -> None:
-        self.plan, self.out, self.ext = plan, out, extension(plan)
+    def __init__(self, plan: Plan, out: Path, ext: str) -> None:
+        self.plan, self.out, self.ext = plan, out, ext
         self.reader = Reader()
         self.goldens: dict[Picture, Path] = {}
         rows = sum(map(len, plan.roles.values()))
@@ -164,8 +159,7 @@ def _told(picture: Picture) -> str:
 
 def _folder(board: str) -> str:
     """Return a board's name as one folder below the image root; parts without board share one."""
-    name = "".join(c if c.isalnum() or c in "@.+-_" else "-" for c in board).strip(".")
-    return name or "single"
+    return file_safe(board).strip(".") or "single"
 
 
 def _write_rows(path: Path, rows: list[tuple[str, ...]]) -> None:
@@ -174,12 +168,12 @@ def _write_rows(path: Path, rows: list[tuple[str, ...]]) -> None:
     write_text_atomic(path, text.getvalue())
 
 
-def _spec(plan: Plan, settings: FolderSettings) -> str:
+def _spec(plan: Plan, settings: FolderSettings, ext: str) -> str:
     """Return the spec: the network's template with this data set's lights, goldens and sizes."""
     text = (SPECS / NETWORKS[settings.network]).read_text(encoding="utf-8")
     lights = ", ".join(f"{light or ONE_LIGHT}: {i}" for i, light in enumerate(plan.lights))
     values = {
-        "image_ext": extension(plan),
+        "image_ext": ext,
         "input_map": "{" + lights + "}",
         "num_input": str(len(plan.lights)),
         "num_golden": str(plan.goldens),
@@ -195,8 +189,8 @@ def _spec(plan: Plan, settings: FolderSettings) -> str:
             fix="leave size_px out, and edit the spec of the workspace where another is wanted",
         )
     if settings.backbone is not None:
-        values |= {**SPEC_VALUES, "pretrained_backbone_path": BACKBONE}
-        text = text.replace("0.2 M weights, no download", "ImageNet weights")
+        text, more = with_backbone(text)
+        values |= more
     text = text.replace("an imported DeepPCB workspace", "an imported workspace")
     return with_values(text, values)
 
@@ -206,10 +200,7 @@ def _side(plan: Plan) -> int:
     low, high = SIDES_PX
     if plan.goldens > 1:
         return high  # the network compares windows of 7 at its coarsest stride: 7 * 32
-    reader = Reader()
-    sides: list[int] = []
-    for part in plan.roles["base"]:
-        first = part.pictures[plan.lights[0]]
-        sides.append(max(first.box[2:] if first.box else reader.pixels(first).shape[:2]))
-    middle = sorted(sides)[len(sides) // 2]
+    first = [part.pictures[plan.lights[0]] for part in plan.roles["base"]]
+    sides = sorted(max(one.box[2:] if one.box else size_of(one.path)) for one in first)
+    middle = sides[len(sides) // 2]
     return min(max(-(-middle // STRIDE_PX) * STRIDE_PX, low), high)

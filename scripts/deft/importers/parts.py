@@ -16,6 +16,11 @@ from deft.tables.changenet_table import PASS
 ROLES = ("base", "validation", "kpi", "pool")
 
 
+def file_safe(text: str, also: str = "@.+-_") -> str:
+    """Return a name in which all but letters, digits and ``also`` is a hyphen."""
+    return "".join(c if c.isalnum() or c in also else "-" for c in text)
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture file, or a part of it: ``box`` is (x, y, width, height) in px, origin top left."""

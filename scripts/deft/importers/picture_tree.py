@@ -87,6 +87,24 @@ def tree_of(root: str | Path | None) -> Tree:
     return Tree(root, sorted(_files(root, root.resolve(), left_over)), left_over)
 
 
+def golden_pictures(tree: Tree, place: Path | None) -> list[Path]:
+    """Return the pictures of a folder of goldens, or the one picture; none for None.
+
+    Raises HardStop ``missing_input`` where there is none.
+    """
+    if place is None:
+        return []
+    found = [path for path in tree.pictures() if place in (path, *path.parents)]
+    if not found:
+        raise HardStop(
+            "missing_input",
+            "no golden picture lies there",
+            file=place,
+            fix="set import_folder.golden to a folder below the root, or to one picture",
+        )
+    return found
+
+
 def _files(folder: Path, home: Path, left_over: list[LeftOver]) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

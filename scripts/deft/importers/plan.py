@@ -6,12 +6,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.progress import Progress
 from deft.importers.folder_settings import FolderSettings
-from deft.importers.parts import ROLES, FoundPart, LeftOver, Source
+from deft.importers.parts import ROLES, FoundPart, LeftOver, Picture, Source, file_safe
 from deft.importers.pixels import Reader
 from deft.importers.split import check_roles, needed, shares, split
 from deft.settings.kpi_target import KpiTarget
@@ -19,7 +20,7 @@ from deft.tables.changenet_table import PASS
 from deft.tables.labels import clean_label, first_spellings, label_fault
 
 SHOWN = 12
-FindGoldens = Callable[[list[FoundPart], FolderSettings, Reader], "WithGoldens"]
+FindGoldens = Callable[[list[FoundPart], FolderSettings], "WithGoldens"]
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,19 @@ def plan(
 
     Raises HardStop ``config_invalid``, ``csv_invalid`` or ``missing_input``.
     """
-    reader, left_over = Reader(), list(source.left_over)
-    notes = list(source.notes)
+    left_over, notes = list(source.left_over), list(source.notes)
     parts = _named(_labelled(source.parts))  # the golden search tells of parts by their names
     match: dict[str, float] = {}
     if any(not part.goldens for part in parts):
         if find_goldens is None:
             raise _no_goldens(source)
-        found = find_goldens(parts, settings, reader)
+        found = find_goldens(parts, settings)
         parts, match = found.parts, found.match
         left_over += found.left_over
         notes += found.notes
     lights = sorted({light for part in parts for light in part.pictures})
     parts = _complete(parts, lights, left_over)
-    parts, digests = _readable(parts, reader, left_over)
+    parts, digests = _readable(parts, left_over)
     if not parts:
         first = f"; the first: {left_over[0].what} ({left_over[0].why})" if left_over else ""
         raise HardStop(
@@ -133,11 +133,11 @@ def _complete(
 
 
 def _readable(
-    parts: list[FoundPart], reader: Reader, left_over: list[LeftOver]
-) -> tuple[list[FoundPart], dict[int, str]]:
-    """Return the parts whose pictures can be read, and the digest of each one's test pictures."""
-    found, digests = [], {}
-    golden_fault: dict[object, str] = {}
+    parts: list[FoundPart], left_over: list[LeftOver]
+) -> tuple[list[FoundPart], dict[str, str]]:
+    """Return the parts whose pictures can be read, and name -> digest of the test pictures."""
+    reader, found, digests = Reader(), [], {}
+    golden_fault: dict[Path, str] = {}
     progress = Progress(len(parts), "read")
     for part in parts:
         try:
@@ -152,17 +152,16 @@ def _readable(
         except (ValueError, OSError) as problem:
             left_over.append(LeftOver(part.origin, f"{part.name}: {problem}"))
         else:
-            kept = replace(part)
-            digests[id(kept)] = told.hexdigest()
-            found.append(kept)
+            digests[part.name] = told.hexdigest()
+            found.append(part)
         progress(1)
     progress.close()
     return found, digests
 
 
-def _fault(reader: Reader, golden: object) -> str:
+def _fault(reader: Reader, golden: Picture) -> str:
     try:
-        reader.pixels(golden)  # type: ignore[arg-type]
+        reader.pixels(golden)
     except (ValueError, OSError) as problem:
         return str(problem)
     return ""
@@ -171,9 +170,9 @@ def _fault(reader: Reader, golden: object) -> str:
 def _named(parts: list[FoundPart]) -> list[FoundPart]:
     """Give every part a name of its own that files and tables can have."""
     taken: Counter[str] = Counter()
+    named = []
     for part in parts:
-        name = "".join(c if c.isalnum() or c in "@.+-_" else "-" for c in part.name).strip("-. ")
-        name = name or "part"
+        name = file_safe(part.name).strip("-. ") or "part"
         taken[name.casefold()] += 1
         count = taken[name.casefold()]
         while count > 1 and f"{name}-{count}".casefold() in taken:
@@ -181,12 +180,12 @@ def _named(parts: list[FoundPart]) -> list[FoundPart]:
         if count > 1:
             name = f"{name}-{count}"
             taken[name.casefold()] += 1
-        object.__setattr__(part, "name", name)  # a copy of our own, and digests go by identity
-    return parts
+        named.append(replace(part, name=name))
+    return named
 
 
 def _unique(
-    roles: dict[str, list[FoundPart]], digests: dict[int, str]
+    roles: dict[str, list[FoundPart]], digests: dict[str, str]
 ) -> tuple[dict[str, list[FoundPart]], int]:
     """Return the roles without pictures that a role before (KPI first) has: they would leak."""
     seen: set[str] = set()
@@ -194,8 +193,8 @@ def _unique(
     for role in ("kpi", "validation", "base", "pool"):
         kept[role] = []
         for part in roles[role]:
-            if digests[id(part)] not in seen:
-                seen.add(digests[id(part)])
+            if digests[part.name] not in seen:
+                seen.add(digests[part.name])
                 kept[role].append(part)
     before, after = (sum(map(len, found.values())) for found in (roles, kept))
     return {role: kept[role] for role in ROLES}, before - after
@@ -218,12 +217,12 @@ def _provable(roles: dict[str, list[FoundPart]], target: KpiTarget) -> list[str]
     return told
 
 
-def _digest(roles: dict[str, list[FoundPart]], digests: dict[int, str], goldens: int) -> str:
+def _digest(roles: dict[str, list[FoundPart]], digests: dict[str, str], goldens: int) -> str:
     told = hashlib.sha256(str(goldens).encode())
     for role, parts in roles.items():
         for part in parts:
             golden = sorted((k, g.path.name, g.box) for k, gs in part.goldens.items() for g in gs)
-            row = (role, part.name, part.board, part.label, digests[id(part)], golden)
+            row = (role, part.name, part.board, part.label, digests[part.name], golden)
             told.update(repr(row).encode())
     return told.hexdigest()
 

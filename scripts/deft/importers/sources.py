@@ -12,7 +12,6 @@ from deft.importers.goldens import find_goldens as search
 from deft.importers.layouts import coco, cvat, folder, mvtec, real_iad, tao, visa, voc, yolo
 from deft.importers.parts import FoundPart, Source
 from deft.importers.picture_tree import Tree, tree_of
-from deft.importers.pixels import Reader
 from deft.importers.plan import WithGoldens
 
 Read = Callable[[Tree, FolderSettings], Source]
@@ -54,7 +53,7 @@ def read_source(settings: FolderSettings) -> Source:
     return READERS[settings.layout](tree_of(settings.root), settings)
 
 
-def find_goldens(parts: list[FoundPart], settings: FolderSettings, reader: Reader) -> WithGoldens:
+def find_goldens(parts: list[FoundPart], settings: FolderSettings) -> WithGoldens:
     """Return the parts with goldens for those that had none: :mod:`deft.importers.goldens`."""
     how = Search(share=settings.golden_share, seed=settings.seed or 0)
     if settings.min_golden_match is not None:

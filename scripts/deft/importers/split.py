@@ -110,26 +110,29 @@ def _give_each_both(
     Shares of a few boards round to nothing, and no table works with one side alone.
     """
 
-    def count(role: str, good: bool, without: str = "") -> int:
-        own = [
-            p for name, r in placed.items() if r == role and name != without for p in units[name]
-        ]
-        return sum(part.good == good for part in (*given[role], *own))
+    sides = {name: Counter(part.good for part in parts) for name, parts in units.items()}
+    counts = {role: Counter(part.good for part in parts) for role, parts in given.items()}
+    for name, role in placed.items():
+        counts[role] += sides[name]
+
+    def can_spare(name: str) -> bool:
+        left = [counts[placed[name]][side] - sides[name][side] for side in (True, False)]
+        return any(left) if placed[name] == "pool" else all(left)
 
     for role in ("base", "kpi", "validation"):
         for good in (True, False):
-            if count(role, good):
+            if counts[role][good]:
                 continue
             spare = [
                 name
                 for name, other in placed.items()
-                if other != role
-                and any(part.good == good for part in units[name])
-                and (count(other, True, name) or count(other, False, name))
-                and (other == "pool" or all(count(other, side, name) for side in (True, False)))
+                if other != role and sides[name][good] and can_spare(name)
             ]
             if spare:
-                placed[min(spare, key=lambda name: (len(units[name]), name))] = role
+                moved = min(spare, key=lambda name: (len(units[name]), name))
+                counts[placed[moved]] -= sides[moved]
+                counts[role] += sides[moved]
+                placed[moved] = role
 
 
 def check_roles(roles: Mapping[str, Sequence[FoundPart]]) -> None:

@@ -12,14 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from deft.core.errors import HardStop
 from deft.core.files import replace_atomically, sha256_file, sha256_text, write_text_atomic
+from deft.core.layout import TABLES
 from deft.tables.changenet_table import read_table
 from deft.tables.foreign.convert import Converted, read_foreign
 from deft.tables.foreign.grid import Reading
 from deft.tables.foreign.record import (
     GIVEN,
-    TABLES,
     beside,
     read_record,
     row_runs,
@@ -114,11 +116,13 @@ def _source(workspace: Path, name: str, reading: Reading, entry: Entry | None) -
     found = beside(workspace, name)
     kept = [path for path in found if path.name.endswith(GIVEN)]
     if kept and (
-        not table.is_file() or _strict(table) or sha256_file(table) == sha256_file(kept[0])
+        not table.is_file()
+        or _strict(table) is not None
+        or sha256_file(table) == sha256_file(kept[0])
     ):
         return kept[0]
     if table.is_file():
-        if _strict(table):
+        if _strict(table) is not None:
             return table
         found.append(table)
     if len(found) > 1:
@@ -131,19 +135,19 @@ def _source(workspace: Path, name: str, reading: Reading, entry: Entry | None) -
     return found[0] if found else None
 
 
-def _strict(table: Path) -> bool:
+def _strict(table: Path) -> pd.DataFrame | None:
+    """Return a table as the strict reader reads it, None where it does not."""
     try:
-        read_table(table)
+        return read_table(table)
     except HardStop:
-        return False
-    return True
+        return None
 
 
 def _same(table: Path, found: Converted) -> bool:
     """Return whether the strict reader reads the very same cells."""
-    if not _strict(table):
+    strict, columns = _strict(table), list(found.table.columns)
+    if strict is None:
         return False
-    strict, columns = read_table(table), list(found.table.columns)
     return sorted(strict.columns) == sorted(columns) and strict[columns].equals(found.table)
 
 

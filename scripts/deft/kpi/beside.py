@@ -39,6 +39,10 @@ def write_files(
     result: dict[str, Any],
     min_recall: float,
 ) -> dict[str, Any]:
+    """Write the files of ``BESIDE`` into the folder; return the seals of its tables.
+
+    ``result``: of :func:`deft.kpi.evaluation.evaluate_table`, ``swept`` what it was read off.
+    """
     frame = threshold_table(swept)
     write_numbers(frame, folder / "threshold_metrics.csv")
     write_text_atomic(folder / "summary.txt", summary_text(result, min_recall))

@@ -11,11 +11,11 @@ import pandas as pd
 
 from deft.changenet.spec import Spec
 from deft.core.errors import HardStop
+from deft.core.layout import TABLES as TABLES
 from deft.kpi.operating_point import KpiTarget
 from deft.pool.pregen.parts import SynthPart
 from deft.tables.corrections import Correction
 from deft.tables.fingerprint import Fingerprint
-from deft.tables.foreign.record import TABLES as TABLES
 from deft.tables.labels import first_spellings, shown
 from deft.tables.leakage import Side
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.kept_digests import KeptDigests
+from deft.core.layout import DIGESTS_KEPT, TABLES
 from deft.preflight.check import Check, Context, ok, stopped, warn
 from deft.tables.changenet_table import MANDATORY
 from deft.tables.csv_text import decode_text, read_bytes, read_rows
@@ -17,7 +18,6 @@ from deft.tables.foreign.convert import read_foreign
 from deft.tables.foreign.grid import reading_of
 from deft.tables.foreign.record import (
     RECORD,
-    TABLES,
     beside,
     in_their_rows,
     read_record,
@@ -113,4 +113,4 @@ def in_source(ctx: Context, check: Check) -> Check:
 
 
 def _digests(ctx: Context) -> Callable[[Path], str | None]:
-    return KeptDigests(ctx.workspace / ".snakemake/deft_digests.json").sha256
+    return KeptDigests(ctx.workspace / DIGESTS_KEPT).sha256

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from deft.core.errors import HardStop
 from deft.importers.folder_settings import GROUP, SKIP, FolderSettings, below
 from deft.importers.parts import FoundPart, LeftOver, Picture, Source
-from deft.importers.picture_tree import Tree
+from deft.importers.picture_tree import Tree, golden_pictures
 from deft.tables.changenet_table import PASS
 
 LICENCE = "not stated by the folder; set import_folder.licence"
@@ -42,7 +42,7 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
     placed: dict[tuple[str, str, str | None, str], dict[str, Path]] = defaultdict(dict)
     notes: Counter[str] = Counter()
     for path in pictures:
-        label, role, defect_folder, said = _meaning(PurePosixPath(tree.shown(path)), settings)
+        label, role, said = _meaning(PurePosixPath(tree.shown(path)), settings)
         if said is None or label == SKIP:
             why = "left out by labels" if said is not None else _unplaced(settings)
             left_over.append(LeftOver(tree.shown(path), why))
@@ -74,7 +74,7 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
                 pictures={light: Picture(path) for light, path in lights.items()},
                 origin=first.as_posix(),
                 goldens=found,
-                part_type=_part_type(first, found, goldens),
+                part_type=_part_type(found, goldens),
                 role=role if settings.keep_split else None,
             )
         )
@@ -86,10 +86,8 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
     )  # fmt: skip
 
 
-def _meaning(
-    shown: PurePosixPath, settings: FolderSettings
-) -> tuple[str, str | None, str, str | None]:
-    """Return (label, role, defect's folder, the folder that decided); None: no folder decides.
+def _meaning(shown: PurePosixPath, settings: FolderSettings) -> tuple[str, str | None, str | None]:
+    """Return (label, role, the folder that decided); None: no folder decides.
 
     The folder nearest to the file that means something decides: its own name in ``labels``, or one
     of ``ok`` and ``ng``; below ``ng`` the next folder names the defect.
@@ -102,14 +100,14 @@ def _meaning(
         name = folders[at]
         tail = "/".join(folders[: at + 1]).casefold()
         if name.casefold() in known:
-            return settings.label(name), role, name, name
+            return settings.label(name), role, name
         if _ends(tail, ok):
-            return PASS, role, "", name
+            return PASS, role, name
         if _ends(tail, ng):
             inner = [f for f in folders[at + 1 :] if f.casefold() not in SPLITS]
             defect = inner[0] if inner else DEFECT
-            return settings.label(defect), role, defect, "/".join([name, *inner[:1]])
-    return "", role, "", None
+            return settings.label(defect), role, "/".join([name, *inner[:1]])
+    return "", role, None
 
 
 def _ends(path: str, name: str) -> bool:
@@ -155,7 +153,7 @@ def _without_golden(
     return kept, [LeftOver(part.origin, f"no golden of it below {golden.name}") for part in lost]
 
 
-def _part_type(first: PurePosixPath, found: dict[str, list[Picture]], goldens: _Goldens) -> str:
+def _part_type(found: dict[str, list[Picture]], goldens: _Goldens) -> str:
     if not found:
         return ""
     one = next(iter(found.values()))[0].path
@@ -173,16 +171,7 @@ class _Goldens:
     uses: Counter[Path] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.files = []
-        if self.folder is not None:
-            self.files = [p for p in self.tree.pictures() if self.folder in (p, *p.parents)]
-            if not self.files:
-                raise HardStop(
-                    "missing_input",
-                    "no golden picture lies there",
-                    file=self.folder,
-                    fix=f"set {GROUP}.golden to a folder below the root, or to one picture",
-                )
+        self.files = golden_pictures(self.tree, self.folder)
         self.by_place: dict[str, list[Path]] = defaultdict(list)
         self.by_name: dict[tuple[str, str], list[Path]] = defaultdict(list)
         for path in self.files:
@@ -194,19 +183,14 @@ class _Goldens:
 
     def of(self, shown: PurePosixPath, stem: str, light: str, board: str) -> Path | None:
         """Return the golden of a picture, None where none or several would do."""
-        if not self.files:
-            return None
-        if self.folder in self.files:  # the setting names this one picture
-            self.how["being the only one"] += 1
-            self.uses[self.files[0]] += 1
-            return self.files[0]
         inner = shown.with_suffix("").parts
         tries: list[tuple[str, list[Path]]] = []
-        for at in range(len(inner) - 1):  # the longest path first
-            tries.append(("path", self.by_place.get("/".join(inner[at:]).casefold(), [])))
-        for name, how in ((stem, "name"), (shown.parent.name, "folder"), (board, "board")):
-            if name:
-                tries.append((how, self._named(name, light)))
+        if self.folder not in self.files:  # else the setting names this one picture
+            for at in range(len(inner) - 1):  # the longest path first
+                tries.append(("path", self.by_place.get("/".join(inner[at:]).casefold(), [])))
+            for name, how in ((stem, "name"), (shown.parent.name, "folder"), (board, "board")):
+                if name:
+                    tries.append((how, self._named(name, light)))
         tries.append(("being the only one", self.files if len(self.files) == 1 else []))
         for how, found in tries:
             if len(found) == 1:

@@ -161,12 +161,7 @@ def _labelled(
     }
     problem = check_shape(data, {"meta": {"normal_class": str}, **(shape or {"train": [ENTRY]})})
     if problem:
-        raise HardStop(
-            "csv_invalid",
-            f"not a split of Real-IAD: {problem}",
-            file=table,
-            fix="unpack realiad_jsons.zip again",
-        )
+        raise _broken(table, f"not a split of Real-IAD: {problem}")
     normal = data["meta"]["normal_class"]
     own = {_key(shot.path.relative_to(shot.folder).as_posix(), name): shot for shot in shots}
     found: dict[str, Shot] = {}
@@ -181,12 +176,10 @@ def _labelled(
             defect = "" if told_class == normal else told_class
             new = replace(shot, defect=defect, role=KEPT_AS[split])
             if found.setdefault(key, new) != new:
-                raise HardStop(
-                    "csv_invalid",
+                raise _broken(
+                    table,
                     f"{split}[{number}]: {entry['image_path']} is {told_class or 'nothing'} in "
                     f"{split}, and another class or in another split before",
-                    file=table,
-                    fix="unpack realiad_jsons.zip again",
                 )
     if absent:
         left_over.append(LeftOver(tree.shown(table), f"{absent} picture(s) of it are not here"))
@@ -197,6 +190,10 @@ def _labelled(
     )
     left_over += grouped(unnamed)
     return [shot for key, shot in found.items() if key in own]
+
+
+def _broken(table: Path, message: str) -> HardStop:
+    return HardStop("csv_invalid", message, file=table, fix="unpack realiad_jsons.zip again")
 
 
 def _key(path: str, name: str) -> str:

@@ -15,18 +15,12 @@ from typing import Any
 
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic
-from deft.core.layout import BASE_TABLE, KPI_TABLE, POOL_TABLE, VALIDATION_TABLE
+from deft.core.layout import TABLES
 from deft.core.reading import check_shape, read_json
 from deft.tables.changenet_table import FIRST_ROW_LINE
 from deft.tables.foreign.grid import Reading
 
 RECORD = "table_sources.json"
-TABLES = {
-    "base": BASE_TABLE,
-    "validation": VALIDATION_TABLE,
-    "kpi": KPI_TABLE,
-    "pool": POOL_TABLE,
-}
 GIVEN = ".given.csv"  # a table's own file, as somebody saved it, once the strict one has its place
 BESIDE = (GIVEN, ".xlsx", ".xlsm", ".parquet", ".tsv", ".txt")  # endings in a table's place
 SHAPE = {

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from deft.settings import config as deft_config
-from deft.core import layout, places
+from deft.core import layout, places, registered
 from deft.run import slurm
 from deft.run import handover as deft_handover
 from deft.run import roots as deft_roots
@@ -136,7 +136,10 @@ def asked_for():
 
 
 # They make the workspace, or tell of one that could be made.
-MAKING = {"demo_workspace", "import_deeppcb", "import_folder", "import_folder_plan"}
+MAKING = {
+    *("demo_workspace", "import_deeppcb", "import_folder", "import_folder_plan"),
+    "register_pictures",
+}
 # They use what a run has, and begin none.
 READERS = {"report", "check_quotes", "label_doubts", "score"}
 
@@ -213,6 +216,7 @@ try:
     if is_main_process() and not DOCTOR and not {"explore", *MAKING} & set(sys.argv):
         # Snakemake would make its folders first, and fail there.
         places.require(WORKSPACE, layout.Run(WORKSPACE, RUN))
+        registered.require(WORKSPACE, config["register"])
     EMBED_SHARDS = resolve_shards()
     CORRECTIONS = [] if DOCTOR else corrections.read_corrections(WORKSPACE)
 except HardStop as error:

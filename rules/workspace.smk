@@ -85,6 +85,25 @@ rule import_folder:
         " --kpi {params.kpi:q} --config-json {params.options:q} --log {log:q}"
 
 
+rule register_pictures:
+    log:
+        "logs/register_pictures.log",
+    localrule: True
+    conda:
+        conda_env("torch")
+    params:
+        root=config["register_from"] or "",
+        typed_in=TYPED_IN,
+        kind=config["register"] or "off",
+        levels=config["picture_levels"] or 0,
+    message:
+        "lay test pictures on their goldens"
+    shell:
+        'python "$DEFT_HOME/scripts/register_pictures.py" --out . --root={params.root:q}'
+        " --typed-in {params.typed_in:q} --kind {params.kind}"
+        " --picture-levels {params.levels} --log {log:q}"
+
+
 rule settings:
     log:
         "logs/settings.log",

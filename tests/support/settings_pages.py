@@ -13,9 +13,15 @@ import yaml
 from deft.settings.checking import KINDS
 from deft.settings.known import GROUPS, kinds_of, only_word
 from deft.settings.model import SECTIONS, Settings
+from deft.settings.model.declaration import Group
 
 COLUMN, WIDTH = 32, 70  # where comments begin, and how wide they may be
 Rule = dict[str, Any]
+
+
+def names(section: type[Group]) -> list[str]:
+    """Return a section's keys as a configuration has them."""
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def schema() -> Rule:
@@ -52,7 +58,7 @@ def schema() -> Rule:
         return {k: rule[k] for k in (*first, *(k for k in rule if k not in first)) if k in rule}
 
     made = plain(made) | {"description": "Made by tests/settings/test_model.py --update-docs."}
-    for name in SECTIONS[-1].model_fields:
+    for name in names(SECTIONS[-1]):
         del made["properties"][name]["default"]  # its keys have theirs
     draft = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": draft, "title": "Configuration of the DEFT AOI loop", **made}
@@ -86,7 +92,7 @@ def config_yaml() -> str:
     rules, lines = schema()["properties"], [HEAD.rstrip("\n")]
     for section in SECTIONS:
         lines += ["", f"# --- {section.__doc__} ".ljust(98, "-")]
-        for name in section.model_fields:
+        for name in names(section):
             if "properties" in rules[name]:
                 lines += _entry(f"{name}:", rules[name])
                 for key, rule in rules[name]["properties"].items():
@@ -118,7 +124,7 @@ def tables() -> str:
     for section in SECTIONS[:-1]:
         title = section.__doc__ or ""
         parts.append(f"\n## {title[0].upper()}{title[1:]}\n\n")
-        parts += _table({name: rules[name] for name in section.model_fields}, whole=True)
+        parts += _table({name: rules[name] for name in names(section)}, whole=True)
     for name in GROUPS:
         about = _linked(rules[name]["description"])
         parts.append(f"\n## The group `{name}:`\n\n{about[0].upper()}{about[1:]}. Read by ")

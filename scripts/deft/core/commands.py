@@ -87,7 +87,7 @@ def as_typed(text: str) -> str:
     Snakemake strips quotes from both ends and reads the rest as YAML, where ``: `` and `` #`` part
     a path. A tag in front and an empty comment behind keep the quotes from being stripped.
     """
-    plain = re.fullmatch(r"/[\w./+@%=~-]*|run_[\w.-]+|new|FILE|DIR", text)
+    plain = re.fullmatch(r"/[\w./+@%=~-]*|run_[\w.-]+|new|FILE|DIR|shift|euclidean", text)
     if plain:
         return text
     told = json.dumps(text, ensure_ascii=False)  # its pairs of surrogates are no YAML

@@ -29,6 +29,7 @@ CHECKS_FILE = "preflight/checks.json"  # of a run: what its pre-flight found
 MANIFEST_FILE = "synth_pool/manifest.json"  # of a run: its staged pool
 DIGESTS_KEPT = ".snakemake/deft_digests.json"  # of tables, see deft.core.kept_digests
 PICTURES_KEPT = "results/kept_pictures"  # what was found on them, see deft.tables.kept
+REGISTERED = "registered_pictures.json"  # of a workspace whose test pictures are laid on goldens
 CORRECTIONS = "corrections.csv"  # of labels, optional; the tables themselves stay as they are
 ACCEPTANCE_FILE = "acceptance/acceptance.json"  # of a run: what its sealed set said
 NOISE_FILE = "noise/noise.json"  # of a run: how much trainings of one table differ
@@ -36,8 +37,8 @@ START_FILE = "start/start.json"  # of a run that goes on from a promoted model
 BEST_MODEL_FILE = "best_model.json"  # of a run: which weights to deploy
 SCORE_KIT = (  # copied into best_model/score_kit/
     *("__init__", "command", "embeddings", "engine", "errors", "files", "headers", "loop"),
-    *("naming", "network", "partial", "pictures", "prepare", "report", "resize", "score", "sheet"),
-    *("statistics", "table"),
+    *("naming", "network", "partial", "pictures", "prepare", "registration", "report", "resize"),
+    *("score", "sheet", "statistics", "table"),
 )
 SCORING_FILES = (  # of best_model/: what scores new boards and serves the model
     *("score.py", "compare_engine.py", "kpi_reference.json"),

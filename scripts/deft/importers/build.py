@@ -7,20 +7,23 @@ import hashlib
 import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from deft.core import layout
 from deft.core.errors import HardStop
 from deft.core.files import write_bytes_atomic, write_text_atomic
 from deft.core.progress import Progress
+from deft.core.registered import COUNTS, write_record
 from deft.core.workspace_source import already_made, batch_that_fits, begin, finish, with_values
 from deft.importers.folder_settings import GROUP, FolderSettings
 from deft.importers.lite0 import BACKBONE, backbone_bytes, with_backbone
 from deft.importers.pairs import pairs, write_pairs
 from deft.importers.parts import FoundPart, Picture, file_safe
 from deft.importers.picture_tree import size_of
-from deft.importers.pixels import Reader, again, common_ending, write
+from deft.importers.pixels import Reader, again, colour, common_ending, encoded, write
 from deft.importers.plan import Plan
+from deft.score_kit.registration import align
 from deft.tables.changenet_table import COLUMNS, PASS, image_name, write_table
 
 KIND = GROUP
@@ -45,11 +48,17 @@ def build(plan: Plan, settings: FolderSettings, out: str | Path) -> dict[str, di
         "data_sha256": plan.digest,
         "backbone_sha256": None if backbone is None else hashlib.sha256(backbone).hexdigest(),
     }
+    if settings.registered and plan.goldens > 1:
+        raise HardStop(
+            "config_invalid",
+            f"{GROUP}.register is {settings.register}, and parts have {plan.goldens} goldens",
+            fix='set register: "off"; a part is laid on one golden',
+        )
     ext = extension(plan)
     spec = _spec(plan, settings, ext)
     if already_made(out, KIND, record):
         return {}
-    writer = _Writer(plan, out, ext)
+    writer = _Writer(plan, out, ext, settings)
     next(pairs(plan.roles["base"], writer.reader, settings.seed or 0))  # stops before it writes
     begin(out, KIND, record)
     counts = {role: writer.table(role, name) for role, name in layout.TABLES.items()}
@@ -63,6 +72,8 @@ def build(plan: Plan, settings: FolderSettings, out: str | Path) -> dict[str, di
     if backbone is not None:
         write_bytes_atomic(out / BACKBONE, backbone)
     write_text_atomic(out / layout.SPEC, spec)
+    if settings.registered:
+        write_record(out, str(settings.register), writer.registered)
     facts = {"layout": plan.source.layout, "licence": settings.licence or plan.source.licence}
     finish(out, KIND, record, {**counts, **facts, "left_over": len(left_over)})
     return counts
@@ -80,9 +91,10 @@ def extension(plan: Plan) -> str:
 class _Writer:
     """Writes tables and their pictures; a golden that several rows share is written once."""
 
-    def __init__(self, plan: Plan, out: Path, ext: str) -> None:
-        self.plan, self.out, self.ext = plan, out, ext
+    def __init__(self, plan: Plan, out: Path, ext: str, settings: FolderSettings) -> None:
+        self.plan, self.out, self.ext, self.settings = plan, out, ext, settings
         self.reader = Reader()
+        self.registered = dict.fromkeys(COUNTS, 0)
         self.goldens: dict[Picture, Path] = {}
         rows = sum(map(len, plan.roles.values()))
         self.progress = Progress(rows, "write")
@@ -111,8 +123,14 @@ class _Writer:
             place, folder = self.out / layout.POOL_DIR / "images" / board, f"images/{board}"
         else:
             place = images / folder
+        laid = self._aligned(part) if self.settings.registered else {}
         for light, picture in part.pictures.items():
-            write(self.reader, picture, self.ext, place / self._file(part.name, light))
+            file = place / self._file(part.name, light)
+            if light in laid:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(encoded(laid[light], self.ext))
+            else:
+                write(self.reader, picture, self.ext, file)
             for number, one in enumerate(part.goldens[light][: self.plan.goldens], start=1):
                 # The first has the part's own name: whoever shows or checks a pair looks for that.
                 name = part.name if number == 1 else f"g{number}"
@@ -129,6 +147,19 @@ class _Writer:
             "comp_name": part.name,
             "part_type": part.part_type,
         }
+
+    def _aligned(self, part: FoundPart) -> dict[str, np.ndarray]:
+        """Return a part's test pictures by light where they moved onto their goldens; count it."""
+        goldens = [part.goldens[light][0] for light in part.pictures]
+        tests, known = (
+            [colour(self.reader.pixels(picture)) for picture in pictures]
+            for pictures in (list(part.pictures.values()), goldens)
+        )
+        one = align(tests, known, str(self.settings.register))
+        self.registered["parts"] += 1
+        self.registered["moved"] += one.moved
+        self.registered["doubtful"] += bool(one.doubt)
+        return dict(zip(part.pictures, one.lights, strict=True)) if one.moved else {}
 
     def _file(self, name: str, light: str) -> str:
         return image_name(name, light or ONE_LIGHT, self.ext)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deft.core.errors import HardStop
 from deft.importers.parts import ROLES
+from deft.score_kit.registration import OFF
 from deft.tables.changenet_table import PASS
 from deft.tables.labels import label_fault
 
@@ -39,6 +40,7 @@ class FolderSettings:
     golden_share: float = 0.1
     min_golden_match: float | None = None
     licence: str | None = None
+    register: str | bool = OFF  # YAML reads a bare off as False
     seed: int | None = None
 
     def check(self) -> None:
@@ -75,6 +77,11 @@ class FolderSettings:
                 f"shares {self.shares} make more than 1", "what is not named shares the rest"
             )
 
+    @property
+    def registered(self) -> bool:
+        """Whether the test pictures are laid on their goldens."""
+        return self.register not in (OFF, False)
+
     def label(self, name: str) -> str:
         """Return what a class or folder name means: by the map, else the name itself."""
         found = {key.casefold(): meaning for key, meaning in self.labels.items()}
@@ -89,6 +96,8 @@ class FolderSettings:
         """Return what decides the workspace's content; where files lie says nothing of it."""
         told = asdict(self)
         del told["root"], told["backbone"]
+        if not self.registered:  # as before there was such a setting
+            del told["register"]
         return told
 
 

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -62,6 +63,11 @@ def _decoded(path: Path) -> np.ndarray:
             raise ValueError(f"cannot be decoded ({' '.join(str(error).split())[:120]})") from None
 
 
+def colour(pixels: np.ndarray) -> np.ndarray:
+    """Return uint8 (height, width, 3) of pixels that may be grey."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
 def common_ending(pictures: list[Picture]) -> str:
     """Return the ending that all files keep, or ``.png`` where they differ or windows are cut."""
     endings = {KEPT.get(picture.path.suffix.lower()) for picture in pictures}
@@ -78,6 +84,23 @@ def write(reader: Reader, picture: Picture, ext: str, out: Path) -> None:
     data = io.BytesIO()
     Image.fromarray(reader.pixels(picture)).save(data, "PNG")
     out.write_bytes(data.getvalue())
+
+
+def encoded(picture: np.ndarray, ext: str) -> bytes:
+    """Return uint8 (height, width, 3), RGB, as a file of that ending; equal channels as grey.
+
+    A JPEG is of the best quality. Raises ValueError for an ending that nothing writes.
+    """
+    how = [cv2.IMWRITE_JPEG_QUALITY, 100] if ext.lower() in (".jpg", ".jpeg") else []
+    grey = (picture == picture[..., :1]).all()
+    whole = picture[..., 0] if grey else np.ascontiguousarray(picture[..., ::-1])
+    try:
+        done, data = cv2.imencode(ext.lower(), whole, how)
+    except cv2.error:
+        done = False
+    if not done:
+        raise ValueError(f"pictures ending in {ext!r} cannot be written")
+    return data.tobytes()
 
 
 def again(first: Path, out: Path) -> None:

@@ -14,9 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from deft.causes.registration import Registration, register
+from deft.core.commands import again
 from deft.core.errors import HardStop
-from deft.preflight.check import Check, Context, Suspect, ok, skipped, warn
+from deft.core.layout import SPEC
+from deft.core.registered import grown_since, read_record
+from deft.preflight.check import Check, Context, Suspect, ok, skipped, stopped, warn
+from deft.score_kit.registration import Registration, register
 from deft.tables.changenet_table import image_file
 from deft.tables.pictures import PictureError, open_rgb
 
@@ -39,7 +42,8 @@ class Pair(NamedTuple):
 
 
 def checks(ctx: Context) -> Iterator[Check]:
-    """Yield the one check; the worst pairs of a named board go to the page of pairs."""
+    """Yield what was registered, and the check; a named board's worst pairs go to the page."""
+    yield from _registered(ctx)
     tables = [ctx.tables[name] for name in SAMPLED if name in ctx.sound]
     if ctx.spec is None or not tables:
         yield skipped(ID, "the training or the KPI table, and a valid spec")
@@ -72,9 +76,52 @@ def checks(ctx: Context) -> Iterator[Check]:
     yield warn(
         ID,
         f"{told}; off their goldens: {names}{more}",
-        "align the pictures of these boards with their goldens (docs/root_causes.md); look at the "
-        "page of pairs first",
+        "look at the page of pairs; then align them where they are taken, or lay them on their "
+        "goldens: "
+        + again(
+            "register_pictures",
+            register="shift",
+            register_from=str(ctx.workspace),
+            workspace="DIR",
+        ),
     )
+
+
+def _registered(ctx: Context) -> Iterator[Check]:
+    """Yield how this workspace's pictures were registered, where they were."""
+    id = "registered_pictures"
+    try:
+        record = read_record(ctx.workspace)
+        grown = grown_since(ctx.workspace)
+    except HardStop as stop:
+        yield stopped(id, stop)
+        return
+    if not record:
+        return
+    counts, kind = record["counts"], record["register"]
+    told = (
+        f"{kind}: of {counts['parts']} parts {counts['moved']} were moved onto their goldens, "
+        f"{counts['doubtful']} are doubtful and were left; new boards are treated alike"
+    )
+    if ctx.spec is not None and ctx.spec.dataset.classify.num_golden > 1:
+        several = HardStop(
+            "spec_invalid",
+            f"num_golden is {ctx.spec.dataset.classify.num_golden}, and the workspace's pictures "
+            "are registered on one golden each",
+            file=ctx.workspace / SPEC,
+            fix="set num_golden: 1, or use the workspace with the pictures as they were taken",
+        )
+        yield stopped(id, several)
+    elif grown:
+        source = record["root"]
+        yield warn(
+            id,
+            f"{told}; since then {', '.join(grown)} of {source} changed",
+            "to add what is new: "
+            + again("register_pictures", register=kind, register_from=source),
+        )
+    else:
+        yield ok(id, told)
 
 
 def sample(rows: pd.DataFrame, ctx: Context) -> list[Pair]:

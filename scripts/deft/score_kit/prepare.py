@@ -15,6 +15,7 @@ import numpy as np
 from .errors import Stop
 from .files import read_file
 from .pictures import read_rgb
+from .registration import KINDS, OFF, align
 from .resize import join_lights, resize
 
 FACTS = "preprocessing.json"
@@ -34,7 +35,10 @@ class FirstStage(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What ``preprocessing.json`` says; sizes in pixels, ``threshold`` is a float32 value."""
+    """What ``preprocessing.json`` says; sizes in pixels, ``threshold`` is a float32 value.
+
+    ``register``: how a test picture is laid on its golden first, as those of training were.
+    """
 
     file: str
     sha256: str
@@ -51,6 +55,7 @@ class Facts:
     levels: int | None
     height_may_lead: bool
     first: FirstStage | None = None
+    register: str = OFF
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -97,6 +102,7 @@ def facts_of(told: dict[str, Any]) -> Facts:
         levels=told.get("picture_levels"),
         height_may_lead=bool(told["resize_height_may_lead"]),
         first=_first_stage(told.get("first_stage")),
+        register=str(told.get("register", OFF)),
     )
     numbers = (*found.mean, *found.std, found.threshold)
     counts = (found.height, found.width, *found.grid, found.num_golden)
@@ -104,6 +110,8 @@ def facts_of(told: dict[str, Any]) -> Facts:
         raise ValueError("mean, std and threshold are seven numbers")
     if min(counts) < 1 or len(found.lights) != found.grid[0] * found.grid[1]:
         raise ValueError(f"{len(found.lights)} lights, joined {found.grid}, of size {counts[:2]}")
+    if found.register not in KINDS or found.register != OFF and found.num_golden > 1:
+        raise ValueError(f"register is {found.register!r}, num_golden {found.num_golden}")
     return found
 
 
@@ -134,17 +142,23 @@ class Preparer:
 
     def pixels(self, files: Sequence[Path]) -> np.ndarray:
         """Return one picture's lights joined, uint8 (H, W, 3); raises :class:`PictureError`."""
+        return self._joined(self._read(files))
+
+    def test(self, files: Sequence[Path], golden: Sequence[Path]) -> np.ndarray:
+        """Return :meth:`pixels` of a test picture, laid on its golden where the hand-off asks."""
+        kind = self.facts.register
+        if kind == OFF:
+            return self.pixels(files)
+        return self._joined(align(self._read(files), self._read(golden), kind).lights)
+
+    def _read(self, files: Sequence[Path]) -> list[np.ndarray]:
+        return [read_rgb(path, self.facts.levels) for path in files]
+
+    def _joined(self, lights: list[np.ndarray]) -> np.ndarray:
         facts = self.facts
-        lights = [
-            resize(
-                read_rgb(path, facts.levels),
-                facts.height,
-                facts.width,
-                height_may_lead=facts.height_may_lead,
-            )
-            for path in files
-        ]
-        return join_lights(lights, facts.grid)
+        size = (facts.height, facts.width)
+        resized = [resize(one, *size, height_may_lead=facts.height_may_lead) for one in lights]
+        return join_lights(resized, facts.grid)
 
     def golden(self, files: Sequence[Path]) -> np.ndarray:
         """Return :meth:`pixels` of a golden; it is kept while there is room."""
@@ -172,7 +186,7 @@ class Preparer:
         self, test: Sequence[Path], goldens: Sequence[Sequence[Path]], out: list[np.ndarray]
     ) -> None:
         """Write a row's pictures into ``out``: (3, H, W), and (3, H, W) or (N, 3, H, W)."""
-        self.normalise(self.pixels(test), out[0])
+        self.normalise(self.test(test, goldens[0]), out[0])
         places = out[1] if self.facts.num_golden > 1 else out[1][None]
         for files, place in zip(goldens, places, strict=True):
             self.normalise(self.golden(files), place)

@@ -62,9 +62,14 @@ def write_sheet(
             for name, cell in zip(parts.header, parts.rows[row], strict=True)
             if cell
         )
+        golden = parts.golden[row][0]
+        seen = (
+            ("golden", preparer.pixels(golden)),
+            ("test", preparer.test(parts.test[row], golden)),
+        )
         pictures = "".join(
-            f'<img alt="{side}" title="{side}" src="{_thumbnail(preparer, files)}">'
-            for side, files in (("golden", parts.golden[row][0]), ("test", parts.test[row]))
+            f'<img alt="{side}" title="{side}" src="{_thumbnail(picture)}">'
+            for side, picture in seen
         )
         items.append(
             f"<li>{pictures}<br><b>{score:.6g}</b> {verdict}, margin "
@@ -83,9 +88,8 @@ def write_sheet(
     )
 
 
-def _thumbnail(preparer: Preparer, files: list[Path]) -> str:
+def _thumbnail(picture: np.ndarray) -> str:
     """Return a picture as the network sees it, at most 160 px a side, as data: address."""
-    picture = preparer.pixels(files)
     scale = min(1.0, SIDE_PX / max(picture.shape[:2]))
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

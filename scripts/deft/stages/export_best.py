@@ -28,6 +28,7 @@ from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
 from deft.core.reading import check_shape
+from deft.core.registered import kind_of
 from deft.kpi.evaluation import read_scores
 from deft.kpi.handed_off import threshold_to_set
 from deft.record.records import read_decision, read_metrics, refuse
@@ -122,6 +123,7 @@ def export_best(
         threshold=safe,
         kpi_threshold=float(np.float32(kpi_threshold)),
         levels=levels,
+        register=kind_of(context.workspace),
     )
     size = context.spec.dataset.classify.batch_size
     network = Network(scorer.path, facts_of(facts), scorer.session, scorer.provider, size)

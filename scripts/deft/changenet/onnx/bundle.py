@@ -15,6 +15,7 @@ from deft.core import layout
 from deft.core.files import sha256_file, write_json_atomic, write_text_atomic
 from deft.score_kit.embeddings import REFERENCE as EMBEDDINGS
 from deft.score_kit.embeddings import Reference
+from deft.score_kit.registration import OFF
 from deft.score_kit.statistics import REFERENCE
 from deft.tables import pictures
 
@@ -41,12 +42,14 @@ def preprocessing(
     threshold: float,
     kpi_threshold: float,
     levels: int | None = None,
+    register: str = OFF,
 ) -> dict[str, Any]:
     """Return ``preprocessing.json``: how pictures become inputs, and the output a decision.
 
     ``threshold`` is the one to use; ``kpi_threshold`` is a KPI picture's own score, see
     :func:`deft.kpi.handed_off.threshold_to_set`. Scores are compared in float32. ``levels``: full
     scale of pictures deeper than 8 bits; without it the key ``picture_levels`` is left out.
+    ``register``: how the workspace's test pictures were laid on their goldens.
     """
     data = spec.dataset.classify
     grid = spec.grid or (1, len(spec.lights))
@@ -84,6 +87,7 @@ def preprocessing(
         "kpi_threshold": kpi_threshold,
         "rule": "score > threshold means NO_PASS",
         **({} if levels is None else {"picture_levels": levels}),
+        **({} if register == OFF else {"register": register}),
         **({k: exported[k] for k in VIEWS_KEYS if k in exported}),
     }
 
@@ -193,7 +197,7 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         f"| `{recipes.TRITON}` | for Triton, see below |",
         f"| `{recipes.TENSORRT}` | builds a TensorRT engine |",
         "| `compare_engine.py` | the gate: does the engine decide as the ONNX does? |",
-        f"| `{EXAMPLE}` | the whole path in 30 lines |",
+        f"| `{EXAMPLE}` | the whole path in 40 lines |",
         f"| `{READER}` | how the pipeline reads a picture file, and which ones it refuses |",
         f"| `{FACTS}` | how the export was checked |",
         "",
@@ -204,6 +208,14 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         f"is nearer to the threshold than {found['smallest_margin']:.2g}, "
         f"{found['flips']} decisions differ.",
     ]
+    if "register" in facts:
+        parts += [
+            "",
+            f"Trained on test pictures that were laid on their goldens (`register: "
+            f"{facts['register']}`): `score.py` and `{EXAMPLE}` do so with each part before the "
+            "network sees it; whoever feeds the network otherwise (Triton, TensorRT, TAO) must do "
+            "it too: `align` in `score_kit/registration.py`.",
+        ]
     if "views_cost" in record:
         cost = record["views_cost"]
         parts += [

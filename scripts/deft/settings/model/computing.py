@@ -6,7 +6,10 @@ from typing import Literal
 
 from deft.settings.model.declaration import EMBEDDING, TRAINING, Group, setting
 
-PICTURES = f"stage_pool measure_parts {EMBEDDING} {TRAINING} infer rca validate export_best accept"
+PICTURES = (
+    f"stage_pool measure_parts {EMBEDDING} {TRAINING} infer rca validate export_best accept "
+    "register_pictures"
+)
 
 
 class Computing(Group):
@@ -148,6 +151,21 @@ class Computing(Group):
         engine="native",
         ge=1,
         le=2**32 - 1,
+    )
+    register_by: Literal["off", "shift", "euclidean", False] = setting(
+        "off",
+        "off | shift | euclidean (with rotation): test pictures are laid on their goldens, once, "
+        "by register_pictures; a run stops where its workspace's are not (docs/registration.md)",
+        read_by="register_pictures snakemake",
+        approval="no",
+        alias="register",
+    )
+    register_from: str | None = setting(
+        None,
+        "the workspace with the pictures as they were taken; the registered one is workspace",
+        read_by="register_pictures",
+        approval="no",
+        min_length=1,
     )
     content_leakage: Literal["stop", "warn"] = setting(
         "stop", "stop | warn: the same picture under two names", read_by="mine validate"

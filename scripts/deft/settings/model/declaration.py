@@ -48,7 +48,8 @@ def setting(
     read_by: the rules that work with it, separated by blanks, beside the pre-flight, which reads
         all; ``snakemake`` for the process that plans the jobs.
     approval, engine: see above.
-    rules: bounds and forms as pydantic's ``Field`` takes them (``ge``, ``pattern``, …).
+    rules: bounds and forms as pydantic's ``Field`` takes them (``ge``, ``pattern``, …); ``alias``
+        where the name is one of pydantic's or Python's own.
     """
     extra: dict[str, Any] = {"x-unit": unit, "x-read-by": read_by.split()}
     extra |= {"x-approval": approval, "x-engine": engine}

@@ -184,6 +184,11 @@ class ImportFolder(Group):
     min_golden_match: float | None = setting(
         None, "sets without goldens: least match of a part and its golden; null = 0.5", ge=0, le=1
     )
+    register_by: Literal["off", "shift", "euclidean", False] = setting(
+        "off",
+        "lay the test pictures on their goldens: off | shift | euclidean (docs/registration.md)",
+        alias="register",
+    )
     licence: str | None = setting(None, "of the data, for the record; null = what the layout says")
     seed: int | None = setting(None, "another one, another split; null = seed above", ge=0)
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from planted_causes import golden_picture
 
-from deft.causes.registration import register
 from deft.importers.deeppcb_source import find_groups, read_pair
+from deft.score_kit.registration import register
 
 ROOT = Path(os.environ.get("DEEPPCB_ROOT", "absent"))
 FINE, ROOM = 8, 16

@@ -9,7 +9,9 @@ changes nothing: such a pair is uncertain, and so is one that no move makes alik
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,8 +24,14 @@ STEPS, STEP_PX = 12, 0.001  # of the least squares, and when they have arrived
 AGREE = 0.93  # share of the pixels that count: a defect is among the others
 FLAT = 8.0  # grey levels of deviation: less is a picture without a pattern
 ALONG = 0.08  # least ratio of the two directions' gradients; below, one direction shows no shift
+# Of the edges across the direction that shows least: the share that may lie half a pixel off.
+DISAGREE, HALF_PX = 0.35, 0.5
 ALIKE = 0.6  # least correlation once it is laid on the golden
 PER_PX = 0.002  # of correlation that a pixel of shift must bring
+OFF, SHIFT, EUCLIDEAN = KINDS = ("off", "shift", "euclidean")
+# Half a pixel: a smaller move would blur more than it aligns. The steps make machines that differ
+# in the last bit of a sum move a picture alike.
+LEAST_MOVE_PX, STEP_OF_MOVE_PX, STEP_OF_TURN_DEG = 0.5, 0.125, 0.03125
 
 
 @dataclass(frozen=True)
@@ -74,15 +82,15 @@ def register(test: np.ndarray, golden: np.ndarray, *, turn: bool = False) -> Reg
     if move is None:
         return doubtful("no move lays one on the other")
     slopes = np.stack([cv2.Sobel(known, cv2.CV_32F, *at, ksize=3) / 8 for at in ((1, 0), (0, 1))])
-    move, square = _refined(seen, known, slopes, move)
-    weak, strong = np.linalg.eigvalsh(square)
+    move = _refined(seen, known, slopes, move)
     laid, inside = _laid(seen, move)
     after = _match(laid, known, inside)
     middle = np.array([(size[0] - 1) / 2, (size[1] - 1) / 2, 1.0])
     dx, dy = move.astype(np.float64) @ middle - middle[:2]
     turned = math.degrees(math.atan2(move[1, 0], move[0, 0]))
-    if weak < ALONG * strong:
-        return doubtful("straight tracks show no shift along them")
+    blind = _along(seen, known, slopes, move)
+    if blind:
+        return doubtful(blind)
     if max(abs(dx), abs(dy)) > MOST * max(size) or abs(turned) > MOST_TURN_DEG:
         return doubtful("the move would be larger than a part's own")
     if after < ALIKE:
@@ -148,22 +156,135 @@ def _laid(seen: np.ndarray, move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _refined(
     seen: np.ndarray, known: np.ndarray, slopes: np.ndarray, move: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the move with its shift refined where both agree, and the gradients' (2, 2) square."""
+) -> np.ndarray:
+    """Return the move with its shift refined over the pixels where both agree."""
     move = move.astype(np.float64)
-    square = np.eye(2)
     for _ in range(STEPS):
-        laid, inside = _laid(seen, move)
-        gain = max(float(laid[inside].std()) / max(float(known[inside].std()), 1e-6), 1e-6)
-        rest = (laid - laid[inside].mean()) / gain - (known - known[inside].mean())
+        rest, inside = _rest(seen, known, move)
         far = np.abs(rest)
         good = inside & (far <= max(1.0, float(np.quantile(far[inside], AGREE))))
         on = slopes[:, good].astype(np.float64)
-        square = on @ on.T
-        step = np.linalg.lstsq(square, on @ rest[good].astype(np.float64), rcond=1e-6)[0]
+        step = np.linalg.lstsq(on @ on.T, on @ rest[good].astype(np.float64), rcond=1e-6)[0]
         move[:, 2] -= step
         if max(abs(move[0, 2]), abs(move[1, 2])) > 2 * MOST * max(known.shape):
             break
         if float(np.hypot(*step)) < STEP_PX:
             break
-    return move, square
+    return move
+
+
+def _rest(seen: np.ndarray, known: np.ndarray, move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the laid picture differs from the golden by, in its greys, and where it lies."""
+    laid, inside = _laid(seen, move)
+    gain = max(float(laid[inside].std()) / max(float(known[inside].std()), 1e-6), 1e-6)
+    return (laid - laid[inside].mean()) / gain - (known - known[inside].mean()), inside
+
+
+def _along(seen: np.ndarray, known: np.ndarray, slopes: np.ndarray, move: np.ndarray) -> str:
+    """Return why a move may be wrong in the direction that shows shifts least, or ``""``.
+
+    Few edges cross that direction. They may be too few; and where the move is wrong they are the
+    very pixels that the refinement took for defects.
+    """
+    rest, inside = _rest(seen, known, move)
+    every = slopes[:, inside].astype(np.float64)
+    strengths, directions = np.linalg.eigh(every @ every.T)
+    if strengths[0] < ALONG * strengths[1]:
+        return "straight tracks show no shift along them"
+    edges = np.abs(directions[:, 0] @ every)
+    off = np.abs(rest[inside]) > HALF_PX * edges
+    if (edges[off] ** 2).sum() > DISAGREE * (edges**2).sum():
+        return "the few edges that would show a shift along the tracks do not agree"
+    return ""
+
+
+class Aligned(NamedTuple):
+    """A part's test pictures as they are laid on its goldens, or as they were.
+
+    Attributes
+    ----------
+    lights: uint8 (height, width, 3), one a light.
+    dx_px, dy_px, rotation_deg: what was taken back, as in :class:`Registration`; 0 = nothing.
+    match_before, match: of the light that told it.
+    doubt: why nothing was taken back though something may lie off; "" = nothing is doubted.
+    """
+
+    lights: list[np.ndarray]
+    dx_px: float
+    dy_px: float
+    rotation_deg: float
+    match_before: float
+    match: float
+    doubt: str
+
+    @property
+    def moved(self) -> bool:
+        """Whether the pictures are other ones now."""
+        return bool(self.dx_px or self.dy_px or self.rotation_deg)
+
+
+def align(tests: Sequence[np.ndarray], goldens: Sequence[np.ndarray], kind: str) -> Aligned:
+    """Lay a part's test pictures on its goldens: one move for all its lights, or none.
+
+    The light that its golden matches best tells the move: they are taken from one place. What would
+    move nothing by half a pixel is left, and so is a move that does not stand when the moved
+    pictures are measured again; an aligned part is therefore its own result.
+
+    Parameters
+    ----------
+    tests, goldens: uint8 (height, width, 3), RGB, one a light; a test picture's size may be another
+        than its golden's.
+    kind: ``shift`` or ``euclidean`` (with rotation).
+    """
+    lights = list(tests)
+    found = _measured(lights, goldens, kind)
+    move = _move(found, goldens[0].shape[:2])
+    if move is None:
+        return Aligned(lights, 0.0, 0.0, 0.0, found.match_before, found.match, found.doubt)
+    laid = [_taken_back(one, golden, move) for one, golden in zip(tests, goldens, strict=True)]
+    again = _measured(laid, goldens, kind)
+    if again.doubt or _move(again, goldens[0].shape[:2]) is not None:
+        why = again.doubt or "the move does not stand when it is measured again"
+        return Aligned(lights, 0.0, 0.0, 0.0, found.match_before, found.match_before, why)
+    return Aligned(laid, *move, found.match_before, again.match, "")
+
+
+def _measured(
+    tests: Sequence[np.ndarray], goldens: Sequence[np.ndarray], kind: str
+) -> Registration:
+    """Return the registration of the light that tells most; doubted ones tell least."""
+    each = [
+        register(test, golden, turn=kind == EUCLIDEAN)
+        for test, golden in zip(tests, goldens, strict=True)
+    ]
+    return max(each, key=lambda one: (not one.doubt, one.match))
+
+
+def _move(found: Registration, size: tuple[int, int]) -> tuple[float, float, float] | None:
+    """Return the move in whole steps; None where it is doubted or too small to be made."""
+    dx, dy = (
+        round(value / STEP_OF_MOVE_PX) * STEP_OF_MOVE_PX for value in (found.dx_px, found.dy_px)
+    )
+    turn = round(found.rotation_deg / STEP_OF_TURN_DEG) * STEP_OF_TURN_DEG
+    corner = math.radians(abs(turn)) * math.hypot(*size) / 2
+    if found.doubt or math.hypot(dx, dy) + corner < LEAST_MOVE_PX:
+        return None
+    return dx, dy, turn
+
+
+def _taken_back(
+    test: np.ndarray, golden: np.ndarray, move: tuple[float, float, float]
+) -> np.ndarray:
+    """Return a test picture with a move taken back; what comes from outside repeats its edge."""
+    (height, width), (high, wide) = test.shape[:2], golden.shape[:2]
+    turn = math.radians(move[2])
+    cos, sin = math.cos(turn), math.sin(turn)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    right, down = move[0] * width / wide, move[1] * height / high
+    there = np.array(
+        [[cos, -sin, x - cos * x + sin * y + right], [sin, cos, y - sin * x - cos * y + down]]
+    )
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(
+        cv2.warpAffine(test, there, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    )

@@ -83,8 +83,11 @@ def draw_table(path: Path, rows: int, columns: tuple[str, ...], scores: bool = F
     schema = pa.schema(
         [(n, pa.float32() if n == "siamese_score" else pa.string()) for n in columns]
     )
-    style = csv.WriteOptions(quoting_style="none")
-    with csv.CSVWriter(path, schema, write_options=style) as out:
+    style = csv.WriteOptions(include_header=False, quoting_style="none")
+    # Arrow's own header has quotation marks, and such a table is not the plain one of production.
+    with path.open("wb") as to:
+        to.write(",".join(columns).encode() + b"\n")
+        out = csv.CSVWriter(to, schema, write_options=style)
         for start in range(0, rows, BATCH):
             stop = min(rows, start + BATCH)
             cells = parts(start, stop)
@@ -95,6 +98,7 @@ def draw_table(path: Path, rows: int, columns: tuple[str, ...], scores: bool = F
                 cells["siamese_score"] = pa.array(drawn.astype(np.float32))
             blank = pa.repeat("", stop - start)
             out.write_table(pa.table([cells.get(n, blank) for n in columns], schema=schema))
+        out.close()
 
 
 def drawn_vectors(rows: int, seed: int) -> np.ndarray:

@@ -253,12 +253,6 @@ class Cluster:
         self._on(node, "slurmd", "-N", node)
         until(self.ready, f"{node} to be back", START_S)
 
-    def join(self, node: str) -> None:
-        """Let a node that was out of reach back in."""
-        assert self.hosts
-        self.hosts.join(node)
-        until(self.ready, f"{node} to be back", 2 * START_S)
-
     def pid(self, name: str) -> int:
         """Return the process id of a daemon."""
         return int((self.base / "run" / f"{name}.pid").read_text())

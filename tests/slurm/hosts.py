@@ -1,8 +1,8 @@
 """Controller and nodes as hosts: a network namespace each, a name and an address, on one bridge.
 
 They share this machine's file system, processes and memory; what differs is what a host tells of
-itself and how it is reached. `cut` and `join` take a host's cable out and put it back. Daemons
-listen in their own namespace alone, so none can be reached from outside this machine.
+itself and how it is reached. Daemons listen in their own namespace alone, so none can be reached
+from outside this machine.
 """
 
 from __future__ import annotations
@@ -66,14 +66,6 @@ class Hosts:
         # Not `ip netns exec`, which mounts another /sys, without the cgroups that slurmd wants.
         enter = ["nsenter", f"--net=/run/netns/{PREFIX}{node}", "unshare", "--uts"]
         return [*enter, "sh", "-c", named, "sh"]
-
-    def cut(self, node: str) -> None:
-        """Take the cable of a node out: nobody reaches it, and it goes on."""
-        ip("link", "set", f"deft{node}", "down")
-
-    def join(self, node: str) -> None:
-        """Put it in again."""
-        ip("link", "set", f"deft{node}", "up")
 
 
 def ip(*words: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
 import pytest
 from cluster import Cluster, until
@@ -21,11 +20,6 @@ def memory_mb(number: int) -> int:
     """Return the memory that a job asked for."""
     text = slurm("squeue", "-h", "--states=all", "-j", str(number), "-o", "%m").strip()
     return int(text.rstrip("M")) if not text.endswith("G") else int(text[:-1]) * 1024
-
-
-def waits(number: int) -> bool:
-    """Return whether a job is in the queue again."""
-    return state_of(number) == "PENDING"
 
 
 def good_stages(place: Workplace) -> list[tuple[str, str]]:
@@ -78,35 +72,31 @@ def test_a_lost_node_s_job_runs_elsewhere(place: Workplace, cluster: Cluster) ->
     assert len(place.load("baseline/train/weights.json")["files"]) == MEDIUM["training_epochs"]
 
 
-def test_a_node_that_embeds_is_lost_or_out_of_reach(place: Workplace, cluster: Cluster) -> None:
+def test_a_node_lost_while_shards_are_embedded(place: Workplace, cluster: Cluster) -> None:
     """Its shard is embedded elsewhere, and the joined vectors are those of an undisturbed run."""
     config = {"device": "cpu", "embed_shard_rows": 16, "training_epochs": 1, "max_iterations": 1}
     config |= {"embed_batch_size": 1, "embedding_cache": "'off'"}  # so that a shard takes a while
     embedded = f"results/{RUN}/synth_pool/source_embeddings.parquet"
-    path, profile = place.workspace / embedded, place.profile()
-    place.snakemake(embedded, profile=profile, **config).succeed()
+    path = place.workspace / embedded
+    place.snakemake(embedded, profile=place.profile(), **config).succeed()
     undisturbed = path.read_bytes()
+    path.unlink()
+    path.with_suffix(".json").unlink()
 
-    ways = [(cluster.lose, cluster.revive)]
-    if cluster.hosts:  # its processes go on, and nobody hears of them until it is back
-        ways += [(cluster.hosts.cut, cluster.join)]
-    for lose, back in ways:
-        path.unlink()
-        path.with_suffix(".json").unlink()
-        command = place.snakemake(embedded, profile=profile, **config)
-        number = command.job()
-        assert rule_of(number) == "embed_shard"
-        lost = node_of(number)
-        lose(lost)
-        try:
-            until(partial(waits, number), "the shard to be queued again", 180)
-            slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
-            command.succeed()
-        finally:
-            back(lost)
-        shards = [n for n in command.submitted() if rule_of(n) == "embed_shard"]
-        assert len(shards) > 2 and node_of(number) != lost
-        assert path.read_bytes() == undisturbed
+    command = place.snakemake(embedded, profile=place.profile(), **config)
+    number = command.job()
+    assert rule_of(number) == "embed_shard"
+    lost = node_of(number)
+    cluster.lose(lost)
+    try:
+        until(lambda: state_of(number) == "PENDING", "the shard to be queued again", 180)
+        slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
+        command.succeed()
+    finally:
+        cluster.revive(lost)
+    shards = [n for n in command.submitted() if rule_of(n) == "embed_shard"]
+    assert len(shards) > 2 and node_of(number) != lost
+    assert path.read_bytes() == undisturbed
 
 
 def test_a_cancelled_job_is_tried_again(place: Workplace) -> None:

@@ -49,6 +49,7 @@ from deft.tables.sealed import read_parquet, seal  # noqa: E402
 
 PARTS, BATCH = 50, 250_000  # parts of a board; rows drawn at a time
 DIM, CLUSTERS, TARGETS, K = 64, 4096, 256, 20
+NOISE_S = 0.5  # by which two start-ups differ
 TRAINED = 0.2  # of the pool's rows
 ENCODER = SimpleNamespace(name="drawn", dim=DIM, digest="0" * 64)
 LIGHT, EXT = "SolderLight", ".jpg"
@@ -322,7 +323,8 @@ def line_of(rows: int, step: str, found: dict, before: dict | None, start: dict)
     growth = ""
     if own and before and "failed" not in before:
         was = [max(before[k] - start[k], 1e-9) for k in ("cpu", "gib")]
-        growth = f"{cpu / was[0]:.1f}, {gib / was[1]:.1f}"
+        # What is lost in the start-up's own noise grows by nothing that means something.
+        growth = f"{cpu / was[0]:.1f}, {gib / was[1]:.1f}" if was[0] > NOISE_S else ""
     return (
         f"{rows}",
         STEPS[step][0],

@@ -69,7 +69,9 @@ def knn_pairs(
     lights = sorted(targets["light"].unique())
     codes = {light: code for code, light in enumerate(lights)}
     rank = path_ranks(sources["filepath"])
-    group = sources["light"].map(codes).fillna(-1).to_numpy(np.int64)
+    group = np.full(len(sources), -1, np.int64)
+    for light, code in codes.items():  # not by `map`, which makes a Python string of each
+        group[(sources["light"] == light).to_numpy(bool)] = code
     if left_out is not None:
         group = np.where(left_out, -1, group)
     index, cosine = (search or Search()).top_k(

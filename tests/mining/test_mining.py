@@ -164,3 +164,35 @@ def test_a_cutoff_that_chooses_is_not_warned_of_and_ties_are_counted():
 @pytest.mark.parametrize("bad", [np.zeros((1, 4)), np.full((1, 4), 1e-30)])
 def test_tiny_and_zero_vectors_do_not_break_normalising(bad):
     assert np.isfinite(normalise(bad)).all()
+
+
+def test_pool_in_the_order_of_the_vectors() -> None:
+    pool, _ = frames(1)
+    same = neighbours.in_order_of(pool, pool["filepath"].copy())
+    pd.testing.assert_frame_equal(same, pool)
+    mixed = pool["filepath"].sample(frac=1, random_state=3)
+    found = neighbours.in_order_of(pool, mixed)
+    assert list(found["filepath"]) == list(mixed)
+    assert list(found["label"]) == list(pool["label"][mixed.index])
+    with pytest.raises(KeyError):
+        neighbours.in_order_of(pool, pd.Series(["/p/none.png"]))
+
+
+@given(st.lists(st.text(max_size=3), max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_ranks_of_paths_are_those_of_python(paths: list[str]) -> None:
+    ranks = neighbours.path_ranks(pd.Series(paths, dtype="str"))
+    want = sorted(range(len(paths)), key=lambda i: paths[i])
+    assert [int(r) for r in ranks[want]] == list(range(len(paths)))
+
+
+def test_free_parts_are_those_of_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, _ = frames(2)  # two lights: every part twice
+    keys = neighbours.part_keys(pool)
+    taken = {keys[0], keys[7], ("elsewhere", "g", "PASS", "000")}
+    for rows in (7, 65_536):
+        monkeypatch.setattr(neighbours, "SLICE_ROWS", rows)
+        assert neighbours.free_parts(pool, taken) == len(set(keys) - taken) == 28
+        assert list(neighbours.are_taken(pool, taken)) == [key in taken for key in keys]
+    assert neighbours.free_parts(pool, set()) == len(set(keys))
+    assert neighbours.free_parts(pool.iloc[:0], taken) == 0

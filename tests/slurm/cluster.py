@@ -1,4 +1,7 @@
-"""A real SLURM on this machine alone: munge, a controller and three nodes, as root, on loopback.
+"""A real SLURM on this machine alone: munge, a controller and three nodes, as root.
+
+Each node is a host of its own where the kernel has network namespaces (:mod:`hosts`), with its own
+name and address; else all listen on loopback and bear this machine's name.
 
 `python tests/slurm/cluster.py start|stop|refusal` does by hand what the suite does.
 
@@ -24,9 +27,11 @@ from pathlib import Path
 
 import psutil
 from guard import DAEMONS, MARK, OWN_CONFS, Refused, ours, refusal, slurm
+from hosts import PREFIX, Hosts
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 NODES = {"cpu1": 17001, "cpu2": 17002, "gpu1": 17003}  # name -> port
+HEAD = "head"  # the controller's host, where hosts can be made
 CONTROLLER_PORT = 16817
 NODE_MEMORY_MB = 16000  # told, not measured: no test uses that much
 START_S = 60
@@ -80,23 +85,29 @@ def install() -> None:
         raise Refused(f"apt-get could not install {', '.join(packages)}:\n{done.stdout[-1500:]}")
 
 
-def slurm_conf(base: Path, host: str) -> str:
-    """Return the configuration of a cluster that lies in one folder and listens on loopback."""
+def slurm_conf(base: Path, host: str, hosts: Hosts | None) -> str:
+    """Return the configuration of a cluster that lies in one folder."""
     cpus = 2
-    machine = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={NODE_MEMORY_MB}"
+    head = f"{PREFIX}{HEAD}({hosts.address[HEAD]})" if hosts else f"{host}(127.0.0.1)"
+    # On this machine's own addresses but loopback nobody listens; a host of its own has no others.
+    bound = "" if hosts else "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny"
+
+    def place(node: str) -> str:
+        return hosts.place(node) if hosts else f"NodeHostname={host} NodeAddr=127.0.0.1"
+
     nodes = "\n".join(
-        f"NodeName={name} Port={port} {machine} State=UNKNOWN"
-        + (" Gres=gpu:fake:1" if name.startswith("gpu") else "")
+        f"NodeName={name} {place(name)} Port={port} CPUs={cpus} RealMemory={NODE_MEMORY_MB}"
+        " State=UNKNOWN" + (" Gres=gpu:fake:1" if name.startswith("gpu") else "")
         for name, port in NODES.items()
     )
     return f"""ClusterName=deft
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={head}
 SlurmctldPort={CONTROLLER_PORT}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={base}/munge/munge.sock
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+{bound}
 StateSaveLocation={base}/state
 SlurmdSpoolDir={base}/spool.%n
 SlurmctldPidFile={base}/run/slurmctld.pid
@@ -137,6 +148,7 @@ class Cluster:
 
     def __init__(self, base: Path) -> None:
         self.base = base
+        self.hosts: Hosts | None = None
 
     @classmethod
     def running(cls) -> Cluster | None:
@@ -172,16 +184,22 @@ class Cluster:
         for name in ("state", "run", "log", *(f"spool.{node}" for node in NODES)):
             (self.base / name).mkdir()
         host = socket.gethostname().split(".")[0]
-        (self.base / "slurm.conf").write_text(slurm_conf(self.base, host))
+        self.hosts = Hosts.made([HEAD, *NODES])
+        print(f"nodes: {'hosts of their own' if self.hosts else 'all on loopback'}")
+        (self.base / "slurm.conf").write_text(slurm_conf(self.base, host, self.hosts))
         (self.base / "gres.conf").write_text("NodeName=gpu1 Name=gpu Type=fake File=/dev/null\n")
         for link in (Path("/") / name for name in OWN_CONFS):
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(self.base / link.name)
         self._munge()
-        daemon("slurmctld")
+        self._on(HEAD, "slurmctld")
         for node in NODES:
-            daemon("slurmd", "-N", node)
+            self._on(node, "slurmd", "-N", node)
         until(self.ready, "the cluster to be ready", START_S)
+
+    def _on(self, host: str, program: str, *arguments: str) -> None:
+        inside = self.hosts.inside(host) if self.hosts else []
+        daemon(*inside, sbin(program), *arguments)
 
     def _munge(self) -> None:
         folder = self.base / "munge"
@@ -232,7 +250,7 @@ class Cluster:
 
     def revive(self, node: str) -> None:
         """Start a lost node again."""
-        daemon("slurmd", "-N", node)
+        self._on(node, "slurmd", "-N", node)
         until(self.ready, f"{node} to be back", START_S)
 
     def pid(self, name: str) -> int:
@@ -260,6 +278,7 @@ class Cluster:
         for link in (Path("/") / name for name in OWN_CONFS):
             if ours(link) == self.base:
                 link.unlink()
+        Hosts.remove([HEAD, *NODES])
         shutil.rmtree(self.base, ignore_errors=True)
 
 

@@ -72,6 +72,33 @@ def test_a_lost_node_s_job_runs_elsewhere(place: Workplace, cluster: Cluster) ->
     assert len(place.load("baseline/train/weights.json")["files"]) == MEDIUM["training_epochs"]
 
 
+def test_a_node_lost_while_shards_are_embedded(place: Workplace, cluster: Cluster) -> None:
+    """Its shard is embedded elsewhere, and the joined vectors are those of an undisturbed run."""
+    config = {"device": "cpu", "embed_shard_rows": 16, "training_epochs": 1, "max_iterations": 1}
+    config |= {"embed_batch_size": 1, "embedding_cache": "'off'"}  # so that a shard takes a while
+    embedded = f"results/{RUN}/synth_pool/source_embeddings.parquet"
+    path = place.workspace / embedded
+    place.snakemake(embedded, profile=place.profile(), **config).succeed()
+    undisturbed = path.read_bytes()
+    path.unlink()
+    path.with_suffix(".json").unlink()
+
+    command = place.snakemake(embedded, profile=place.profile(), **config)
+    number = command.job()
+    assert rule_of(number) == "embed_shard"
+    lost = node_of(number)
+    cluster.lose(lost)
+    try:
+        until(lambda: state_of(number) == "PENDING", "the shard to be queued again", 180)
+        slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
+        command.succeed()
+    finally:
+        cluster.revive(lost)
+    shards = [n for n in command.submitted() if rule_of(n) == "embed_shard"]
+    assert len(shards) > 2 and node_of(number) != lost
+    assert path.read_bytes() == undisturbed
+
+
 def test_a_cancelled_job_is_tried_again(place: Workplace) -> None:
     command = place.snakemake(WEIGHTS, profile=place.profile(), device="cpu", **MEDIUM)
     first = command.job()

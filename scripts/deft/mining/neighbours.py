@@ -6,12 +6,14 @@ result does not depend on block size, thread count or the order of the pool.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from deft.embedding.vectors import VectorTable
 from deft.mining.approximate import Search
@@ -28,6 +30,8 @@ PAIR_COLUMNS = {
     "provenance": "str",
 }
 SHARES = {0.1: "a tenth", 0.5: "a half"}  # of the candidates that another cutoff would keep
+PART = ("input_path", "golden_path", "label", "object_name")  # what one part is, all lights
+SLICE_ROWS = 65_536  # of the pool whose cells are Python strings at a time
 DECIMALS = 6  # of a cosine, where it is shown
 SPREAD = {
     "min": 0.0,
@@ -64,10 +68,10 @@ def knn_pairs(
     targets, sources = targets.reset_index(drop=True), sources.reset_index(drop=True)
     lights = sorted(targets["light"].unique())
     codes = {light: code for code, light in enumerate(lights)}
-    by_path = sources["filepath"].sort_values(kind="stable").index
-    rank = np.empty(len(sources), np.int64)
-    rank[by_path] = np.arange(len(sources))
-    group = sources["light"].map(codes).fillna(-1).to_numpy(np.int64)
+    rank = path_ranks(sources["filepath"])
+    group = np.full(len(sources), -1, np.int64)
+    for light, code in codes.items():  # not by `map`, which makes a Python string of each
+        group[(sources["light"] == light).to_numpy(bool)] = code
     if left_out is not None:
         group = np.where(left_out, -1, group)
     index, cosine = (search or Search()).top_k(
@@ -87,13 +91,14 @@ def knn_pairs(
             pd.DataFrame(
                 {
                     "target": np.repeat(t["filepath"].to_numpy(), there.sum(axis=1)),
-                    "source": sources["filepath"].to_numpy()[flat],
+                    # Chosen before they become Python strings: the pool's are many.
+                    "source": sources["filepath"].iloc[flat].to_numpy(),
                     "rank": np.nonzero(there)[1] + 1,
                     "similarity": cosine[t.index][there],
                     "target_label": np.repeat(t["label"].to_numpy(), there.sum(axis=1)),
-                    "source_label": sources["label"].to_numpy()[flat],
+                    "source_label": sources["label"].iloc[flat].to_numpy(),
                     "light": light,
-                    "provenance": sources["provenance"].to_numpy()[flat],
+                    "provenance": sources["provenance"].iloc[flat].to_numpy(),
                 }
             )
         )
@@ -101,6 +106,26 @@ def knn_pairs(
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PAIR_COLUMNS.items()})
     pairs = pd.concat(frames, ignore_index=True)
     return pairs.sort_values(["target", "rank"], kind="stable", ignore_index=True)
+
+
+def path_ranks(paths: pd.Series) -> np.ndarray:
+    """Return the place (n,) int64 of each path in the order of all; of equal ones the first first.
+
+    By Arrow, whose order of text is Python's too: pandas would make a Python string of each.
+    """
+    ranks = np.empty(len(paths), np.int64)
+    ranks[pc.sort_indices(pa.array(paths, pa.large_string())).to_numpy()] = np.arange(len(paths))
+    return ranks
+
+
+def in_order_of(pool: pd.DataFrame, paths: pd.Series) -> pd.DataFrame:
+    """Return the rows of the pool in the order of ``paths``; mostly they lie in it already.
+
+    Raises KeyError for a path that the pool has not.
+    """
+    if pool["filepath"].equals(paths):
+        return pool.reset_index(drop=True)
+    return pool.set_index("filepath", drop=False).loc[paths].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -127,8 +152,22 @@ def select_nearest(pairs: pd.DataFrame, sources: pd.DataFrame, min_similarity: f
 
 def part_keys(rows: pd.DataFrame) -> list[tuple[str, ...]]:
     """Return (input_path, golden_path, label, object_name) of each row: one part, all lights."""
-    columns = [rows[c] for c in ("input_path", "golden_path", "label", "object_name")]
-    return list(zip(*columns, strict=True))
+    return list(zip(*(rows[c].tolist() for c in PART), strict=True))
+
+
+def are_taken(rows: pd.DataFrame, taken: Collection[tuple[str, ...]]) -> np.ndarray:
+    """Return which rows (n,) bool are of a part of ``taken``; a slice has keys at a time."""
+    out = np.zeros(len(rows), bool)
+    for start in range(0, len(rows) if taken else 0, SLICE_ROWS):
+        part = slice(start, start + SLICE_ROWS)
+        out[part] = [key in taken for key in part_keys(rows.iloc[part])]
+    return out
+
+
+def free_parts(pool: pd.DataFrame, taken: Collection[tuple[str, ...]]) -> int:
+    """Return how many parts of the pool are not of ``taken``."""
+    each = pool.loc[~pool.duplicated(list(PART)), list(PART)]
+    return len(each) - int(are_taken(each, taken).sum())
 
 
 def label_table(pairs: pd.DataFrame, selection: Selection, min_similarity: float) -> pd.DataFrame:

@@ -103,17 +103,19 @@ def mine(
     )
     of_this_encoder(source)
     embedded, vectors, source_meta = open_embeddings(source)
-    embedded = context.paths_here(embedded, source)
     # Vectors are in the order of their own table.
-    pool = pool.set_index("filepath", drop=False).loc[embedded["filepath"]].reset_index(drop=True)
-    each = matches(pool, corrections, context.workspace)
-    pool = relabelled(pool, each, clean=True)
+    pool = neighbours.in_order_of(pool, context.paths_here(embedded, source)["filepath"])
+    del embedded  # its other columns are the pool's
+    out_of = np.zeros(len(pool), bool)
     if corrections:
-        embedded = embedded.assign(label=pool["label"])
-    warnings = neighbours.coverage_warnings(set(targets["label"]), set(pool["label"]), spelling)
+        each = matches(pool, corrections, context.workspace)
+        pool = relabelled(pool, each, clean=True)
+        out_of[:] = [is_out(one) for one in each]
+    labels_there = set(pool["label"].unique())
+    warnings = neighbours.coverage_warnings(set(targets["label"]), labels_there, spelling)
     warnings += [
         f"mining_label_quota names {shown(label, spelling)!r}, which no pool sample has"
-        for label in sorted(set(options.rules.label_quota) - set(pool["label"]))
+        for label in sorted(set(options.rules.label_quota) - labels_there)
     ]
     if targets.empty:
         warnings += ["no weak sample was routed to mining: nothing has neighbours"]
@@ -133,11 +135,11 @@ def mine(
     search = Search(options.search, options.memory_mb, options.device)
     taken = frozenset(neighbours.part_keys(previous))
     rules = replace(options.rules, min_similarity=cutoff)
-    gone = left_out(context, pool, rules, taken, np.array([is_out(one) for one in each], bool))
+    gone = left_out(context, pool, rules, taken, out_of)
     pairs = neighbours.knn_pairs(
         targets,
         target_vectors,
-        embedded,
+        pool,
         vectors,
         k=options.top_k,
         search=search,
@@ -165,7 +167,7 @@ def mine(
     survivors = selection.rows.drop_duplicates(["input_path", "object_name"]).reset_index(drop=True)
     survivors = survivors[[*COLUMNS, "provenance"]]
     warnings += _leakage(context, survivors, out, options)
-    fresh = np.array([key not in taken for key in neighbours.part_keys(survivors)], dtype=bool)
+    fresh = ~neighbours.are_taken(survivors, taken)
     similarity = neighbours.similarity_facts(pairs, cutoff)
     later = neighbours.yield_warning(int(np.sum(fresh)), _new_parts(files.previous_mining))
     if options.strategy == "nearest":  # the others do not look at the cutoff
@@ -201,7 +203,7 @@ def mine(
         **rule_facts(options, budget),
     }
     if options.strategy != "none":
-        free = len(set(neighbours.part_keys(pool)) - taken)
+        free = neighbours.free_parts(pool, taken)
         wanted = budget if options.strategy != "nearest" else 0
         cut_off = stopped_by_cutoff(facts)
         facts["warnings"] += (

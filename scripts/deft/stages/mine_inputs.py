@@ -114,7 +114,7 @@ def left_out(
         gone |= copies_in(pool, hashes, rules.copies_bits)
         print(f"near-copies left out of the pool: {int(gone.sum())} of {len(pool)}", flush=True)
     if rules.skip_known:
-        gone |= np.array([key in taken for key in neighbours.part_keys(pool)], bool)
+        gone |= neighbours.are_taken(pool, taken)
     return gone if gone.any() else None
 
 

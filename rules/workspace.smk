@@ -29,10 +29,11 @@ rule import_deeppcb:
     params:
         seed=config["seed"],
         options=json.dumps(config["deeppcb"]),
+        typed_in=TYPED_IN,
     message:
         "make a workspace from DeepPCB"
     shell:
-        'python "$DEFT_HOME/scripts/import_deeppcb.py" --out . --seed {params.seed}'
+        'python "$DEFT_HOME/scripts/import_deeppcb.py" --typed-in {params.typed_in:q} --out . --seed {params.seed}'
         " --config-json {params.options:q} --log {log:q}"
 
 
@@ -61,10 +62,12 @@ rule import_folder_plan:
         seed=config["seed"],
         kpi=config["kpi"],
         options=json.dumps(config["import_folder"]),
+        typed_in=TYPED_IN,
     message:
         "tell what importing the data set would make"
     shell:
         'python "$DEFT_HOME/scripts/import_folder.py" --plan --out . --seed {params.seed}'
+        " --typed-in {params.typed_in:q}"
         " --kpi {params.kpi:q} --config-json {params.options:q} --log {log:q}"
 
 
@@ -78,10 +81,12 @@ rule import_folder:
         seed=config["seed"],
         kpi=config["kpi"],
         options=json.dumps(config["import_folder"]),
+        typed_in=TYPED_IN,
     message:
         "make a workspace from the data set"
     shell:
         'python "$DEFT_HOME/scripts/import_folder.py" --out . --seed {params.seed}'
+        " --typed-in {params.typed_in:q}"
         " --kpi {params.kpi:q} --config-json {params.options:q} --log {log:q}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from deft.core.errors import HardStop
+from deft.core.places import found
 from deft.core.workspace_source import read_group, told
 from deft.importers.deeppcb import import_deeppcb
 from deft.importers.deeppcb_settings import Settings
@@ -19,6 +20,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", help="folder that holds PCBData/ (else deeppcb.root)")
+    parser.add_argument(
+        "--typed-in", type=Path, default=Path(), help="where a relative root begins"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the workspace to make")
     parser.add_argument("--config-json", help="the deeppcb group: JSON text or a JSON file")
     parser.add_argument("--seed", type=int, help="used where the group's own seed is null")
@@ -37,6 +41,7 @@ def body(args: argparse.Namespace) -> None:
         raise HardStop(
             "config_invalid", "deeppcb.root is not set", fix="name the folder that holds PCBData/"
         )
+    root = found(root, args.typed_in, args.out)
     print(LICENCE_NOTE)
     print(told(args.out, import_deeppcb(root, args.out, settings)))
 

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from deft.core.commands import again
+from deft.core.places import found
 from deft.core.workspace_source import read_group, told
 from deft.importers import plan as planning
 from deft.importers.build import build
@@ -21,6 +22,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", help="folder of the data set (else import_folder.root)")
+    parser.add_argument(
+        "--typed-in", type=Path, default=Path(), help="where a relative root begins"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the workspace to make")
     parser.add_argument("--plan", action="store_true", help="tell what it would be; write nothing")
     parser.add_argument("--kpi", required=True, help="the KPI that the KPI set shall prove")
@@ -36,7 +40,9 @@ def body(args: argparse.Namespace) -> None:
     settings = FolderSettings(**given)
     if settings.seed is None:
         settings = replace(settings, seed=args.seed)
-    settings = replace(settings, root=args.root or settings.root)
+    root = args.root or settings.root
+    if root:
+        settings = replace(settings, root=str(found(root, args.typed_in, args.out)))
     source = read_source(settings)
     plan = planning.plan(source, settings, parse_kpi(args.kpi), find_goldens)
     print(planning.told(plan))

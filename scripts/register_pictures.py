@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deft.core.commands import again
 from deft.core.errors import HardStop
+from deft.core.places import found
 from deft.importers.registered import register_workspace
 from deft.run.cli import open_log
 from deft.run.stage import main
@@ -36,7 +37,7 @@ def body(args: argparse.Namespace) -> None:
             fix=again("register_pictures", register="shift", register_from="DIR")
             + " (workspace: the folder to make)",
         )
-    root = args.typed_in / Path(args.root).expanduser()
+    root = found(args.root, args.typed_in, args.out)
     lines = register_workspace(root, args.out, args.kind, args.picture_levels or None)
     print("\n".join(lines))
 

@@ -142,8 +142,9 @@ def test_the_same_request_makes_the_same_bytes_once(drawn, made, tmp_path) -> No
 def test_plan_says_what_would_be_and_writes_nothing(drawn, tmp_path) -> None:
     out = tmp_path / "workspace"
     command = [sys.executable, str(REPOSITORY / "scripts" / "import_folder.py"), "--plan"]
-    config = json.dumps({"root": str(drawn), "golden": "golden", "board": BOARD})
+    config = json.dumps({"root": drawn.name, "golden": "golden", "board": BOARD})
     command += ["--out", str(out), "--kpi", TARGET.sentence, "--seed", "1"]
+    command += ["--typed-in", str(drawn.parent)]  # where the relative root begins
     done = subprocess.run(
         [*command, "--config-json", config], capture_output=True, text=True, check=True
     )

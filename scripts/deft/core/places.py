@@ -154,3 +154,10 @@ def outside(workspace: Path) -> dict[str, Path]:
     names = ("results", "artifacts", KNOWLEDGE)
     found = {name: _resolved(workspace / name) for name in names if (workspace / name).is_symlink()}
     return {name: path for name, path in found.items() if root not in path.parents}
+
+
+def found(name: str, typed_in: Path, workspace: Path) -> Path:
+    """Return a path that was typed: absolute, below where it was typed, or below the workspace."""
+    path = Path(name).expanduser()
+    choices = (typed_in / path, workspace / path)
+    return next((choice for choice in choices if choice.exists()), choices[0])

@@ -94,7 +94,7 @@ def register_workspace(
             "config_invalid",
             f"num_golden is {spec.dataset.classify.num_golden}: a part is laid on one golden",
             file=root / layout.SPEC,
-            fix="registration is for pairs of one golden; align these pictures where they are taken",
+            fix="registration is for one golden a part; align these pictures where they are taken",
         )
     parts = list(dict.fromkeys(_parts(root, spec)))
     request = {"register": kind, "code_version": CODE_VERSION, "picture_levels": levels}

@@ -9,6 +9,7 @@ from deft.core import layout
 from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.layout import Run
+from deft.core.places import found
 from deft.score_kit.errors import Stop
 from deft.score_kit.score import Request, run
 
@@ -28,8 +29,8 @@ def score_boards(
             fix=f"{again('score', table='FILE', images='DIR')} (images: default kpi/images)",
         )
     workspace = Path(os.path.abspath(of.workspace))
-    source = _found(table, typed_in, workspace)
-    root = _found(images, typed_in, workspace) if images else layout.image_root(workspace)
+    source = found(table, typed_in, workspace)
+    root = found(images, typed_in, workspace) if images else layout.image_root(workspace)
     folder = Run(workspace, of.name).best_model
     if not (folder / "export.json").is_file():
         raise HardStop(
@@ -61,10 +62,3 @@ def _hard(stop: Stop, folder: Path, name: str) -> HardStop:
     if stop.file is not None and Path(stop.file).is_relative_to(folder):
         fix = f"make the hand-off again: {again('best_model', '-R', 'export_best', run=name)}"
     return HardStop(stop.code, stop.message, file=stop.file, row=stop.rows, fix=fix)
-
-
-def _found(name: str, typed_in: Path, workspace: Path) -> Path:
-    """Return a path that was typed: absolute, below where it was typed, or below the workspace."""
-    path = Path(name).expanduser()
-    places = (typed_in / path, workspace / path)
-    return next((place for place in places if place.exists()), places[0])

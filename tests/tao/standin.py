@@ -85,7 +85,9 @@ def checked(args: argparse.Namespace) -> dict:
     )
     need(args.shm_size == "8g", f"shm {args.shm_size}: the loader's workers would die")
     need(sorted(args.ulimit) == ["memlock=-1", "stack=67108864"], f"ulimit {args.ulimit}")
-    need(args.tmpfs == "/results", "the default folder of results cannot be made by a user")
+    need(
+        args.tmpfs == "/results:mode=1777", "the default folder of results cannot be made by a user"
+    )
     need(args.stop_timeout == "20", f"stop timeout {args.stop_timeout}")
     need(args.user == f"{os.getuid()}:{os.getgid()}", f"user {args.user}")
     need((args.network == "none") == (os.environ.get("AIR_GAPPED") == "1"), "network")

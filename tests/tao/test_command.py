@@ -47,7 +47,7 @@ def test_the_whole_command():
         *("--mount", "type=bind,source=/w,target=/w,readonly"),
         "--mount",
         "type=bind,source=/w/results/run_a/baseline,target=/w/results/run_a/baseline",
-        *("--tmpfs", "/results:mode=1777", "--workdir", "/w/results/run_a/baseline"),
+        *("--workdir", "/w/results/run_a/baseline"),
         *("--env", "HOME=/w/results/run_a/baseline/home", "--env", "HF_TOKEN"),
         "nvcr.io/nvidia/tao/tao-toolkit:7.1.0-pyt",
         *("visual_changenet", "train", "-e", SPEC),

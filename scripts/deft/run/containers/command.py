@@ -15,9 +15,7 @@ from deft.core.files import sha256_text
 
 STOP_GRACE_S = 20  # between the request to end and the kill; a cluster gives a job 30
 RUN_LABEL, WORKSPACE_LABEL, STAGE_LABEL = "deft.run", "deft.workspace", "deft.stage"
-# Where some of TAO's tools write by default: kept in memory, so that it goes nowhere, and writable.
-DEFAULT_RESULTS = "/results"
-# What loaders and NCCL want, as NVIDIA's launcher asks for it: locked memory and stack in bytes, -1 = no limit.
+# What loaders and NCCL want, as NVIDIA's launcher asks for it; bytes, -1 = no limit.
 LIMITS = (
     ("memlock", resource.RLIMIT_MEMLOCK, -1),
     ("stack", resource.RLIMIT_STACK, 67108864),
@@ -113,8 +111,7 @@ def command(container: Container) -> list[str]:
         out += ["--network", "none"]
     for mount in c.mounts:
         out += ["--mount", mount.option()]
-    # Without a mode some runtimes take that of the image's own folder, which may be root's alone.
-    out += ["--tmpfs", f"{DEFAULT_RESULTS}:mode=1777", "--workdir", str(c.workdir)]
+    out += ["--workdir", str(c.workdir)]
     for name, value in c.env:
         out += ["--env", f"{name}={value}"]
     for name in c.env_names:

@@ -15,15 +15,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pytorch_lightning import LightningModule, Trainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
-from gpu_check import decisions, equality, kit, loader, search, speed  # noqa: E402
+from gpu_check import decisions, equality, kit, loader, resume, search, speed  # noqa: E402
 from gpu_check.bench import Bench, relative  # noqa: E402
 from gpu_check.result import FAILED, NOT_CHECKED, OK, Result, as_table, judged  # noqa: E402
 from gpu_check.runner import JSON_NAME, TABLE_NAME, Runner  # noqa: E402
 from gpu_check.table import BY_NAME, CHECKS, Check  # noqa: E402
+
+from deft.changenet.training.trainer import _Mixed  # noqa: E402
 
 GOOD = Result("one", OK, {"error": 1e-7}).line()
 SCRIPT = "import os, sys, time\nout = open(sys.argv[1], 'a')\n"
@@ -228,6 +231,30 @@ def test_a_loader_that_mixes_and_a_search_that_misses_are_seen(monkeypatch, tmp_
     monkeypatch.setattr(search, "top_k", wrong)
     result = next(search.search(bench))
     assert result.state == FAILED and result.figures["neighbours_that_differ"] == 2
+
+
+def test_the_loss_scale_is_found_where_the_trainer_keeps_it(tmp_path):
+    """As Lightning saves a float16 training, which no CPU can run to its end."""
+    plugin = _Mixed("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=512.0))
+    for given, scale in ((plugin, 512.0), (_Mixed("bf16-mixed", "cpu"), None)):
+        trainer = Trainer(
+            plugins=[given], accelerator="cpu", logger=False, default_root_dir=tmp_path,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.strategy.connect(LightningModule())
+        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        assert resume.loss_scale(state) == scale
+
+
+@pytest.mark.slow
+def test_a_training_is_stopped_and_resumed_on_the_cpu(tmp_path, monkeypatch):
+    paths = [str(REPOSITORY / name) for name in ("scripts", "benchmarks")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))  # as gpu_check.sh sets it
+    (result, *others) = resume.resume(Bench("cpu", tmp_path, tmp_path))
+    assert result.state == OK, result
+    assert result.figures["weights_relative_difference"] == 0
+    assert result.figures["in_the_middle_of_an_epoch"] is True
+    assert {r.state for r in others} == {NOT_CHECKED}
 
 
 def test_the_memory_line_tells_more_than_it_measured():

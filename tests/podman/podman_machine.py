@@ -11,14 +11,14 @@ import io
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
-PACKAGES = ("podman", "runc", "catatonit")  # runc: crun refuses cgroups of both versions at once
+# Program -> Debian's package. runc: crun refuses cgroups of both versions at once.
+PACKAGES = {"podman": "podman", "runc": "runc", "catatonit": "catatonit"}
 INSTALL_S, ANSWER_S = 900, 180
 REPOSITORY = Path(__file__).resolve().parents[2]
 INSIDE = Path(__file__).with_name("inside.py")
@@ -64,12 +64,13 @@ def refusal() -> str | None:
     return None
 
 
-def install() -> None:
-    """Install what is missing; raises :class:`Refused` where there is no apt or no network."""
+def install(**programs: str) -> None:
+    """Install the packages of programs that are missing; raises :class:`Refused`."""
     from cluster import no_services
 
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = [package for package in PACKAGES if not shutil.which(package, path=path)]
+    wanted = (programs or PACKAGES).items()
+    missing = [package for program, package in wanted if not shutil.which(program, path=path)]
     if not missing:
         return
     if not shutil.which("apt-get"):
@@ -125,11 +126,13 @@ class Podman:
         shim.chmod(0o755)
         volumes = [f"{path}:{path}:ro" for path in mounted()] + [f"{self.faults}:{FAULTS}:ro"]
         env = [f"STANDIN_DIR={FAULTS}", "OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=PASSIVE"]
-        (folder / "containers.conf").write_text(
-            f"[containers]\nvolumes = {json.dumps(volumes)}\nenv = {json.dumps(env)}\n"
+        engine = (
             '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n'
             f'[engine.runtimes]\nrunc = ["{shim}"]\n'
         )
+        own = f"[containers]\nvolumes = {json.dumps(volumes)}\nenv = {json.dumps(env)}\n"
+        (folder / "containers.conf").write_text(own + engine)
+        (folder / "plain.conf").write_text(engine)
         (folder / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/storage"\n'
             f'runroot = "{folder}/run"\n'
@@ -140,19 +143,25 @@ class Podman:
         CDI.write_text(json.dumps({**spec, "devices": [{"name": "all", "containerEdits": edits}]}))
         return self
 
-    def run(self, *words: str, data: bytes | None = None) -> subprocess.CompletedProcess[str]:
-        """Run podman with what it prints kept as text."""
+    def run(
+        self, *words: str, data: bytes | None = None, plain: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run podman with what it prints kept as text; ``plain``: nothing is mounted by itself."""
+        conf = {"CONTAINERS_CONF": str(self.folder / "plain.conf")} if plain else {}
         done = subprocess.run(
             ["podman", *words],
-            input=data, env={**os.environ, **self.environment},
-            capture_output=True, timeout=ANSWER_S, check=False,
-        )  # fmt: skip
+            input=data,
+            env={**os.environ, **self.environment, **conf},
+            capture_output=True,
+            timeout=INSTALL_S if plain else ANSWER_S,
+            check=False,
+        )
         texts = (done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
         return subprocess.CompletedProcess(done.args, done.returncode, *texts)
 
-    def answer(self, *words: str, data: bytes | None = None) -> str:
+    def answer(self, *words: str, data: bytes | None = None, plain: bool = False) -> str:
         """Return what podman printed; a bad end fails the test."""
-        done = self.run(*words, data=data)
+        done = self.run(*words, data=data, plain=plain)
         assert done.returncode == 0, f"podman {' '.join(words)}: {done.stderr}"
         return done.stdout
 
@@ -208,8 +217,3 @@ def image() -> bytes:
             entry.size, entry.mode = len(text), 0o755
             tar.addfile(entry, io.BytesIO(text))
     return made.getvalue()
-
-
-def memory_limit() -> int:
-    """Return the most locked memory that this process may ask for, in bytes; -1 = no limit."""
-    return resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]

@@ -167,8 +167,8 @@ class Podman:
 
     def have(self, *images: str) -> None:
         """Make the image under these names."""
-        changes = [f"--change=ENV PATH=/opt/tao:{'/usr/bin:/bin'}"]
-        digest = self.answer("import", "--quiet", *changes, "-", data=image()).strip()
+        path = "--change=ENV PATH=/opt/tao:/usr/bin:/bin"
+        digest = self.answer("import", "--quiet", path, "-", data=image()).strip()
         for name in images:
             self.answer("tag", digest, name)
 

@@ -35,6 +35,7 @@ SETTINGS = {
 }
 LIMITS = ("--cores", "2", "--max-threads", "1")
 SAME = ("best_val/inference.csv", "latest/inference.csv", "best_val/threshold_metrics.csv")
+START_S = 300  # to pre-flight's end and a container's first words, on a busy machine
 END_S = 60  # a request to end, podman's answer, the container's removal
 
 
@@ -98,7 +99,7 @@ def training(podman: Podman, tmp_path) -> Iterator[tuple[subprocess.Popen, Path,
         return any("training slowly" in podman.run("logs", n).stdout for n in podman.containers())
 
     try:
-        until(at_work, "a training at work", END_S)
+        until(at_work, "a training at work", START_S)
         (name,) = podman.containers()
         yield main, workspace, name, podman.pid(name)
     finally:

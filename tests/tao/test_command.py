@@ -178,6 +178,20 @@ def test_root_gives_its_files_back(tmp_path, monkeypatch):
     assert line[-3:] == ["-R", f"{commands.os.getuid()}:{commands.os.getgid()}", str(made.workdir)]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "uid", "owner"),
+    [("docker", 1000, "1000:1000"), ("podman", 1000, "0:0"), ("podman", 0, "0:0")],
+)
+def test_the_callers_ids_are_those_that_the_container_calls_so(
+    tmp_path, monkeypatch, runtime, uid, owner
+):
+    """Root of a podman without root is the caller; 1000 there is an id that is nobody's."""
+    monkeypatch.setattr(commands.os, "getuid", lambda: uid)
+    monkeypatch.setattr(commands.os, "getgid", lambda: uid)
+    made = stage_container(tmp_path, monkeypatch, container_user="root", container_runtime=runtime)
+    assert command(give_back(made, made.workdir))[-2] == owner
+
+
 def test_one_gpu_of_several(tmp_path, monkeypatch):
     made = stage_container(tmp_path, monkeypatch)
     assert made.gpus == "all"

@@ -114,7 +114,9 @@ def container_for(
 
 def give_back(container: Container, scratch: Path) -> Container:
     """Return the container that hands what root wrote over to the caller."""
-    owner = f"{os.getuid()}:{os.getgid()}"
+    # Without root podman maps the container's root to the caller, and other ids to none of his.
+    mapped = container.runtime == "podman" and os.getuid() != 0
+    owner = "0:0" if mapped else f"{os.getuid()}:{os.getgid()}"
     return Container(
         image=container.image,
         argv=("-R", owner, str(scratch)),

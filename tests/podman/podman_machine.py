@@ -7,6 +7,7 @@ is fetched, installed or copied. The machine's own images and containers are nev
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -118,6 +119,12 @@ class Podman:
             raise Refused(reason)
         install()
         self = cls(folder)
+        CDI.parent.mkdir(parents=True, exist_ok=True)
+        self.lock = CDI.open("a")  # of this machine, so of one suite alone
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"{CDI} is held by another run of this suite") from None
         self.faults.mkdir(parents=True)
         shim = folder / "runc_capped"
         path = os.environ["PATH"] + ":/usr/sbin:/sbin"
@@ -137,7 +144,6 @@ class Podman:
             f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/storage"\n'
             f'runroot = "{folder}/run"\n'
         )
-        CDI.parent.mkdir(parents=True, exist_ok=True)
         edits = {"env": ["STANDIN_GPU=all"]}
         spec = {"cdiVersion": "0.3.0", "kind": "nvidia.com/gpu"}
         CDI.write_text(json.dumps({**spec, "devices": [{"name": "all", "containerEdits": edits}]}))
@@ -189,6 +195,7 @@ class Podman:
         self.run("rm", "--all", "--force", "--time", "0")
         self.run("rmi", "--all", "--force")
         CDI.unlink(missing_ok=True)
+        self.lock.close()
         for point in re.findall(rf"^\S+ ({re.escape(str(self.folder))}\S*)", _mounts(), re.M)[::-1]:
             subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)

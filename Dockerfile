@@ -26,7 +26,7 @@ LABEL org.opencontainers.image.title="deft-aoi-loop" \
       org.opencontainers.image.licenses="Apache-2.0"
 # A user without rights. `docker run --user "$(id -u):$(id -g)"` gives the output to you instead.
 RUN useradd --no-log-init --create-home --uid 10001 --user-group deft \
-    && install -d -m 1777 /data /tmp/home
+    && install -d -m 1777 /data
 COPY --from=packages /opt/venv /opt/venv
 COPY --chown=root:root Snakefile LICENSE /opt/deft/
 COPY --chown=root:root config/ /opt/deft/config/
@@ -34,9 +34,10 @@ COPY --chown=root:root envs/ /opt/deft/envs/
 COPY --chown=root:root profiles/ /opt/deft/profiles/
 COPY --chown=root:root rules/ /opt/deft/rules/
 COPY --chown=root:root scripts/ /opt/deft/scripts/
-# Any user id may run it: caches go to a folder that everyone may write, and the user has a name.
+# Any user id may run it: caches go to a folder that everyone may write, read-only images included,
+# and the user has a name.
 ENV PATH=/opt/venv/bin:$PATH \
-    HOME=/tmp/home \
+    HOME=/tmp \
     USER=deft \
     PYTHONDONTWRITEBYTECODE=1 \
     OMP_WAIT_POLICY=PASSIVE \

@@ -19,7 +19,7 @@ scaffold: export TYPED_NAME := $(value NAME)
 gpu-kit: export TYPED_PRESENT := $(value PRESENT)
 gpu-kit: export TYPED_PYTHON := $(value PYTHON_VERSION)
 
-.PHONY: setup demo test test-all test-slurm test-interop test-explore-world fuzz docs lint format logic envs bundle gpu-kit resume scaffold clean-demo help
+.PHONY: setup demo test test-all test-slurm test-podman test-interop test-explore-world fuzz docs lint format logic envs bundle gpu-kit resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -57,6 +57,10 @@ test-all: $(VENV)/.installed-dev
 ##                ARGS="-k name" picks cases; a machine with a SLURM of its own is refused
 test-slurm: $(VENV)/.installed-dev
 	$(BIN)/pytest -v -n 0 tests/slurm --slurm $(ARGS)
+
+## make test-podman  in real containers: installs podman (apt, root), keeps its images in a folder of its own, removes it
+test-podman: $(VENV)/.installed-dev
+	$(BIN)/pytest -v -n 0 tests/podman --podman $(ARGS)
 
 ## make test-interop  run NVIDIA's own scripts on our files (TAO_SKILLS=folder that holds ea/ and cur/: docs/interop.md)
 test-interop: $(VENV)/.installed-dev

@@ -11,6 +11,7 @@ installed here, this project's committed code, and a drawn workspace. Over there
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shutil
 import subprocess
@@ -165,13 +166,16 @@ def _requires(wheel: Path) -> list[str]:
 
 
 def copy_code(target: Path) -> None:
-    """Copy the files that git knows or would take up."""
-    listed = subprocess.run(
-        ["git", "-C", str(HOME), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        check=True,
-    ).stdout.decode()
-    for name in filter(None, listed.split("\0")):
+    """Copy the files that git knows or would take up.
+
+    Raises ``RuntimeError`` where there is no clone.
+    """
+    listed = _quiet(
+        ["git", "-C", str(HOME), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    )
+    if listed.returncode:
+        raise RuntimeError(f"{HOME} must be a git clone: {listed.stderr.strip()}")
+    for name in filter(None, listed.stdout.split("\0")):
         source = HOME / name
         if source.is_file() and not name.startswith(("tests/", "docs/", ".")):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -234,8 +238,13 @@ def _told(given: argparse.Namespace, facts: dict) -> int:
     whole = size_of(given.out) / MB
     print(f"{given.out}: {whole:.1f} MB, {len(facts['wheels'])} wheels", flush=True)
     if whole > given.limit_mb:
-        text = f"above the limit of {given.limit_mb:g} MB: name what is there (PRESENT=FILE)"
-        print(f"gpu-kit: {text} or leave packages out (ARGS='--leave-out NAME')", file=sys.stderr)
+        enough = math.ceil(whole) + 1
+        print(
+            f"gpu-kit: above the limit of {given.limit_mb:g} MB: name what is there "
+            "(PRESENT=FILE), leave packages out (ARGS='--leave-out NAME'), or allow it "
+            f"(ARGS='--limit-mb {enough}')",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

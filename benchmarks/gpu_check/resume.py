@@ -23,6 +23,7 @@ import torch
 
 from deft.changenet.training.options import Options
 from deft.changenet.training.resume import STATE_FILE
+from deft.changenet.training.trainer import _Mixed
 from deft.changenet.weights import read_state
 from gpu_check.bench import Bench, relative
 from gpu_check.result import Result, failed, judged, not_checked
@@ -122,14 +123,20 @@ def _interrupt_and_go_on(bench: Bench, job: dict, epoch_s: float) -> tuple[dict,
         return facts, f"SIGTERM was not answered by a saved state and 143 (said {said[-2:]})"
     kept = torch.load(state, map_location="cpu", weights_only=True)
     facts["in_the_middle_of_an_epoch"] = kept["within"] is not None
-    if kept["scaler"]:
-        facts["scale_in_state"] = float(kept["scaler"]["scale"])
+    if scale := loss_scale(kept):
+        facts["scale_in_state"] = scale
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     went_on = [text for text in done.stdout.splitlines() if text.startswith("resuming")]
     print(done.stdout, done.stderr[-3000:])
     if done.returncode or not went_on:
         return facts, f"the second start did not go on (status {done.returncode})"
     return facts, ""
+
+
+def loss_scale(state: dict) -> float | None:
+    """Return the loss scale in a saved state; None where the precision needs none."""
+    kept = state.get(_Mixed.__qualname__)  # Lightning names a plugin's state by its class
+    return float(kept["scale"]) if kept else None
 
 
 def _operator(message: str) -> str:

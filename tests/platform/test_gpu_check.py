@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,15 +17,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pytorch_lightning import LightningModule, Trainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
-from gpu_check import decisions, equality, kit, loader, search, speed  # noqa: E402
+from gpu_check import decisions, equality, kit, loader, resume, search, speed  # noqa: E402
 from gpu_check.bench import Bench, relative  # noqa: E402
 from gpu_check.result import FAILED, NOT_CHECKED, OK, Result, as_table, judged  # noqa: E402
 from gpu_check.runner import JSON_NAME, TABLE_NAME, Runner  # noqa: E402
 from gpu_check.table import BY_NAME, CHECKS, Check  # noqa: E402
+
+from deft.changenet.training.trainer import _Mixed  # noqa: E402
 
 GOOD = Result("one", OK, {"error": 1e-7}).line()
 SCRIPT = "import os, sys, time\nout = open(sys.argv[1], 'a')\n"
@@ -230,6 +235,30 @@ def test_a_loader_that_mixes_and_a_search_that_misses_are_seen(monkeypatch, tmp_
     assert result.state == FAILED and result.figures["neighbours_that_differ"] == 2
 
 
+def test_the_loss_scale_is_found_where_the_trainer_keeps_it(tmp_path):
+    """As Lightning saves a float16 training, which no CPU can run to its end."""
+    plugin = _Mixed("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=512.0))
+    for given, scale in ((plugin, 512.0), (_Mixed("bf16-mixed", "cpu"), None)):
+        trainer = Trainer(
+            plugins=[given], accelerator="cpu", logger=False, default_root_dir=tmp_path,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.strategy.connect(LightningModule())
+        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        assert resume.loss_scale(state) == scale
+
+
+@pytest.mark.slow
+def test_a_training_is_stopped_and_resumed_on_the_cpu(tmp_path, monkeypatch):
+    paths = [str(REPOSITORY / name) for name in ("scripts", "benchmarks")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))  # as gpu_check.sh sets it
+    (result, *others) = resume.resume(Bench("cpu", tmp_path, tmp_path))
+    assert result.state == OK, result
+    assert result.figures["weights_relative_difference"] == 0
+    assert result.figures["in_the_middle_of_an_epoch"] is True
+    assert {r.state for r in others} == {NOT_CHECKED}
+
+
 def test_the_memory_line_tells_more_than_it_measured():
     measured = {2: 4.0, 4: 5.0, 8: 7.0, 16: 11.0}  # 3 GiB and half a one for each pair
     assert speed._line(measured, 16) == 11.0
@@ -273,6 +302,60 @@ def test_an_older_package_over_there_is_named(tmp_path):
     assert kit.older(there, [wheel]) == ["thing wants numpy>=2, there is 1.26.0"]
     assert kit.older({"numpy": "2.1"}, [wheel]) == []
     assert kit.older({"numpy": ""}, [wheel]) == []
+
+
+def test_a_kit_that_is_too_large_says_what_can_be_done(tmp_path, capsys):
+    wheels = tmp_path / "kit/wheels"
+    wheels.mkdir(parents=True)
+    (wheels / "a.whl").write_bytes(bytes(3_000_000))
+    given = argparse.Namespace(out=tmp_path / "kit", limit_mb=2.0)
+    assert kit._told(given, {"wheels": {"a.whl": ""}, "does_not_fit": []}) == 1
+    said = capsys.readouterr()
+    assert "3.0 MB  a.whl" in said.out and "--limit-mb 4" in said.err
+    given.limit_mb = 4.0  # as advised
+    assert kit._told(given, {"wheels": {"a.whl": ""}, "does_not_fit": []}) == 0
+
+
+def test_code_that_is_no_clone_makes_no_kit(tmp_path, monkeypatch):
+    monkeypatch.setattr(kit, "HOME", tmp_path)
+    with pytest.raises(RuntimeError, match="must be a git clone"):
+        kit.copy_code(tmp_path / "out")
+
+
+KIT_PYTHON = """\
+#!/bin/sh
+if [ "$2" = pip ]; then
+    while [ "$1" != --target ]; do shift; done
+    touch "$2/installed"; exit 0
+fi
+set -- "$2" "${PYTHONPATH%%:*}" "$PYTHONPATH" "$@"
+[ -f "$2/installed" ] && echo "wheels first: $2"
+printf '%s\n' "$1" "$3" "$GPU_CHECK_WORKSPACE" "$GPU_CHECK_KIT" "$HF_HUB_OFFLINE" "$6"
+exit 7
+"""
+
+
+def test_a_kit_in_a_bare_folder_uses_its_own_wheels_code_and_data(tmp_path):
+    """The shell script, with an interpreter that tells what it was given."""
+    home, python = tmp_path / "carried here", tmp_path / "python"
+    for name in ("code/scripts", "code/benchmarks", "wheels", "data/workspace"):
+        (home / name).mkdir(parents=True)
+    (home / "wheels/a.whl").touch()
+    (home / "kit.json").write_text('{"python": "3.12"}')
+    shutil.copy(REPOSITORY / "gpu_check.sh", home)
+    python.write_text(KIT_PYTHON)
+    python.chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"PYTHON": str(python), "TMPDIR": str(tmp_path)}
+    line = ["bash", str(home / "gpu_check.sh"), "--device"]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    first, module, paths, workspace, facts, offline, word = done.stdout.splitlines()
+    site = first.removeprefix("wheels first: ")
+    assert module == "gpu_check" and word == "--device" and offline == "1"
+    assert paths == f"{site}:{home}/code/scripts:{home}/code/benchmarks"
+    assert workspace == f"{home}/data/workspace" and facts == '{"python": "3.12"}'
+    assert site.startswith(str(tmp_path)) and not Path(site).exists()
 
 
 def checked(out, *args, limit_s):

@@ -49,7 +49,7 @@ def run_parser() -> argparse.ArgumentParser:
     out = Strict(prog="docker run", allow_abbrev=False, add_help=False)
     for name in ("rm", "init"):
         out.add_argument(f"--{name}", action="store_true", required=True)
-    for name in ("pull", "name", "gpus", "shm-size", "stop-timeout", "user", "workdir", "tmpfs"):
+    for name in ("pull", "name", "gpus", "shm-size", "stop-timeout", "user", "workdir"):
         out.add_argument(f"--{name}", required=True)
     for name in ("label", "ulimit", "mount", "env"):
         out.add_argument(f"--{name}", action="append", required=True)
@@ -85,18 +85,18 @@ def checked(args: argparse.Namespace) -> dict:
     )
     need(args.shm_size == "8g", f"shm {args.shm_size}: the loader's workers would die")
     need(sorted(args.ulimit) == ["memlock=-1", "stack=67108864"], f"ulimit {args.ulimit}")
-    need(args.tmpfs == "/results", "the default folder of results cannot be made by a user")
     need(args.stop_timeout == "20", f"stop timeout {args.stop_timeout}")
     need(args.user == f"{os.getuid()}:{os.getgid()}", f"user {args.user}")
     need((args.network == "none") == (os.environ.get("AIR_GAPPED") == "1"), "network")
     mounts = [mount_of(text) for text in args.mount]
     workspace = labels["deft.workspace"]
-    (written,) = [m["target"] for m in mounts if m["writable"]]
+    written, results = (m["target"] for m in mounts if m["writable"])
+    need(results == "/results", "the default folder of results cannot be made by a user")
     need(written.startswith(f"{workspace}/results/{labels['deft.run']}/"), f"writes {written}")
     need(Path(written).is_dir(), "the writable mount is no folder")
     for mount in mounts:
         same = mount["source"] == mount["target"]
-        other = mount["target"] == "/etc/passwd" or mount["source"] == "/dev/null"
+        other = mount["target"] in ("/etc/passwd", results) or mount["source"] == "/dev/null"
         need(same or other, f"{mount}: another path inside")
     secrets = Path(workspace, ".env")
     hidden = [m["target"] for m in mounts if m["source"] == "/dev/null"]

@@ -262,9 +262,10 @@ def fault(stage: str) -> str:
     return json.loads(path.read_text()).get(stage, "") if path.is_file() else ""
 
 
-def main(plan: dict) -> int:
+def main(plan: dict, watched: bool = True) -> int:
     argv = plan["argv"]
-    watch_files(plan["mounts"], plan["written"])
+    if watched:
+        watch_files(plan["mounts"], plan["written"])
     data = read_spec(argv)
     stage = {"gap_analysis": "rca", "embedding": "embed"}.get(argv[0], argv[1])
     if fault(stage) == "status 1":

@@ -47,7 +47,7 @@ def test_the_whole_command():
         *("--mount", "type=bind,source=/w,target=/w,readonly"),
         "--mount",
         "type=bind,source=/w/results/run_a/baseline,target=/w/results/run_a/baseline",
-        *("--tmpfs", "/results", "--workdir", "/w/results/run_a/baseline"),
+        *("--workdir", "/w/results/run_a/baseline"),
         *("--env", "HOME=/w/results/run_a/baseline/home", "--env", "HF_TOKEN"),
         "nvcr.io/nvidia/tao/tao-toolkit:7.1.0-pyt",
         *("visual_changenet", "train", "-e", SPEC),
@@ -65,6 +65,26 @@ def test_gpus_network_and_the_other_runtime(monkeypatch):
     assert podman[0] == "podman" and "--gpus" not in podman
     assert podman.count("--device") == 2 and "nvidia.com/gpu=1" in podman
     assert podman[podman.index("--userns") + 1] == "keep-id"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "hard", "may_raise", "given"),
+    [
+        ("podman", 8388608, False, ["memlock=8388608", "stack=8388608"]),
+        ("podman", 1 << 30, False, [f"memlock={1 << 30}", "stack=67108864"]),
+        ("podman", -1, False, ["memlock=-1", "stack=67108864"]),
+        ("podman", 8388608, True, ["memlock=-1", "stack=67108864"]),
+        ("docker", 8388608, False, ["memlock=-1", "stack=67108864"]),
+    ],
+)
+def test_podman_is_asked_for_no_more_than_the_caller_may(
+    monkeypatch, runtime, hard, may_raise, given
+):
+    """Above a hard limit it says `setrlimit RLIMIT_MEMLOCK: Operation not permitted`."""
+    monkeypatch.setattr(commands.resource, "getrlimit", lambda number: (hard, hard))
+    monkeypatch.setattr(commands, "_may_raise_limits", lambda: may_raise)
+    line = command(container(runtime=runtime))
+    assert [line[i + 1] for i, word in enumerate(line) if word == "--ulimit"] == given
 
 
 def test_a_secret_is_never_passed_by_value():
@@ -156,6 +176,20 @@ def test_root_gives_its_files_back(tmp_path, monkeypatch):
     line = command(give_back(made, made.workdir))
     assert line[line.index("--entrypoint") + 1] == "chown" and "--gpus" not in line
     assert line[-3:] == ["-R", f"{commands.os.getuid()}:{commands.os.getgid()}", str(made.workdir)]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "uid", "owner"),
+    [("docker", 1000, "1000:1000"), ("podman", 1000, "0:0"), ("podman", 0, "0:0")],
+)
+def test_the_callers_ids_are_those_that_the_container_calls_so(
+    tmp_path, monkeypatch, runtime, uid, owner
+):
+    """Root of a podman without root is the caller; 1000 there is an id that is nobody's."""
+    monkeypatch.setattr(commands.os, "getuid", lambda: uid)
+    monkeypatch.setattr(commands.os, "getgid", lambda: uid)
+    made = stage_container(tmp_path, monkeypatch, container_user="root", container_runtime=runtime)
+    assert command(give_back(made, made.workdir))[-2] == owner
 
 
 def test_one_gpu_of_several(tmp_path, monkeypatch):

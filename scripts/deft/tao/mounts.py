@@ -22,6 +22,9 @@ OFTEN_LINKED = (
     *(layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE, layout.KPI_TABLE),
 )
 CREDENTIALS, NOTHING = ".env", Path("/dev/null")
+# Where some of TAO's tools write by default. No --tmpfs: runc gives that the rights of the image's
+# own folder, whatever mode is asked for, and it may be root's alone.
+DEFAULT_RESULTS = Path("/results")
 SPEC_FOLDER = "experiment_specs"  # TAO's configuration library wants it in the working directory
 
 
@@ -81,8 +84,13 @@ def _covers(outer: Path, inner: Path) -> bool:
 
 def prepare_scratch(scratch: Path) -> None:
     """Make the folder that a container writes, with what TAO looks for in it."""
-    for name in ("out", "home", SPEC_FOLDER):
+    for name in ("out", "home/results", SPEC_FOLDER):
         (scratch / name).mkdir(parents=True, exist_ok=True)
+
+
+def default_results(scratch: Path) -> Mount:
+    """Return a mount that takes what tools write to their default folder; it goes with ``home``."""
+    return Mount(scratch / "home/results", DEFAULT_RESULTS, writable=True)
 
 
 def identity_file(scratch: Path) -> Mount:

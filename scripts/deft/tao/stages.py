@@ -17,7 +17,7 @@ from deft.run.containers.command import (
     hydra,
 )
 from deft.settings.tao import Settings, air_gapped
-from deft.tao.mounts import environment, identity_file, mounts_for, prepare_scratch
+from deft.tao.mounts import default_results, environment, identity_file, mounts_for, prepare_scratch
 
 OFFLINE = (("HF_HUB_OFFLINE", "1"), ("TRANSFORMERS_OFFLINE", "1"))
 
@@ -95,7 +95,12 @@ def container_for(
         argv=argv,
         name=container_name(root, run, phase, f"{stage}-{part}" if part else stage),
         labels=((RUN_LABEL, run), (WORKSPACE_LABEL, str(root)), (STAGE_LABEL, f"{phase}/{stage}")),
-        mounts=(*mounts_for(root, scratch, read), *identity, *written),
+        mounts=(
+            *mounts_for(root, scratch, read),
+            *identity,
+            default_results(scratch),
+            *written,
+        ),
         workdir=scratch,
         env=(*environment(scratch), *dict((*offline, *env)).items()),
         env_names=env_names,
@@ -109,7 +114,9 @@ def container_for(
 
 def give_back(container: Container, scratch: Path) -> Container:
     """Return the container that hands what root wrote over to the caller."""
-    owner = f"{os.getuid()}:{os.getgid()}"
+    # Without root podman maps the container's root to the caller, and other ids to none of his.
+    mapped = container.runtime == "podman" and os.getuid() != 0
+    owner = "0:0" if mapped else f"{os.getuid()}:{os.getgid()}"
     return Container(
         image=container.image,
         argv=("-R", owner, str(scratch)),

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import re
+import resource
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from deft.core.files import sha256_text
 
 STOP_GRACE_S = 20  # between the request to end and the kill; a cluster gives a job 30
 RUN_LABEL, WORKSPACE_LABEL, STAGE_LABEL = "deft.run", "deft.workspace", "deft.stage"
-# Where some of TAO's tools write by default: kept in memory, so that it goes nowhere, and writable.
-DEFAULT_RESULTS = "/results"
+# What loaders and NCCL want, as NVIDIA's launcher asks for it; bytes, -1 = no limit.
+LIMITS = (
+    ("memlock", resource.RLIMIT_MEMLOCK, -1),
+    ("stack", resource.RLIMIT_STACK, 67108864),
+)
+CAP_SYS_RESOURCE = 24  # bit of CapEff: whoever has it may raise its own hard limits
 # Names of variables whose values never stand on a command line.
 SECRETS = ("HF_TOKEN",)
 
@@ -96,7 +101,7 @@ def command(container: Container) -> list[str]:
     for label, value in c.labels:
         out += ["--label", f"{label}={value}"]
     out += _gpu_options(c)
-    out += ["--shm-size", c.shm, "--ulimit", "memlock=-1", "--ulimit", "stack=67108864"]
+    out += ["--shm-size", c.shm, *_limit_options(c.runtime)]
     out += ["--stop-timeout", str(STOP_GRACE_S)]
     if c.user is not None:
         out += ["--user", c.user]
@@ -106,7 +111,7 @@ def command(container: Container) -> list[str]:
         out += ["--network", "none"]
     for mount in c.mounts:
         out += ["--mount", mount.option()]
-    out += ["--tmpfs", DEFAULT_RESULTS, "--workdir", str(c.workdir)]
+    out += ["--workdir", str(c.workdir)]
     for name, value in c.env:
         out += ["--env", f"{name}={value}"]
     for name in c.env_names:
@@ -114,6 +119,24 @@ def command(container: Container) -> list[str]:
     if c.entrypoint:
         out += ["--entrypoint", c.entrypoint]
     return [*out, c.image, *c.argv]
+
+
+def _limit_options(runtime: str) -> list[str]:
+    """Return the limits' options; podman sets them with the caller's rights, Docker with root's."""
+    out = []
+    for name, number, wanted in LIMITS:
+        hard = resource.getrlimit(number)[1]
+        above = hard != resource.RLIM_INFINITY and (wanted == -1 or wanted > hard)
+        value = hard if runtime == "podman" and above and not _may_raise_limits() else wanted
+        out += ["--ulimit", f"{name}={value}"]
+    return out
+
+
+def _may_raise_limits() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE; root of a sandbox may not."""
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", text, re.MULTILINE)
+    return bool(found and int(found[1], 16) >> CAP_SYS_RESOURCE & 1)
 
 
 def _gpu_options(c: Container) -> list[str]:

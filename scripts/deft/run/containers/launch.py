@@ -21,7 +21,7 @@ from deft.run.containers.command import Container, command
 TAIL_LINES = 30
 FAILED = "Execution status: FAIL"  # TAO's last line; its exit status may be 0 all the same
 MEMORY_MARKS = ("OutOfMemoryError", "CUDA out of memory")
-NOT_STARTED = 125  # the runtime's own failures
+NOT_STARTED = (125, 126)  # the runtime's own failures; podman's are 126 where its helper fails
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _judge(container: Container, status: int, tail: list[str], stage: str) -> No
     memory = next((line for line in tail if any(mark in line for mark in MEMORY_MARKS)), None)
     if memory is not None:
         raise StageFailed(f"TAO's {stage} ran out of GPU memory: {memory.strip()}", status=137)
-    what = "did not start" if status == NOT_STARTED else f"ended with status {status}"
+    what = "did not start" if status in NOT_STARTED else f"ended with status {status}"
     if status == 0:
         what = f"says {FAILED!r}"
     raise StageFailed(

@@ -64,6 +64,7 @@ MIN_SIMILARITY = 0.9  # the configuration's default
 NEIGHBOURS = (5, 10, 20, 40, 80, 160, 320)  # the contract's 5; more where 5 give too few new rows
 SCRATCH, PRETRAINED, BALANCED, PRODUCTION = "scratch", "pretrained", "balanced", "production"
 REGIMES = [f"{start}/{pool}" for start in (SCRATCH, PRETRAINED) for pool in (BALANCED, PRODUCTION)]
+BASELINE = layout.BASELINE  # what all arms start from, as lap 0
 NOISE_STEP = 7_919  # between the seeds of trainings of one table
 
 
@@ -242,12 +243,16 @@ class Trial:
         raise SystemExit(f"{arm}: {len(rows)} of {self.budget} rows")
 
     def run(self, arm: str, note: Callable[..., None], repeats: int) -> None:
-        """Run an arm's laps; ``note`` takes each training's figures.
+        """Run an arm's laps, or tell the baseline's; ``note`` takes each training's figures.
 
         ``repeats``: so many more trainings of each of its tables.
         """
         bench, weights, scored = self.bench, self.base, self.scored
         table, provenance = self.first()
+        if arm == BASELINE:
+            facts = {"arm": arm, "lap": 0, "repeat": 0, "rows": len(table)}
+            note({**facts, **figures(scored)})
+            return
         for lap in range(1, bench.given.laps + 1):
             rows = self.chosen(arm, lap, scored, frozenset(neighbours.part_keys(table)))
             mined = changenet_table.in_contract_order(
@@ -335,10 +340,11 @@ def run_missing(given: argparse.Namespace, rows: list[dict], file: Path) -> None
         for regime in given.regimes:
             tag = {"regime": regime, "shift": given.shift, "seed": seed}
             trial = None
-            for arm in given.arms:
+            for arm in (BASELINE, *given.arms):
                 noisy = arm == CHANCE and given.seeds.index(seed) < given.noise_seeds
                 repeats = given.noise if noisy else 0
-                wanted = {(lap, k) for lap in range(1, given.laps + 1) for k in range(repeats + 1)}
+                laps = range(1) if arm == BASELINE else range(1, given.laps + 1)
+                wanted = {(lap, k) for lap in laps for k in range(repeats + 1)}
                 there = {
                     (r["lap"], r["repeat"])
                     for r in rows

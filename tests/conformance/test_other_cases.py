@@ -86,6 +86,7 @@ def outcomes(folder: Path, *tests: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has(f"model/{CASE}.json"), reason=f"the folder has no {CASE}")
 def test_training_steps_of_other_kinds(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()

@@ -210,6 +210,7 @@ def test_grown_pool_runs_nothing(workspace: Path) -> None:
     assert log_entries(workspace) == before
 
 
+@pytest.mark.slow
 def test_new_target_really_ends(workspace: Path) -> None:
     trained = [e for e in log_entries(workspace) if e["stage"] == "train"]
     before = load(workspace, "best_model.json")

@@ -237,7 +237,7 @@ def test_stopped_again_and_again(undisturbed, workspace: Path) -> None:
     ("numbers", "status"),
     [
         pytest.param((TERM, TERM), 143, id="twice"),
-        pytest.param((USR1,), 138, id="slurm --signal"),
+        pytest.param((USR1,), 138, id="slurm --signal", marks=pytest.mark.slow),
         pytest.param((INT,), 130, id="control-c", marks=pytest.mark.slow),
         pytest.param((USR1, INT, TERM, TERM), 138, id="all", marks=pytest.mark.slow),
     ],
@@ -461,7 +461,7 @@ def one_worker(job: subprocess.Popen) -> None:
 @pytest.mark.parametrize(
     ("whom", "status"),
     [
-        (one_worker, 138),
+        pytest.param(one_worker, 138, marks=pytest.mark.slow),
         pytest.param(the_group, 143, marks=pytest.mark.slow),
         pytest.param(the_launcher, 143, marks=pytest.mark.slow),
     ],

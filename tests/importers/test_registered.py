@@ -5,11 +5,14 @@ Boards are moved here by rolling a larger drawing, not by the code that takes th
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import workflow_tools
 from handoff_folder import COLUMNS, made_bundle
 from picture_folders import save
 from PIL import Image
@@ -312,3 +315,37 @@ def test_import_folder_registers_on_request(tmp_path) -> None:
         golden = place / "kpi/images" / row["golden_path"] / light.name
         apart[kind] = np.abs(pixels(light) - pixels(golden))[inner, inner].mean()
     assert 2 * apart["shift"] < apart["off"]
+
+
+@pytest.mark.slow
+def test_a_registered_workspace_is_handed_off_with_its_registration(workspace, tmp_path) -> None:
+    out = tmp_path / "laid"
+    asked = {"register": "shift", "register_from": workspace.name}  # beside where it is typed
+    typed = workflow_tools.working_folder(out)
+    (typed / workspace.name).symlink_to(workspace)
+    made = workflow_tools.snakemake(out, "register_pictures", config=asked)
+    assert "12 moved onto their goldens" in workflow_tools.succeed(made)
+    stop = workflow_tools.snakemake(workspace, config={"register": "shift"})
+    assert stop.returncode == 1 and "register_pictures" in stop.stdout
+    workflow_tools.succeed(workflow_tools.snakemake(out, config={"max_iterations": 1, **asked}))
+    folder = out / "results" / workflow_tools.RUN / "best_model"
+    assert read_json(folder / "preprocessing.json")["register"] == "shift"
+    assert "were laid on their goldens" in (folder / "README.md").read_text()
+
+    # The hand-off alone gives the pictures as they were taken the scores of the registered ones.
+    scores = {}
+    for root in (workspace, out):
+        command = [sys.executable, str(folder / "score.py"), "--csv", str(root / layout.KPI_TABLE)]
+        command += ["--images", str(root / "kpi/images"), "--out", str(tmp_path / "scores.csv")]
+        subprocess.run(command, check=True, capture_output=True)
+        scores[root] = pd.read_csv(tmp_path / "scores.csv")["score"].to_numpy()
+        (tmp_path / "scores.csv").unlink()
+    assert np.array_equal(scores[workspace], scores[out])
+    row = read_table(out / layout.KPI_TABLE).iloc[1]  # of the board that lies off
+    pair = [
+        str(workspace / "kpi/images" / at / f"{row.object_name}_{LIGHT}.png")
+        for at in (row.input_path, row.golden_path)
+    ]
+    example = [sys.executable, "score_pair.py", *pair]
+    told = subprocess.run(example, cwd=folder, check=True, capture_output=True, text=True)
+    assert float(told.stdout.split()[0]) == pytest.approx(scores[out][1], abs=1e-6)

@@ -125,13 +125,28 @@ def write_bundle(
     names = [p.name for p in sorted(folder.glob("model*.onnx*")) if p.name != CHECKSUM]
     lines = [f"{sha256_file(folder / name)}  {name}" for name in names]
     write_text_atomic(folder / CHECKSUM, "\n".join(lines) + "\n")
-    shutil.copyfile(EXAMPLE_SOURCE, folder / EXAMPLE)
+    write_text_atomic(folder / EXAMPLE, example(facts))
     shutil.copyfile(pictures.__file__, folder / READER)
     write_text_atomic(folder / README, readme(facts, record, run=run, phase=phase))
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FACTS)
     digests = {p.relative_to(folder).as_posix(): sha256_file(p) for p in files}
     record = {**record, "files": digests}
     write_json_atomic(folder / FACTS, record)
+
+
+def example(facts: dict[str, Any]) -> str:
+    """Return ``score_pair.py``; where pictures are registered, with two lines more and OpenCV."""
+    text = EXAMPLE_SOURCE.read_text(encoding="utf-8")
+    if "register" not in facts:
+        return text
+    place = text.index("test, *goldens =")
+    align = (
+        'read[:lights] = align(read[:lights], read[lights : 2 * lights], facts["register"]).lights'
+    )
+    text = f"{text[:place]}{align}  # as in training\n{text[place:]}"
+    return text.replace(
+        "from read_picture", "from score_kit.registration import align\nfrom read_picture"
+    )
 
 
 EMBEDDINGS_ROW = f"| `{EMBEDDINGS}` | the same for what the network sees in its pictures |"
@@ -169,6 +184,8 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
     sides = ["TEST", *(["GOLDEN"] if goldens == 1 else [f"GOLDEN{i + 1}" for i in range(goldens)])]
     ext = facts["picture_name"].rpartition("}")[2]
     names = [f"{side}_{light}{ext}" if light else side for side in sides for light in lights]
+    opencv = ", OpenCV" if "register" in facts else ""
+    run_example = f"python {EXAMPLE} {' '.join(names)}"
     parts = [
         f"# The best model of {run} ({phase})",
         "",
@@ -177,7 +194,7 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         "pip install numpy opencv-python-headless onnxruntime",
         "python score.py --csv TABLE --images ROOT --out scores.csv        # or",
         "python score.py --test DIR --golden DIR --out scores.csv",
-        f"python {EXAMPLE} {' '.join(names)}   # numpy, Pillow and onnxruntime; prints the score",
+        f"{run_example}   # numpy, Pillow and onnxruntime{opencv}; prints the score",
         "```",
         "",
         "| file | what |",
@@ -197,7 +214,7 @@ def readme(facts: dict[str, Any], record: dict[str, Any], *, run: str, phase: st
         f"| `{recipes.TRITON}` | for Triton, see below |",
         f"| `{recipes.TENSORRT}` | builds a TensorRT engine |",
         "| `compare_engine.py` | the gate: does the engine decide as the ONNX does? |",
-        f"| `{EXAMPLE}` | the whole path in 40 lines |",
+        f"| `{EXAMPLE}` | the whole path in 30 lines |",
         f"| `{READER}` | how the pipeline reads a picture file, and which ones it refuses |",
         f"| `{FACTS}` | how the export was checked |",
         "",

@@ -38,8 +38,8 @@ class Lap(Group):
     allow_unrouted: list[str] = setting([], "by_label: labels that may go nowhere", read_by="route")
     mining: Literal["nearest", "places", "balanced", "random", "none"] = setting(
         "nearest",
-        "nearest = the contract's | places = for a network from scratch and many defects | balanced | "
-        "random, none (control arms): docs/strategies.md",
+        "nearest = the contract's | places = for a network from scratch and many defects | "
+        "balanced | random, none (control arms): docs/strategies.md",
         read_by="mine",
     )
     mining_budget: int | None = setting(

@@ -103,9 +103,12 @@ def test_what_lies_off_is_taken_back_and_all_else_is_the_same_file(workspace, tm
 
 def test_it_is_done_once_and_what_grows_is_added(workspace, tmp_path, monkeypatch) -> None:
     out, calls = tmp_path / "laid", []
+    (workspace / "deft.yaml").write_text("kpi: FAR < 1% at recall=95%\n")
     spied = lambda *given: calls.append(1) or align(*given)  # noqa: E731
     monkeypatch.setattr(registered, "align", spied)
     register_workspace(workspace, out, "shift")
+    assert (out / "deft.yaml").read_text() == "kpi: FAR < 1% at recall=95%\n"
+    (out / "deft.yaml").write_text("kpi: FAR < 2% at recall=95%\n")  # theirs to change
     first, whole = len(calls), {p: p.stat().st_ino for p in out.rglob("*.png")}
     told = register_workspace(workspace, out, "shift")
     assert len(calls) == first
@@ -125,6 +128,7 @@ def test_it_is_done_once_and_what_grows_is_added(workspace, tmp_path, monkeypatc
     grown = register_workspace(workspace, out, "shift")
     assert len(calls) == first + 1 and grown != told
     assert preflight(out).status == "ok"
+    assert (out / "deft.yaml").read_text() == "kpi: FAR < 2% at recall=95%\n"
 
 
 def preflight(workspace: Path):

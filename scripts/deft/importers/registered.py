@@ -42,7 +42,7 @@ KIND = "register_pictures"
 CODE_VERSION = 1  # raise it when the same pictures would be moved otherwise
 PARTS = "registered_pictures.csv"
 TEXTS = (".csv", ".json", ".jsonl", ".yaml", ".yml", ".txt", ".md")  # copied: people edit them
-BESIDE = (layout.CORRECTIONS, "deft.yaml")
+ONCE = (layout.CORRECTIONS, "deft.yaml")  # copied at first: who works there changes them there
 KEEP_EVERY = 2000  # parts
 
 
@@ -111,6 +111,9 @@ def register_workspace(
     for name in files:
         if name not in moved and name not in texts:
             link_or_copy(root / name, out / name)
+    for name in ONCE:
+        if (root / name).is_file() and not (out / name).exists():
+            copy_atomically(root / name, out / name)
     for name in texts:  # last: no table names a picture that is not there yet
         copy_atomically(root / name, out / name)
     counts = _counts(found)
@@ -189,7 +192,7 @@ def _refuse_absolute(path: Path, table: pd.DataFrame) -> None:
 
 def _files(root: Path) -> list[str]:
     """Return every file of a workspace's inputs, relative to it, in order; links are followed."""
-    found = [name for name in BESIDE if (root / name).is_file()]
+    found: list[str] = []
     seen: set[str] = set()
     for top in INPUT_FOLDERS:
         for folder, below, names in os.walk(root / top, followlinks=True):

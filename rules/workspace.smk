@@ -105,7 +105,7 @@ rule register_pictures:
         "lay test pictures on their goldens"
     shell:
         'python "$DEFT_HOME/scripts/register_pictures.py" --out . --root={params.root:q}'
-        " --typed-in {params.typed_in:q} --kind {params.kind}"
+        " --typed-in {params.typed_in:q} --kind {params.kind:q}"
         " --picture-levels {params.levels} --log {log:q}"
 
 

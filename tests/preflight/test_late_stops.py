@@ -89,6 +89,8 @@ ASKED = {
     "kpi/views.py": {"views_of_phase": CHANGED},
     "kpi/evaluation.py": {"read_scores": CHANGED, "refuse_alike": LEARNT},
     "core/files.py": {"inside": "table_kpi"},
+    # `require` stops every command of a run while it is parsed, the pre-flight's first of all.
+    "core/registered.py": {"read_record": "registered_pictures", "require": "registered_pictures"},
     "tables/fingerprint.py": {"decode": "images_kpi", "see_again": "images_kpi"},
     "record/best.py": {"_training_spec": CHANGED},
     "run/jobs.py": {"_read": CHANGED},

@@ -140,7 +140,7 @@ def test_parsing_imports_nothing_heavy() -> None:
     """Of what the Snakefile imports; Snakemake itself imports what it likes."""
     texts = [(REPOSITORY / "Snakefile").read_text(), _rules_text()]
     lines = sorted({line for text in texts for line in re.findall(IMPORT, text, re.MULTILINE)})
-    assert "from deft.core import layout, places" in lines
+    assert "from deft.core import layout, places, registered" in lines
     told = f"import sys; sys.path.insert(0, {str(REPOSITORY / 'scripts')!r})\n"
     told += "\n".join(lines) + "\nprint(*{m.partition('.')[0] for m in sys.modules})"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)

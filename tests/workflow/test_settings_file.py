@@ -111,6 +111,7 @@ FORMS = {
     "'import_table'": [["import_table"]],
     "'import_folder_plan'": [["import_folder_plan"]],
     "'import_folder'": [["import_folder"]],
+    "'register_pictures'": [["register_pictures"], {"register": "shift", "register_from": "DIR"}],
     "'-R' context": [["-R", f"results/{RUN}/baseline/train/weights.json"]],
     "'-n'": [["-n", f"results/{RUN}/iter2/train/weights.json"]],
     "'best_model' run=name": [["best_model", "-R", "export_best"], {"run": RUN}],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from deft.changenet.device import pick_device
 from deft.changenet.precision import float32_scores
@@ -111,7 +112,7 @@ class TorchEncoder:
         wanted = (self.batch_size, *self.size_px, 3)
         if pictures.shape != wanted or pictures.dtype != np.uint8:
             raise ValueError(f"{pictures.dtype} {pictures.shape} instead of uint8 {wanted}")
-        with torch.inference_mode(), float32_scores(), self._cast():
+        with torch.inference_mode(), float32_scores(), self._cast(), self._attention():
             tensor = torch.from_numpy(np.ascontiguousarray(pictures))
             if self.device.type == "cuda":
                 tensor = tensor.pin_memory()  # from there the copy is only queued
@@ -137,6 +138,12 @@ class TorchEncoder:
                 f"embed_runtime: onnx computes in float32 on a CPU, not with {', '.join(wrong)}",
                 fix="set embed_runtime: torch",
             )
+
+    def _attention(self) -> Any:
+        """On a CPU: no fused kernel, which some compute by a picture's place in the batch."""
+        if self.device.type != "cpu":
+            return nullcontext()
+        return sdpa_kernel(SDPBackend.MATH)
 
     def _cast(self) -> Any:
         if self.options.precision == "float32":

@@ -152,12 +152,11 @@ def _parts(root: Path, spec: Spec) -> Iterator[Part]:
         path = root / name
         if not path.is_file():
             continue  # the pre-flight says which table is needed
-        if name == layout.POOL_TABLE:
-            table = pool_rows(read_pool(root), root)
-        else:
-            table = base_rows(read_table(path), root)
-        _refuse_absolute(path, read_table(path))
-        frames.append(table[["input_path", "golden_path", "object_name"]])
+        pool = name == layout.POOL_TABLE
+        table = read_pool(root) if pool else read_table(path)
+        _refuse_absolute(path, table)
+        placed = pool_rows(table, root) if pool else base_rows(table, root)
+        frames.append(placed[["input_path", "golden_path", "object_name"]])
     if not frames:
         raise HardStop(
             "missing_input",

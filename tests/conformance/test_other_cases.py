@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from tao_reference import FOLDER, has
-from test_train_step import _precise_head
+from test_train_step import _precise
 from whole_models import built, inputs
 
 CASE = "euclid_fan_small_128"
@@ -28,10 +28,10 @@ def step_of(case: str) -> dict:
     """Record a training step as the folder's files do; TAO's loss of a euclidean network."""
     network = built(case, upstream_compat=True)
     network.train()
-    _precise_head(network)  # as the test that reads the record
+    _precise(network)  # as the test that reads the record
     labels = [0, 1, 0]
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
-    output = network(*inputs(case))
+    output = network(*(picture.double() for picture in inputs(case)))
     loss = network.criterion(output, torch.tensor(labels, dtype=torch.float32)[:, None])
     buffers = {
         name: {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deft.core.files import write_json_atomic, write_text_atomic
+from deft.kpi.many_bounds import bounds_of
 from deft.kpi.operating_point import far_upper_bound, recall_lower_bound
 from deft.kpi.plots import plot_confusion, plot_scores
 from deft.settings.metric_contract import far_result
@@ -73,23 +72,10 @@ def threshold_table(swept: dict[str, np.ndarray]) -> pd.DataFrame:
             "predicted_no_pass_count": tp + fp,
             "actual_no_pass_count": tp + fn,
             "actual_pass_count": tn + fp,
-            "recall_lower95": _bounds(recall_lower_bound, tp, int(tp[0] + fn[0])),
-            "far_upper95": _bounds(far_upper_bound, fp, int(fp[0] + tn[0])),
+            "recall_lower95": bounds_of(recall_lower_bound, tp, int(tp[0] + fn[0])),
+            "far_upper95": bounds_of(far_upper_bound, fp, int(fp[0] + tn[0])),
         }
     )
-
-
-def _bounds(bound: Callable[..., np.ndarray], counts: np.ndarray, total: int) -> np.ndarray:
-    """Return the bounds of counts (n,) of ``total``; each count is computed once a process."""
-    known = _known_bounds(bound, total)
-    new = np.unique(counts[np.isnan(known[counts])])
-    known[new] = bound(new, np.full(len(new), total))
-    return np.asarray(known[counts])
-
-
-@lru_cache(maxsize=2)  # of defects and of good parts: both weight files of a phase have as many
-def _known_bounds(bound: Callable[..., np.ndarray], total: int) -> np.ndarray:
-    return np.full(total + 1, np.nan)
 
 
 def missed_samples(table: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from deft.changenet.spec import Spec
+from deft.core.collecting import usual_collection
 from deft.core.errors import HardStop
 from deft.run.leases import LEASES
 
@@ -116,7 +117,8 @@ def reproducible(
     torch.backends.cudnn.benchmark = spec.train.cudnn.benchmark
     torch.backends.cudnn.deterministic = spec.train.cudnn.deterministic
     try:
-        yield device
+        with usual_collection():
+            yield device
     finally:
         torch.set_num_threads(before[0])
         _deterministic(before[1], compile)

@@ -30,7 +30,7 @@ def bounds_of(bound: Bound, counts: np.ndarray, total: int) -> np.ndarray:
     if np.count_nonzero(np.diff(counts)) < BLOCK:  # a sweep's are sorted
         distinct, back = np.unique(counts, return_inverse=True)
         return np.asarray(bound(distinct, np.full(len(distinct), total))[back])
-    return _every_bound(bound, total)[counts]
+    return np.asarray(_every_bound(bound, total)[counts])
 
 
 @lru_cache(maxsize=2)  # of defects and of good parts: both weight files of a phase have as many

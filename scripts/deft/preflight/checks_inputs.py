@@ -271,7 +271,7 @@ def _raise_escape(file: Path, column: str, cells: pd.Series, bad: set[str]) -> N
 
 def _raise_backslash(file: Path, column: str, cells: pd.Series) -> None:
     """Refuse ``board1\\top``: TAO's loader and this one take it for one folder's name."""
-    bad = {cell for cell in set(cells) if "\\" in cell}
+    bad = {cell for cell in cells.unique() if "\\" in cell}
     rows = _lines(cells, bad)
     if rows:
         cell = cells.iloc[rows[0] - line_of(0)]

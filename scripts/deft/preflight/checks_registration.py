@@ -20,7 +20,7 @@ from deft.core.layout import SPEC
 from deft.core.registered import grown_since, read_record
 from deft.preflight.check import Check, Context, Suspect, ok, skipped, stopped, warn
 from deft.score_kit.registration import Registration, register
-from deft.tables.changenet_table import image_file
+from deft.tables.changenet_table import image_file, rows_of
 from deft.tables.pictures import PictureError, open_rgb
 
 ID = "registration"
@@ -129,21 +129,18 @@ def sample(rows: pd.DataFrame, ctx: Context) -> list[Pair]:
     assert ctx.spec is not None
     ext = ctx.spec.dataset.classify.image_ext
     boards = rows["boardname"] if "boardname" in rows else pd.Series("", index=rows.index)
-    rows = rows.assign(board=boards.fillna("").astype(str))
+    places = ["input_path", "object_name", "golden_path"]
+    rows = rows[places].assign(board=boards.fillna("").astype(str))
     order = np.random.default_rng(0).permutation(len(rows))
-    rows = rows.iloc[order].drop_duplicates(["input_path", "object_name", "golden_path"])
-    groups = list(rows.groupby("board", sort=True))
+    rows = rows.iloc[order].drop_duplicates(places)
     lights = ctx.spec.lights
-    each = max(1, min(PER_BOARD, PAIRS // max(1, len(groups) * len(lights))))
+    each = max(1, min(PER_BOARD, PAIRS // max(1, rows["board"].nunique() * len(lights))))
+    rows = rows[rows.groupby("board").cumcount() < each].sort_values("board", kind="stable")
     found = []
-    for board, group in groups:
-        for row in group.head(each).to_dict("records"):
-            for light in lights:
-                files = (
-                    image_file("", row[column], row["object_name"], light, ext)
-                    for column in ("input_path", "golden_path")
-                )
-                found.append(Pair(str(board), light, *(path.as_posix() for path in files)))
+    for folder, name, golden, board in rows_of(rows, *places, "board"):
+        for light in lights:
+            files = (image_file("", where, name, light, ext) for where in (folder, golden))
+            found.append(Pair(board, light, *(path.as_posix() for path in files)))
     chosen = np.random.default_rng(0).permutation(len(found))[:PAIRS]
     return [found[i] for i in sorted(chosen.tolist())]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from deft.core import disk
+from deft.core.collecting import collect_seldom
 from deft.core.disk import DiskFull
 from deft.core.durations import short_duration
 from deft.core.errors import HardStop, StageFailed
@@ -46,6 +47,7 @@ def main(body: Callable[[], int | None]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # no test's stand-in
             # A name that is no UTF-8 must not end the message that speaks of it.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    collect_seldom()
     leave(_status_of(body))
 
 

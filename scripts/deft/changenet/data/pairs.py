@@ -89,25 +89,19 @@ class PairData:
         self.resample = BICUBIC if self.augmented else BILINEAR
         self.training = training
         ext, count = spec.dataset.classify.image_ext, spec.dataset.classify.num_golden
-        names = table["object_name"].tolist()
         root = None if workspace is None else Path(workspace)
-        self._test, own_golden = (
-            [
-                [folder / image_name(name, light, ext) for light in spec.lights]
-                for folder, name in zip(self._folders(column, root), names, strict=True)
-            ]
-            for column in ("input_path", "golden_path")
+        # A million rows name few folders; their files' paths are put together when they are read.
+        self._names = table["object_name"].tolist()
+        self._test, self._golden = (
+            self._folders(column, root) for column in ("input_path", "golden_path")
         )
-        self._golden = [[files] for files in own_golden]  # one golden, of the same name
         self.folders = None
         if count > 1:
             self.folders = GoldenFolders(
                 self.images_dir,
                 [
                     str(folder) if cell.startswith("/") else cell
-                    for cell, folder in zip(
-                        table["golden_path"], self._folders("golden_path", root), strict=True
-                    )
+                    for cell, folder in zip(table["golden_path"], self._golden, strict=True)
                 ],
                 spec.lights,
                 ext,
@@ -123,29 +117,35 @@ class PairData:
     def _folders(self, column: str, workspace: Path | None) -> list[Path]:
         """Return the folder that each row names."""
         known: dict[str, Path] = {}
-        for row, cell in enumerate(self.table[column]):
+        cells = self.table[column].tolist()
+        for row, cell in enumerate(cells):
             if cell not in known:
                 known[cell] = rooted_folder(
                     cell, self.images_dir, workspace, self.csv_path, line_of(row)
                 )
-        return [known[cell] for cell in self.table[column]]
+        return [known[cell] for cell in cells]
+
+    def _files(self, folders: list[Path], row: int) -> list[Path]:
+        """Return a row's picture below its folder, one file a light."""
+        ext, name = self.spec.dataset.classify.image_ext, self._names[row]
+        return [folders[row] / image_name(name, light, ext) for light in self.spec.lights]
 
     def test_files(self, row: int) -> list[Path]:
         """Return the test picture's files, one a light."""
-        return self._test[row]
+        return self._files(self._test, row)
 
     def golden_files(self, row: int, *, epoch: int = 0, place: int = 0) -> list[list[Path]]:
         """Return each golden's files, one a light; outside of training always the same ones."""
         if self.folders is None:
-            return self._golden[row]
+            return [self._files(self._golden, row)]  # one golden, of the same name
         return self.folders.choose(row, (self.seed, epoch, place) if self.training else None)
 
     def files(self) -> set[Path]:
         """Return every picture that a batch of this table may hold, each light's file."""
-        found = {path for files in self._test for path in files}
+        found = {path for row in range(len(self)) for path in self.test_files(row)}
         if self.folders is not None:
             return found | self.folders.files()
-        return found | {path for goldens in self._golden for files in goldens for path in files}
+        return found | {path for row in range(len(self)) for path in self.golden_files(row)[0]}
 
     def picture(
         self, files: Sequence[Path], row: int, change: augment.Draw | None = None
@@ -171,7 +171,7 @@ class PairData:
         test, golden = [], []
         for place, row in enumerate(map(int, rows), start):
             change = self._draw(epoch, place)
-            test.append(self.picture(self._test[row], row, change))
+            test.append(self.picture(self.test_files(row), row, change))
             chosen = self.golden_files(row, epoch=epoch, place=place)
             golden.append([self.picture(files, row, change) for files in chosen])
         goldens = np.stack([np.stack(pictures) for pictures in golden])

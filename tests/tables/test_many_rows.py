@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from deft.core.errors import HardStop
 from deft.tables import changenet_table
-from deft.tables.changenet_table import MANDATORY, read_table
+from deft.tables.changenet_table import MANDATORY, read_table, write_table
 from deft.tables.csv_text import CELL_CHARACTERS
 from deft.tables.many_rows import plain_table, write_numbers
 
@@ -136,3 +136,15 @@ def test_text_is_no_number(tmp_path):
     with pytest.raises(TypeError, match="no column of numbers"):
         write_numbers(pd.DataFrame({"a": ["x"]}), tmp_path / "numbers.csv")
     assert not (tmp_path / "numbers.csv").exists()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 4, 10])
+def test_a_table_is_written_in_pieces_as_it_is_whole(tmp_path, monkeypatch, rows) -> None:
+    monkeypatch.setattr(changenet_table, "ROWS_AT_ONCE", 3)
+    cells = ["plain", 'a "quoted", cell', "", "Lötstelle", "two\nlines", "half \udc80"]
+    text = pd.Series([cells[i % len(cells)] for i in range(rows)], dtype=object)
+    table = pd.DataFrame({"text": text, "number": np.arange(rows) / 7})
+    written = write_table(table, tmp_path / "t.csv").read_bytes()
+    whole = table.to_csv(index=False, lineterminator="\n")
+    assert written == whole.encode("utf-8", "backslashreplace")
+    assert "".join(changenet_table.csv_text(table)) == whole

@@ -173,7 +173,15 @@ def sha256_file(path: str | Path, first_bytes: int | None = None) -> str:
 
 def sha256_text(text: str) -> str:
     """Return the SHA-256 of UTF-8 text; a name that is no UTF-8 has a digest too."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256_texts([text])
+
+
+def sha256_texts(pieces: Iterable[str]) -> str:
+    """Return the SHA-256 of the text that pieces make together."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def sha256_listing(folder: str | Path, names: Iterable[str]) -> str:

@@ -9,11 +9,12 @@ adds what is new.
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,13 @@ from deft.core.files import (
     link_or_copy,
     sha256_file,
     write_bytes_atomic,
-    write_text_atomic,
 )
 from deft.core.progress import Progress
 from deft.core.registered import read_record, write_record
 from deft.core.workspace_source import INPUT_FOLDERS, already_made, begin, finish
 from deft.importers.pixels import encoded
 from deft.score_kit.registration import Aligned, align
-from deft.tables.changenet_table import image_name, read_table
+from deft.tables.changenet_table import image_name, read_table, write_table
 from deft.tables.coordinates import base_rows, pool_rows, read_pool
 from deft.tables.pictures import PictureError, open_rgb
 
@@ -228,13 +228,22 @@ class _Writer:
     def write(self, parts: list[Part]) -> list[Moved]:
         """Return what became of each part, in order."""
         progress, found = Progress(len(parts), "register"), []
-        with ThreadPoolExecutor(os.cpu_count() or 1) as workers:
+        _write_parts(self.out, self.known)
+        with (
+            ThreadPoolExecutor(os.cpu_count() or 1) as workers,
+            (self.out / PARTS).open("a", encoding="utf-8", errors="backslashreplace") as kept,
+        ):
             for start in range(0, len(parts), KEEP_EVERY):
+                batch = []
                 for one in workers.map(self._part, parts[start : start + KEEP_EVERY]):
-                    found.append(one)
+                    batch.append(one)
                     progress(1)
-                _write_parts(self.out, found, self.known)
+                # A killed import goes on behind these lines; the last may be half of one.
+                kept.write(_frame(batch).to_csv(index=False, header=False, lineterminator="\n"))
+                kept.flush()
+                found += batch
         progress.close()
+        _write_parts(self.out, self.known | {one.test: one for one in found})
         return found
 
     def _part(self, part: Part) -> Moved:
@@ -287,17 +296,20 @@ def _read_parts(out: Path) -> dict[str, Moved]:
         return {}
     text = {"test": str, "seen": str, "doubt": str, "unread": str}
     try:
-        rows = pd.read_csv(path, dtype=text, keep_default_na=False)
+        whole = path.read_bytes().rpartition(b"\n")[0]
+        rows = pd.read_csv(io.BytesIO(whole), dtype=text, keep_default_na=False)
         named = ({str(key): value for key, value in one.items()} for one in rows.to_dict("records"))
         return {str(one["test"]): Moved(**one) for one in named}
     except (ValueError, TypeError, KeyError):
         return {}  # all parts are done again
 
 
-def _write_parts(out: Path, found: list[Moved], known: Mapping[str, Moved]) -> None:
-    done = {one.test: one for one in found}
-    rows = pd.DataFrame([vars(one) for one in ({**known, **done}).values()])
-    write_text_atomic(out / PARTS, rows.to_csv(index=False, lineterminator="\n"))
+def _frame(parts: Iterable[Moved]) -> pd.DataFrame:
+    return pd.DataFrame([vars(one) for one in parts], columns=[f.name for f in fields(Moved)])
+
+
+def _write_parts(out: Path, parts: Mapping[str, Moved]) -> None:
+    write_table(_frame(parts.values()), out / PARTS)
 
 
 def _counts(found: list[Moved]) -> dict[str, int]:

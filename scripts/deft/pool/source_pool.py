@@ -12,12 +12,13 @@ import pandas as pd
 from deft.core import layout
 from deft.core.commands import again
 from deft.core.errors import HardStop
-from deft.core.files import replace_atomically, sha256_file, sha256_text
+from deft.core.files import replace_atomically, sha256_file, sha256_texts
 from deft.pool.pregen.listing import paired_pregen, pregen_digest
 from deft.pool.pregen.parts import SynthPart
 from deft.tables.changenet_table import (
     COLUMNS,
     clean_label,
+    csv_text,
     image_file,
     image_name,
     in_contract_order,
@@ -129,7 +130,7 @@ def manifest(
     that labels have inside.
     """
     provenance = pool["provenance"].value_counts()
-    content = pool.drop(columns="filepath").to_csv(index=False, lineterminator="\n")
+    content = sha256_texts(csv_text(pool.drop(columns="filepath")))
     return {
         "schema_version": 1,
         "counts": {
@@ -151,7 +152,7 @@ def manifest(
             "sdg_rows": "synth_pool/sdg_rows.csv",
             "source_pool": "synth_pool/source_pool.parquet",
         },
-        "digests": {"pregen": pregen_digest(workspace), "source_pool": sha256_text(content)},
+        "digests": {"pregen": pregen_digest(workspace), "source_pool": content},
     }
 
 

@@ -18,14 +18,14 @@ import numpy as np
 import pandas as pd
 
 from deft.core.errors import HardStop
-from deft.core.files import write_text_atomic
+from deft.core.files import replace_atomically
 from deft.score_kit.naming import image_name as image_name
 from deft.tables.csv_text import decode_text, read_bytes, read_rows
 from deft.tables.labels import PASS as PASS
 from deft.tables.labels import clean_label as clean_label  # a table is where users look for it
 from deft.tables.labels import hidden_character, label_fault
 from deft.tables.labels import is_ng as is_ng
-from deft.tables.many_rows import plain_table
+from deft.tables.many_rows import ROWS_AT_ONCE, plain_table
 
 MANDATORY = ("input_path", "golden_path", "label", "object_name")
 OPTIONAL = (
@@ -195,8 +195,23 @@ def line_of(index: SupportsInt) -> int:
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> Path:
-    """Write a table as CSV (UTF-8, ``\\n``), whole or not at all."""
-    return write_text_atomic(path, table.to_csv(index=False, lineterminator="\n"))
+    """Write a table as CSV (UTF-8, ``\\n``), whole or not at all.
+
+    Half characters, as in a file name that is no UTF-8, are written as ``\\udc80``.
+    """
+
+    def write(to: Path) -> None:
+        with to.open("wb") as handle:
+            handle.writelines(text.encode("utf-8", "backslashreplace") for text in csv_text(table))
+
+    return replace_atomically(path, write)
+
+
+def csv_text(table: pd.DataFrame) -> Iterator[str]:
+    """Yield a table's CSV in pieces, so that the text of millions of rows never stands whole."""
+    for start in range(0, max(1, len(table)), ROWS_AT_ONCE):
+        rows = table.iloc[start : start + ROWS_AT_ONCE]
+        yield rows.to_csv(index=False, header=start == 0, lineterminator="\n")
 
 
 def in_contract_order(table: pd.DataFrame) -> pd.DataFrame:

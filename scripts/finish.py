@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deft.core.layout import Run
 from deft.record.verdict import verdict_lines
-from deft.report import render_report
+from deft.report.render import render_report
 from deft.run.cli import launch, parser
 from deft.run.stage import hard_stop_recorded, status_line
 from deft.stages.finish import finish

@@ -6,8 +6,7 @@ from html import escape
 
 from deft.core.files import write_text_atomic
 from deft.core.layout import Run
-from deft.report import render_pages
-from deft.report.render import PHASE_REPORT_FILE
+from deft.report.render import PHASE_REPORT_FILE, render_pages
 from deft.run.cli import launch, parser
 
 

@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 import fake_run  # noqa: E402
 
 from deft.pool.corrected_laps import keep
-from deft.report import build_results, render_report
+from deft.record.results import build_results
 from deft.report.check import check_html
+from deft.report.render import render_report
 from deft.tables.changenet_table import write_table
 from deft.tables.corrections import Correction, read_file
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 import fake_run  # noqa: E402
 
-from deft.report import render_pages, render_report  # noqa: E402
+from deft.report.render import render_pages, render_report  # noqa: E402
 from deft.tables.changenet_table import is_ng  # noqa: E402
 
 pytestmark = [

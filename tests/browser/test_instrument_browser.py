@@ -16,8 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 import fake_run  # noqa: E402
 
-from deft.report import build_results, packed, render_report  # noqa: E402
+from deft.record.results import build_results  # noqa: E402
+from deft.report import packed  # noqa: E402
 from deft.report.check import check_html  # noqa: E402
+from deft.report.render import render_report  # noqa: E402
 from deft.tables.changenet_table import is_ng  # noqa: E402
 
 pytestmark = [

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 import fake_run  # noqa: E402
 
-from deft.report import live, render_report  # noqa: E402
+from deft.report import live  # noqa: E402
+from deft.report.render import render_report  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 import embedded  # noqa: E402
 import fake_run  # noqa: E402
 
-from deft.report import render_report  # noqa: E402
+from deft.report.render import render_report  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,

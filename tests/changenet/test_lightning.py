@@ -128,3 +128,15 @@ def test_lightning_is_loaded_by_trainings_alone():
     paths = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths})
     assert done.returncode == 0
+
+
+def test_what_metrics_draw_with_is_left_out_of_a_training_alone():
+    code = (
+        "import sys; from deft.changenet.training import bare_metrics\n"
+        "import deft.changenet.training.trainer\n"
+        "assert not {'scipy.signal', 'matplotlib'} & set(sys.modules)\n"
+        "from lightning_utilities.core.imports import RequirementCache, package_available\n"
+        "assert RequirementCache('matplotlib') and package_available('scipy')"
+    )
+    paths = os.pathsep.join(path for path in sys.path if path)
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, check=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from deft.changenet.training import without_compiler as module
-from deft.changenet.training.without_compiler import without_compiler
+from deft.changenet import without_compiler as module
+from deft.changenet.without_compiler import without_compiler
 
 ROOT = Path(__file__).resolve().parents[2]
 BOTH = f"import sys\nsys.path[:0] = [{str(ROOT / 'scripts')!r}]\nimport torch\n"
-BOTH += "from deft.changenet.training.without_compiler import without_compiler\n"
+BOTH += "from deft.changenet.without_compiler import without_compiler\n"
 NAME = "drawn_compiler"
 
 

@@ -10,7 +10,8 @@ from fake_run import DEFECTS, FakeRun
 from deft.record import breakdown
 from deft.record.lenient import load_run
 from deft.record.numbers import Numbers
-from deft.report import build_results, render_report
+from deft.record.results import build_results
+from deft.report.render import render_report
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import is_ng
 

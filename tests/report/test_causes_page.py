@@ -11,8 +11,9 @@ from PIL import Image
 
 from deft.record.causes import named_causes
 from deft.record.lenient import load_run
-from deft.report import build_results, render_report
+from deft.record.results import build_results
 from deft.report.check import check_html
+from deft.report.render import render_report
 
 SIDE = {
     "parts": 200,

@@ -14,7 +14,7 @@ from fake_run import RUN, FakeRun
 from deft.record.artifacts import artifacts_dir, write_artifacts
 from deft.record.handoff import write_handoff
 from deft.record.phrases import PERCENT, shown
-from deft.report import render_report
+from deft.report.render import render_report
 from dl_lab.markdown_passages import markdown_passages
 from dl_lab.quotes import found_in
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from deft.record import embedding_map
 from deft.record.embedding_map import two_axes
-from deft.report import build_results, render_report
+from deft.record.results import build_results
 from deft.report.check import check_html
+from deft.report.render import render_report
 
 pytestmark = pytest.mark.usefixtures("unsaved_charts")
 

@@ -14,8 +14,10 @@ from fake_run import FakeRun
 
 from deft.record import failures
 from deft.record.lenient import load_run
-from deft.report import build_results, gallery, render_report
+from deft.record.results import build_results
+from deft.report import gallery
 from deft.report.check import check_html
+from deft.report.render import render_report
 from deft.tables.changenet_table import is_ng
 
 PHASES = ("baseline", "iter1", "iter2")

@@ -15,7 +15,7 @@ from deft.core import layout
 from deft.core.errors import HardStop
 from deft.record import strict
 from deft.record.summaries import write_summary
-from deft.report import render_report
+from deft.report.render import render_report
 from deft.run.state import STATE_FILE, read_state
 from deft.stages.finish import finish
 

@@ -20,9 +20,9 @@ from deft.record import knowledge
 from deft.record.artifacts import write_artifacts
 from deft.record.handoff import inference_spec, without_augmentation, write_handoff
 from deft.record.lenient import Lenient
+from deft.record.results import build_results
 from deft.record.run_files import load_run
 from deft.record.summaries import MAX_WORDS, write_summary
-from deft.report import build_results
 from dl_lab.record import git_state, without_credentials
 
 

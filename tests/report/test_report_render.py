@@ -14,8 +14,9 @@ import pytest
 from fake_run import TS, FakeRun
 
 from deft.core.layout import Run
-from deft.report import build_results, render_phase_report, render_report
+from deft.record.results import build_results
 from deft.report.check import check_html
+from deft.report.render import render_phase_report, render_report
 
 MAX_BYTES = 2_000_000
 SECTIONS = (

@@ -19,7 +19,7 @@ from deft.record.lenient import load_run
 from deft.record.results import build_results
 from deft.record.summaries import write_summary
 from deft.record.verdict import Verdict, verdict_lines, verdict_of
-from deft.report import render_report
+from deft.report.render import render_report
 
 pytestmark = pytest.mark.usefixtures("unsaved_charts")
 

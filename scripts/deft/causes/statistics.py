@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 
 def enrichment_p(both: int, flagged: int, wrong: int, total: int) -> float:
@@ -13,6 +12,8 @@ def enrichment_p(both: int, flagged: int, wrong: int, total: int) -> float:
 
     ``both`` of ``flagged`` parts are wrong; ``wrong`` of ``total`` are.
     """
+    from scipy import stats  # most of a second, which only who computes one should pay
+
     return float(stats.hypergeom.sf(both - 1, total, flagged, wrong))
 
 

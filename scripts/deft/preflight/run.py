@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deft.changenet.without_compiler import without_compiler
 from deft.core.airgap import offline
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic, write_text_atomic
@@ -114,7 +115,9 @@ def run_preflight(
     prefix = pool_prefix_to_use(workspace, run_dir)
     matter = digest.inputs_digest(workspace, config, pool_prefix_bytes=prefix)
     ctx = Context(workspace, run_dir, config, sources, log, pool_prefix=prefix)
-    with keeping(workspace / PICTURES_KEPT, log):
+    # Building a network on shapes alone would load the compiler in passing, two seconds.
+    compiled = bool(config.get("compile"))
+    with keeping(workspace / PICTURES_KEPT, log), without_compiler(unless=compiled):
         found = list(all_checks(ctx))
     report = _report(ctx, found, digest.digest_of(matter))
     report["suspicious_pairs"] = write_pairs(ctx)

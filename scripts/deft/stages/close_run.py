@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deft.core.errors import HardStop
 from deft.core.layout import Run
-from deft.report import render_report
+from deft.report.render import render_report
 from deft.run.state import log_stage, read_log, read_state, update_state
 from deft.run.state_format import FAILED, own
 from deft.stages.track import track

@@ -42,7 +42,8 @@ class _Later(types.ModuleType):
 
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    if "torch._dynamo" in sys.modules or not hasattr(torch, "_disable_dynamo"):
+    # The compiler has imported this one, if it is the compiler and no stand-in that is there.
+    if ASKED in sys.modules or not hasattr(torch, "_disable_dynamo"):
         yield
         return
     later, disable, collecting = _Later(ASKED), torch.compiler.disable, gc.isenabled()

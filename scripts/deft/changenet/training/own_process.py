@@ -22,7 +22,7 @@ from deft.changenet.training.progress import Log
 from deft.changenet.training.restore import Restored, restore_training
 from deft.changenet.training.schedule import make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
-from deft.changenet.training.without_compiler import without_compiler
+from deft.changenet.without_compiler import without_compiler
 from deft.changenet.weights import load_weights
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file, write_json_atomic
@@ -70,6 +70,7 @@ def _prepared(
 ) -> Training:
     """Return the training of opened tables and a filled network."""
     # Lightning takes a second to import, and other stages import this module.
+    from deft.changenet.training import bare_metrics as bare_metrics  # before Lightning loads them
     from deft.changenet.training.trainer import Training
 
     going_on = spec.train.resume_training_checkpoint_path

@@ -22,8 +22,8 @@ from deft.changenet.training.progress import Log
 from deft.changenet.training.restore import Restored, restore_training
 from deft.changenet.training.schedule import make_optimizer
 from deft.changenet.training.selection import JUDGES, best_file, need_both_classes
-from deft.changenet.without_compiler import without_compiler
 from deft.changenet.weights import load_weights
+from deft.changenet.without_compiler import without_compiler
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file, write_json_atomic
 from deft.core.interrupt import Requests

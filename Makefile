@@ -19,7 +19,7 @@ scaffold: export TYPED_NAME := $(value NAME)
 gpu-kit: export TYPED_PRESENT := $(value PRESENT)
 gpu-kit: export TYPED_PYTHON := $(value PYTHON_VERSION)
 
-.PHONY: setup demo test test-all test-slurm test-podman test-interop test-explore-world fuzz docs lint format logic envs bundle gpu-kit resume scaffold clean-demo help
+.PHONY: setup demo test test-long test-all test-slurm test-podman test-interop test-explore-world fuzz docs lint format logic envs bundle gpu-kit resume scaffold clean-demo help
 
 help:
 	@grep -E '^## ' Makefile | sed 's/^## //'
@@ -47,7 +47,11 @@ demo: $(VENV)/.installed
 
 ## make test      set up and pass the tests (fast rings and the tiny end-to-end run)
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -q -m "not slow and not benchmark" -n 2
+	$(BIN)/pytest -q -m "not long and not slow and not benchmark" -n 2
+
+## make test-long  what `make test` leaves out and CI runs: whole networks, many runs of the loop, fuzzing
+test-long: $(VENV)/.installed-dev
+	$(BIN)/pytest -q -m "long and not slow and not benchmark" -n 2
 
 ## make test-all  the slow suites too
 test-all: $(VENV)/.installed-dev

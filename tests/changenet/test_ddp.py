@@ -30,6 +30,8 @@ from deft.changenet.weights import read_state
 from deft.core.errors import HardStop
 from deft.core.interrupt import Interrupted
 
+pytestmark = pytest.mark.long
+
 NOISE = 2e-5  # of weights after an epoch, from another order of additions
 
 

@@ -17,6 +17,8 @@ from deft.changenet.infer import score_table
 from deft.changenet.onnx import bundle
 from deft.tables import pictures
 
+pytestmark = pytest.mark.long
+
 
 def example(folder, *pictures):
     """Run the example in a process of its own, elsewhere; return (score, decision)."""

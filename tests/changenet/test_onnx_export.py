@@ -23,6 +23,8 @@ from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
 from deft.core.errors import HardStop
 
+pytestmark = pytest.mark.long
+
 SCRIPTS = Path(onnx_export.__file__).resolve().parents[3]
 
 

@@ -15,6 +15,8 @@ from deft.changenet.spec import from_dict
 from deft.core.errors import HardStop
 from deft.stages.export_best import _summary, refuse_other_decisions
 
+pytestmark = pytest.mark.long
+
 
 def test_compare_counts_differences_margins_and_flips():
     found = compare([0.1, 0.5, 0.9], [0.1, 0.7, 0.9], 0.6)

@@ -13,6 +13,8 @@ from deft.changenet.backbones.timm_features import TimmBackbone
 from deft.changenet.backbones.timm_weights import load_backbone
 from deft.core.errors import HardStop
 
+pytestmark = pytest.mark.long
+
 STRIDES = [4, 8, 16, 32]
 # One small model of each way in which timm wraps and renames: lists with sequences laid flat,
 # getters, hooks, position tables that follow the picture.

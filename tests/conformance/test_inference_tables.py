@@ -15,6 +15,8 @@ from deft.changenet.model import build_model
 from deft.changenet.scoring import TableScorer
 from deft.changenet.spec import from_dict
 
+pytestmark = pytest.mark.long
+
 LOSSES = {"learnable": "ce", "euclidean": "contrastive"}
 
 

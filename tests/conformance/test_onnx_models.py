@@ -13,6 +13,8 @@ from deft.changenet.onnx.export import export_network
 from deft.changenet.onnx.scorer import Scorer
 from deft.changenet.weights import TAO_MODEL
 
+pytestmark = pytest.mark.long
+
 # The recorded export that a case is the same network as.
 RECORDED = {
     "learnable_radio_b_224": "io/onnx_learnable_17_-1.json",

@@ -15,6 +15,8 @@ from whole_models import built, inputs
 
 from deft.core.errors import HardStop
 
+pytestmark = pytest.mark.long
+
 STEPS = sorted(path.stem for path in (FOLDER / "train").glob("train_step_*.json"))
 TOLERANCE = 1e-5
 NORM_TOLERANCE = 1e-3  # relative

@@ -15,6 +15,8 @@ from deft.changenet.spec import from_dict
 from deft.changenet.spec.backbones import needs_of
 from deft.core.errors import HardStop
 
+pytestmark = pytest.mark.long
+
 CASES = model_cases()
 LONG = {"patched_learnable_radio_b_grid2x2_448"}  # a minute; its parts have shorter cases
 RUN = [pytest.param(c, marks=[pytest.mark.slow] if c in LONG else []) for c in CASES]

@@ -33,6 +33,8 @@ from deft.preflight import checks_disk
 from deft.report.render import REPORT_FILE
 from deft.run.state import LOG_FILE, STATE_FILE, log_stage, read_log, read_state, update_state
 
+pytestmark = pytest.mark.long
+
 BIG = np.random.default_rng(0).random(300_000).astype(np.float32)  # 1.2 MB, and no packing helps
 
 

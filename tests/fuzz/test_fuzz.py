@@ -20,6 +20,8 @@ import run as fuzz  # noqa: E402
 
 from deft.core.errors import HardStop  # noqa: E402
 
+pytestmark = pytest.mark.long
+
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS = float(os.environ.get("DEFT_FUZZ_SECONDS", "20"))
 KNOWN = sorted(path for path in CORPUS.rglob("*") if path.is_file())

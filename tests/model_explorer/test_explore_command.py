@@ -12,7 +12,7 @@ import explore_tools as tools
 import pytest
 from workflow_tools import REPOSITORY
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 
 def command(config: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,8 @@ from model_explorer import layout
 from model_explorer.kit import steps
 from model_explorer.kit.folder import Folder
 
+pytestmark = pytest.mark.long
+
 PARTS = {".gitignore", "README.md", "refs", "scripts", "inputs", "outputs", "logs", "reports"}
 REPORTS = ("experiment-report.md", "stakeholder-report.md", "experiment-report.html",
            "stakeholder-report.html")  # fmt: skip

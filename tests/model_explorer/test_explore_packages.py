@@ -22,6 +22,8 @@ from model_explorer.kit.folder import Folder
 from model_explorer.kit.outcomes import OpenInput
 from model_explorer.request import Request
 
+pytestmark = pytest.mark.long
+
 
 def fake_venv(root: Path) -> Path:
     python = root / ".venv" / "bin" / "python"

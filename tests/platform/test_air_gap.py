@@ -29,6 +29,8 @@ from deft.run.staging import named_weights
 from deft.settings.config import resolve
 from deft.settings.environments import FAMILIES, table
 
+pytestmark = pytest.mark.long
+
 ASK_THE_HUB = (
     "import deft\nfrom huggingface_hub import hf_hub_download, get_session\n"
     "for ask in (\n"

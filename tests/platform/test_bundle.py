@@ -25,6 +25,8 @@ from deft.core.layout import SPEC
 from deft.settings.config import resolve
 from deft.settings.environments import files, table
 
+pytestmark = pytest.mark.long
+
 
 def wheel(folder: Path, name: str, version: str, needs: str = "") -> Path:
     """Write a pure wheel whose module says its version."""

@@ -24,6 +24,8 @@ from deft.core.errors import HardStop
 from deft.settings.environments import files, table
 from deft.settings.session import check_container, container_environment
 
+pytestmark = pytest.mark.long
+
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 # One instruction a line, comments out.
 CODE = re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ")

@@ -18,6 +18,8 @@ from deft.doctor.probes import PROBES, Probe, Surroundings
 from deft.doctor.runner import examine
 from deft.run.jobs import registered
 
+pytestmark = pytest.mark.long
+
 CHEAP = ("configuration", "limits", "threads", "workspace_disk", "file_system", "locks")
 
 

@@ -19,6 +19,8 @@ import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 

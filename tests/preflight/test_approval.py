@@ -18,6 +18,8 @@ from deft.preflight.approval import approve, gate
 from deft.preflight.run import run_preflight
 from deft.settings.config import resolve
 
+pytestmark = pytest.mark.long
+
 CONFIG = {"encoder": "changenet", "device": "cpu"}
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ROW = "images/R3000@1_SolderLight.png,golden/pool,bridge,R3000@1,,line1,,,,,,,,\n"

@@ -18,6 +18,8 @@ from deft.report.render import render_report
 from dl_lab.markdown_passages import markdown_passages
 from dl_lab.quotes import found_in
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

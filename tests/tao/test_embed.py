@@ -24,6 +24,8 @@ from deft.stages.encoder import open_encoder, vectors_of
 from deft.tables.sealed import seals
 from deft.tao import embed
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def staged(context):

@@ -16,7 +16,7 @@ from workflow_tools import (
     succeed,
 )
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 KPI = "kpi/testing_set.csv"
 CORRECTIONS = "corrections.csv"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from workflow_tools import POOL, RUN, load, log_entries, plan, snakemake, succeed
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 TABLE = f"results/{RUN}/synth_pool/source_embeddings.parquet"
 FACTS = f"results/{RUN}/synth_pool/source_embeddings.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from workflow_tools import RUN, changes, log_entries, snakemake, state, succeed, tree
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 CACHE = "results/embedding_cache"
 

@@ -30,7 +30,7 @@ from workflow_tools import (
     working_folder,
 )
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 SIZE = {"base": 8, "validation": 6, "kpi": 8, "pool": 12, "pregen": 2}
 SETTINGS = {"engine": "tao", "device": "auto", "training_epochs": 1, "max_iterations": 1}

@@ -32,7 +32,7 @@ from workflow_tools import (
 from deft.core.errors import CODES
 from deft.core.layout import Run
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 DOCUMENT = REPOSITORY / "docs" / "hard_stops.md"
 HEAD = """\

@@ -21,7 +21,7 @@ import pytest
 from workflow.test_reproducible import COMPARED, normal
 from workflow_tools import REPOSITORY, RUN, run_to_end
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 SPEC, TABLES, KPI, POOL = "specs", "train", "kpi", "augmentation"
 # The user's own files that a stage may open beside its declared inputs.

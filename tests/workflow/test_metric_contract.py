@@ -9,7 +9,7 @@ import pytest
 from metric_command import config_file, contract, write_command
 from workflow_tools import RUN, load, plan, snakemake, succeed
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 DEAR = {"train", "infer", "evaluate", "mine", "rca", "embed_shard", "stage_pool", "assemble"}
 

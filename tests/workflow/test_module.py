@@ -9,7 +9,7 @@ import pytest
 from warm_snakemake import run_warm
 from workflow_tools import CONFIG, NOTHING, REPOSITORY, clean_environment, planned_rules
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 OUTER = """
 module deft:

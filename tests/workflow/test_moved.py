@@ -20,7 +20,7 @@ from workflow_tools import (
     tree,
 )
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 HERE = f"results/{RUN}"
 

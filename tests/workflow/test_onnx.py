@@ -28,7 +28,7 @@ from workflow_tools import (
 from deft.core import layout
 from deft.core.layout import Run
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 LAST = "iter2/decide/kpi.json"  # the decision that ended the finished run
 HANDED_OFF = {

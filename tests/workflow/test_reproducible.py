@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from workflow_tools import RUN, draw, snakemake, succeed, tree
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 # Clocks, and what a clock gives: durations and rates.
 CLOCKS = re.compile(

@@ -31,7 +31,7 @@ from workflow_tools import (
     tree,
 )
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 TS = RUN.removeprefix("run_")
 ONE_MB = 1_000_000  # above this Snakemake compares time stamps and no content

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from workflow_tools import RUN, script, snakemake
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 
 def listing(workspace: Path) -> set[str]:

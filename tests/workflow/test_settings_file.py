@@ -29,7 +29,7 @@ from workflow_tools import (
 from deft.core import commands
 from deft.settings.workspace_file import SETTINGS_FILE
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 SOURCES = [*(REPOSITORY / "scripts/deft").rglob("*.py"), *(REPOSITORY / "scripts").glob("*.py")]
 BARE = dict.fromkeys(set(CONFIG) - {"run"})  # nothing but the workspace on the command line

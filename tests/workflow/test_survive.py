@@ -43,6 +43,8 @@ from deft.changenet.training.module import TrainingModule
 from deft.changenet.training.saving import ModelFiles
 from deft.core.layout import Run
 
+pytestmark = pytest.mark.long
+
 EPOCHS, STEPS_EACH = 4, 6
 STEPS = EPOCHS * STEPS_EACH
 SEED = 20

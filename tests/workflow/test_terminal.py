@@ -21,7 +21,7 @@ from workflow_tools import (
     working_folder,
 )
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 LINES = 60  # after the pre-flight, of a loop with two laps
 SNAKEMAKES = re.compile(r"^(Job \d|Finished|Select|Execute|Building|\[\w{3} \w{3} |rule |Complete)")

@@ -14,6 +14,8 @@ from deft.core.errors import HardStop
 from deft.embedding.encoders.base import Encoder, embed_pictures
 from deft.embedding.encoders.selftest import picture_paths
 
+pytestmark = pytest.mark.long
+
 FLOAT_NOISE = 2e-6
 PICTURES = picture_paths()
 

@@ -17,6 +17,8 @@ from deft.embedding.encoders import selftest
 from deft.embedding.encoders.base import Encoder, embed_pictures
 from deft.embedding.encoders.selftest import MIN_COSINE, picture_paths, read_reference, verify
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def record(tmp_path):

@@ -19,9 +19,9 @@ from deft.tables.changenet_table import (
     COLUMNS,
     clean_label,
     csv_text,
-    image_file,
     image_name,
     in_contract_order,
+    rows_of,
 )
 from deft.tables.coordinates import pool_rows
 from deft.tables.fingerprint import decode
@@ -85,11 +85,14 @@ def _stage(source: Path, target: Path, levels: int | None) -> None:
 
 def per_light(rows: pd.DataFrame, workspace: Path, lights: list[str], ext: str) -> pd.DataFrame:
     """Return one row per part and light with its absolute ``filepath``."""
+    # Many rows name few folders: each is put together once.
+    root = workspace.resolve()
+    whole = {folder: str(root / folder) for folder in rows["input_path"].unique().tolist()}
     frames = []
     for light in lights:
         paths = [
-            str(image_file(workspace.resolve(), folder, name, light, ext))
-            for folder, name in zip(rows["input_path"], rows["object_name"], strict=True)
+            f"{whole[folder]}/{image_name(name, light, ext)}"
+            for folder, name in rows_of(rows, "input_path", "object_name")
         ]
         frames.append(rows.assign(light=light, filepath=paths))
     return pd.concat(frames, ignore_index=True)

@@ -44,6 +44,7 @@ COLUMNS = MANDATORY + OPTIONAL
 SCORE_COLUMN = "siamese_score"
 NAMES_SHOWN = 20  # of a header, in a message
 FIRST_ROW_LINE = 2  # the header is line 1
+PICTURE = re.compile(r"\.(png|jpe?g|bmp|tiff?)$", flags=re.IGNORECASE)  # ends a file's name
 MANY_BYTES = 1 << 20  # of a table from which on Arrow reads it, where it is plain
 
 
@@ -233,7 +234,7 @@ def split_pool_cell(input_path: str) -> tuple[str, str | None]:
     >>> split_pool_cell("images/board7")
     ('images/board7', None)
     """
-    if re.search(r"\.(png|jpe?g|bmp|tiff?)$", input_path, flags=re.IGNORECASE):
+    if PICTURE.search(input_path):
         folder, _, name = input_path.replace("\\", "/").rpartition("/")
         return folder or ".", name
     return input_path, None

@@ -4,8 +4,8 @@
     python benchmarks/growth.py --rows 10000 100000 --scored 1000000 --folder /big/disk
 
 A drawn workspace gets so many rows more: a fifth in the training table, a fifth in the KPI table,
-the rest in the pool, each with a picture of its own of 64 px; boards have fifty parts and share
-their goldens. Times are CPU seconds of a process of its own, its threads included. "Start-up" is
+the rest in the pool, each with a picture of its own (--side-px, 64); boards have fifty parts and
+share their goldens. Times are CPU seconds of a process of its own, its threads included. "Start-up" is
 the same pre-flight without those rows. Prints one table; ratios compare with what stands in its
 last column.
 """
@@ -38,7 +38,6 @@ from deft.tables.fingerprint import fingerprints  # noqa: E402
 from deft.tables.pictures import open_rgb  # noqa: E402
 
 PARTS = 50  # of a board
-SIDE_PX = 64
 LIGHT, EXT = "SolderLight", ".jpg"
 SHARES = {"base": 0.2, "kpi": 0.2, "pool": 0.6}
 TABLES = {"base": layout.BASE_TABLE, "kpi": layout.KPI_TABLE, "pool": layout.POOL_TABLE}
@@ -54,22 +53,22 @@ evaluate_phase({folder!r}, "baseline", 1.0, {{**dict(zip(KINDS, KINDS)), "files"
 """
 
 
-def picture(rng: np.random.Generator) -> bytes:
+def picture(rng: np.random.Generator, side_px: int) -> bytes:
     """Return a JPEG file that no other call returns."""
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
     out = io.BytesIO()
-    coarse.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+    coarse.resize((side_px, side_px), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
     return out.getvalue()
 
 
-def grow(workspace: Path, rows: int) -> None:
+def grow(workspace: Path, rows: int, side_px: int) -> None:
     """Draw a workspace with so many rows more than the demo's."""
     make_workspace(workspace, WorkspaceRequest(rows_scale=0.3))
     rng = np.random.default_rng(1)
     golden = workspace / layout.KPI_IMAGES / "golden/growth"
     golden.mkdir(parents=True)
     for part in range(PARTS):
-        (golden / f"G{part}_{LIGHT}{EXT}").write_bytes(picture(rng))
+        (golden / f"G{part}_{LIGHT}{EXT}").write_bytes(picture(rng, side_px))
     for name, share in SHARES.items():
         with (workspace / TABLES[name]).open("a", encoding="utf-8") as table:
             for number in range(int(rows * share)):
@@ -77,7 +76,7 @@ def grow(workspace: Path, rows: int) -> None:
                 folder = f"{'images' if name == 'pool' else name}/growth{board:05d}"
                 where = workspace / ROOTS[name] / folder
                 where.mkdir(parents=True, exist_ok=True)
-                (where / f"G{part}_{LIGHT}{EXT}").write_bytes(picture(rng))
+                (where / f"G{part}_{LIGHT}{EXT}").write_bytes(picture(rng, side_px))
                 label = "missing" if number % 40 == 0 else "PASS"
                 cells = [folder, "golden/growth", label, f"G{part}", "growth", f"growth{board:05d}"]
                 table.write(",".join([*cells, *[""] * (len(COLUMNS) - len(cells))]) + "\n")
@@ -141,7 +140,8 @@ def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rows", type=int, nargs="+", default=[10_000])
-    options.add_argument("--scored", type=int, nargs="+", default=[100_000])
+    options.add_argument("--side-px", type=int, default=64, help="of a picture")
+    options.add_argument("--scored", type=int, nargs="*", default=[100_000])
     options.add_argument(
         "--folder", type=Path, help="where there is room; default: a temporary one"
     )
@@ -157,13 +157,13 @@ def main() -> None:
         print(*lines[-1], sep="  ", flush=True)
 
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
-        grow(Path(name) / "none", 0)
+        grow(Path(name) / "none", 0, args.side_px)
         preflight(Path(name) / "none")
         start = preflight(Path(name) / "none")
         line(0, "pre-flight, start-up", start)
         for rows in args.rows:
             workspace = Path(name) / f"rows{rows}"
-            grow(workspace, rows)
+            grow(workspace, rows, args.side_px)
             time.sleep(kept.SETTLED_NS / 1e9)
             prints, decoded = decoding(workspace)
             line(int(rows * SHARES["pool"]), "pictures decoded", decoded)

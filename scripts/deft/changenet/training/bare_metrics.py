@@ -6,7 +6,7 @@ without them where they are not, so it is told that for the time of its import.
 
 from __future__ import annotations
 
-from unittest import mock
+from collections.abc import Callable
 
 from lightning_utilities.core import imports
 
@@ -24,8 +24,16 @@ def _check_available(self: imports.RequirementCache) -> None:
     _check(self)
 
 
-with (
-    mock.patch.object(imports, "package_available", _package_available),
-    mock.patch.object(imports.RequirementCache, "_check_available", _check_available),
-):
+def _answer(package: Callable[[str], bool], check: Callable[..., None]) -> None:
+    for where, name, answer in (
+        (imports, "package_available", package),
+        (imports.RequirementCache, "_check_available", check),
+    ):
+        setattr(where, name, answer)
+
+
+_answer(_package_available, _check_available)
+try:
     import torchmetrics as torchmetrics
+finally:
+    _answer(_available, _check)

@@ -5,9 +5,9 @@
 
 A drawn workspace gets so many rows more: a fifth in the training table, a fifth in the KPI table,
 the rest in the pool, each with a picture of its own (--side-px, 64); boards have fifty parts and
-share their goldens. Times are CPU seconds of a process of its own, its threads included. "Start-up" is
-the same pre-flight without those rows. Prints one table; ratios compare with what stands in its
-last column.
+share their goldens. Times are CPU seconds of a process of its own, its threads included.
+"Start-up" is the same pre-flight without those rows. Prints one table; ratios compare with what
+stands in its last column.
 """
 
 from __future__ import annotations

@@ -96,7 +96,8 @@ def allocate(workspace: Path, folder: Path, *more: str, **config: object) -> int
     """Submit the loop as one job; returns its number. `more`: further options of sbatch."""
     values = {**CONFIG, "max_iterations": 1, "device": "auto", "workspace": workspace, **config}
     options = ["-p", "gpu", "--gpus=1", "--cpus-per-task=1", "--mem=6000", "--time=30", *more]
-    script = [str(REPOSITORY / "profiles/slurm/allocation.sh"), "--config"]
+    # Shell lines are asked for so that Snakemake says all else too, what it was given first.
+    script = [str(REPOSITORY / "profiles/slurm/allocation.sh"), "--printshellcmds", "--config"]
     words = ["sbatch", "--parsable", *options, f"--output={folder}/%j.log", *script]
     words += [f"{key}={value}" for key, value in values.items()]
     return int(succeed(run_to_end(words, REPOSITORY)))

@@ -29,8 +29,9 @@ CREDENTIAL = re.compile(
     re.IGNORECASE,
 )
 USER_OF_URL = re.compile(r"(?<=://)[^/\s\"']*@")
-# A repository of somebody else may name a program that `git status` would start.
-GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+# A repository of somebody else may name a program that `git status` would start; and it may be at
+# work: without the first option `git status` locks its index, and a killed one leaves the lock.
+GIT = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 
 
 class RecordError(ValueError):

@@ -282,8 +282,9 @@ GIVEN = ["--workspace", ".", "--run", RUN]
 LAP = [*GIVEN, "--phase", "iter1"]
 BASE = [*GIVEN, "--phase", "baseline"]
 CPU = ["--device", "cpu", "--threads", "1"]
-ENCODER = ["--encoder", "changenet", "--batch-size", "4", *CPU]
 RUN_DIR = f"results/{RUN}"
+METRICS = f"{RUN_DIR}/baseline/metrics.json"
+ENCODER = ["--encoder", "changenet", "--baseline", METRICS, "--batch-size", "4", *CPU]
 KPI = ["--question", "kpi", "--kpi", "FAR < 0.0001% at recall=100%", "--max-iterations", "1"]
 LAST_DECISION = Path(RUN_DIR) / "iter1/decide/kpi.json"
 DECISION = ["--decision", str(LAST_DECISION)]
@@ -394,11 +395,15 @@ def _chain(workspace: Path, out: Path, stages, levels, hinder) -> int:
 def _drawn(path: Path) -> Path:
     workspace = make_tiny_workspace(path, base=12, validation=6, kpi=12, pool=8, pregen=2)
     write_text_atomic(workspace / "results/current_run", RUN + "\n")
+    config = json.dumps({"kpi": KPI[3], "encoder": "changenet", "device": "cpu"})
+    options = ["--workspace", ".", "--run-dir", RUN_DIR, "--config-json", config]
+    status, said = _stage(workspace, path.parent / "said.txt", "preflight", options)
+    assert status == 0, said
     return workspace
 
 
 def _on_a_full_disk(tmp_path: Path, stages, levels) -> int:
-    with small_disk(tmp_path / "disk", "60m") as folder:
+    with small_disk(tmp_path / "disk", "100m") as folder:
         workspace = _drawn(folder / "w")
 
         def hinder(left: int):

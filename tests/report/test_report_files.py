@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import fake_run
@@ -323,6 +325,17 @@ def test_the_failed_run_records_its_stop(built: dict[str, FakeRun]) -> None:
 )
 def test_credentials_are_taken_out(command: str, kept: str) -> None:
     assert without_credentials(command) == kept
+
+
+def test_git_state_leaves_the_index_to_who_works_there(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    (tmp_path / "code.py").write_text("1")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *words], check=True)
+    os.utime(tmp_path / "code.py", (0, 0))  # a plain `git status` would write that down
+    before = (tmp_path / ".git/index").read_bytes()
+    assert git_state(tmp_path)["is_dirty"] is False
+    assert (tmp_path / ".git/index").read_bytes() == before
 
 
 def test_git_state_without_git(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 from cluster import Cluster, until
 from guard import slurm
-from slurm_tools import METRICS, WEIGHTS, Workplace, node_of, rule_of, state_of
+from slurm_tools import METRICS, WEIGHTS, Command, Workplace, node_of, rule_of, state_of
 from workflow_tools import RUN, log_entries, state
 
 pytestmark = [pytest.mark.slurm, pytest.mark.workflow]
@@ -52,20 +52,26 @@ def test_over_the_time_limit_is_tried_again_with_more(place: Workplace) -> None:
     assert [e for e in entries if e["status"] == "error"] == [], "no hard stop"
 
 
-def test_a_lost_node_s_job_runs_elsewhere(place: Workplace, cluster: Cluster) -> None:
-    command = place.snakemake(METRICS, profile=place.profile(), device="cpu", **MEDIUM)
-    number = command.job()
+def end_without_its_node(command: Command, number: int, cluster: Cluster) -> str:
+    """Lose the node of a job at work, let the command go on to its end; return the node."""
     lost = node_of(number)
-    epochs = place.workspace / "results" / RUN / "baseline"
-    until(lambda: list(epochs.glob("train*/*epoch_00[1-9]*")), "the first epochs", 120)
     cluster.lose(lost)
     try:
         # SLURM notices, queues the job again, and would wait two minutes more.
-        until(lambda: state_of(number) == "PENDING", "the job to be queued again", 120)
+        until(lambda: state_of(number) == "PENDING", "the job to be queued again", 180)
         slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
         command.succeed()
     finally:
         cluster.revive(lost)
+    return lost
+
+
+def test_a_lost_node_s_job_runs_elsewhere(place: Workplace, cluster: Cluster) -> None:
+    command = place.snakemake(METRICS, profile=place.profile(), device="cpu", **MEDIUM)
+    number = command.job()
+    epochs = place.workspace / "results" / RUN / "baseline"
+    until(lambda: list(epochs.glob("train*/*epoch_00[1-9]*")), "the first epochs", 120)
+    lost = end_without_its_node(command, number, cluster)
     done = [n for n in command.submitted() if rule_of(n) == "train"]
     assert state_of(done[-1]) == "COMPLETED" and node_of(done[-1]) != lost
     assert good_stages(place).count(("baseline", "train")) == 1
@@ -86,14 +92,7 @@ def test_a_node_lost_while_shards_are_embedded(place: Workplace, cluster: Cluste
     command = place.snakemake(embedded, profile=place.profile(), **config)
     number = command.job()
     assert rule_of(number) == "embed_shard"
-    lost = node_of(number)
-    cluster.lose(lost)
-    try:
-        until(lambda: state_of(number) == "PENDING", "the shard to be queued again", 180)
-        slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
-        command.succeed()
-    finally:
-        cluster.revive(lost)
+    lost = end_without_its_node(command, number, cluster)
     shards = [n for n in command.submitted() if rule_of(n) == "embed_shard"]
     assert len(shards) > 2 and node_of(number) != lost
     assert path.read_bytes() == undisturbed

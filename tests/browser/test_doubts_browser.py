@@ -26,6 +26,7 @@ from deft.tables.corrections import Correction, read_file
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.long,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
 ]
 

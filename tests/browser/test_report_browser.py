@@ -19,6 +19,7 @@ from deft.report.render import render_report  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.long,
     pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine"),
 ]
 

@@ -14,6 +14,8 @@ from deft.changenet.training.options import Options
 from deft.changenet.training.selection import EarlyStop, best_file, far_at_recall
 from deft.core.errors import HardStop
 
+pytestmark = pytest.mark.long
+
 # Validation figures by epoch: (loss, FAR at the required recall in percent).
 COURSE = [(0.9, 40.0), (0.5, 20.0), (0.6, 10.0), (0.6, 10.0), (0.7, 30.0), (0.4, 50.0)]
 

@@ -31,6 +31,8 @@ from deft.stages.train import Files, phase_changes
 from deft.tao.spec import container_spec
 from deft.tao.work import Work
 
+pytestmark = pytest.mark.long
+
 PHASE = "baseline"
 TABLES = ("inference/best_val/inference.csv", "inference/latest/inference.csv", "metrics.json")
 

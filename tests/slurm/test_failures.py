@@ -52,13 +52,15 @@ def test_over_the_time_limit_is_tried_again_with_more(place: Workplace) -> None:
     assert [e for e in entries if e["status"] == "error"] == [], "no hard stop"
 
 
-def end_without_its_node(command: Command, number: int, cluster: Cluster) -> str:
+def end_without_its_node(
+    command: Command, number: int, cluster: Cluster, queued_within_s: float
+) -> str:
     """Lose the node of a job at work, let the command go on to its end; return the node."""
     lost = node_of(number)
     cluster.lose(lost)
     try:
         # SLURM notices, queues the job again, and would wait two minutes more.
-        until(lambda: state_of(number) == "PENDING", "the job to be queued again", 180)
+        until(lambda: state_of(number) == "PENDING", "the job to be queued again", queued_within_s)
         slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
         command.succeed()
     finally:
@@ -71,7 +73,7 @@ def test_a_lost_node_s_job_runs_elsewhere(place: Workplace, cluster: Cluster) ->
     number = command.job()
     epochs = place.workspace / "results" / RUN / "baseline"
     until(lambda: list(epochs.glob("train*/*epoch_00[1-9]*")), "the first epochs", 120)
-    lost = end_without_its_node(command, number, cluster)
+    lost = end_without_its_node(command, number, cluster, 120)
     done = [n for n in command.submitted() if rule_of(n) == "train"]
     assert state_of(done[-1]) == "COMPLETED" and node_of(done[-1]) != lost
     assert good_stages(place).count(("baseline", "train")) == 1
@@ -92,7 +94,7 @@ def test_a_node_lost_while_shards_are_embedded(place: Workplace, cluster: Cluste
     command = place.snakemake(embedded, profile=place.profile(), **config)
     number = command.job()
     assert rule_of(number) == "embed_shard"
-    lost = end_without_its_node(command, number, cluster)
+    lost = end_without_its_node(command, number, cluster, 180)
     shards = [n for n in command.submitted() if rule_of(n) == "embed_shard"]
     assert len(shards) > 2 and node_of(number) != lost
     assert path.read_bytes() == undisturbed

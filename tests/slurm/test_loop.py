@@ -50,7 +50,8 @@ def test_the_loop_runs_by_jobs_and_ends_in_the_local_results(
 
     jobs = loop.submitted()
     rules = [rule_of(number) for number in jobs]
-    assert set(rules) == {*HEAVY, *WITHOUT_GPU} - WHEN_ASKED, "each heavy rule is a job"
+    wanted = {*HEAVY, *WITHOUT_GPU} - WHEN_ASKED
+    assert set(rules) == wanted, "each heavy rule is a job, and no other is"
     assert (rules.count("train"), rules.count("infer"), rules.count("mine")) == (2, 2, 1)
     assert {state_of(number) for number in jobs} == {"COMPLETED"}
     on_gpu = [n for n, rule in zip(jobs, rules, strict=True) if rule not in WITHOUT_GPU]

@@ -34,7 +34,7 @@ ASKED = {
     "assembly/assemble.py": {"check_arithmetic": BUG, "check_growth": CHANGED,
                              "read_provenance": CHANGED, "validate_combined": BUG,
                              "check_pictures_exist": "goldens"},
-    "changenet/data/goldens.py": {"__init__": "goldens", "_found": "goldens"},
+    "tables/goldens.py": {"__init__": "goldens", "_found": "goldens"},
     "changenet/data/pairs.py": {"open_pairs": "table_base", "picture": CHANGED},
     "changenet/data/sampling.py": {"check_trainable": "trainable"},
     "causes/facts.py": {"read_facts": CHANGED},

@@ -192,3 +192,4 @@ class FakeSpec:
     class dataset:  # noqa: N801
         class classify:  # noqa: N801
             image_ext = ".png"
+            num_golden = 1

@@ -118,8 +118,8 @@ def test_links_are_relative_and_lead_to_the_pictures(finished: FakeRun) -> None:
 def test_a_path_that_leads_outside_is_not_read(built: dict[str, FakeRun]) -> None:
     files = load_run(built["finished"].dir, built["finished"].workspace)
     cells = {"input_path": "/etc", "golden_path": "golden0"}
-    assert gallery._picture(files, cells, "input_path", "passwd") is None
-    assert gallery._picture(files, cells, "golden_path", "x_SolderLight.jpg") is not None
+    assert gallery._folder(files, cells, "input_path") is None
+    assert gallery._folder(files, cells, "golden_path") is not None
 
 
 def test_a_run_without_scores_has_no_gallery(built: dict[str, FakeRun]) -> None:

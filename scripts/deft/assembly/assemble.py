@@ -23,6 +23,7 @@ from deft.tables.changenet_table import (
 )
 from deft.tables.coordinates import base_rows
 from deft.tables.csv_text import decode_text, read_bytes, read_rows
+from deft.tables.goldens import GoldenFolders
 
 PROVENANCE_COLUMNS = ("row", "source", "provenance", "iteration")
 
@@ -150,7 +151,7 @@ def check_growth(previous: pd.DataFrame, table: pd.DataFrame) -> None:
 
 
 def validate_combined(
-    path: str | Path, workspace: str | Path, lights: list[str], ext: str
+    path: str | Path, workspace: str | Path, lights: list[str], ext: str, num_golden: int = 1
 ) -> dict[str, Any]:
     """Check schema, label rule and the existence of every picture; return counts for the record.
 
@@ -167,7 +168,7 @@ def validate_combined(
             file=path,
             row=[line_of(i) for i in unclean],
         )
-    check_pictures_exist(table, path, workspace, lights, ext)
+    check_pictures_exist(table, path, workspace, lights, ext, num_golden)
     return {
         "rows": len(table),
         "labels": {k: int(v) for k, v in table["label"].value_counts().sort_index().items()},
@@ -176,25 +177,43 @@ def validate_combined(
 
 
 def check_pictures_exist(
-    table: pd.DataFrame, path: str | Path, workspace: str | Path, lights: list[str], ext: str
+    table: pd.DataFrame,
+    path: str | Path,
+    workspace: str | Path,
+    lights: list[str],
+    ext: str,
+    num_golden: int = 1,
 ) -> None:
-    """Raise ``missing_input`` for the rows whose test or golden picture is absent."""
+    """Raise ``missing_input`` for the rows whose test or golden picture is absent.
+
+    With several goldens a part, ``csv_invalid`` for a row whose folder holds fewer.
+    """
     root = Path(workspace)
-    known: dict[Path, bool] = {}
     for column in ("input_path", "golden_path"):
-        absent: list[int] = []
-        first = None
-        for i, (folder, name) in enumerate(rows_of(table, column, "object_name")):
+        for i, folder in enumerate(table[column].tolist()):
             if folder.startswith(("/", "../")) or "/../" in folder:
                 inside(root, folder, what=f"{column} in row {line_of(i)} of {path}:")
-            for light in lights:
-                file = image_file(root, folder, name, light, ext)
-                if file not in known:
-                    known[file] = file.is_file()
-                if not known[file]:
-                    absent.append(line_of(i))
-                    first = first or file
+    several = num_golden > 1
+    if several:
+        cells = table["golden_path"].tolist()
+        folders = GoldenFolders(root, cells, lights, ext, num_golden, path)
+    known: dict[tuple[str, str], list[Path]] = {}  # what is absent of a folder's part
+
+    def absent_of(folder: str, name: str, golden: bool) -> list[Path]:
+        key = folder, "" if golden else name
+        if key not in known:
+            files = [image_file(root, folder, name, light, ext) for light in lights]
+            files = folders.files_in(folder) if golden else files
+            known[key] = [file for file in files if not file.is_file()]
+        return known[key]
+
+    for column in ("input_path", "golden_path"):
+        golden = several and column == "golden_path"
+        rows = enumerate(rows_of(table, column, "object_name"))
+        found = [(line_of(i), absent_of(folder, name, golden)) for i, (folder, name) in rows]
+        absent = [line for line, files in found for _ in files]
         if absent:
+            first = next(files[0] for _, files in found if files)
             raise HardStop(
                 "missing_input",
                 f"{len(absent)} picture(s) named by {column} do not exist; first: {first}",

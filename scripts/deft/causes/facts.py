@@ -21,6 +21,7 @@ from deft.core.parquet import read_frame
 from deft.core.progress import Progress
 from deft.tables.changenet_table import image_file
 from deft.tables.differing import read_grey
+from deft.tables.goldens import Goldens
 
 PART = ("input_path", "golden_path", "object_name")
 KEY = (*PART, "light")
@@ -36,11 +37,12 @@ SPREAD_FLOOR = {
 
 @dataclass(frozen=True)
 class Camera:
-    """How pictures are found and read: their root, lights, extension, and full scale."""
+    """How pictures are found and read: their root, lights, extension, goldens, and full scale."""
 
     root: Path
     lights: Sequence[str]
     ext: str
+    goldens: Goldens
     levels: int | None = None
 
 
@@ -58,7 +60,10 @@ def measured_rows(rows: pd.DataFrame, camera: Camera, what: str) -> pd.DataFrame
 
     def one(key: tuple[str, str, str, str]) -> Measured:
         folder, golden, name, light = key
-        pair = (image_file(camera.root, at, name, light, camera.ext) for at in (folder, golden))
+        pair = (
+            image_file(camera.root, folder, name, light, camera.ext),
+            camera.goldens.file(golden, name, light),
+        )
         test, known = (read_grey(path, camera.levels) for path in pair)
         return measure(test, known)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,12 @@ from deft.kpi.operating_point import KpiTarget
 from deft.pool.pregen.parts import SynthPart
 from deft.tables.corrections import Correction
 from deft.tables.fingerprint import Fingerprint
+from deft.tables.goldens import Goldens
 from deft.tables.labels import first_spellings, shown
 from deft.tables.leakage import Side
 
 OK, WARN, STOP = "ok", "warn", "stop"
+ROWS_NAMED = 5
 
 
 @dataclass
@@ -117,6 +120,13 @@ class Context:
     corrections: list[Correction] | None = None  # None: not read, or refused
     spellings: dict[str, str] = field(default_factory=dict)  # clean label -> as the user writes it
 
+    @cached_property
+    def goldens(self) -> Goldens:
+        """Which golden pictures a row has, by the spec; cells are relative to the workspace."""
+        assert self.spec is not None
+        data = self.spec.dataset.classify
+        return Goldens(self.workspace, self.spec.lights, data.image_ext, data.num_golden)
+
     def add_spellings(self, *columns: Iterable[str]) -> None:
         """Take over spellings of labels that no earlier table has."""
         self.spellings = first_spellings(self.spellings.values(), *columns)
@@ -131,3 +141,10 @@ class Context:
             return str(Path(path).relative_to(self.workspace))
         except ValueError:
             return str(path)
+
+
+def rows_text(rows: Sequence[int]) -> str:
+    """Return CSV lines as text: ``row 4``, ``rows 4, 7 and 12 more``."""
+    shown = ", ".join(str(r) for r in rows[:ROWS_NAMED])
+    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+    return f"row{'s' * (len(rows) > 1)} {shown}{more}"

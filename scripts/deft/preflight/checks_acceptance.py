@@ -91,8 +91,14 @@ def _pictures(ctx: Context, path: Path, rows: pd.DataFrame) -> None:
     first: HardStop | None = None
     lines: list[int] = []
     for index, row in rows.iterrows():
-        names = [image_name(str(row["object_name"]), light, ext) for light in ctx.spec.lights]
-        for picture in (f"{row[c]}/{n}" for c in ("input_path", "golden_path") for n in names):
+        part, golden = str(row["object_name"]), str(row["golden_path"])
+        pairs = [(str(row["input_path"]), part)]
+        pairs += [(golden, name) for name in ctx.goldens.all_of(golden, part)]
+        for picture in (
+            f"{folder}/{image_name(name, light, ext)}"
+            for folder, name in pairs
+            for light in ctx.spec.lights
+        ):
             if picture in ctx.prints:
                 continue
             try:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from deft.core.errors import HardStop
 from deft.core.layout import CORRECTIONS
 from deft.pool.corrected_laps import first_laps
-from deft.preflight.check import Check, Context, ok, stopped, warn
-from deft.preflight.checks_rows import rows_text
+from deft.preflight.check import Check, Context, ok, rows_text, stopped, warn
 from deft.tables.changenet_table import line_of
 from deft.tables.corrected import (
     matches,
@@ -122,11 +121,14 @@ def _shared_goldens(ctx: Context, found: list[Correction]) -> Iterator[Check]:
         if rows is None or not bad:
             continue
         each, parts = matches(rows, found, ctx.workspace), parts_of(rows)
-        named = {(g, n) for one, (_, g, n) in zip(each, parts, strict=True) if one in bad}
+        # Several goldens are a folder's, whatever the part's name.
+        several = ctx.spec is not None and ctx.goldens.count > 1
+        goldens = [(folder, "" if several else name) for _, folder, name in parts]
+        named = {golden for one, golden in zip(each, goldens, strict=True) if one in bad}
         others = [
             line_of(i)
-            for i, (one, (_, golden, name)) in enumerate(zip(each, parts, strict=True))
-            if (golden, name) in named and (one is None or one.verdict not in OUT)
+            for i, (one, golden) in enumerate(zip(each, goldens, strict=True))
+            if golden in named and (one is None or one.verdict not in OUT)
         ]
         if others:
             yield warn(

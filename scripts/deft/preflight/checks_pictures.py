@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,11 +64,27 @@ def _wanted(ctx: Context, rows: pd.DataFrame, column: str) -> Pictures:
     assert ctx.spec is not None
     ext, lights = ctx.spec.dataset.classify.image_ext, ctx.spec.lights
     wanted: Pictures = {}
-    for index, folder, name in rows_of(rows, "index", column, "object_name"):
+    for lines, folder, name in _named(ctx, rows, column):
         for light in lights:
             picture = f"{folder}/{image_name(name, light, ext)}"
-            wanted.setdefault(picture, (KINDS[column], []))[1].append(line_of(index))
+            wanted.setdefault(picture, (KINDS[column], []))[1].extend(lines)
     return wanted
+
+
+def _named(
+    ctx: Context, rows: pd.DataFrame, column: str
+) -> Iterator[tuple[Sequence[int], str, str]]:
+    """Yield (CSV lines, folder, name) of what rows name; a folder of several goldens once."""
+    if column == "input_path" or ctx.goldens.count == 1:
+        for index, folder, name in rows_of(rows, "index", column, "object_name"):
+            yield (line_of(index),), folder, name
+        return
+    lines: dict[str, list[int]] = {}
+    for index, folder in rows_of(rows, "index", column):
+        lines.setdefault(folder, []).append(line_of(index))
+    for folder, of_folder in lines.items():
+        for name in ctx.goldens.all_of(folder, ""):
+            yield of_folder, folder, name
 
 
 Broken = list[tuple[str, str, list[int], HardStop]]  # picture, kind, CSV lines, why
@@ -174,11 +190,11 @@ def _cause(ctx: Context, name: str, missing: list[str]) -> str:
     rows, lights, ext = ctx.tables[name], ctx.spec.lights, ctx.spec.dataset.classify.image_ext
     absent, wanted = set(missing), {}
     for column in KINDS:
-        for folder, part in rows_of(rows, column, "object_name"):
+        for _, folder, name in _named(ctx, rows, column):
             for light in lights:
-                picture = f"{folder}/{image_name(part, light, ext)}"
+                picture = f"{folder}/{image_name(name, light, ext)}"
                 if picture in absent and picture not in wanted:
-                    wanted[picture] = (column, Wanted(folder, part, light))
+                    wanted[picture] = (column, Wanted(folder, name, light))
     # The pool's own pictures lie elsewhere than its goldens: the larger group speaks.
     groups = {c: [w for at, w in wanted.values() if at == c] for c in KINDS}
     column = max(groups, key=lambda c: len(groups[c]))

@@ -139,7 +139,8 @@ def sample(rows: pd.DataFrame, ctx: Context) -> list[Pair]:
     found = []
     for folder, name, golden, board in rows_of(rows, *places, "board"):
         for light in lights:
-            files = (image_file("", where, name, light, ext) for where in (folder, golden))
+            pair = (folder, name), (golden, ctx.goldens.beside(golden, name))
+            files = (image_file("", at, shown, light, ext) for at, shown in pair)
             found.append(Pair(board, light, *(path.as_posix() for path in files)))
     chosen = np.random.default_rng(0).permutation(len(found))[:PAIRS]
     return [found[i] for i in sorted(chosen.tolist())]

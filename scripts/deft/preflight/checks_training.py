@@ -123,7 +123,7 @@ def _goldens(ctx: Context) -> Check:
     if count == 1:
         looks = [partial(_all_there, ctx, name) for name in TABLES if name in ctx.sound]
         return _made(id, "one golden a pair, of the test picture's name", *looks)
-    from deft.changenet.data.goldens import GoldenFolders
+    from deft.tables.goldens import GoldenFolders
 
     ext = spec.dataset.classify.image_ext
 

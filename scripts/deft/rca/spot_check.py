@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deft.core.files import replace_atomically
 from deft.tables.changenet_table import image_name, is_ng, line_of
 from deft.tables.coordinates import rooted_folder
 from deft.tables.fingerprint import decode
+from deft.tables.goldens import Goldens
 
 FOLDER = "rca_images"
 PICTURES_PER_LABEL = 3
@@ -33,19 +35,24 @@ class Pictures:
     ext: str
     levels: int | None = None  # full scale of pictures deeper than 8 bits
     workspace: Path | None = None  # inside which absolute cells must lie
+    num_golden: int = 1
+
+    @cached_property
+    def _goldens(self) -> Goldens:
+        return Goldens(self.root, self.lights, self.ext, self.num_golden)
 
     def test(self, row: Any, light: str) -> Path:
         """Return the test picture of a row of the KPI table."""
-        return self._file(row, "input_path", light)
+        return self._folder(row, "input_path") / image_name(row["object_name"], light, self.ext)
 
     def golden(self, row: Any, light: str) -> Path:
-        """Return the golden picture of a row of the KPI table."""
-        return self._file(row, "golden_path", light)
+        """Return the golden picture of a row of the KPI table that is looked at."""
+        folder = self._folder(row, "golden_path")
+        return self._goldens.file(str(folder), row["object_name"], light)
 
-    def _file(self, row: Any, column: str, light: str) -> Path:
+    def _folder(self, row: Any, column: str) -> Path:
         line = line_of(row["row"]) if "row" in row else 0
-        folder = rooted_folder(row[column], self.root, self.workspace, None, line)
-        return folder / image_name(row["object_name"], light, self.ext)
+        return rooted_folder(row[column], self.root, self.workspace, None, line)
 
 
 def spot_checked(ranked: pd.DataFrame) -> pd.DataFrame:

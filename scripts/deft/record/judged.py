@@ -18,6 +18,7 @@ from deft.record.numbers import Numbers
 from deft.record.run_files import PhaseFiles, RunFiles, dig
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import image_name, is_ng
+from deft.tables.goldens import Goldens
 
 NAMED = 3  # parts that a sentence names
 PAIRS_SHOWN = 6
@@ -173,6 +174,12 @@ def lights_and_ext(files: RunFiles) -> tuple[Sequence[str], str]:
     """Return the lights and the ending of picture names, as the spec has them."""
     classify = dig(files.spec, "dataset", "classify") or {}
     return list(classify.get("input_map") or {}) or [""], str(classify.get("image_ext") or "")
+
+
+def goldens_of(files: RunFiles) -> Goldens:
+    """Return which golden is shown beside a part; cells are relative to the workspace."""
+    count = dig(files.spec, "dataset", "classify", "num_golden")
+    return Goldens(files.workspace, *lights_and_ext(files), count if isinstance(count, int) else 1)
 
 
 def picture_paths(files: RunFiles, table: Any) -> Iterator[str]:

@@ -17,9 +17,9 @@ from PIL import Image
 
 from deft.core.errors import HardStop
 from deft.core.files import write_json_atomic, write_text_atomic
-from deft.record.judged import lights_and_ext
+from deft.record.judged import goldens_of, lights_and_ext
 from deft.record.run_files import RunFiles
-from deft.tables.changenet_table import image_name
+from deft.tables.changenet_table import image_file
 from deft.tables.exchange import SERVED
 
 WEAK, MINED, GOLDEN = "weak", "mined", "golden"
@@ -79,13 +79,14 @@ def _weak(gaps: Any) -> list[Picture]:
 
 
 def _mined(files: RunFiles, rows: Any) -> list[Picture]:
-    lights, ext = lights_and_ext(files)
+    (lights, ext), goldens = lights_and_ext(files), goldens_of(files)
     out = []
     for _, row in rows.iterrows():
         for light in lights:
-            name = image_name(str(row["object_name"]), light, ext)
-            test, golden = (files.workspace / row[c] / name for c in ("input_path", "golden_path"))
-            about = {"kind": MINED, "object_name": str(row["object_name"]), "light": light}
+            name = str(row["object_name"])
+            test = image_file(files.workspace, row["input_path"], name, light, ext)
+            golden = goldens.file(row["golden_path"], name, light)
+            about = {"kind": MINED, "object_name": name, "light": light}
             about["provenance"] = str(row.get("provenance", ""))
             out.append(Picture(test, golden, str(row["label"]), about))
     return out

@@ -18,11 +18,12 @@ from PIL import Image
 from deft.core import layout
 from deft.core.errors import HardStop
 from deft.record.failures import Failures, failures_of, text_of
-from deft.record.judged import lights_and_ext
+from deft.record.judged import goldens_of, lights_and_ext
 from deft.record.run_files import RunFiles
 from deft.report.difference import difference
 from deft.tables.changenet_table import image_name, is_ng, line_of
 from deft.tables.coordinates import rooted_folder
+from deft.tables.goldens import Goldens
 from deft.tables.pictures import PictureError, open_rgb
 
 logger = logging.getLogger(__name__)
@@ -37,12 +38,13 @@ QUALITY = 68
 
 def gallery_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the failures of the best phase and of each lap with their pictures, or None."""
-    lights, ext = lights_and_ext(files)
+    lights, _ = lights_and_ext(files)
     thresholds = {p.name: results.get(f"{p.name}.set_threshold") for p in files.phases}
     found = failures_of(files, thresholds, len(lights))
     if found is None or not found.shown:
         return None
-    items = [_item(files, found, row, light, ext) for row in found.shown for light in lights]
+    goldens = goldens_of(files)
+    items = [_item(files, found, row, light, goldens) for row in found.shown for light in lights]
     large = len(found.table) > LARGE_SET
     left_out = _draw(items, files, LARGE_BUDGET_BYTES if large else BUDGET_BYTES)
     return {
@@ -58,10 +60,14 @@ def gallery_view(files: RunFiles, results: Mapping[str, Any]) -> dict[str, Any] 
     }
 
 
-def _item(files: RunFiles, found: Failures, row: int, light: str, ext: str) -> dict[str, Any]:
+def _item(
+    files: RunFiles, found: Failures, row: int, light: str, goldens: Goldens
+) -> dict[str, Any]:
     cells = found.table.iloc[row]
-    name = image_name(str(cells["object_name"]), light, ext)
-    test, golden = (_picture(files, cells, c, name) for c in ("input_path", "golden_path"))
+    folder, golden_folder = (_folder(files, cells, c) for c in ("input_path", "golden_path"))
+    name = str(cells["object_name"])
+    test = folder / image_name(name, light, goldens.ext) if folder else None
+    golden = goldens.file(str(golden_folder), name, light) if golden_folder else None
     scores = [found.scores[p.name].iloc[row] for p in found.phases]
     return {
         "line": line_of(found.table.index[row]),
@@ -81,18 +87,13 @@ def _item(files: RunFiles, found: Failures, row: int, light: str, ext: str) -> d
     }
 
 
-def _picture(files: RunFiles, cells: Any, column: str, name: str) -> Path | None:
-    """Return a part's picture; of several goldens in a folder the first."""
+def _folder(files: RunFiles, cells: Any, column: str) -> Path | None:
+    """Return the folder of a part's picture, None where the cell leads outside."""
     cell = str(cells.get(column) or "")
     try:
-        folder = rooted_folder(cell, layout.image_root(files.workspace), files.workspace, None, 0)
+        return rooted_folder(cell, layout.image_root(files.workspace), files.workspace, None, 0)
     except HardStop:
         return None
-    path = folder / name
-    if column == "golden_path" and not path.is_file() and folder.is_dir():
-        ending = name.rpartition("_")[2] if "_" in name else Path(name).suffix
-        return next((p for p in sorted(folder.iterdir()) if p.name.endswith(ending)), path)
-    return path
 
 
 def _link(path: Path | None, files: RunFiles) -> str | None:

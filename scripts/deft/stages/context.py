@@ -26,6 +26,8 @@ from deft.tables.kept import KeptFacts, keeping
 if TYPE_CHECKING:  # some stages read no table, and pandas takes a second
     import pandas as pd
 
+    from deft.tables.goldens import Goldens
+
 
 @dataclass(frozen=True)
 class Context:
@@ -78,6 +80,13 @@ class Context:
     def ext(self) -> str:
         """Extension of the pictures, with its dot."""
         return self.spec.dataset.classify.image_ext
+
+    @cached_property
+    def goldens(self) -> Goldens:
+        """The golden that is looked at beside a part; cells are relative to the workspace."""
+        from deft.tables.goldens import Goldens
+
+        return Goldens(self.root, self.lights, self.ext, self.spec.dataset.classify.num_golden)
 
     @property
     def image_root(self) -> Path:

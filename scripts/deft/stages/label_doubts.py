@@ -19,7 +19,14 @@ from deft.run.stage_files import read, written
 from deft.stages.context import Context
 from deft.stages.encoder import vectors_of
 from deft.stages.weights import chosen_weights
-from deft.tables.changenet_table import MANDATORY, image_file, line_of, read_table, write_table
+from deft.tables.changenet_table import (
+    MANDATORY,
+    image_file,
+    line_of,
+    read_table,
+    rows_of,
+    write_table,
+)
 from deft.tables.corrected import is_out, matches, picture_digest, placed_rows, relabelled
 from deft.tables.corrections import POOL, TABLES, read_corrections
 from deft.tables.exchange import fiftyone_files, label_studio_interface, label_studio_tasks
@@ -130,12 +137,15 @@ def _scores(context: Context, rows: pd.DataFrame, weights: Path, means: Means) -
     return scores
 
 
-def _files(context: Context, rows: pd.DataFrame, column: str, light: str) -> list[str]:
-    """Return a picture of each row, relative to the workspace."""
-    return [
-        str(image_file("", folder, name, light, context.ext))
-        for folder, name in zip(rows[column], rows["object_name"], strict=True)
-    ]
+def _files(context: Context, rows: pd.DataFrame, light: str) -> tuple[list[str], list[str]]:
+    """Return the test and the golden picture of each row, relative to the workspace."""
+    beside, columns = context.goldens.beside, ["folder", "golden_folder", "object_name"]
+    tests: list[str] = []
+    goldens: list[str] = []
+    for folder, golden, name in rows_of(rows, *columns):
+        tests.append(str(image_file("", folder, name, light, context.ext)))
+        goldens.append(str(image_file("", golden, beside(golden, name), light, context.ext)))
+    return tests, goldens
 
 
 def _vectors(context: Context, rows: pd.DataFrame, means: Means) -> np.ndarray:
@@ -143,8 +153,7 @@ def _vectors(context: Context, rows: pd.DataFrame, means: Means) -> np.ndarray:
     each = []
     for light in context.lights:
         test, golden = (
-            [context.absolute(path) for path in _files(context, rows, column, light)]
-            for column in ("folder", "golden_folder")
+            [context.absolute(path) for path in side] for side in _files(context, rows, light)
         )
         what = f"embed {light}".strip()
         with vectors_of(means.encoder, [*test, *golden], means.cache, means.threads, what) as found:
@@ -160,7 +169,7 @@ def listed(
     spelling = first_spellings(rows["label"])
     other = [shown(label, spelling) if label else "" for label in doubts.suggested]
     flipped = ["PASS" if is_ng(label) else "" for label in rows["label"]]
-    light = context.lights[0]
+    tests, goldens = _files(context, rows, context.lights[0])
     table = rows.assign(
         # Where the nearest agree with the label it is the score that does not.
         suggested=[a or b for a, b in zip(other, flipped, strict=True)],
@@ -168,8 +177,8 @@ def listed(
         by_score=doubts.by_score.round(6),
         by_neighbours=doubts.by_neighbours.round(6),
         score=[float(str(score)) for score in scores.astype(np.float32)],
-        test_file=_files(context, rows, "folder", light),
-        golden_file=_files(context, rows, "golden_folder", light),
+        test_file=tests,
+        golden_file=goldens,
     )
     table = table[(table["doubt"] >= LISTED_FROM) & ~table["settled"]]
     table = table.sort_values(["doubt", "table", "row"], ascending=[False, True, True])

@@ -27,7 +27,9 @@ class Files:
 
 def camera_of(context: Context) -> Camera:
     """Return how the run's pictures are found: cells are relative to the workspace."""
-    return Camera(context.root, context.lights, context.ext, context.picture_levels)
+    return Camera(
+        context.root, context.lights, context.ext, context.goldens, context.picture_levels
+    )
 
 
 def measure_parts(context: Context, files: Files) -> str:

@@ -120,13 +120,11 @@ def left_out(
 
 def pictures_of(context: Context, pool: pd.DataFrame) -> list[tuple[Path, Path]]:
     """Return the test and the golden picture of each row of the pool, below this workspace."""
-    test, golden = (
-        [
-            image_file(context.root, folder, name, light, context.ext)
-            for folder, name, light in zip(
-                pool[column], pool["object_name"], pool["light"], strict=True
-            )
-        ]
-        for column in ("input_path", "golden_path")
-    )
-    return list(zip(test, golden, strict=True))
+    columns = [pool[c] for c in ("input_path", "golden_path", "object_name", "light")]
+    return [
+        (
+            image_file(context.root, folder, name, light, context.ext),
+            context.goldens.file(golden, name, light),
+        )
+        for folder, golden, name, light in zip(*columns, strict=True)
+    ]

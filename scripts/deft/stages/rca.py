@@ -53,6 +53,7 @@ def rca(
         context.ext,
         context.picture_levels,
         context.root,
+        context.goldens.count,
     )
     correct = kpi_correct(context, metrics.get("corrections", []))
     scores = read_scores(table, correct)

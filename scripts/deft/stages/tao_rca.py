@@ -90,7 +90,13 @@ def tao_rca(context: Context, files: Files, phase: str, min_recall: float, top_k
     threshold = read_threshold(work.out)
     check_threshold(table, threshold, min_recall, work.out)
     wanted = weak_files(work.out)
-    pictures = Pictures(images, context.lights, context.ext, workspace=context.root)
+    pictures = Pictures(
+        images,
+        context.lights,
+        context.ext,
+        workspace=context.root,
+        num_golden=context.goldens.count,
+    )
     rows = rows_of(table, wanted, pictures, work.out)
     summary = native.rca(context, files, phase, min_recall, top_k, rows=rows)
     facts: dict[str, Any] = {

@@ -29,7 +29,9 @@ def validate(context: Context, files: Files, phase: str, content_leakage: str) -
     """Write ``validation.json``, or stop before the training is paid for."""
     path = files.combined
     combined_tables(context, Assembled(files.assembled, path, files.provenance))
-    facts = validate_combined(path, context.workspace, context.lights, context.ext)
+    facts = validate_combined(
+        path, context.workspace, context.lights, context.ext, context.goldens.count
+    )
     table = read_table(path)
     facts["warnings"] = leak_check(context, Side("training table", path, table), content_leakage)
     facts["assembly"] = read_json(files.assembled)

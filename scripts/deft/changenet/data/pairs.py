@@ -19,13 +19,13 @@ import pandas as pd
 import torch
 
 from deft.changenet.data import augment
-from deft.changenet.data.goldens import GoldenFolders
 from deft.changenet.data.images import BICUBIC, BILINEAR, PictureCache, PictureError
 from deft.changenet.spec import Spec
 from deft.core.errors import HardStop
 from deft.score_kit.resize import join_lights
 from deft.tables.changenet_table import PASS, image_name, line_of, read_table
 from deft.tables.coordinates import rooted_folder
+from deft.tables.goldens import GoldenFolders
 
 T = TypeVar("T")
 R = TypeVar("R")

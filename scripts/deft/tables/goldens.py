@@ -1,9 +1,10 @@
-"""Which golden pictures stand beside a test picture when there are several (``num_golden`` > 1).
+"""Which golden pictures stand beside a test picture: one of its name, or several of a folder.
 
-Then a row's ``golden_path`` is a folder of goldens of its component, and ``object_name`` plays no
-part in choosing among them. TAO draws them at random on each access, in inference too, so that its
-scores vary from run to run. Here inference always takes the same ones, spread evenly over the
-folder's names in order; training draws them anew for each epoch and place, from the seed.
+With ``num_golden`` 1 the golden has the part's own name. With more, a row's ``golden_path`` is a
+folder of goldens of its component, and ``object_name`` plays no part in choosing among them. TAO
+draws them at random on each access, in inference too, so that its scores vary from run to run. Here
+inference always takes the same ones, spread evenly over the folder's names in order; training draws
+them anew for each epoch and place, from the seed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,63 @@ from pathlib import Path
 import numpy as np
 
 from deft.core.errors import HardStop
-from deft.score_kit.naming import evenly
+from deft.score_kit.naming import evenly, image_name
 from deft.tables.changenet_table import image_file, line_of
 
 DRAW_STREAM = 1  # keeps these draws apart from the augmentations' of the same place
+
+
+def golden_names(folder: Path, lights: Sequence[str], ext: str) -> list[str]:
+    """Return the names of a folder's goldens in order, by the files of the first light.
+
+    Another light's file that is absent is found on reading. Raises OSError for a folder that
+    cannot be listed.
+    """
+    ending = image_name("", lights[0], ext)
+    return sorted(name.removesuffix(ending) for name in os.listdir(folder) if name.endswith(ending))
+
+
+class Goldens:
+    """Which of a row's goldens is looked at where there is room for one, and which there are.
+
+    Parameters
+    ----------
+    root: what ``golden_path`` is relative to; absolute cells stand for themselves.
+    lights, ext: as the spec has them.
+    count: ``num_golden``.
+    """
+
+    def __init__(self, root: Path, lights: Sequence[str], ext: str, count: int = 1) -> None:
+        self.root, self.lights, self.ext, self.count = root, list(lights), ext, count
+        self._known: dict[str, tuple[list[str], frozenset[str]]] = {}
+
+    def all_of(self, folder: str, part: str) -> list[str]:
+        """Return the names of a row's goldens; none where several lie in a folder that is gone."""
+        return [part] if self.count == 1 else self._listed(folder)[0]
+
+    def beside(self, folder: str, part: str) -> str:
+        """Return the name of the golden that is shown and measured beside a part.
+
+        Of several the one of the part's own name, or else the first in order, which every
+        inference takes too. Where there is none it is the part's own name: the file is missing.
+        """
+        if self.count == 1:
+            return part
+        names, known = self._listed(folder)
+        return part if part in known or not names else names[0]
+
+    def file(self, folder: str, part: str, light: str) -> Path:
+        """Return a light's picture of the golden that :meth:`beside` names."""
+        return image_file(self.root, folder, self.beside(folder, part), light, self.ext)
+
+    def _listed(self, folder: str) -> tuple[list[str], frozenset[str]]:
+        if folder not in self._known:
+            try:
+                names = golden_names(self.root / folder, self.lights, self.ext)
+            except OSError:
+                names = []
+            self._known[folder] = names, frozenset(names)
+        return self._known[folder]
 
 
 class GoldenFolders:
@@ -59,7 +113,8 @@ class GoldenFolders:
                 raise HardStop(
                     "csv_invalid",
                     f"dataset.classify.num_golden is {count}, but golden_path {folder} holds "
-                    f"{len(names)} golden picture(s) ending in {self._ending()}",
+                    f"{len(names)} golden picture(s) ending in "
+                    f"{image_name('', self.lights[0], self.ext)}",
                     file=csv_path,
                     row=line_of(row),
                     fix=f"put {count} goldens into the folder, or lower num_golden",
@@ -87,20 +142,19 @@ class GoldenFolders:
 
     def files(self) -> set[Path]:
         """Return every golden that may be chosen, each light's file."""
-        return {
-            image_file(self.images_dir, folder, name, light, self.ext)
-            for folder, names in self._names.items()
-            for name in names
-            for light in self.lights
-        }
+        return {file for folder in self._names for file in self.files_in(folder)}
 
-    def _ending(self) -> str:
-        return f"_{self.lights[0]}{self.ext}" if self.lights[0] else self.ext
+    def files_in(self, folder: str) -> list[Path]:
+        """Return the goldens of one of the table's folders, each light's file."""
+        return [
+            image_file(self.images_dir, folder, name, light, self.ext)
+            for name in self._names[folder]
+            for light in self.lights
+        ]
 
     def _found(self, folder: str, row: int, csv_path: str | Path | None) -> list[str]:
-        """Return the goldens' names in order; a light's file that is absent is found on reading."""
         try:
-            files = os.listdir(self.images_dir / folder)
+            return golden_names(self.images_dir / folder, self.lights, self.ext)
         except (FileNotFoundError, NotADirectoryError):
             raise HardStop(
                 "missing_input",
@@ -117,5 +171,3 @@ class GoldenFolders:
                 row=line_of(row),
                 fix=f"let this user read the folder {self.images_dir / folder}",
             ) from None
-        ending = self._ending()
-        return sorted(name.removesuffix(ending) for name in files if name.endswith(ending))

@@ -29,6 +29,9 @@ def compiler(tmp_path: Path, monkeypatch):
     folder.mkdir()
     (folder / "__init__.py").write_text("def reset():\n    return 'real'\n")
     (folder / "config.py").write_text("VALUE = 3\n")
+    (folder / "utils.py").write_text(
+        "MORE = 4\ndef is_compile_supported(device_type):\n    return device_type == 'cuda'\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(module, "NAME", NAME)
     finders = list(sys.meta_path)
@@ -71,6 +74,23 @@ def test_a_module_below_it_is_real(compiler) -> None:
         assert importlib.import_module(f"{NAME}.config") is config
 
 
+def test_what_torchvision_asks_later_waits_for_the_question(compiler) -> None:
+    with without_compiler():
+        ask = importlib.import_module(f"{NAME}.utils").is_compile_supported
+        assert compiler() == [] and not hasattr(sys.modules[f"{NAME}.utils"], "__wrapped__")
+    assert f"{NAME}.utils" not in sys.modules
+    with without_compiler():  # as a training that runs such a function
+        assert ask("cuda") is True and ask("cpu") is False
+        assert compiler() == [NAME, f"{NAME}.utils"]
+    assert sys.modules[NAME].reset() == "real" and sys.modules[f"{NAME}.utils"].MORE == 4
+
+
+def test_any_other_question_to_it_is_the_real_ones(compiler) -> None:
+    with without_compiler():
+        assert importlib.import_module(f"{NAME}.utils").MORE == 4
+        assert compiler() == [NAME, f"{NAME}.utils"]
+
+
 def test_a_compiled_training_has_it(compiler) -> None:
     with without_compiler(unless=True):
         assert importlib.import_module(NAME).reset() == "real"
@@ -100,8 +120,9 @@ import deft.changenet.backbones.timm_start  # as the network does, before
 with without_compiler():
     plain = step()
     import pytorch_lightning
-    assert not any(name.startswith("torch._dynamo.") for name in sys.modules)
-assert "torch._dynamo" not in sys.modules
+    assert not any(hasattr(sys.modules[name], "__file__")
+                   for name in sys.modules if name.startswith("torch._dynamo"))
+assert not any(name.startswith("torch._dynamo") for name in sys.modules)
 with without_compiler():
     import torch._dynamo
     assert not hasattr(sys.modules["torch._dynamo"], "__file__")
@@ -115,6 +136,28 @@ print("same")
 """
     )
     assert said == "same"
+
+
+@pytest.mark.slow
+def test_timm_loads_no_compiler_and_leaves_everything_as_it_was() -> None:
+    said = python(
+        """
+import gc
+before = (torch.compiler.disable, list(sys.meta_path))
+from deft.changenet.backbones.timm_start import timm
+assert not any(name.startswith("torch._dynamo") for name in sys.modules)
+assert (torch.compiler.disable, list(sys.meta_path)) == before and gc.isenabled()
+from torchvision.ops import roi_align
+asked = roi_align.__globals__["is_compile_supported"]("cpu")
+import torch._dynamo.utils
+assert torch._dynamo.utils.__file__ and torch._dynamo.__file__
+assert asked == torch._dynamo.utils.is_compile_supported("cpu")
+network = timm.create_model("resnet10t", num_classes=0).eval()
+pictures = torch.rand(1, 3, 32, 32)
+print(torch.equal(torch.compile(network, backend="eager")(pictures), network(pictures)))
+"""
+    )
+    assert said == "True"
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
-"""A training without torch's compiler, which optimizers and Lightning import in passing.
+"""Imports and trainings without torch's compiler, which others import in passing.
 
 ``torch._dynamo`` takes two seconds and 1,200 modules, more than a tiny training itself. Optimizers
-want two functions of it that do nothing where nothing is compiled, Lightning a class to ask whether
-a module is compiled. A stand-in has these three; whatever else is asked for, also a module below
-it, loads the real one, which takes its place.
+and torchvision want two functions of it that do nothing where nothing is compiled, Lightning a
+class to ask whether a module is compiled: a stand-in has these three. torchvision also takes a
+function from a module below it, to ask later what a compiler can do: that one waits for the
+question. Whatever else is asked for, also any other module below it, loads the real compiler,
+which takes its place.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from importlib.machinery import ModuleSpec
 from typing import Any
 
 NAME = "torch._dynamo"
+ASKED = "utils"  # the module below it, for torchvision
 
 
 class OptimizedModule:
@@ -42,6 +45,23 @@ class _StandIn(types.ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(_real(), name)
+
+
+class _Later(types.ModuleType):
+    """The module below the compiler, imported when something of it is used."""
+
+    def is_compile_supported(self, device_type: str) -> bool:
+        """Ask the real function; torchvision takes this one by its name and calls it later."""
+        return bool(self._real().is_compile_supported(device_type))
+
+    def _real(self) -> types.ModuleType:
+        _real()
+        return importlib.import_module(self.__name__)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._real(), name)
 
 
 class _Finder(MetaPathFinder, Loader):
@@ -73,23 +93,29 @@ def _stands_in() -> bool:
 
 
 def _real() -> types.ModuleType:
-    if _stands_in():
-        del sys.modules[NAME]
+    _leave()
     return importlib.import_module(NAME)
+
+
+def _leave() -> None:
+    """Take the stand-ins away, where they still are."""
+    for name, kind in ((NAME, _StandIn), (f"{NAME}.{ASKED}", _Later)):
+        if isinstance(sys.modules.get(name), kind):
+            del sys.modules[name]
 
 
 @contextmanager
 def without_compiler(*, unless: bool = False) -> Iterator[None]:
-    """Let nothing load the compiler in passing, ``unless`` the training asks for it."""
+    """Let nothing load the compiler in passing, ``unless`` it is wanted at once."""
     if unless or NAME in sys.modules:
         yield
         return
     finder = _Finder()
     sys.modules[NAME] = _StandIn(NAME)
+    sys.modules[f"{NAME}.{ASKED}"] = _Later(f"{NAME}.{ASKED}")
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
-        if _stands_in():
-            del sys.modules[NAME]
+        _leave()

@@ -55,7 +55,12 @@ class DiskFull(StageFailed):
     """
 
     def __init__(
-        self, path: str | Path | None, number: int = errno.ENOSPC, needed_bytes: int | None = None
+        self,
+        path: str | Path | None,
+        number: int = errno.ENOSPC,
+        needed_bytes: int | None = None,
+        *,
+        estimated: bool = False,
     ) -> None:
         self.path, self.number, self.needed_bytes = path, number, needed_bytes
         folder = Path(path).parent if path is not None else fullest()
@@ -66,7 +71,8 @@ class DiskFull(StageFailed):
         if number == errno.ENOSPC and no_more_files(folder):
             facts[0] = "the disk can hold no more files, however small (its inodes are used up)"
         elif needed_bytes:
-            facts.append(f"at least {size_text(needed_bytes)} needed")
+            how = "about" if estimated else "at least"
+            facts.append(f"{how} {size_text(needed_bytes)} needed")
         elif number == errno.ENOSPC and free is not None:
             # With much free now it was the space of another moment, or another folder's.
             facts.append(
@@ -120,6 +126,7 @@ def explain(
     *,
     temporary: Path | None = None,
     needed_bytes: int | None = None,
+    estimated: bool = False,
 ) -> DiskFull | None:
     """Return what to raise instead of ``error`` when a full disk is behind it, else None.
 
@@ -128,6 +135,7 @@ def explain(
     path: what was to be written; None = see whether the error names it.
     temporary: the unfinished file, if it is still there: where the disk is asked, and how much was
         needed at least.
+    needed_bytes: of the whole file, if that is known; ``estimated`` = not exactly.
     """
     if isinstance(error, DiskFull):
         return error
@@ -144,21 +152,27 @@ def explain(
         number = _ask(temporary or path)
     if number is None:
         return None
-    reached = _size(temporary)
-    return DiskFull(
-        path if path is not None else _named(error), number, needed_bytes or (reached or None)
-    )
+    where = path if path is not None else _named(error)
+    if needed_bytes:
+        return DiskFull(where, number, needed_bytes, estimated=estimated)
+    return DiskFull(where, number, _size(temporary) or None)
 
 
 @contextmanager
 def writing(
-    path: str | Path, temporary: Path | None = None, needed_bytes: int | None = None
+    path: str | Path,
+    temporary: Path | None = None,
+    needed_bytes: int | None = None,
+    *,
+    estimated: bool = False,
 ) -> Iterator[None]:
     """Have a full disk told as :class:`DiskFull` of ``path``; any other error passes."""
     try:
         yield
     except Exception as error:
-        full = explain(error, path, temporary=temporary, needed_bytes=needed_bytes)
+        full = explain(
+            error, path, temporary=temporary, needed_bytes=needed_bytes, estimated=estimated
+        )
         if full is None or full is error:
             raise
         raise full from error

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +124,43 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> Path:
 
 
 def write_text_atomic(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text with ``\\n`` line ends, whole or not at all.
+    """Write text as :func:`to_utf8` gives it, with ``\\n`` line ends, whole or not at all."""
+    return write_bytes_atomic(path, to_utf8(text))
 
-    Half characters, as in a file name that is no UTF-8, are written as ``\\udc80``.
+
+def write_pieces_atomic(path: str | Path, pieces: Iterable[tuple[bytes, float]]) -> Path:
+    """Write whole or not at all what never stands whole in memory.
+
+    Parameters
+    ----------
+    pieces: bytes, and the share (above 0, up to 1) of the whole that is made with them: what a
+        full disk would have needed is reckoned from it.
     """
-    return write_bytes_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+    def write(to: Path) -> None:
+        made = 0
+        with to.open("wb", buffering=0) as handle:  # nothing waits for the end, to fail there
+            for data, share in pieces:
+                made += len(data)
+                with disk.writing(path, to, round(made / share), estimated=share < 1):
+                    write_all(handle, data)
+
+    return replace_atomically(path, write)
+
+
+def write_all(handle: FileIO, data: bytes) -> None:
+    """Write data to a file without a buffer, which may take it in parts."""
+    left = memoryview(data)
+    while left:
+        left = left[handle.write(left) :]
+
+
+def to_utf8(text: str) -> bytes:
+    """Return text as files have it.
+
+    Half characters, as in a file name that is no UTF-8, become ``\\udc80``.
+    """
+    return text.encode("utf-8", "backslashreplace")
 
 
 def to_json(data: Any) -> str:

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from deft.core.disk import writing
-from deft.core.files import BREAK_CHARACTERS, BREAKS, to_json_line, write_bytes_atomic
+from deft.core.files import (
+    BREAK_CHARACTERS,
+    BREAKS,
+    to_json_line,
+    to_utf8,
+    write_all,
+    write_bytes_atomic,
+)
 from deft.core.reading import check_shape, parse_json, read_bytes, warn
 
 KEPT_FILE = "loop_log.unreadable"
@@ -86,7 +93,7 @@ def append(path: Path, found: Lines, entry: dict[str, Any]) -> None:
     odd = found.bad or found.blank or not found.whole
     if odd or any(BROKEN.search(raw) for raw in found.raw):
         mend(path, found)
-    data = to_json_line(entry).encode("utf-8", "backslashreplace") + b"\n"
+    data = to_utf8(to_json_line(entry)) + b"\n"
     before = path.stat().st_size if path.exists() else 0
     with writing(path, needed_bytes=len(data)):
         try:
@@ -100,9 +107,7 @@ def append(path: Path, found: Lines, entry: dict[str, Any]) -> None:
 
 def _add(path: Path, data: bytes) -> None:
     with path.open("ab", buffering=0) as handle:
-        left = memoryview(data)
-        while left:
-            left = left[handle.write(left) :]
+        write_all(handle, data)
         os.fsync(handle.fileno())
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from deft.core.errors import HardStop
-from deft.core.files import replace_atomically
+from deft.core.files import to_utf8, write_pieces_atomic
 from deft.score_kit.naming import image_name as image_name
 from deft.tables.csv_text import decode_text, read_bytes, read_rows
 from deft.tables.labels import PASS as PASS
@@ -196,16 +196,12 @@ def line_of(index: SupportsInt) -> int:
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> Path:
-    """Write a table as CSV (UTF-8, ``\\n``), whole or not at all.
-
-    Half characters, as in a file name that is no UTF-8, are written as ``\\udc80``.
-    """
-
-    def write(to: Path) -> None:
-        with to.open("wb") as handle:
-            handle.writelines(text.encode("utf-8", "backslashreplace") for text in csv_text(table))
-
-    return replace_atomically(path, write)
+    """Write a table as CSV (:func:`to_utf8`, ``\\n``), whole or not at all."""
+    rows = max(1, len(table))
+    pieces = enumerate(csv_text(table), start=1)
+    return write_pieces_atomic(
+        path, ((to_utf8(text), min(1.0, n * ROWS_AT_ONCE / rows)) for n, text in pieces)
+    )
 
 
 def csv_text(table: pd.DataFrame) -> Iterator[str]:

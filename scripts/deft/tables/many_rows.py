@@ -7,6 +7,7 @@ which alone decide what a table is and how a stop is worded.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from deft.core.files import replace_atomically
+from deft.core.files import write_pieces_atomic
 from deft.tables.csv_text import CELL_CHARACTERS, COLUMNS_MOST, NO_TABLES
 
 ROWS_AT_ONCE = 1 << 17  # of the text of a table of numbers
@@ -73,21 +74,22 @@ def write_numbers(table: pd.DataFrame, path: str | Path) -> Path:
     ends = [","] * (len(table.columns) - 1) + ["\n"]
     header = table.iloc[:0].to_csv(index=False, lineterminator="\n")
 
-    def write(to: Path) -> None:
-        with to.open("wb") as handle:
-            handle.write(header.encode("utf-8"))
-            for start in range(0, len(table), ROWS_AT_ONCE):
-                rows = table.iloc[start : start + ROWS_AT_ONCE]
-                cells = [
-                    part
-                    for name, end in zip(table.columns, ends, strict=True)
-                    for part in (_printed(rows[name].to_numpy()), pa.scalar(end))
-                ]
-                lines = pc.binary_join_element_wise(*cells, "")
-                # The lines stand one behind the other in Arrow's memory.
-                handle.write(b"".join(_text(lines)))
+    def pieces() -> Iterator[tuple[bytes, float]]:
+        before = header.encode("utf-8")
+        for start in range(0, max(1, len(table)), ROWS_AT_ONCE):
+            rows = table.iloc[start : start + ROWS_AT_ONCE]
+            cells = [
+                part
+                for name, end in zip(table.columns, ends, strict=True)
+                for part in (_printed(rows[name].to_numpy()), pa.scalar(end))
+            ]
+            lines = pc.binary_join_element_wise(*cells, "")
+            # The lines stand one behind the other in Arrow's memory.
+            data = b"".join([before, *_text(lines)])
+            yield data, (start + len(rows)) / max(1, len(table)) or 1.0
+            before = b""
 
-    return replace_atomically(path, write)
+    return write_pieces_atomic(path, pieces())
 
 
 def _text(lines: pa.Array | pa.ChunkedArray) -> list[memoryview]:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 from tao_reference import FOLDER, has
-from test_train_step import _precise
-from whole_models import built, inputs
+from train_steps import precise_step
+from whole_models import built
 
 CASE = "euclid_fan_small_128"
 WAIT_S = 600
@@ -28,21 +28,17 @@ def step_of(case: str) -> dict:
     """Record a training step as the folder's files do; TAO's loss of a euclidean network."""
     network = built(case, upstream_compat=True)
     network.train()
-    _precise(network)  # as the test that reads the record
     labels = [0, 1, 0]
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.01)
-    output = network(*(picture.double() for picture in inputs(case)))
-    loss = network.criterion(output, torch.tensor(labels, dtype=torch.float32)[:, None])
+    output, loss, after = precise_step(network, optimizer, case, labels)
     buffers = {
         name: {
             "first4": value.flatten()[:4].double().tolist(),
             "mean": value.double().mean().item(),
         }
-        for name, value in network.named_buffers()
+        for name, value in after.items()
         if "running" in name or "num_batches" in name
     }
-    loss.backward()
-    optimizer.step()
     grads = {k: v.grad for k, v in network.named_parameters()}
     return {
         "case": case,
@@ -51,7 +47,7 @@ def step_of(case: str) -> dict:
         "optimizer": {
             "type": "AdamW", "lr": 1e-3, "weight_decay": 0.01, "betas": [0.9, 0.999], "eps": 1e-8,
         },
-        "loss": loss.item(),
+        "loss": loss,
         "score_train_mode": network.score(output).tolist(),
         "params_without_grad": [k for k, v in grads.items() if v is None],
         "grad": {

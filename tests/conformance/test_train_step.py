@@ -11,7 +11,8 @@ import gc
 import pytest
 import torch
 from tao_reference import FOLDER, LOGITS_TOLERANCE, load_json
-from whole_models import built, inputs
+from train_steps import precise_step
+from whole_models import built
 
 from deft.core.errors import HardStop
 
@@ -24,18 +25,6 @@ SMALL_GRADIENT = 1e-6  # AdamW's first step is lr * sign, which means nothing be
 NORM_OF_NOISE = 1e-6  # of the largest gradient's: what a bias before a batch norm has
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam, "SGD": torch.optim.SGD}
 AFTER = "params_after_one_"  # the optimizer's name follows
-
-
-def _precise(network: torch.nn.Module) -> None:
-    """Let the network reckon in float64; the loss stays what it is.
-
-    Each of the decoder's first sums has 802 816 products, and batch norm over three pairs magnifies
-    their rounding twice: with float32, logits differ by 8e-5 and the loss by 3e-5 from one
-    processor, BLAS or number of threads to the next (upstream's loss is 4e-6 from the exact one,
-    ours up to 2.4e-5), which would hide what is compared here.
-    """
-    network.double()
-    network.criterion.float()
 
 
 def _in_recorded_mode(network: torch.nn.Module, mode: str) -> None:
@@ -69,22 +58,14 @@ def step(request):
     except HardStop as stop:
         pytest.skip(f"{request.param}: not supported: {stop.message}")
     _in_recorded_mode(network, facts.get("mode", ""))
-    _precise(network)
     if "betas" in options:
         options["betas"] = tuple(options["betas"])
     optimizer = kind(network.parameters(), **options)
-    output = network(*(picture.double() for picture in inputs(facts["case"])))
-    labels = torch.tensor(recorded(facts, "labels"), dtype=torch.float32)[:, None]
-    loss = network.criterion(output, labels)
-    buffers = {
-        k: v.clone()
-        for k, v in network.named_buffers()
-        if k in (facts.get("buffers_after_forward") or {})
-    }
-    loss.backward()
-    optimizer.step()
-    yield facts, network, output.detach(), loss.item(), buffers
-    del network, optimizer, output, loss
+    labels = recorded(facts, "labels")
+    output, loss, buffers = precise_step(network, optimizer, facts["case"], labels)
+    wanted = facts.get("buffers_after_forward") or {}
+    yield facts, network, output, loss, {k: v for k, v in buffers.items() if k in wanted}
+    del network, optimizer, output, loss, buffers
     gc.collect()
 
 

@@ -18,7 +18,6 @@ from .passages import CANDIDATE, Link, Passages
 UNSEEN = re.compile(
     r"\A---\n.*?^(?:---|\.\.\.)[ ]*$|^[ ]{0,3}\$\$(?!\$).*?\$\$[ ]*$", re.DOTALL | re.MULTILINE
 )
-COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 TAG = re.compile(r"<!--(?P<comment>.*?)-->|<(?P<end>/?)(?P<name>[A-Za-z][\w-]*)[^<>]*>", re.DOTALL)
 # Formulas between dollars, as far as numbers need them; the parser has taken `\,` and `\%` already.
 FORMULA = {

@@ -25,8 +25,6 @@ from deft.core.errors import HardStop
 from deft.core.files import write_text_atomic
 from deft.tables.changenet_table import SCORE_COLUMN, line_of
 
-VERSION = 2  # of the scoring's logic
-
 
 class How(TypedDict, total=False):
     """How a table is scored; the defaults are those of :func:`score_views`.

@@ -35,7 +35,6 @@ DAY_S = 86_400.0
 GB = 10**9
 MERGED_BYTES = 2**28  # of a merged segment's vectors, at most; memory is about as much
 LOCK_FILE = ".prune.lock"
-READ_ROWS = 4096
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import Stop
 from .score import Request, run
 
-EXIT_STOP, EXIT_USAGE, EXIT_UNEXPECTED, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_STOP, EXIT_UNEXPECTED, EXIT_INTERRUPTED = 1, 3, 130  # 2 is argparse's
 EPILOG = """
 examples:
   python score.py --csv today.csv --images /data/boards --out scores.csv

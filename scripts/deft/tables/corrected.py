@@ -21,7 +21,6 @@ from deft.tables.fingerprint import pixel_digest
 from deft.tables.labels import clean_label, first_spellings, shown
 
 Part = tuple[str, str, str]  # input_path, golden_path, object_name
-ROWS_NAMED = 5
 
 
 def parts_of(rows: pd.DataFrame) -> list[Part]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-FLOATS = ("float16", "float32", "float64", "bfloat16")
 # Names as torch, ONNX and numpy write them -> numpy's.
 DTYPES = {
     "float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32",

@@ -29,7 +29,6 @@ HERE = Path(__file__).resolve().parent
 LOG_VARIABLE = "EXPLORE_NETWORK_LOG"
 LOG = "logs/network.jsonl"
 ADDRESS = re.compile(r"\b(?:https?|ftp|s3|gs|ssh|git)://[^\s\"'<>]+|\bgit@[\w.-]+:\S+")
-ASKED = ("urllib.Request", "http.client.connect")
 NAMED = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
 SENT = ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind")
 STARTED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn")

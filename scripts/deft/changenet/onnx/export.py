@@ -42,7 +42,6 @@ EXAMPLE_PAIRS = 2  # a batch of one would be taken for a constant
 TRIED_PAIRS = (1, 3, 5)  # sizes that the trace did not see
 TOLERANCE = 1e-4  # of an output, relative where outputs exceed 1
 ONE_FILE_BYTES = 1_900_000_000  # protobuf ends at 2 GB; larger models keep their numbers beside
-PACKAGES = ("onnx", "onnxruntime")
 
 
 class FixedNorm(nn.Module):

@@ -16,9 +16,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 import fake_run  # noqa: E402
+from run_results import build_results
 
 from deft.pool.corrected_laps import keep
-from deft.record.results import build_results
 from deft.report.check import check_html
 from deft.report.render import render_report
 from deft.tables.changenet_table import write_table

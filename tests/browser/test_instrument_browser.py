@@ -15,8 +15,8 @@ from scipy.stats import beta
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 import fake_run  # noqa: E402
+from run_results import build_results  # noqa: E402
 
-from deft.record.results import build_results  # noqa: E402
 from deft.report import packed  # noqa: E402
 from deft.report.check import check_html  # noqa: E402
 from deft.report.render import render_report  # noqa: E402

@@ -13,8 +13,8 @@ from browser import BROWSER, run_script
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 import fake_run  # noqa: E402
+from run_results import build_results  # noqa: E402
 
-from deft.record.results import build_results  # noqa: E402
 from deft.report import instrument  # noqa: E402
 from deft.report.check import check_html  # noqa: E402
 from deft.report.packed import pack  # noqa: E402

@@ -39,7 +39,7 @@ NO_OUTPUT = {
 # The HTML page is no stage's output: it is rendered again at any time. A test checks that stages
 # take nothing from its modules but its rendering.
 PAGE = ("report.render", "report.charts", "report.pictures", "report.thumbs", "report.check")
-RENDERING = {"render_pages", "render_phase_report", "render_report"}
+RENDERING = {"render_pages", "render_report"}
 
 
 def excluded(module: str) -> bool:

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import DEFECTS, FakeRun
+from run_results import build_results
 
 from deft.record import breakdown
 from deft.record.lenient import load_run
 from deft.record.numbers import Numbers
-from deft.record.results import build_results
 from deft.report.render import render_report
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import is_ng

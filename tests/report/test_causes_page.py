@@ -8,10 +8,10 @@ import json
 import pytest
 from fake_run import TS, FakeRun
 from PIL import Image
+from run_results import build_results
 
 from deft.record.causes import named_causes
 from deft.record.lenient import load_run
-from deft.record.results import build_results
 from deft.report.check import check_html
 from deft.report.render import render_report
 

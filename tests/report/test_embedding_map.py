@@ -15,10 +15,10 @@ from embedded import write_embeddings
 from fake_run import FakeRun
 from hypothesis import given
 from hypothesis import strategies as st
+from run_results import build_results
 
 from deft.record import embedding_map
 from deft.record.embedding_map import two_axes
-from deft.record.results import build_results
 from deft.report.check import check_html
 from deft.report.render import render_report
 

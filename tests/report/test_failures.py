@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import FakeRun
+from run_results import build_results
 
 from deft.record import failures
 from deft.record.lenient import load_run
-from deft.record.results import build_results
 from deft.report import gallery
 from deft.report.check import check_html
 from deft.report.render import render_report

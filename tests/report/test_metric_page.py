@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from fake_run import FakeRun
 from metric_command import contract
+from run_results import build_results
 
 from deft.core.errors import HardStop
 from deft.kpi.decision import Judged, best_phase, choice_of, decide_kpi
 from deft.record.artifacts import summary_of
 from deft.record.handoff import write_handoff
 from deft.record.lenient import load_run
-from deft.record.results import build_results
 from deft.record.summaries import write_summary
 from deft.report.check import check_html
 from deft.report.render import render_report

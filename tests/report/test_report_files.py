@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 from fake_run import RUN, FakeRun
+from run_results import build_results
 
 from deft.core.errors import HardStop
 from deft.core.files import sha256_file
@@ -22,7 +23,6 @@ from deft.record import knowledge
 from deft.record.artifacts import write_artifacts
 from deft.record.handoff import inference_spec, without_augmentation, write_handoff
 from deft.record.lenient import Lenient
-from deft.record.results import build_results
 from deft.record.run_files import load_run
 from deft.record.summaries import MAX_WORDS, write_summary
 from dl_lab.record import git_state, without_credentials

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import fake_run
 import pytest
 from fake_run import TS, FakeRun
+from run_results import build_results
 
 from deft.core.layout import Run
-from deft.record.results import build_results
 from deft.report.check import check_html
-from deft.report.render import render_phase_report, render_report
+from deft.report.render import render_pages, render_report
 
 MAX_BYTES = 2_000_000
 SECTIONS = (
@@ -158,13 +158,18 @@ def test_labels_are_escaped(built: dict[str, FakeRun]) -> None:
     assert "<shift>" not in html
 
 
+def phase_page(run: FakeRun, phase: str) -> Path:
+    """Render a phase's page, with the run's; return its path."""
+    return render_pages(run.dir, run.workspace, phase)[0][1]
+
+
 def test_phase_reports_do_not_change_with_later_phases(finished: FakeRun) -> None:
-    whole = render_phase_report(finished.dir, finished.workspace, "iter1")
-    assert whole == finished.dir / "iter1" / "report.html"
-    assert check_html(whole, build_results(finished.dir, finished.workspace)) == []
-    before = whole.read_bytes()
+    page = phase_page(finished, "iter1")
+    assert page == finished.dir / "iter1" / "report.html"
+    assert check_html(page, build_results(finished.dir, finished.workspace)) == []
+    before = page.read_bytes()
     shutil.rmtree(finished.dir / "iter2")
-    assert render_phase_report(finished.dir, finished.workspace, "iter1").read_bytes() == before
+    assert phase_page(finished, "iter1").read_bytes() == before
 
 
 def test_similarities_of_a_last_lap_without_analysis(finished: FakeRun) -> None:
@@ -184,7 +189,7 @@ def test_similarities_of_a_last_lap_without_analysis(finished: FakeRun) -> None:
 
 def test_an_unknown_phase_is_refused(finished: FakeRun) -> None:
     with pytest.raises(ValueError, match="iter7"):
-        render_phase_report(finished.dir, finished.workspace, "iter7")
+        phase_page(finished, "iter7")
 
 
 PIECES = (

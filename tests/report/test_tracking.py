@@ -8,11 +8,11 @@ from typing import Any
 
 import fake_run
 import pytest
+from run_results import build_results
 
 from deft.core.errors import HardStop
 from deft.core.layout import Run
 from deft.record.lenient import load_run
-from deft.record.results import build_results
 from deft.record.tracker import ask_server, open_client
 from deft.record.tracking import Metric, Tracked, clean, tracked
 from deft.settings.tracking import is_remote, pip_line, refuse_login

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import yaml
 from fake_run import RUN, FakeRun
+from run_results import build_results
 
 from deft.core.schemas import validate
 from deft.record.artifacts import write_artifacts
 from deft.record.handoff import write_handoff
 from deft.record.lenient import load_run
-from deft.record.results import build_results
 from deft.record.summaries import write_summary
 from deft.record.verdict import Verdict, verdict_lines, verdict_of
 from deft.report.render import render_report

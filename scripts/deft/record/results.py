@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from deft.core import layout
@@ -21,7 +20,6 @@ from deft.record.causes import FIGURES, looked_for, named_causes
 from deft.record.embedding_map import embedding_map
 from deft.record.failures import failures_of
 from deft.record.judged import judge, lights_and_ext
-from deft.record.lenient import load_run
 from deft.record.metric import key_of, result_of
 from deft.record.numbers import POINT_FIELDS, Numbers
 from deft.record.proof import proof_numbers
@@ -57,11 +55,6 @@ MINING_FIELDS = (
     "similarity_threshold",
 )
 ASSEMBLY_FIELDS = ("previous_rows", "mined_rows", "duplicates", "rows", "real_rows", "sdg_rows")
-
-
-def build_results(run_dir: str | Path, workspace: str | Path) -> dict[str, float]:
-    """Return the flat numbers of a run, sorted by key."""
-    return collect_results(load_run(run_dir, workspace))
 
 
 def collect_results(files: RunFiles) -> dict[str, float]:

@@ -44,20 +44,11 @@ def render_report(run_dir: str | Path, workspace: str | Path) -> Path:
     return render_pages(run_dir, workspace)[0][0]
 
 
-def render_phase_report(run_dir: str | Path, workspace: str | Path, phase: str) -> Path:
-    """Write ``<phase>/report.html`` and return its path.
-
-    Raises ``ValueError`` when the phase has no files.
-    """
-    return render_pages(run_dir, workspace, phase, whole=False)[0][0]
-
-
 def render_pages(
     run_dir: str | Path,
     workspace: str | Path,
     phase: str | None = None,
     *,
-    whole: bool = True,
     still: Callable[[], bool] | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write the run's page and, with ``phase``, that phase's; return the paths and their problems.
@@ -68,11 +59,9 @@ def render_pages(
     """
     files = load_run(run_dir, workspace)
     results = collect_results(files)
-    pages: list[tuple[Path, str]] = []
     drawn: dict[str, dict[str, Any]] = {}
-    if whole:
-        html = to_html("report.html.j2", build_view(files, results, drawn), results)
-        pages.append((files.run.dir / REPORT_FILE, html))
+    html = to_html("report.html.j2", build_view(files, results, drawn), results)
+    pages = [(files.run.dir / REPORT_FILE, html)]
     if phase:
         html = to_html("phase.html.j2", build_phase_view(files, phase, results, drawn), results)
         pages.append((files.run.phase(phase) / PHASE_REPORT_FILE, html))

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from deft.kpi.decision import CUTOFF, POOL_EXHAUSTED
+from deft.record.phase_files import PhaseFiles
 from deft.record.phrases import PERCENT, PLAIN_PERCENT, Literal, Number, Part, Sentence
 from deft.record.results import MIN_NG_TO_CERTIFY
-from deft.record.run_files import PhaseFiles, RunFiles
+from deft.record.run_files import RunFiles
 from deft.tables.labels import clean_label, is_ng
 
 TYPES_NAMED = 4

@@ -18,9 +18,10 @@ from deft.kpi.metric_definitions import METRICS, PRIMARY, definitions
 from deft.pool.corrected_laps import KEPT_FILE
 from deft.record.handoff import HOST_SPEC_FILE, MODEL_FILE, SPEC_FILE
 from deft.record.knowledge import write_knowledge
+from deft.record.phase_files import PhaseFiles, dig
 from deft.record.provenance import environment
 from deft.record.results import collect_results
-from deft.record.run_files import PhaseFiles, RunFiles, dig, load_run
+from deft.record.run_files import RunFiles, load_run
 from deft.record.strict import Strict
 from deft.record.verdict import verdict_of
 from deft.run.state import utc_now

@@ -19,6 +19,7 @@ from deft.core.files import read_json, target_of
 from deft.core.layout import Run
 from deft.core.reading import lines_of, read_text
 from deft.kpi.decision import PROVEN, Judged, best_phase, phase_far_pct
+from deft.record.phase_files import dig
 from deft.record.proof import best_proven
 from deft.record.records import (
     decided_phases,
@@ -29,7 +30,7 @@ from deft.record.records import (
     read_weights,
     refuse,
 )
-from deft.record.run_files import RunFiles, dig, load_run
+from deft.record.run_files import RunFiles, load_run
 from deft.record.strict import Strict
 from deft.settings.kpi_target import KpiTarget
 from deft.tables import sealed

@@ -11,7 +11,7 @@ import pandas as pd
 from deft.kpi.certify import CERTIFY_RECALL, proves_far, proves_recall
 from deft.kpi.operating_point import far_upper_bound, recall_lower_bound
 from deft.record.numbers import Numbers
-from deft.record.run_files import PhaseFiles
+from deft.record.phase_files import PhaseFiles
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import is_ng
 

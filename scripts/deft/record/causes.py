@@ -7,7 +7,7 @@ from typing import Any
 
 from deft.causes.find import WORDS
 from deft.core.reading import check_shape
-from deft.record.run_files import PhaseFiles
+from deft.record.phase_files import PhaseFiles
 
 FIGURES = {"wrong": int, "flagged_wrong": int, "share_pct": float, "p_corrected": float}
 CAUSE = {"id": str, "kind": str, "title": str, "cure": str, "named": bool, "examples": [int]}

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deft.record.run_files import PhaseFiles, RunFiles
+from deft.record.phase_files import PhaseFiles
+from deft.record.run_files import RunFiles
 from deft.tables.changenet_table import is_ng
 
 MOST_PARTS = 400  # pictures of parts and lights; beyond it the worst are shown

@@ -13,8 +13,9 @@ from deft.core.files import write_json_atomic, write_text_atomic
 from deft.core.schemas import validate
 from deft.core.weight_files import BACKBONE_KEY
 from deft.record.best import Best, read_best
+from deft.record.phase_files import dig
 from deft.record.records import refuse
-from deft.record.run_files import RunFiles, dig
+from deft.record.run_files import RunFiles
 from deft.record.strict import Strict
 
 MODEL_FILE = layout.BEST_MODEL_FILE

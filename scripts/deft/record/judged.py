@@ -15,7 +15,8 @@ import numpy as np
 from deft.kpi import certify
 from deft.kpi.handed_off import gap_around, threshold_to_set
 from deft.record.numbers import Numbers
-from deft.record.run_files import PhaseFiles, RunFiles, dig
+from deft.record.phase_files import PhaseFiles, dig
+from deft.record.run_files import RunFiles
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import image_name, is_ng
 from deft.tables.goldens import Goldens

@@ -21,9 +21,10 @@ from deft.core.reading import read_text, set_aside
 from deft.core.workspace_source import SOURCE_FILE
 from deft.record.advice import phase_notes
 from deft.record.metric import phase_met
+from deft.record.phase_files import PhaseFiles, dig
 from deft.record.phrases import MISSING, PERCENT, PLAIN_PERCENT, SCORE, plain, shown
 from deft.record.proof import acceptance, comparisons
-from deft.record.run_files import PhaseFiles, RunFiles, dig
+from deft.record.run_files import RunFiles
 
 METHODS = """\
 - Visual ChangeNet (NVIDIA TAO Toolkit): a siamese network scores a picture against its golden.

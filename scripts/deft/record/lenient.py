@@ -14,6 +14,7 @@ from deft.core.errors import HardStop
 from deft.core.reading import read_json
 from deft.core.yaml_files import read_yaml
 from deft.record import run_files
+from deft.record.phase_files import read_table
 from deft.run import roots
 from deft.run.state import read_log, read_state
 from deft.tables import sealed
@@ -34,7 +35,7 @@ class Lenient:
             self.damaged.append(name)
 
     def record(self, path: Path) -> dict[str, Any]:
-        """See :class:`deft.record.run_files.Reader`."""
+        """See :class:`deft.record.phase_files.Reader`."""
         if not path.exists():
             return {}
         try:
@@ -51,19 +52,19 @@ class Lenient:
         record: Path | None = None,
         rule: str = "",
     ) -> pd.DataFrame:
-        """See :class:`deft.record.run_files.Reader`; one that is not its record's is left out."""
+        """See :class:`deft.record.phase_files.Reader`; one that is not its record's is left out."""
         if not path.is_file():
             return pd.DataFrame()
         try:
             if told and record is not None:
                 sealed.check(path, told, record, rule=rule, say=logger.info)
-            return run_files.read_table(path)
+            return read_table(path)
         except Exception as error:  # a half-written or foreign file must not stop the report
             self._left_out(path, error)
             return pd.DataFrame()
 
     def paths_here(self, table: pd.DataFrame, path: Path, run: layout.Run) -> pd.DataFrame:
-        """See :class:`deft.record.run_files.Reader`; pictures of unknown place are not sought."""
+        """See :class:`deft.record.phase_files.Reader`; pictures of unknown place are not sought."""
         try:
             earlier = roots.places_of(read_state(run.dir))
             return roots.paths_here(
@@ -75,7 +76,7 @@ class Lenient:
             return table.assign(**{name: "" for name in gone})
 
     def yaml(self, path: Path) -> dict[str, Any]:
-        """See :class:`deft.record.run_files.Reader`."""
+        """See :class:`deft.record.phase_files.Reader`."""
         try:
             content = read_yaml(path, code="missing_input") if path.exists() else {}
         except (OSError, HardStop) as error:
@@ -84,7 +85,7 @@ class Lenient:
         return content if isinstance(content, dict) else {}
 
     def state(self, run_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """See :class:`deft.record.run_files.Reader`."""
+        """See :class:`deft.record.phase_files.Reader`."""
         try:
             return read_state(run_dir), read_log(run_dir)
         except (HardStop, OSError, ValueError) as error:

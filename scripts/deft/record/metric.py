@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from deft.record.run_files import PhaseFiles, RunFiles
+from deft.record.phase_files import PhaseFiles
+from deft.record.run_files import RunFiles
 from deft.settings.kpi_target import KpiTarget
 from deft.settings.metric_contract import Bound
 

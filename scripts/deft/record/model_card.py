@@ -14,10 +14,10 @@ from deft.record.artifacts import data_entries
 from deft.record.best import Best, read_best
 from deft.record.breakdown import GROUPED
 from deft.record.judged import lights_and_ext
+from deft.record.phase_files import dig
 from deft.record.phrases import PERCENT, SCORE, shown
 from deft.record.proof import acceptance
 from deft.record.results import collect_results
-from deft.record.run_files import dig
 from deft.record.summaries import evaluation_lines, type_lines
 from deft.record.verdict import verdict_of
 from deft.tables.corrections import OUT, WRONG, from_dicts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from deft.record.run_files import dig
+from deft.record.phase_files import dig
 
 POINT_FIELDS = (
     "threshold",

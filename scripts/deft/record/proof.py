@@ -15,7 +15,8 @@ from deft.kpi.decision import proven_phase
 from deft.kpi.flips import Compared
 from deft.kpi.steady import far_geometric_mean_pct
 from deft.record.numbers import Numbers
-from deft.record.run_files import PhaseFiles, RunFiles, dig
+from deft.record.phase_files import PhaseFiles, dig
+from deft.record.run_files import RunFiles
 from deft.tables.changenet_table import SCORE_COLUMN
 
 KINDS = ("good", "defects")

@@ -22,9 +22,10 @@ from deft.record.failures import failures_of
 from deft.record.judged import judge, lights_and_ext
 from deft.record.metric import key_of, result_of
 from deft.record.numbers import POINT_FIELDS, Numbers
+from deft.record.phase_files import PhaseFiles, dig
 from deft.record.proof import proof_numbers
 from deft.record.rows import shown_neighbours, shown_weak_parts, weak_parts
-from deft.record.run_files import FINAL_AUTOML, PhaseFiles, RunFiles, dig
+from deft.record.run_files import FINAL_AUTOML, RunFiles
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS, is_ng
 from deft.tables.corrections import OUT, RIGHT, TABLES, WRONG, from_dicts, of_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deft.record.run_files import PhaseFiles
+from deft.record.phase_files import PhaseFiles
 
 WEAK_SHOWN = 8
 TARGETS_SHOWN = 3

@@ -19,7 +19,7 @@ from deft.core.files import made_again, read_json, target_of
 from deft.core.reading import read_text
 from deft.core.schemas import checked
 from deft.core.yaml_files import YamlProblem, load_yaml
-from deft.record import run_files
+from deft.record.phase_files import read_table
 from deft.run import roots
 from deft.run.state import read_log, read_state
 from deft.tables import sealed
@@ -41,7 +41,7 @@ def _without_phase(path: Path) -> tuple[str, str]:
 
 
 class Strict:
-    """See :class:`deft.record.run_files.Reader`; a damaged file raises a HardStop that names it."""
+    """See :class:`deft.record.phase_files.Reader`; a damaged file is a HardStop that names it."""
 
     def record(self, path: Path) -> dict[str, Any]:
         """Return the object of a JSON file, ``{}`` when there is none."""
@@ -66,7 +66,7 @@ class Strict:
         elif not path.is_file():
             return pd.DataFrame()
         try:
-            return run_files.read_table(path)
+            return read_table(path)
         except (OSError, ValueError, pd.errors.ParserError) as error:
             raise damaged(path, str(error), code="csv_invalid") from None
 

@@ -9,9 +9,10 @@ from typing import Any
 from deft.core.files import write_text_atomic
 from deft.record.advice import phase_notes, recommendations
 from deft.record.metric import failed_gap, key_of, phase_met
+from deft.record.phase_files import PhaseFiles
 from deft.record.phrases import PERCENT, PLAIN_PERCENT, SCORE, plain, shown
 from deft.record.results import collect_results
-from deft.record.run_files import PhaseFiles, RunFiles, load_run
+from deft.record.run_files import RunFiles, load_run
 from deft.record.strict import Strict
 from deft.record.verdict import verdict_of
 from deft.tables.changenet_table import is_ng

@@ -13,6 +13,7 @@ from typing import Any
 
 from deft.record.judged import FEW_PARTS, Judged, judge
 from deft.record.metric import met_of
+from deft.record.phase_files import PhaseFiles
 from deft.record.phrases import (
     EXACT,
     PERCENT,
@@ -26,7 +27,7 @@ from deft.record.phrases import (
     plain,
 )
 from deft.record.results import collect_results
-from deft.record.run_files import PhaseFiles, RunFiles, load_run
+from deft.record.run_files import RunFiles, load_run
 from deft.record.strict import Strict
 
 MARGIN = "%.2g"

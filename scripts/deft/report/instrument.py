@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from deft.kpi.operating_point import CONFIDENCE
-from deft.record.run_files import PhaseFiles, RunFiles
+from deft.record.phase_files import PhaseFiles
+from deft.record.run_files import RunFiles
 from deft.report.packed import pack
 from deft.tables.changenet_table import is_ng
 

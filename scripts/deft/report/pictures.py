@@ -9,8 +9,9 @@ from deft.causes.find import EXAMPLES, WORDS
 from deft.rca.spot_check import FOLDER, example_name
 from deft.rca.weakness import wrong_side
 from deft.record.causes import looked_for, named_causes
+from deft.record.phase_files import PhaseFiles
 from deft.record.rows import shown_neighbours, shown_weak_parts
-from deft.record.run_files import PhaseFiles, RunFiles
+from deft.record.run_files import RunFiles
 from deft.report.thumbs import Thumbnails
 from deft.tables.labels import is_ng
 

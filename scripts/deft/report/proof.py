@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from deft.kpi.promotion import KEEP, PROMOTE
+from deft.record.phase_files import dig
 from deft.record.proof import acceptance, best_proven, comparisons
-from deft.record.run_files import RunFiles, dig
+from deft.record.run_files import RunFiles
 
 NOISE_KEY = "noise.factor"
 

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from deft.record.judged import PAIRS_SHOWN
-from deft.record.run_files import PhaseFiles, RunFiles
+from deft.record.phase_files import PhaseFiles
+from deft.record.run_files import RunFiles
 from deft.record.verdict import verdict_of
 from deft.report.thumbs import Thumbnails
 

@@ -15,8 +15,9 @@ from deft.record.advice import BEST_NOTES, phase_notes, recommendations
 from deft.record.breakdown import buckets, groupings
 from deft.record.metric import FAR_GAP, failed_gap, key_of, met_of, phase_met
 from deft.record.numbers import Numbers
+from deft.record.phase_files import PhaseFiles, dig
 from deft.record.results import MIN_NG_TO_CERTIFY
-from deft.record.run_files import FINAL_AUTOML, PhaseFiles, RunFiles, dig
+from deft.record.run_files import FINAL_AUTOML, RunFiles
 from deft.report import charts
 from deft.report.doubts import doubts_view
 from deft.report.embedding_view import map_view

@@ -21,6 +21,7 @@ COMPARED = (".csv", ".parquet", ".json", ".jsonl", ".txt", ".md", ".yaml")
 # A listing of bytes and digests of files that hold clocks themselves.
 DIGESTS_OF_CLOCKS = re.compile(r"artifacts/runs/[^/]+/manifest\.json$")
 # Seals of tables with absolute paths in them, and the digest of the record that holds such seals.
+SHOWN_SEAL = re.compile(r"(\| synthetic_rows \| \d+ \| `)[0-9a-f]{12}")  # the model card shows one
 SEALS_OF_PATHS = re.compile(r".*\.parquet|source_pool\.csv|sdg_rows\.csv")
 UNORDERED = re.compile(
     r"/(logs|benchmarks|\.jobs|hard_stops)/|/train\.log$|/source_embed\.log$|^knowledge_base/"
@@ -47,6 +48,7 @@ def of_any_place(text: str, workspace: Path) -> str:
     """Return a text without the workspace's path, the time and the room on the disk."""
     text = text.replace(str(workspace), "<workspace>")
     text = re.sub(r"[\d.]+ GiB free", "<free>", text)
+    text = SHOWN_SEAL.sub(r"\1<seal>", text)
     return re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?", "<time>", text)
 
 

@@ -24,7 +24,7 @@ rule measure_parts:
         runtime=lambda wildcards, attempt: 120 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
-        tables=digest(layout.SPEC, layout.KPI_TABLE, layout.BASE_TABLE),
+        tables=measured_tables,
         engine=no_trigger(engine_options()),
         logic=reading_logic("measure_parts"),
     message:

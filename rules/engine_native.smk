@@ -148,7 +148,7 @@ rule infer:
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
-        tables=digest(layout.SPEC, layout.KPI_TABLE),
+        tables=scored_tables,
         device=no_trigger(config["device"]),
         engine=no_trigger(engine_options()),
         runtime=config["runtime"],

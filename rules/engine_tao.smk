@@ -78,7 +78,7 @@ rule infer:
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
-        tables=digest(layout.SPEC, layout.KPI_TABLE),
+        tables=scored_tables,
         engine=no_trigger(engine_options()),
         image=TAO.image("inference"),
         laps=no_trigger(config["max_iterations"]),

@@ -80,7 +80,7 @@ rule export_best:
         runtime=lambda wildcards, attempt: 240 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
-        tables=digest(layout.SPEC, layout.KPI_TABLE),
+        tables=scored_tables,
         decision=once_known("decision"),
         best=once_known("best"),
         scores=once_known("inference"),

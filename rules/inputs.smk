@@ -112,8 +112,29 @@ def base_tables(wildcards):
     """Digest of the base tables: training and validation, or validation alone after the baseline."""
     if wildcards.phase == layout.BASELINE:
         names = (layout.SPEC, layout.BASE_TABLE, layout.VALIDATION_TABLE)
-        return with_corrections(content_digest(*names), "training")
-    return content_digest(layout.SPEC, layout.VALIDATION_TABLE)
+        found = with_corrections(content_digest(*names), "training")
+    else:
+        found = content_digest(layout.SPEC, layout.VALIDATION_TABLE)
+    return with_replaced(wildcards, found, "base", "validation")
+
+
+def scored_tables(wildcards):
+    """Digest of the spec and the KPI table, and of its replaced pictures."""
+    return with_replaced(
+        wildcards, content_digest(layout.SPEC, layout.KPI_TABLE), "kpi"
+    )
+
+
+def measured_tables(wildcards):
+    """Digest of the spec and the tables whose parts are measured, and of replaced pictures."""
+    names = (layout.SPEC, layout.KPI_TABLE, layout.BASE_TABLE)
+    return with_replaced(wildcards, content_digest(*names), "kpi", "base")
+
+
+def with_replaced(wildcards, value, *tables):
+    """A parameter with the digest of tables' replaced pictures; itself where there are none."""
+    found = digest_of_tables(WORKSPACE / f"results/run_{wildcards.ts}", *tables)
+    return f"{value}-pictures-{found}" if found else value
 
 
 def metric_asked():
@@ -313,7 +334,8 @@ def noise_tables(wildcards):
         layout.VALIDATION_TABLE,
         layout.KPI_TABLE,
     )
-    return with_corrections(content_digest(*names), "training")
+    value = with_corrections(content_digest(*names), "training")
+    return with_replaced(wildcards, value, "base", "validation", "kpi")
 
 
 def noise(wildcards):

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 from PIL import Image
-from workflow_tools import POOL, REPOSITORY, RUN
+from workflow_tools import POOL, REPOSITORY, RUN, snakemake, succeed
 
 SPEC = "specs/baseline_spec.yaml"
 PAIRS = "augmentation/anomalygen"
@@ -166,6 +166,19 @@ def new_pairs(workspace: Path, code: Path) -> None:
             picture.rotate(90).save(first.with_name("B900+bridge_900.png"))
 
 
+def replaced(role: str, *, looked_at: bool = True) -> Change:
+    """Return what puts another picture under the name of one, and lets the pre-flight look."""
+
+    def change(workspace: Path, code: Path) -> None:
+        first = sorted((workspace / "kpi/images" / role).rglob("*.png"))[0]
+        with Image.open(first) as picture:
+            picture.rotate(180).save(first)
+        if looked_at:
+            succeed(snakemake(workspace, "preflight", repository=code))
+
+    return change
+
+
 def deleted(name: str) -> Change:
     def change(workspace: Path, code: Path) -> None:
         path = workspace / "results" / RUN / name
@@ -297,6 +310,26 @@ CASES = (
         never="restore_weights",
         most_trainings=2,
         stays="the baseline's training",
+    ),
+    nothing(
+        "a picture under its old name",
+        replaced("kpi", looked_at=False),
+        stays="everything: `snakemake preflight` looks at pictures",
+    ),
+    again(
+        "a KPI picture under its old name, and `snakemake preflight` saw it",
+        replaced("kpi"),
+        "measure_parts infer",
+        never="restore_weights",
+        most_trainings=2,
+        stays="the baseline's training",
+        words=("1 of kpi/testing_set.csv are not those that the run began with",),
+    ),
+    again(
+        "a training picture under its old name, and `snakemake preflight` saw it",
+        replaced("base"),
+        "measure_parts train",
+        words=("1 of train/base/training_set.csv are not those",),
     ),
     again(
         "`corrections.csv`: the label of a KPI row",

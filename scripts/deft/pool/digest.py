@@ -25,10 +25,12 @@ from deft.core.layout import (
     POOL_TABLE,
     PREGEN_DIR,
     SPEC,
+    TABLES,
     VALIDATION_TABLE,
 )
 from deft.core.reading import check_shape, read_json
 from deft.pool.pregen.listing import counted_files, is_litter
+from deft.pool.replaced import replaced
 from deft.settings.known import approval_of, rule_of
 
 SCHEMA_VERSION = 1
@@ -40,6 +42,7 @@ GATE_FILE = "preflight/gate.json"
 HASHED_FILES = (SPEC, BASE_TABLE, VALIDATION_TABLE, KPI_TABLE, DEFECT_SPEC)
 OPTIONAL_FILES = (CORRECTIONS, ACCEPTANCE_TABLE)
 LISTED_FOLDERS = (PREGEN_DIR, BACKBONE_DIR)
+PICTURES = "pictures"
 
 
 def inputs_digest(
@@ -156,7 +159,14 @@ def pool_prefix(run_dir: str | Path) -> int | None:
 
 def current(workspace: str | Path, run_dir: str | Path, config: dict[str, Any]) -> dict[str, Any]:
     """Return :func:`inputs_digest` with the pool as the run recorded it."""
-    return inputs_digest(workspace, config, pool_prefix_bytes=pool_prefix(run_dir))
+    matter = inputs_digest(workspace, config, pool_prefix_bytes=pool_prefix(run_dir))
+    return with_replaced(matter, run_dir)
+
+
+def with_replaced(matter: dict[str, Any], run_dir: str | Path) -> dict[str, Any]:
+    """Return the matter with what the last pre-flight found replaced; itself where nothing was."""
+    found = replaced(run_dir)
+    return {**matter, "inputs": {**matter["inputs"], PICTURES: found}} if found else matter
 
 
 def changes_since_gate(
@@ -184,7 +194,9 @@ def explain_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         before, after = was.get(name), now.get(name)
         if before == after:
             continue
-        if before is None:
+        if name == PICTURES:
+            lines.append(_pictures(after))
+        elif before is None:
             lines.append(f"{name}: appeared")
         elif after is None:
             lines.append(f"{name}: is gone")
@@ -195,6 +207,13 @@ def explain_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         else:
             lines.append(f"{name}: content changed ({str(before)[:8]}… → {str(after)[:8]}…)")
     return lines
+
+
+def _pictures(found: dict[str, Any] | None) -> str:
+    if not found:
+        return "pictures: those that the run began with are back"
+    told = (f"{one['pictures']} of {TABLES[table]}" for table, one in found.items())
+    return f"pictures: {', '.join(told)} are not those that the run began with"
 
 
 def _show(value: Any) -> str:

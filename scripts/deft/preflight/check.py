@@ -116,6 +116,7 @@ class Context:
     facts: dict[str, Any] = field(default_factory=dict)  # for the summary
     sides: dict[str, Side] = field(default_factory=dict)  # of the leakage checks, by table
     prints: dict[str, Fingerprint] = field(default_factory=dict)  # by picture, as rows name it
+    replaced: dict[str, Any] = field(default_factory=dict)  # pictures of another content, by table
     suspects: list[Suspect] = field(default_factory=list)
     corrections: list[Correction] | None = None  # None: not read, or refused
     spellings: dict[str, str] = field(default_factory=dict)  # clean label -> as the user writes it

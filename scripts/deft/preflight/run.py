@@ -28,6 +28,7 @@ from deft.preflight import (
     checks_places,
     checks_registration,
     checks_rehearsal,
+    checks_replaced,
     checks_rows,
     checks_run,
     checks_staging,
@@ -53,6 +54,7 @@ TOPICS = (
     ("registration", checks_registration.checks),
     ("rows", checks_rows.checks),
     ("corrections", checks_corrections.checks),
+    ("replaced", checks_replaced.checks),
     ("data", checks_data.checks),
     ("acceptance", checks_acceptance.checks),
     ("training", checks_training.checks),
@@ -64,7 +66,7 @@ TOPICS = (
     ("resume", checks_run.checks),
 )
 # These read no more of the spec than its `dataset` part, so that another part's stop hides none.
-BY_DATASET = ("pictures", "registration", "rows", "data", "acceptance", "staging")
+BY_DATASET = ("pictures", "registration", "rows", "replaced", "data", "acceptance", "staging")
 
 
 @dataclass
@@ -119,6 +121,9 @@ def run_preflight(
     compiled = bool(config.get("compile"))
     with keeping(workspace / PICTURES_KEPT, log), without_compiler(unless=compiled):
         found = list(all_checks(ctx))
+    if all(check.status != STOP for check in found):
+        checks_replaced.write_seen(ctx)
+    matter = digest.with_replaced(matter, run_dir)
     report = _report(ctx, found, digest.digest_of(matter))
     report["suspicious_pairs"] = write_pairs(ctx)
     summary = render(report)

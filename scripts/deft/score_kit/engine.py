@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from .errors import Stop
+from .files import read_csv
 from .loop import Progress, score_rows
 from .network import INPUTS, OUTPUT, open_network, to_scores
 from .prepare import Facts, Preparer, read_facts
-from .table import ADDED, FIRST_LINE, find_missing, read_csv, read_parts
+from .table import ADDED, FIRST_LINE, find_missing, read_parts
 
 EXIT_STOP, EXIT_FLIPS = 1, 4
 PAIRS = 2000  # compared of a larger table: those nearest to the threshold

@@ -1,7 +1,8 @@
-"""Files that are read whole, and appear whole or not at all."""
+"""Files and tables that are read whole, and appear whole or not at all."""
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import stat
@@ -9,12 +10,48 @@ from pathlib import Path
 
 from .errors import Stop
 
+SAVE_AS = "save it as CSV, UTF-8, separated by commas, one line a row"
+
 
 def read_file(path: Path) -> bytes:
     """Return a file's bytes; raises OSError, also for a pipe, which would be waited for."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "no regular file stands there")
     return path.read_bytes()
+
+
+def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a CSV; raises Stop ``missing_input``, ``csv_invalid``."""
+    try:
+        text = read_file(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        why = f"the table is not UTF-8 (byte {error.start})"
+        raise Stop("csv_invalid", why, file=path, fix=SAVE_AS) from None
+    except OSError as error:
+        why = f"the table cannot be read ({error.strerror})"
+        raise Stop("missing_input", why, file=path, fix="give the table's path") from None
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    try:
+        rows = list(csv.reader(lines, strict=True))
+    except csv.Error as error:
+        raise Stop("csv_invalid", f"a quotation mark is out of place ({error})", file=path,
+                   fix=SAVE_AS) from None  # fmt: skip
+    if len(rows) != len(lines):
+        raise Stop("csv_invalid", "a cell goes over the end of its line", file=path, fix=SAVE_AS)
+    header = [name.strip() for name in rows[0]] if rows else []
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled:
+        raise Stop("csv_invalid", f"column(s) {doubled} stand twice", file=path, rows=[1])
+    ragged = [i + 1 for i, row in enumerate(rows) if len(row) != len(header)]
+    if ragged:
+        raise Stop(
+            "csv_invalid",
+            f"{len(ragged)} row(s) do not have the header's {len(header)} cells",
+            file=path,
+            rows=ragged,
+            fix="quote cells that hold commas; remove blank lines",
+        )
+    return header, rows[1:]
 
 
 def write_text(path: Path, text: str) -> None:

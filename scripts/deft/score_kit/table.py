@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import Stop
-from .files import read_file
+from .files import read_csv
 from .naming import evenly, image_name
 from .prepare import Facts
 
 WANTED = ("input_path", "golden_path", "object_name")
 ADDED = ("score", "verdict", "margin")
 PASS = "PASS"
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-SAVE_AS = "save it as CSV, UTF-8, separated by commas, one line a row"
+PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff")
+REFUSED = (  # pictures that are not read
+    *(".webp", ".gif", ".jp2", ".j2k", ".jpx", ".jxl", ".avif", ".heic", ".heif", ".tga", ".exr"),
+    *(".hdr", ".pgm", ".ppm", ".pbm", ".pnm", ".pam", ".pfm", ".dng", ".raw", ".psd", ".ico"),
+)
+SHOWN = 5  # names in a message
+NAMED_FIX = (
+    "name each picture as preprocessing.json says (picture_name, also its small and capital "
+    "letters), or move what is not to be scored elsewhere"
+)
+KIND_FIX = "save them as PNG, JPEG, BMP or TIFF, or move what is not to be scored elsewhere"
 FIRST_LINE = 2  # of a row; the header is line 1
 
 
@@ -96,55 +105,127 @@ def read_folders(test: Path, golden: Path, facts: Facts) -> Parts:
     With several goldens a part, each folder of ``golden`` holds those of the same folder of
     ``test``. A model of one light takes pictures of any name, where none is named as its own were:
     the golden has the same name, or the same but for the file type. Raises Stop ``missing_input``
-    for an empty or absent folder.
+    for an empty or absent folder, and for pictures in it that would not be scored.
     """
     for folder in (test, golden):
         if not folder.is_dir():
             raise Stop("missing_input", "the folder does not exist", file=folder)
-    ending = image_name("", facts.lights[0], facts.ext)
+    folders = list(_walk(test))
+    endings = [image_name("", light, facts.ext) for light in facts.lights]
     rows = []
-    for at, names, files in os.walk(test):
-        names.sort()
-        inside = Path(at).relative_to(test).as_posix()
-        found = sorted(f.removesuffix(ending) for f in files if f.endswith(ending) and f != ending)
-        rows += [[inside, inside, name] for name in found]
+    for inside, files in folders:
+        names = {name for name, _ in _by_light(files, endings)}
+        rows += [[inside, inside, name] for name in sorted(names)]
     parts = Parts(test, list(WANTED), rows)
     if rows:
+        _refuse_unread(test, folders, lambda files: _beside(files, endings), NAMED_FIX)
         _place(parts, test, golden, facts)
     elif len(facts.lights) == facts.num_golden == 1:
-        _pair_whole_names(parts, test, golden)
+        _refuse_unread(test, folders, lambda files: list(filter(_is_refused, files)), KIND_FIX)
+        _pair_whole_names(parts, test, golden, folders)
     if not parts.rows:
         raise Stop(
             "missing_input",
-            f"no picture in it ends in {ending}",
+            f"no picture in it ends in {' or '.join(endings)}",
             file=test,
             fix="give the folder of the test pictures; preprocessing.json says how they are named",
         )
     return parts
 
 
-def _pair_whole_names(parts: Parts, test: Path, golden: Path) -> None:
-    """Fill in the pictures of one light that have no light in their name; a row has the file's."""
-    for at, names, files in os.walk(test):
+def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder below ``root`` (relative) and its files but hidden ones, in order.
+
+    Raises Stop ``missing_input`` for a folder that cannot be listed, and for a link to one: its
+    parts would be left out.
+    """
+
+    def refuse(error: OSError) -> None:
+        why = f"the folder cannot be listed ({error.strerror})"
+        raise Stop("missing_input", why, file=error.filename, fix="make it readable") from None
+
+    for at, names, files in os.walk(root, onerror=refuse):
         names.sort()
-        inside = Path(at).relative_to(test)
+        for name in names:
+            if os.path.islink(os.path.join(at, name)):
+                fix = "put the pictures there, or give the folder that it points to by itself"
+                why = "a link to a folder is not followed: its parts would not be scored"
+                raise Stop("missing_input", why, file=Path(at) / name, fix=fix)
+        yield (
+            Path(at).relative_to(root).as_posix(),
+            sorted(name for name in files if not name.startswith(".")),
+        )
+
+
+def _by_light(files: Sequence[str], endings: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield part and file of each picture that is named as the model's own are."""
+    for file in files:
+        found = [e for e in endings if file.endswith(e) and file != e]
+        if found:
+            yield file.removesuffix(max(found, key=len)), file
+
+
+def _beside(files: Sequence[str], endings: Sequence[str]) -> list[str]:
+    """Return the pictures that belong to no part: other names, other kinds of file.
+
+    A further light of a part that is scored belongs to it: the same name, ``_``, a word.
+    """
+    named = list(_by_light(files, endings))
+    parts, read, kind = {n for n, _ in named}, {f for _, f in named}, Path(endings[0]).suffix
+
+    def further(file: str) -> bool:
+        part, _, light = file.removesuffix(kind).rpartition("_")
+        return file.endswith(kind) and part in parts and light.isalpha()
+
+    left = [f for f in files if f not in read and not further(f)]
+    return [f for f in left if _is_read(f) or _is_refused(f)]
+
+
+def _refuse_unread(
+    test: Path,
+    folders: Sequence[tuple[str, list[str]]],
+    unread: Callable[[list[str]], list[str]],
+    fix: str,
+) -> None:
+    """Stop where a picture stands in the folders and would not be scored: nobody would miss it."""
+    found = [f"{at}/{name}".removeprefix("./") for at, files in folders for name in unread(files)]
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise Stop(
+            "missing_input",
+            f"{len(found)} picture(s) in the folder would not be scored: "
+            f"{', '.join(found[:SHOWN])}{more}",
+            file=test,
+            fix=fix,
+        )
+
+
+def _pair_whole_names(
+    parts: Parts, test: Path, golden: Path, folders: Sequence[tuple[str, list[str]]]
+) -> None:
+    """Fill in the pictures of one light that have no light in their name; a row has the file's."""
+    for inside, files in folders:
         goldens = _pictures_by_stem(golden / inside)
-        for name in sorted(f for f in files if _is_picture(f)):
+        for name in filter(_is_read, files):
             alike = goldens.get(Path(name).stem, [])
             match = alike[0] if len(alike) == 1 and name not in alike else name
-            parts.rows.append([inside.as_posix(), inside.as_posix(), name])
+            parts.rows.append([inside, inside, name])
             parts.test.append([test / inside / name])
             parts.golden.append([[golden / inside / match]])
 
 
-def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in PICTURES
+def _is_read(name: str) -> bool:
+    return Path(name).suffix.lower() in PICTURES
+
+
+def _is_refused(name: str) -> bool:
+    return Path(name).suffix.lower() in REFUSED
 
 
 def _pictures_by_stem(folder: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
-        if _is_picture(name):
+        if not name.startswith(".") and _is_read(name):
             found.setdefault(Path(name).stem, []).append(name)
     return found
 
@@ -202,40 +283,6 @@ def _goldens_in(folder: Path, facts: Facts) -> list[str]:
         return []
 
 
-def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of a CSV; raises Stop ``missing_input``, ``csv_invalid``."""
-    try:
-        text = read_file(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        why = f"the table is not UTF-8 (byte {error.start})"
-        raise Stop("csv_invalid", why, file=path, fix=SAVE_AS) from None
-    except OSError as error:
-        why = f"the table cannot be read ({error.strerror})"
-        raise Stop("missing_input", why, file=path, fix="give the table's path") from None
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-    try:
-        rows = list(csv.reader(lines, strict=True))
-    except csv.Error as error:
-        raise Stop("csv_invalid", f"a quotation mark is out of place ({error})", file=path,
-                   fix=SAVE_AS) from None  # fmt: skip
-    if len(rows) != len(lines):
-        raise Stop("csv_invalid", "a cell goes over the end of its line", file=path, fix=SAVE_AS)
-    header = [name.strip() for name in rows[0]] if rows else []
-    doubled = sorted({name for name in header if header.count(name) > 1})
-    if doubled:
-        raise Stop("csv_invalid", f"column(s) {doubled} stand twice", file=path, rows=[1])
-    ragged = [i + 1 for i, row in enumerate(rows) if len(row) != len(header)]
-    if ragged:
-        raise Stop(
-            "csv_invalid",
-            f"{len(ragged)} row(s) do not have the header's {len(header)} cells",
-            file=path,
-            rows=ragged,
-            fix="quote cells that hold commas; remove blank lines",
-        )
-    return header, rows[1:]
-
-
 def find_missing(parts: Parts) -> None:
     """Look for every picture before the first is scored; raises Stop ``missing_input``."""
     known: dict[Path, bool] = {}
@@ -249,11 +296,13 @@ def find_missing(parts: Parts) -> None:
     for row in range(len(parts)):
         gone += [(row, path) for path in picture_files(parts, row) if not there(path)][:1]
     if gone:
+        by_row = parts.source.is_file()
+        named = ", ".join(str(path) for _, path in gone[: 1 if by_row else SHOWN])
         raise Stop(
             "missing_input",
-            f"{len(gone)} of {len(parts)} parts lack a picture (first: {gone[0][1]})",
+            f"{len(gone)} of {len(parts)} parts lack a picture (first: {named})",
             file=parts.source,
-            rows=[row + FIRST_LINE for row, _ in gone] if parts.source.is_file() else (),
+            rows=[row + FIRST_LINE for row, _ in gone] if by_row else (),
             fix="correct the folder of the pictures (--images, or --test and --golden), restore "
             "the pictures, or remove the rows",
         )

@@ -82,6 +82,27 @@ def test_without_labels_nothing_is_measured_and_all_rejected_are_shown(place, ca
     assert "FAR" not in capsys.readouterr().out
 
 
+def test_words_that_may_mean_a_good_part_are_told_beside_the_rates(place, capsys):
+    in_table(",PASS,p1,", ",Unknown,p1,")(place)
+    assert scored(place) == 0
+    told = json.loads((place / "out/scores.summary.json").read_text())
+    said = capsys.readouterr().out
+    assert told["warnings"] == [
+        "label 'Unknown' counts as a defect, like every label but PASS: row 3"
+    ]
+    assert f"WARNING {told['warnings'][0]}\n" in said
+
+
+def test_a_part_in_several_rows_is_told(place, capsys):
+    path = place / "parts.csv"
+    lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    again = [lines[2], lines[2].replace("in,gold", "./in,gold"), lines[5]]
+    path.write_text("\n".join([*lines, *again]) + "\n", encoding="utf-8")
+    assert scored(place) == 0
+    said = capsys.readouterr().out
+    assert "WARNING the same part stood in an earlier row and is counted again: rows 32, 33" in said
+
+
 def test_two_folders_give_the_tables_scores(place):
     assert scored(place) == 0
     given = ["--test", str(place / "images/in"), "--golden", str(place / "images/gold")]
@@ -236,6 +257,8 @@ STOPS = {
     "column": (in_table("object_name", "name"), "object_name are missing", "row 1"),
     "own column": (in_table("note", "score"), "already has the column(s) score", "row 1"),
     "label": (in_table(",PASS,", ",pass,"), "PASS only after changing case", "row 3"),
+    "good in other words": (in_table(",PASS,p1,", ",Ok,p1,"), "label(s) 'Ok' say that a", "row 3"),
+    "two labels": (in_table("in,gold,PASS,p1,", "in,gold,PASS,p0,"), "one part is", "rows 2, 3"),
     "ragged": (in_table("in,gold,PASS,p1,", "in,gold,PASS,p1,9,"), "header's 5 cells", "row 3"),
     "quote": (in_table("in,gold,PASS,p1,", 'in,gold,"PASS,p1,'), "quotation mark", "CSV, UTF-8"),
     "empty cell": (in_table("in,gold,PASS,p1,", "in,gold,PASS,,"), "empty object_name", "row 3"),

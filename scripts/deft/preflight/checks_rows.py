@@ -19,14 +19,12 @@ from deft.preflight.check import (
     warn,
 )
 from deft.preflight.contradictions import contradictions
+from deft.score_kit.naming import GOOD_WORDS, UNCLEAR_WORDS
 from deft.tables.changenet_table import line_of
 from deft.tables.labels import clean_label
 
 # Words that people write for a good part or for "not looked at"; as a label each is a defect.
-DOUBTFUL = frozenset(
-    "ok good go passed accept accepted normal no_defect no_fail none null nan n/a na - ? "
-    "unknown 0 1 true false".split()
-)
+DOUBTFUL = GOOD_WORDS | UNCLEAR_WORDS | {"go", "no_fail"}
 
 
 def checks(ctx: Context) -> Iterator[Check]:

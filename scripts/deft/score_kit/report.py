@@ -68,7 +68,8 @@ def words(summary: dict[str, Any]) -> list[str]:
     found = summary.get("measured")
     if found:
         lines += [_measured(found)]
-    return [*lines, _drift(summary["drift"]), _embeddings(summary["embeddings"])]
+    warnings = [f"WARNING {text}" for text in summary["warnings"]]
+    return [*lines, *warnings, _drift(summary["drift"]), _embeddings(summary["embeddings"])]
 
 
 def _measured(found: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from .partial import Partial
 from .prepare import Facts, read_facts
 from .report import summary_of, words, write_scores, write_summary
 from .sheet import candidates, write_sheet
-from .statistics import read_reference
+from .statistics import doubts, read_reference
 from .table import Parts, find_missing, read_folders, read_parts
 
 TELLING_S = 10.0
@@ -55,6 +55,7 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
     if request.table is not None and request.out.exists() and request.out.samefile(request.table):
         fix = "give another --out"
         raise Stop("missing_input", "the output is the table itself", file=request.out, fix=fix)
+    warnings = doubts(parts)
     find_missing(parts)
     network = open_network(
         request.folder,
@@ -71,7 +72,7 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
     scores = _scored(parts, network, partial, request.workers, say, pictures)
     if isinstance(network, TwoStage):
         say(f"one view decided all but {network.again} parts, which were scored over all views")
-    summary = summary_of(parts, scores, network, kpi)
+    summary = summary_of(parts, scores, network, kpi) | {"warnings": warnings}
     if pictures:
         passing = scores <= np.float32(facts.threshold)
         summary["embeddings"] = picture_drift(partial.numbers, passing, pictures)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import Stop
+from .errors import ROWS_NAMED, Stop
 from .files import read_file
-from .table import PASS
+from .naming import GOOD_WORDS, UNCLEAR_WORDS
+from .table import FIRST_LINE, PASS, Parts
 
 REFERENCE = "kpi_reference.json"
 CONFIDENCE = 0.95
@@ -19,6 +22,65 @@ KEPT = 4096  # scores of a class that a reference holds; of more, evenly spread 
 FEW = 30  # parts below which a distribution is not judged
 DRIFT_P, DRIFT_DISTANCE = 0.01, 0.1  # both must be passed: no chance, and large enough to matter
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
+
+
+def doubts(parts: Parts) -> list[str]:
+    """Return what is doubtful in what FAR and recall are counted of, a sentence each.
+
+    Raises Stop ``csv_invalid`` for a label that plainly means a good part and would count as a
+    defect, and for a part that is labelled PASS in one row and as a defect in another.
+    """
+    plain, unclear = _by_word(parts, GOOD_WORDS - UNCLEAR_WORDS), _by_word(parts, UNCLEAR_WORDS)
+    if plain:
+        raise Stop(
+            "csv_invalid",
+            f"the label(s) {', '.join(map(repr, plain))} say that a part is good and would count "
+            "as a defect: every label but PASS is one",
+            file=parts.source,
+            rows=sorted(line for lines in plain.values() for line in lines),
+            fix="write PASS for good parts; leave the cell empty where the label is not known",
+        )
+    found = [
+        f"label {label!r} counts as a defect, like every label but PASS: {_rows(lines)}"
+        for label, lines in unclear.items()
+    ]
+    again = _again(parts)
+    if again:
+        found.append(f"the same part stood in an earlier row and is counted again: {_rows(again)}")
+    return found
+
+
+def _by_word(parts: Parts, words: frozenset[str]) -> dict[str, list[int]]:
+    """Return label -> lines of the table, of labels that are such a word in any case."""
+    found: dict[str, list[int]] = {}
+    for row, label in enumerate(parts.labels or ()):
+        if unicodedata.normalize("NFC", label).strip().lower() in words:
+            found.setdefault(label, []).append(row + FIRST_LINE)
+    return found
+
+
+def _again(parts: Parts) -> list[int]:
+    """Return the lines whose test pictures an earlier line has."""
+    labels = parts.labels or [""] * len(parts)
+    first: dict[tuple[str, ...], list[int]] = {}
+    for row, files in enumerate(parts.test):
+        first.setdefault(tuple(os.path.normpath(file) for file in files), []).append(row)
+    several = [rows for rows in first.values() if len(rows) > 1]
+    for rows in several:
+        if len({labels[row] == PASS for row in rows if labels[row].strip()}) > 1:
+            raise Stop(
+                "csv_invalid",
+                f"one part is labelled {', '.join(repr(labels[row]) for row in rows)}",
+                file=parts.source,
+                rows=[row + FIRST_LINE for row in rows],
+                fix="look at the part and correct the label, or remove the wrong row",
+            )
+    return sorted(row + FIRST_LINE for rows in several for row in rows[1:])
+
+
+def _rows(lines: list[int]) -> str:
+    more = f" and {len(lines) - ROWS_NAMED} more" if len(lines) > ROWS_NAMED else ""
+    return f"row{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines[:ROWS_NAMED]))}{more}"
 
 
 def counted(scores: np.ndarray, labels: list[str], threshold: float) -> dict[str, Any]:

@@ -12,21 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deft.core.errors import HardStop
+from deft.score_kit.naming import GOOD_WORDS
 from deft.tables.foreign.grid import NUMBER, Grid, Reading
 from deft.tables.labels import PASS, clean_label, looks_like_pass
 
 PATHS = ("input_path", "golden_path")
 LABELS_SHOWN = 8
-# What people call a good part, cleaned; taken as it stands each of them would be a defect.
-GOOD_WORDS = frozenset(
-    (
-        *("ok", "okay", "good", "passed", "passes", "accept", "accepted", "true", "yes", "y", "p"),
-        *("0", "1", "normal", "none", "no defect", "no_defect", "no-defect", "nodefect", "perfect"),
-        *("non-defective", "defect-free", "false call", "false_call", "falsecall", "false alarm"),
-        *("pseudo", "i.o.", "i. o.", "io", "gut", "bon", "bonne", "buono", "correcto", "bueno"),
-        *("良品", "良", "合格", "正常", "양품", "정상", "양호"),
-    )
-)
 # What stands in a cell that has no value, or has lost it; of Excel in some languages.
 LOST = re.compile(
     r"#(n/?a|nv|ref!|name\?|value!|div/0!|num!|null!|bezug!|wert!|zahl!|spill!|calc!|#+)"

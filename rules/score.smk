@@ -2,8 +2,8 @@
 
 Needs: `best_model/` of a finished run; a table (`--config table=FILE`) and its pictures
 (`images=DIR`). Makes: `results/<run>/scored/<table>/`: the table with `score, verdict, margin`, a
-summary, a page of false-call candidates. Nobody's declared output, so it scores each time that it
-is asked for; interrupted, it goes on where it was.
+summary, a page of false-call candidates; other scores that lie there are moved beside. Nobody's
+declared output, so it scores each time that it is asked for; interrupted, it goes on where it was.
 """
 
 

@@ -3,10 +3,12 @@
 import csv
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from handoff_folder import drawn_parts, made_bundle
 from deft.score_kit import loop
 from deft.score_kit.command import main
 from deft.score_kit.network import Network
+from deft.score_kit.score import Request, run
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,36 @@ def test_a_part_in_several_rows_is_told(place, capsys):
     assert scored(place) == 0
     said = capsys.readouterr().out
     assert "WARNING the same part stood in an earlier row and is counted again: rows 32, 33" in said
+
+
+def test_other_scores_are_kept_on_request_and_equal_ones_replaced(place):
+    out = place / "out/scores.csv"
+
+    def scored_again(table):
+        asked = Request(
+            place / "best_model", out, place / table, place / "images", keep_earlier=True
+        )
+        said = []
+        run(asked, said.append)
+        return "\n".join(said)
+
+    lines = (place / "parts.csv").read_text(encoding="utf-8").split("\n")
+    for day, cut in (("one", 5), ("two", 9), ("three", 7)):
+        (place / day).mkdir()
+        text = "\n".join(lines[:cut]) + "\n"
+        (place / day / "today.csv").write_text(text, encoding="utf-8")
+    assert "other scores" not in scored_again("one/today.csv")
+    assert "other scores" not in scored_again("one/today.csv")
+    made = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC).timestamp()
+    first = out.read_bytes()
+    os.utime(out, (made, made))
+    kept = place / "out.20260304_050607"
+    assert f"they lie in {kept} now" in scored_again("two/today.csv")
+    assert (kept / "scores.csv").read_bytes() == first and len(rows_of(out)) == 8
+    assert {p.name for p in kept.iterdir()} == {p.name for p in out.parent.iterdir()}
+    os.utime(out, (made, made))
+    scored_again("three/today.csv")
+    assert len(rows_of(place / "out.20260304_050607-2/scores.csv")) == 8
 
 
 def test_two_folders_give_the_tables_scores(place):

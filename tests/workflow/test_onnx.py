@@ -126,6 +126,14 @@ def test_both_commands_decide_the_kpi_table_as_the_record(workspace: Path, tmp_p
         assert told["measured"][name] == pytest.approx(point[name], abs=1e-9)
     assert (run / "deft_state.json").read_bytes() == state  # no part of the loop
     assert plan(workspace, "all") == {}
+    text = (workspace / "kpi/testing_set.csv").read_text(encoding="utf-8").splitlines(True)
+    other = tmp_path / "testing_set.csv"
+    other.write_text("".join(text[:5]), encoding="utf-8")
+    out = succeed(snakemake(workspace, "score", config={"table": str(other)}))
+    assert "held other scores: they lie in " in out and len(pd.read_csv(by_rule)) == 4
+    assert sorted(p.name for p in by_rule.parent.parent.iterdir())[0] == "testing_set"
+    earlier = next(by_rule.parent.parent.glob("testing_set.*/scores.csv"))
+    assert earlier.read_bytes() == by_script.read_bytes()
 
 
 def test_scoring_says_what_it_lacks(workspace: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .files import write_text
+from .files import cannot_write, write_text
 from .network import Network
 from .partial import shortest
 from .prepare import Facts
@@ -20,8 +22,8 @@ from .table import ADDED, PASS, Parts
 REJECTED = "NO_PASS"
 
 
-def write_scores(path: Path, parts: Parts, scores: np.ndarray, facts: Facts) -> None:
-    """Write the table with ``score, verdict, margin``; a margin above 0 means NO_PASS."""
+def scores_text(parts: Parts, scores: np.ndarray, facts: Facts) -> str:
+    """Return the table with ``score, verdict, margin``; a margin above 0 means NO_PASS."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*parts.header, *ADDED])
@@ -29,7 +31,30 @@ def write_scores(path: Path, parts: Parts, scores: np.ndarray, facts: Facts) -> 
     for cells, score in zip(parts.rows, np.asarray(scores, np.float32), strict=True):
         verdict = REJECTED if score > cut else PASS
         writer.writerow([*cells, shortest(score), verdict, shortest(score - cut)])
-    write_text(path, text.getvalue())
+    return text.getvalue()
+
+
+def keep_earlier(files: Sequence[Path], table: str) -> Path | None:
+    """Move a result away whose table, the first of ``files``, is not ``table``; return where to.
+
+    The folder beside its own bears its name and the time of the result (UTC).
+    Raises Stop ``missing_input`` where it cannot be moved.
+    """
+    first = files[0]
+    try:
+        if not first.exists() or first.read_bytes() == table.encode("utf-8"):
+            return None
+        made = time.strftime("%Y%m%d_%H%M%S", time.gmtime(first.stat().st_mtime))
+        kept, number = first.parent.with_name(f"{first.parent.name}.{made}"), 2
+        while kept.exists():
+            kept = first.parent.with_name(f"{first.parent.name}.{made}-{number}")
+            number += 1
+        kept.mkdir()
+        for file in filter(Path.exists, reversed(files)):
+            file.rename(kept / file.name)
+    except OSError as error:
+        raise cannot_write(first, error) from None
+    return kept
 
 
 def summary_of(

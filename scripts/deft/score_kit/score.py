@@ -12,11 +12,12 @@ import numpy as np
 
 from .embeddings import Reference, picture_drift, read_embeddings
 from .errors import Stop
+from .files import write_text
 from .loop import Progress, score_rows
 from .network import Network, TwoStage, open_network
 from .partial import Partial
 from .prepare import Facts, read_facts
-from .report import summary_of, words, write_scores, write_summary
+from .report import keep_earlier, scores_text, summary_of, words, write_summary
 from .sheet import candidates, write_sheet
 from .statistics import doubts, read_reference
 from .table import Parts, find_missing, read_folders, read_parts
@@ -29,6 +30,7 @@ class Request:
     """What is asked for: a table with the root of its pictures, or two folders.
 
     ``folder``: the hand-off; ``out``: the table to write. ``threads`` compute, ``workers`` decode.
+    ``keep_earlier``: another result that ``out`` would replace is moved to a folder beside its own.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Request:
     threads: int = 1
     workers: int = 1
     batch: int | None = None
+    keep_earlier: bool = False
 
 
 def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any]:
@@ -77,10 +80,14 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
         passing = scores <= np.float32(facts.threshold)
         summary["embeddings"] = picture_drift(partial.numbers, passing, pictures)
     sheet, told = beside(request.out, "false_calls.html"), beside(request.out, "summary.json")
+    table = scores_text(parts, scores, facts)
+    kept = keep_earlier((request.out, told, sheet), table) if request.keep_earlier else None
+    if kept:
+        say(f"{request.out} held other scores: they lie in {kept} now")
     shown = candidates(scores, facts.threshold, parts.labels)
     write_sheet(sheet, parts, scores, facts, shown)
     write_summary(told, summary)
-    write_scores(request.out, parts, scores, facts)
+    write_text(request.out, table)
     partial.close(finished=True)
     for line in words(summary):
         say(line)

@@ -19,6 +19,8 @@ def score_boards(
 ) -> Path:
     """Score ``table`` and return the written one, below ``results/<run>/scored/``.
 
+    Other scores that lie there already are kept in a folder beside.
+
     ``images``: root of its pictures, by default that of the KPI's; both may be relative to
     ``typed_in``, else to the workspace. Raises HardStop with the codes of the hand-off's stops.
     """
@@ -48,6 +50,7 @@ def score_boards(
         device=device,
         threads=threads,
         workers=max(2, threads),
+        keep_earlier=True,
     )
     try:
         run(request, print)

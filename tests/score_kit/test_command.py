@@ -290,6 +290,12 @@ STOPS = {
     "column": (in_table("object_name", "name"), "object_name are missing", "row 1"),
     "own column": (in_table("note", "score"), "already has the column(s) score", "row 1"),
     "label": (in_table(",PASS,", ",pass,"), "PASS only after changing case", "row 3"),
+    "semicolons": (
+        in_folder("parts.csv", b"\xef\xbb\xbfinput_path;golden_path;object_name\r\nin;gold;p1\r\n"),
+        "separated by semicolons, not by commas",
+        "row 1",
+    ),
+    "tabs": (in_folder("parts.csv", b"input_path\tgolden_path\nin\tgold, 1\n"), "by tabs", "row 1"),
     "good in other words": (in_table(",PASS,p1,", ",Ok,p1,"), "label(s) 'Ok' say that a", "row 3"),
     "two labels": (in_table("in,gold,PASS,p1,", "in,gold,PASS,p0,"), "one part is", "rows 2, 3"),
     "ragged": (in_table("in,gold,PASS,p1,", "in,gold,PASS,p1,9,"), "header's 5 cells", "row 3"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from .errors import Stop
 
 SAVE_AS = "save it as CSV, UTF-8, separated by commas, one line a row"
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_file(path: Path) -> bytes:
@@ -39,6 +40,10 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
     if len(rows) != len(lines):
         raise Stop("csv_invalid", "a cell goes over the end of its line", file=path, fix=SAVE_AS)
     header = [name.strip() for name in rows[0]] if rows else []
+    between = next((name for mark, name in SEPARATORS.items() if header and mark in header[0]), "")
+    if len(header) == 1 and between:
+        why = f"the cells are separated by {between}, not by commas"
+        raise Stop("csv_invalid", why, file=path, rows=[1], fix=SAVE_AS)
     doubled = sorted({name for name in header if header.count(name) > 1})
     if doubled:
         raise Stop("csv_invalid", f"column(s) {doubled} stand twice", file=path, rows=[1])

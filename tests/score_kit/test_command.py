@@ -62,6 +62,7 @@ def test_table_summary_and_sheet(place, capsys):
     page = (place / "out/scores.false_calls.html").read_text()
     assert page.count("<li>") == len(false) + len(missed) > 0
     assert page.count("data:image/jpeg;base64,") == 2 * page.count("<li>")
+    assert "img{border:1px solid" in page  # light pictures have no edge of their own
     assert "http" not in page and "&quot;b&quot;" in page
     said = capsys.readouterr().out
     assert "FAR " in said and "recall " in said and "drift: not judged" in said

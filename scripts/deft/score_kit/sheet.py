@@ -19,7 +19,8 @@ STYLE = """
 :root{color-scheme:light dark}body{font:14px/1.4 system-ui,sans-serif;margin:1rem;max-width:80rem}
 ul{list-style:none;padding:0;display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(22rem,1fr))}
 li{border:1px solid #8886;border-radius:6px;padding:.5rem;break-inside:avoid;overflow-wrap:anywhere}
-img{width:10rem;max-width:48%;image-rendering:auto;vertical-align:top}
+img{width:10rem;max-width:47%;margin-right:.5rem;vertical-align:top}
+img{border:1px solid #888;box-sizing:border-box}
 @media(max-width:24rem){ul{grid-template-columns:1fr}}
 """
 

@@ -137,6 +137,26 @@ def test_other_scores_are_kept_on_request_and_equal_ones_replaced(place):
     assert len(rows_of(place / "out.20260304_050607-2/scores.csv")) == 8
 
 
+def test_another_threshold_is_told_and_counted_alike_everywhere(place, capsys):
+    assert scored(place) == 0
+    assert "(100 %) at the handed-off threshold 0.5\n" in capsys.readouterr().out
+    scores = sorted(float(row["score"]) for row in rows_of(place / "out/scores.csv"))
+    with_threshold(0.7)(place)
+    assert scored(place) == 0
+    told = json.loads((place / "out/scores.summary.json").read_text())
+    rejected = sum(score > 0.7 for score in scores)
+    share = f"NO_PASS {rejected} of 30 ({100 * rejected / 30:.3g} %)"
+    said = capsys.readouterr().out
+    assert f"{share} at the threshold 0.7 of preprocessing.json; handed off was 0.5, " in said
+    assert told["handed_off_threshold"] == 0.5
+    assert told["drift"]["rejected_pct"] == pytest.approx(100 * rejected / 30)
+    assert told["drift"]["passing"] == 30 - rejected
+    # Nine KPI scores, 0, 1/8 … 1, of which the last four are defects.
+    assert told["kpi"] == {"tp": 3, "fn": 1, "fp": 0, "tn": 5}
+    assert told["drift"]["kpi_rejected_pct"] == pytest.approx(100 * 3 / 9)
+    assert "Threshold 0.7.<" in (place / "out/scores.false_calls.html").read_text()
+
+
 def test_two_folders_give_the_tables_scores(place):
     assert scored(place) == 0
     given = ["--test", str(place / "images/in"), "--golden", str(place / "images/gold")]
@@ -284,6 +304,14 @@ def in_folder(name, data=None):
     return change
 
 
+def with_threshold(threshold):
+    def change(place):
+        path = place / "best_model/preprocessing.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"threshold": threshold}))
+
+    return change
+
+
 STOPS = {
     "missing picture": (in_folder("images/in/p3_A.png"), "1 of 30 parts lack a picture", "row 5"),
     "broken picture": (in_folder("images/in/p3_A.png", b"x"), "not a PNG, JPEG", "row 5"),
@@ -297,6 +325,12 @@ STOPS = {
         "row 1",
     ),
     "tabs": (in_folder("parts.csv", b"input_path\tgolden_path\nin\tgold, 1\n"), "by tabs", "row 1"),
+    "percent": (
+        with_threshold(70),
+        "threshold is 70, and the scores of this network lie from 0",
+        "as the report shows it",
+    ),
+    "negative": (with_threshold(-0.1), "threshold is -0.1", "preprocessing.json"),
     "good in other words": (in_table(",PASS,p1,", ",Ok,p1,"), "label(s) 'Ok' say that a", "row 3"),
     "two labels": (in_table("in,gold,PASS,p1,", "in,gold,PASS,p0,"), "one part is", "rows 2, 3"),
     "ragged": (in_table("in,gold,PASS,p1,", "in,gold,PASS,p1,9,"), "header's 5 cells", "row 3"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from changenet_pairs import spec_data
 from handoff_folder import drawn_parts, made_bundle, set_threshold
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deft.changenet.infer import score_views
 from deft.changenet.onnx.two_stage import FIRST, margin_of
+from deft.changenet.spec import from_dict
 from deft.score_kit.errors import Stop
 from deft.score_kit.network import FARTHEST, distance_to, open_network
 from deft.score_kit.prepare import read_facts
@@ -46,6 +49,15 @@ def test_each_part_has_the_score_of_its_stage(tmp_path, case):
     assert np.abs(found["turns"] - found["one"])[near].max() > 1e-5
     assert scores == pytest.approx(wanted, abs=2e-6)
     assert np.array_equal(scores[~near] > threshold, found["one"][~near] > threshold)
+
+
+def test_at_another_threshold_every_part_is_scored_over_all_views(folder, tmp_path):
+    table, images = drawn_parts(tmp_path, from_dict(spec_data()))
+    path = folder / "preprocessing.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"threshold": 0.25}))
+    _, said = scored(folder, table, images, tmp_path / "scores.csv")
+    assert said[0].startswith("all views of every part")
+    assert not any("one view decided" in line for line in said)
 
 
 @pytest.fixture(scope="module")

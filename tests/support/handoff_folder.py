@@ -15,7 +15,7 @@ from deft.changenet.onnx.two_stage import FIRST
 from deft.changenet.spec import from_dict
 from deft.changenet.weights import save_weights
 from deft.score_kit.prepare import FACTS
-from deft.score_kit.statistics import reference
+from deft.score_kit.statistics import REFERENCE, reference
 
 FOUR = {"num_input": 4, "input_map": {"D": 0, "A": 0, "C": 0, "B": 0}}
 CASES = {  # keys of dataset.classify
@@ -35,6 +35,8 @@ def set_threshold(folder, threshold, first_margin=None):
     if first_margin is not None:
         facts["first_stage"]["margin"] = first_margin
     path.write_text(json.dumps(facts))
+    kpi = json.loads((folder / REFERENCE).read_text())
+    (folder / REFERENCE).write_text(json.dumps({**kpi, "threshold": threshold}))
 
 
 def made_bundle(

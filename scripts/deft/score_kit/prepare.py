@@ -19,6 +19,7 @@ from .registration import KINDS, OFF, align
 from .resize import join_lights, resize
 
 FACTS = "preprocessing.json"
+BELOW_ZERO = 1e-6  # of a threshold that rejects even a score of 0
 CACHE_BYTES = 256 << 20  # of goldens that are kept
 
 
@@ -68,7 +69,7 @@ def read_facts(folder: str | Path) -> Facts:
     path = Path(folder) / FACTS
     fix = "copy the hand-off's folder again, whole"
     try:
-        return facts_of(json.loads(read_file(path)))
+        found = facts_of(json.loads(read_file(path)))
     except FileNotFoundError:
         raise Stop("missing_input", "the hand-off has no such file", file=path, fix=fix) from None
     except (
@@ -82,6 +83,17 @@ def read_facts(folder: str | Path) -> Facts:
     ) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
         raise Stop("spec_invalid", f"{FACTS} {what}", file=path, fix=fix) from None
+    highest = 1.0 if found.logits else np.inf
+    if not -BELOW_ZERO <= found.threshold <= highest:
+        lie = "lie from 0 to 1" if found.logits else "are distances, 0 or more"
+        raise Stop(
+            "spec_invalid",
+            f"threshold is {found.threshold:.9g}, and the scores of this network {lie}",
+            file=path,
+            fix="write a threshold as the report shows it; kpi_reference.json has the one that was "
+            "handed off",
+        )
+    return found
 
 
 def facts_of(told: dict[str, Any]) -> Facts:

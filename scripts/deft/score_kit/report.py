@@ -86,10 +86,16 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
 def words(summary: dict[str, Any]) -> list[str]:
     """Return the summary's lines for a terminal."""
     rows, rejected = summary["rows"], summary["rejected"]
-    lines = [
-        f"NO_PASS {rejected} of {rows} ({100 * rejected / rows:.3g} %) at the handed-off threshold "
-        f"{summary['threshold']:.9g}"
-    ]
+    used, handed_off = (
+        shortest(np.float32(summary[name])) for name in ("threshold", "handed_off_threshold")
+    )
+    told = f"NO_PASS {rejected} of {rows} ({100 * rejected / rows:.3g} %) at the"
+    lines = [f"{told} handed-off threshold {used}"]
+    if used != handed_off:
+        lines = [
+            f"{told} threshold {used} of preprocessing.json; handed off was {handed_off}, which "
+            "the report's FAR and recall are of"
+        ]
     found = summary.get("measured")
     if found:
         lines += [_measured(found)]

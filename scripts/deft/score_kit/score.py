@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from .partial import Partial
 from .prepare import Facts, read_facts
 from .report import keep_earlier, scores_text, summary_of, words, write_summary
 from .sheet import candidates, write_sheet
-from .statistics import doubts, read_reference
+from .statistics import at_threshold, doubts, read_reference
 from .table import Parts, find_missing, read_folders, read_parts
 
 TELLING_S = 10.0
@@ -54,6 +54,11 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
     """
     facts = read_facts(request.folder)
     kpi, pictures = read_reference(request.folder), read_embeddings(request.folder)
+    handed_off = kpi["threshold"]
+    kpi = at_threshold(kpi, facts.threshold)
+    if kpi["threshold"] != handed_off and facts.first:
+        say("all views of every part: one view was judged at the handed-off threshold alone")
+        facts = replace(facts, first=None)
     parts = _parts(request, facts)
     if request.table is not None and request.out.exists() and request.out.samefile(request.table):
         fix = "give another --out"
@@ -75,7 +80,8 @@ def run(request: Request, say: Callable[[str], object] = print) -> dict[str, Any
     scores = _scored(parts, network, partial, request.workers, say, pictures)
     if isinstance(network, TwoStage):
         say(f"one view decided all but {network.again} parts, which were scored over all views")
-    summary = summary_of(parts, scores, network, kpi) | {"warnings": warnings}
+    summary = summary_of(parts, scores, network, kpi)
+    summary |= {"handed_off_threshold": handed_off, "warnings": warnings}
     if pictures:
         passing = scores <= np.float32(facts.threshold)
         summary["embeddings"] = picture_drift(partial.numbers, passing, pictures)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from .files import write_text
+from .partial import shortest
 from .prepare import Facts, Preparer
 from .table import FIRST_LINE, PASS, Parts
 
@@ -85,7 +86,7 @@ def write_sheet(
         f"<title>False-call candidates: {name}</title><style>{STYLE}</style>"
         f"<h1>False-call candidates: {name}</h1><p>{len(rows)} of {len(parts)} parts: "
         f"{text}.{more} Left the golden, right the test picture. Threshold "
-        f"{facts.threshold:.9g}.</p>{body}</html>\n",
+        f"{shortest(np.float32(facts.threshold))}.</p>{body}</html>\n",
     )
 
 

@@ -165,6 +165,21 @@ def read_reference(folder: Path) -> dict[str, Any]:
         raise Stop("missing_input", why, file=path, fix=fix) from None
 
 
+def at_threshold(kpi: dict[str, Any], threshold: float) -> dict[str, Any]:
+    """Return a reference whose threshold and counts are those of another threshold.
+
+    Of a class with more than ``KEPT`` parts the count is that of the scores kept, scaled.
+    """
+    if np.float32(threshold) == np.float32(kpi["threshold"]):
+        return kpi
+    cut, old, new = np.float32(threshold), kpi["counts"], {}
+    for name, above, below in (("good", "fp", "tn"), ("defects", "tp", "fn")):
+        every, share = old[above] + old[below], (kpi[name] > cut).mean() if kpi[name].size else 0.0
+        new[above] = round(float(share) * every)
+        new[below] = every - new[above]
+    return {**kpi, "threshold": float(cut), "counts": new}
+
+
 def _spread(scores: np.ndarray) -> list[float]:
     ordered = np.sort(scores)
     if len(ordered) > KEPT:

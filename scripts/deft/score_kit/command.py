@@ -18,9 +18,10 @@ examples:
   python score.py --test boards/today --golden boards/golden --out scores.csv
 
 The table has the columns input_path, golden_path, object_name and, where it is known, label; its
-folders lie below --images. The output is the same table in the same order with three more columns:
-score (high is bad), verdict (PASS or NO_PASS) and margin (score minus threshold). Beside it lie
-*.summary.json (counts, FAR and recall where rows have labels, drift against the KPI set) and
+folders lie below --images. In two folders every part is scored, or the command stops and names what
+would not be. The output is the same table in the same order with three more columns: score (high is
+bad), verdict (PASS or NO_PASS) and margin (score minus the threshold of preprocessing.json). Beside
+it lie *.summary.json (counts, FAR and recall where rows have labels, drift against the KPI set) and
 *.false_calls.html (pictures to look at). An interrupted command leaves <out>.partial; the same
 command goes on from there.
 

@@ -13,11 +13,13 @@ SHOWN = 100  # pairs; the first of each check come first
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif }
 body { max-width: 72rem; margin: 1rem auto; padding: 0 1rem }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); gap: 1rem }
-figure { margin: 0; padding: .6rem; border: 1px solid #8886; border-radius: .4rem }
+main { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr)) }
+figure { margin: 0; padding: .6rem; border: 1px solid #8886; border-radius: .4rem;
+  overflow-wrap: anywhere }
 .two { display: flex; gap: .4rem } .two > * { flex: 1; min-width: 0; min-height: 4rem }
 img { width: 100%; image-rendering: pixelated }
-figcaption { overflow-wrap: anywhere; font-size: .85rem }
+figcaption { margin-top: .4rem; font-size: .85rem }
 """
 
 

@@ -209,3 +209,22 @@ def test_many_parts_are_grouped_far_from_the_target(
     }
     assert len(fine - true) <= 2 * 2 * 4  # a group of one kind may end between two of the other
     render_report(run.dir, run.workspace)
+
+
+def test_colours_and_counts_are_named(page: tuple[fake_run.FakeRun, Path], tmp_path: Path) -> None:
+    answer, _ = run_script(
+        page[1], tmp_path, """
+        function all(at, asked) { return Array.from(document.querySelectorAll(at)).map(asked); }
+        function text(e) { return e.textContent.trim(); }
+        var told = all("#instrument .legend .dot", function (d) {
+          return [getComputedStyle(d).backgroundColor, text(d.parentNode)];
+        });
+        var fills = all("#instrument-chart rect", function (b) {
+          return getComputedStyle(b).fill;
+        });
+        return [told, Array.from(new Set(fills)), all("#instrument-chart text", text)];""",
+    )  # fmt: skip
+    told, fills, texts = answer
+    assert [colour for colour, _ in told] == fills  # good parts are drawn first
+    assert [name for _, name in told] == ["good parts", "defects"]
+    assert "parts, log scale" in texts and {"1", "2", "5", "10"} <= set(texts)

@@ -116,7 +116,7 @@
   // --- histogram -------------------------------------------------------------------------------
   var chart = document.getElementById("instrument-chart"), NS = "http://www.w3.org/2000/svg";
   // A narrow screen gets a drawing of its own, whose letters are as large as the page's.
-  var W = chart.clientWidth && chart.clientWidth < 560 ? 380 : 760, H = 230, L = 46, B = 36, T = 10, BINS = Math.floor(W / 12);
+  var W = chart.clientWidth && chart.clientWidth < 560 ? 380 : 760, H = 230, L = 46, B = 36, T = 26, BINS = Math.floor(W / 12);
   var first = stops[0], last = stops[stops.length - 1];
   if (first >= 0 && last <= 1) { first = 0; last = 1; } // probabilities
   var span = last - first || 1;
@@ -140,8 +140,11 @@
   var bins = [binned(good), binned(ng)];
   var most = Math.log1p(Math.max.apply(null, bins[0].concat(bins[1])));
   function y(count) { return H - B - (H - B - T) * Math.log1p(count) / most; }
-  [1, 10, 100, 1000, 10000, 100000].forEach(function (count) {
-    if (Math.log1p(count) > most) return;
+  drawn("text", { x: 0, y: 11, fill: "var(--soft)", "font-size": 11 }, svg, "parts, log scale");
+  // With few parts the tens alone would leave one line or none to read a bar by.
+  var few = most < Math.log1p(200);
+  [1, 2, 5, 10, 20, 50, 100, 1000, 10000, 100000].forEach(function (count) {
+    if (Math.log1p(count) > most || (!few && /[25]/.test(count))) return;
     drawn("line", { x1: L, x2: W - 12, y1: y(count), y2: y(count), stroke: "var(--line)" }, svg);
     drawn("text", { x: L - 6, y: y(count) + 4, "text-anchor": "end", fill: "var(--soft)", "font-size": 11 }, svg, count);
   });

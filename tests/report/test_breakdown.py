@@ -80,7 +80,11 @@ def test_the_score_table_adds_up_and_notes_the_worst(built: dict[str, FakeRun]) 
     at = next(i for i, b in enumerate(found) if any(lowest["object_name"] in n for n in b.notes))
     assert found[at].key == f"iter1.buckets.{int(lowest['siamese_score'] * 10)}"
     html = render_report(run.dir, run.workspace).read_text()
-    assert 'id="buckets"' in html and 'id="breakdown"' in html and "NO_PASS" in html
+    assert 'id="buckets"' in html and 'id="breakdown"' in html
+    table = html[html.index('id="buckets"') :]
+    table = table[: table.index("</section>")]
+    assert ">Good parts</th>" in table and ">Defects</th>" in table
+    assert "by their label" in table and "PASS<" not in table  # those are the model's decisions
 
 
 def test_scores_beyond_one_are_divided_by_their_span(built: dict[str, FakeRun]) -> None:

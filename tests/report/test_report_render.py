@@ -94,6 +94,23 @@ def test_the_gap_is_the_best_phase_against_the_target(finished: FakeRun) -> None
     assert f'data-key="best.gap_pp">{min(fars) - 0.1:.2f}</span>pp from target' in html_of(finished)
 
 
+@pytest.mark.usefixtures("unsaved_charts")
+@pytest.mark.parametrize(("recall", "others"), [(1.0, ["99", "95"]), (0.95, ["99"])])
+def test_far_at_the_wanted_recall_has_one_column(
+    finished: FakeRun, recall: float, others: list[str]
+) -> None:
+    checks = json.loads((finished.dir / "preflight/checks.json").read_text())
+    checks["kpi_target"] |= {"min_recall": recall}
+    finished.json("preflight/checks.json", checks)
+    html = html_of(finished)
+    table = html[html.index('id="phases"') :]
+    table = table[: table.index("</table>")]
+    assert re.findall(r"FAR at (\d+) %", visible(table).replace("\u00a0", " ")) == others
+    assert f"FAR at recall {100 * recall:g} %" in visible(table).replace("\u00a0", " ")
+    for row in table.split("<tr")[1:]:
+        assert len(re.findall(r"<t[hd][ >]", row)) == 9 + len(others)
+
+
 def test_all_sections(built: dict[str, FakeRun]) -> None:
     html = html_of(built["finished"])
     assert [s for s in SECTIONS if f'id="{s}"' not in html] == []

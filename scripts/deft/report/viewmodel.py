@@ -15,6 +15,7 @@ from deft.record.breakdown import buckets, groupings
 from deft.record.metric import key_of, phase_met
 from deft.record.numbers import Numbers
 from deft.record.phase_files import PhaseFiles, dig
+from deft.record.results import RECALL_LEVELS
 from deft.record.run_files import FINAL_AUTOML, RunFiles
 from deft.report import charts
 from deft.report.doubts import doubts_view
@@ -68,6 +69,7 @@ def build_view(
         "reason": REASONS.get(str(files.stop_reason)),
         "hard_stop": files.hard_stop,
         "phases": [phase_view(files, p, results) for p in files.phases],
+        "recall_levels": _recall_levels(results),
         "charts": _run_charts(files, results),
         "focus": focus_view(files, best, results, drawn) if best else None,
         "rca": rca_view(files, rca, thumbs) if rca else None,
@@ -90,6 +92,15 @@ def build_view(
         "doubts": doubts_view(files, files.picture_levels),
         "final_automl": final_automl(files),
     }
+
+
+def _recall_levels(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the recalls beside the target's own at which the phases' table has FAR."""
+    return [
+        {"pct": f"recall_levels.{name}_pct", "far": f"far_at_recall_{level}"}
+        for name, level in zip(("high", "low"), RECALL_LEVELS, strict=True)
+        if results[f"recall_levels.{name}_pct"] != results.get("target.min_recall_pct")
+    ]
 
 
 def final_automl(files: RunFiles) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from fake_run import RUN, FakeRun
 from run_results import build_results
 
 from deft.core.schemas import validate
+from deft.record import judged
 from deft.record.artifacts import write_artifacts
 from deft.record.handoff import write_handoff
 from deft.record.lenient import load_run
@@ -76,6 +77,30 @@ def test_fragile_names_the_next_parts_and_those_it_hangs_on(finished: FakeRun) -
     assert below == pytest.approx(value - float(np.float32(passing["siamese_score"])))
     lowest = table[table["label"] != "PASS"].nsmallest(1, "siamese_score").iloc[0]
     assert "The target hangs on" in said and lowest["object_name"] in said
+
+
+def test_a_weak_model_is_called_short_of_the_target_and_not_fragile(finished: FakeRun) -> None:
+    finished._evaluate("iter1", 1, 0.0)  # no better than chance
+    table = pd.read_csv(finished.dir / "iter1/inference/best_val/inference.csv")
+    ng = table["label"] != "PASS"
+    lowest = table[ng].nsmallest(1, "siamese_score")["object_name"].iloc[0]
+    found, results = verdict(finished, "iter1")
+    assert results["iter1.verdict.fragile.parts"] > judged.FEW_PARTS
+    said = text(found, results, "fragile")
+    assert said.startswith("clearly short of the target: The target does not hang on few parts: ")
+    assert f"{results['iter1.verdict.fragile.parts']:d} of {ng.sum()} defects" in said
+    assert kinds(found)["fragile"] == "open"
+    for wrong in ("look at their labels", "another seed", "thin", lowest):
+        assert wrong not in said
+
+
+def test_a_target_that_many_good_parts_hold_names_none_of_them(built: dict[str, FakeRun]) -> None:
+    found, results = verdict(built["met"])
+    parts = results["iter1.verdict.fragile.parts"]
+    assert parts > judged.FEW_PARTS
+    wanted = f"It takes {parts:d} more good parts above the threshold to break the target."
+    said = text(found, results, "fragile")
+    assert wanted in said and "hangs on" not in said
 
 
 def test_another_weight_file_far_off_is_fragile(finished: FakeRun) -> None:

@@ -196,18 +196,16 @@ class _Said:
         thin = bool(self.value("verdict.fragile.thin"))
         far_off, other = self._other_kind()
         parts = self.value("verdict.fragile.parts") or 0
-        judged = self.judged
-        change: list[Part] = []
-        hangs: list[Part] = []
-        if judged.hangs_on:
-            kind = ("good part", "good parts") if judged.hangs_on_good else ("defect", "defects")
-            hangs = ["The target hangs on ", *self.counted("verdict.fragile.parts", *kind), ": "]
-            hangs += [Literal(", ".join(judged.hangs_on))]
-            hangs += [" and others." if parts > len(judged.hangs_on) else "."]
-            change = ["Without them, or scored higher, it is met: look at their labels first. "]
-            if judged.hangs_on_good:
-                change = ["So many more good parts above the threshold break it. "]
-        fragile = thin or far_off or 0 < parts <= FEW_PARTS
+        few = 0 < parts <= FEW_PARTS
+        if parts and not few and not self.judged.hangs_on_good:
+            # Thin margins turn a part here and there, but not this judgement.
+            reason = ["The target does not hang on few parts: ", self.n("verdict.fragile.parts")]
+            reason += [" of ", self.n("ng"), " defects would have to score higher. ", *other]
+            change: list[Part] = ["The model itself falls short, not a few labels: it needs more "]
+            change += ["training pictures like its weak parts, or a longer training."]
+            return Judgement("fragile", OPEN, ["clearly short of the target"], reason, change)
+        hangs, change = self._hangs(parts, few=few)
+        fragile = thin or far_off or few
         if fragile:
             change += ["More KPI parts, or a run with another seed, tell chance from skill."]
         return Judgement(
@@ -217,6 +215,21 @@ class _Said:
             [*self._margins(thin), *other, *hangs],
             change,
         )
+
+    def _hangs(self, parts: int, *, few: bool) -> tuple[list[Part], list[Part]]:
+        """Return the words on the parts that the target hangs on, and what they mean."""
+        judged = self.judged
+        if not judged.hangs_on:
+            return [], []
+        if not few:  # so many only where it is met
+            more = self.counted("verdict.fragile.parts", "more good part", "more good parts")
+            return ["It takes ", *more, " above the threshold to break the target."], []
+        kind = ("good part", "good parts") if judged.hangs_on_good else ("defect", "defects")
+        hangs = ["The target hangs on ", *self.counted("verdict.fragile.parts", *kind), ": "]
+        hangs += [Literal(", ".join(judged.hangs_on)), "."]
+        if judged.hangs_on_good:
+            return hangs, ["So many more good parts above the threshold break it. "]
+        return hangs, ["Without them, or scored higher, it is met: look at their labels first. "]
 
     def _margins(self, thin: bool) -> list[Part]:
         out: list[Part] = []

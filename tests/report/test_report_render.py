@@ -123,9 +123,11 @@ def test_all_sections(built: dict[str, FakeRun]) -> None:
 
 @pytest.mark.usefixtures("unsaved_charts")
 def test_the_hard_stop_is_told(built: dict[str, FakeRun]) -> None:
-    text = visible(html_of(built["failed"]))
+    html = html_of(built["failed"])
+    text = visible(html)
     assert "leakage" in text
     assert "remove the 3 rows from the pool" in text
+    assert html.index("The loop stopped") < html.index('id="verdict"')
 
 
 @pytest.mark.usefixtures("unsaved_charts")
@@ -157,8 +159,9 @@ def test_the_exhausted_pool_is_told(built: dict[str, FakeRun]) -> None:
 def test_control_arms_say_so(finished: FakeRun, arm: str) -> None:
     checks = json.loads((finished.dir / "preflight/checks.json").read_text())
     finished.json("preflight/checks.json", checks | {"arm": arm})
-    text = visible(html_of(finished))
-    assert "Control arm." in text
+    html = html_of(finished)
+    text = visible(html)
+    assert html.index("Control arm.") < html.index('id="verdict"')
     assert f"mining: {arm}" in text
 
 

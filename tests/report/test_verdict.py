@@ -199,6 +199,13 @@ def test_the_verdict_stands_first(finished: FakeRun) -> None:
     assert Path(finished.dir).name == RUN
 
 
+def test_the_threshold_of_a_model_off_its_target_says_so(built: dict[str, FakeRun]) -> None:
+    for name, off in (("finished", True), ("met", False)):
+        html = render_report(built[name].dir, built[name].workspace).read_text()
+        box = html[html.index('id="set-threshold"') :]
+        assert ("does not meet the target" in box[: box.index("</section>")]) is off
+
+
 def test_every_threshold_that_is_printed_is_read_back_as_the_same(
     built: dict[str, FakeRun],
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from deft.record.judged import PAIRS_SHOWN
+from deft.record.metric import phase_met
 from deft.record.phase_files import PhaseFiles
 from deft.record.run_files import RunFiles
 from deft.record.verdict import verdict_of
@@ -34,6 +35,7 @@ def verdict_view(
         "phase": verdict.phase,
         "judgements": verdict.judgements,
         "threshold": verdict.threshold,
+        "off_target": phase_met(files, phase) is False,
         "why_two": verdict.why_two,
         "pairs": pairs,
     }

@@ -181,3 +181,5 @@ def test_the_page_of_a_phase_leads_to_its_own_failures(
     wrong = int((above["baseline"] != ng).sum())
     assert lap == "baseline" and scrolled
     assert shown.startswith(f"{wrong} part") and "of baseline" in shown
+    alarms, misses = int((above["baseline"] & ~ng).sum()), int((~above["baseline"] & ng).sum())
+    assert re.search(rf": {alarms} false alarms?, {misses} miss(es)?$", shown)

@@ -120,8 +120,12 @@
       card.addEventListener("click", function () { open(i); });
       list.appendChild(card); cards.push(card);
     });
-    var parts = new Set(shown.map(function (item) { return item.line; })).size;
+    function lines(items) { return new Set(items.map(function (item) { return item.line; })).size; }
+    var parts = lines(shown), misses = lines(shown.filter(function (item) { return item.ng; }));
     told.textContent = parts + (parts === 1 ? " part" : " parts") + " of " + data.phases[lap].name + " at threshold " + data.phases[lap].threshold;
+    if (fields.verdict.value === "failures" && parts) { // far false alarms stand before all misses
+      told.textContent += ": " + (parts - misses) + (parts - misses === 1 ? " false alarm, " : " false alarms, ") + misses + (misses === 1 ? " miss" : " misses");
+    }
     if (!shown.length) list.appendChild(element("p", "Nothing here for these filters.", "soft"));
   }
   function focus(i) {

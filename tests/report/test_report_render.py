@@ -15,6 +15,7 @@ from fake_run import TS, FakeRun
 from run_results import build_results
 
 from deft.core.layout import Run
+from deft.report import proof
 from deft.report.check import check_html
 from deft.report.render import render_pages, render_report
 
@@ -163,6 +164,27 @@ def test_control_arms_say_so(finished: FakeRun, arm: str) -> None:
     text = visible(html)
     assert html.index("Control arm.") < html.index('id="verdict"')
     assert f"mining: {arm}" in text
+
+
+@pytest.mark.usefixtures("unsaved_charts")
+@pytest.mark.parametrize("proven", ["baseline", "iter1"])
+def test_a_baseline_is_not_called_proven(
+    finished: FakeRun, monkeypatch: pytest.MonkeyPatch, proven: str
+) -> None:
+    monkeypatch.setattr(proof, "best_proven", lambda files: proven)
+    text = visible(html_of(finished))
+    assert ("No phase is proven better than the baseline" in text) is (proven == "baseline")
+    assert ("Best proven phase: iter1" in text) is (proven == "iter1")
+
+
+@pytest.mark.usefixtures("unsaved_charts")
+def test_a_degenerate_threshold_is_that_of_the_required_recall(finished: FakeRun) -> None:
+    for name in ("baseline", "iter1", "iter2"):
+        metrics = json.loads((finished.dir / name / "metrics.json").read_text())
+        metrics["kinds"]["best_val"]["degenerate"] = True
+        finished.json(f"{name}/metrics.json", metrics)
+    advice = visible(html_of(finished).partition('id="advice"')[2])
+    assert "The threshold that reaches the required recall rejects every good part" in advice
 
 
 def test_same_files_same_bytes(finished: FakeRun) -> None:

@@ -75,8 +75,8 @@ def recommendations(files: RunFiles, results: Mapping[str, Any], met: bool) -> l
         )
     if best.kind.get("degenerate"):
         out.append(
-            ["The threshold that catches every defect rejects every good part. Look at the weakest"]
-            + [" defects first: a wrong label or a missing picture is the usual cause."]
+            ["The threshold that reaches the required recall rejects every good part. Look at the"]
+            + [" weakest defects first: a wrong label or a missing picture is the usual cause."]
         )
     out += _views(best, results)
     out += _coverage(files, best, results)

@@ -305,6 +305,25 @@ def test_equal_pictures_never_stand_in_two_tables(tmp_path) -> None:
     assert "20 part(s) show the very picture of another" in " ".join(found.notes)
 
 
+@pytest.mark.parametrize("day", ["0 first", "day2"])
+def test_equal_pictures_with_two_labels_become_no_rows(day, tmp_path) -> None:
+    root = draw(tmp_path / "set")
+    wrong = sorted((root / "NG" / "short").iterdir())[:3]
+    for path in wrong:
+        again = root / day / "OK" / path.name
+        again.parent.mkdir(parents=True, exist_ok=True)
+        again.write_bytes(path.read_bytes())
+    found = planned(root)
+    rows = [part for role in found.roles.values() for part in role]
+    assert len(rows) == 57 and sum(part.label == "short" for part in rows) == 7
+    lost = {one.what: one.why for one in found.left_over}
+    assert len(lost) == 6
+    own, other = f"NG/short/{wrong[0].name}", f"{day}/OK/{wrong[0].name}"
+    assert f"the same picture is short here and PASS as {other}" in lost[own]
+    assert f"the same picture is PASS here and short as {own}" in lost[other]
+    assert "6 part(s) are left over: equal pictures lie there under two labels" in told(found)
+
+
 @pytest.mark.parametrize(
     ("settings", "empty", "words"),
     [

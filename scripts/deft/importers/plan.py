@@ -11,6 +11,7 @@ from pathlib import Path
 from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.progress import Progress
+from deft.importers.equal_pictures import without_contradictions, without_copies
 from deft.importers.folder_settings import FolderSettings
 from deft.importers.parts import ROLES, FoundPart, LeftOver, Picture, Source, file_safe
 from deft.importers.pixels import Reader
@@ -67,6 +68,12 @@ def plan(
     lights = sorted({light for part in parts for light in part.pictures})
     parts = _complete(parts, lights, left_over)
     parts, digests = _readable(parts, left_over)
+    parts, disputed = without_contradictions(parts, digests)
+    left_over += disputed
+    if disputed:
+        notes.append(
+            f"{len(disputed)} part(s) are left over: equal pictures lie there under two labels"
+        )
     if not parts:
         first = f"; the first: {left_over[0].what} ({left_over[0].why})" if left_over else ""
         raise HardStop(
@@ -82,7 +89,7 @@ def plan(
     seed = settings.seed or 0
     wanted = shares(parts, target, settings.shares)
     roles = split(parts, wanted, seed)
-    roles, dropped = _unique(roles, digests)
+    roles, dropped = without_copies(roles, digests)
     check_roles(roles)
     if dropped:
         notes.append(f"{dropped} part(s) show the very picture of another: one of each is kept")
@@ -182,22 +189,6 @@ def _named(parts: list[FoundPart]) -> list[FoundPart]:
             taken[name.casefold()] += 1
         named.append(replace(part, name=name))
     return named
-
-
-def _unique(
-    roles: dict[str, list[FoundPart]], digests: dict[str, str]
-) -> tuple[dict[str, list[FoundPart]], int]:
-    """Return the roles without pictures that a role before (KPI first) has: they would leak."""
-    seen: set[str] = set()
-    kept: dict[str, list[FoundPart]] = {}
-    for role in ("kpi", "validation", "base", "pool"):
-        kept[role] = []
-        for part in roles[role]:
-            if digests[part.name] not in seen:
-                seen.add(digests[part.name])
-                kept[role].append(part)
-    before, after = (sum(map(len, found.values())) for found in (roles, kept))
-    return {role: kept[role] for role in ROLES}, before - after
 
 
 def _provable(roles: dict[str, list[FoundPart]], target: KpiTarget) -> list[str]:

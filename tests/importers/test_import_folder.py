@@ -324,6 +324,27 @@ def test_equal_pictures_with_two_labels_become_no_rows(day, tmp_path) -> None:
     assert "6 part(s) are left over: equal pictures lie there under two labels" in told(found)
 
 
+def test_a_folder_that_names_no_split_is_left_over_where_splits_are_kept(tmp_path) -> None:
+    root = tmp_path / "set"
+    for i, name in enumerate(("train", "Val", "TEST", "pool", "Validierung")):
+        for j in range(12):
+            defect = "short" if j % 2 else None
+            place = f"{name}/{'NG/short' if defect else 'OK'}/{i}-{j}.png"
+            save(root / place, shot(20 * i + j, defect))
+            save(root / "golden" / f"{i}-{j}.png", good(20 * i + j))
+    found = planned(root, keep_split=True)
+    assert {role: len(parts) for role, parts in found.roles.items()} == dict.fromkeys(TABLES, 12)
+    assert len(found.left_over) == 12
+    assert "in no folder of a split" in why(found.left_over, "Validierung/OK/4-0.png")
+    for line in (
+        "keep_split: TEST -> kpi, 12 picture(s)",
+        "keep_split: Validierung -> left over, 12 picture(s)",
+    ):
+        assert line in told(found)
+    with pytest.raises(HardStop, match="0 good and 0 bad pictures .* that keep_split knows"):
+        planned(draw(tmp_path / "flat"), keep_split=True)
+
+
 @pytest.mark.parametrize(
     ("settings", "empty", "words"),
     [

@@ -28,6 +28,10 @@ SPLITS = {
     **dict.fromkeys(("pool", "mining_pool", "unlabeled", "unlabelled"), "pool"),
 }
 FOLDERS_SHOWN = 12
+NO_SPLIT = (
+    "keep_split: in no folder of a split; call it train, val, test or pool, or set keep_split: "
+    "false"
+)
 
 
 def read(tree: Tree, settings: FolderSettings) -> Source:
@@ -41,12 +45,19 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
             left_over.append(LeftOver(tree.shown(path), "no picture of a kind that is read"))
     placed: dict[tuple[str, str, str | None, str], dict[str, Path]] = defaultdict(dict)
     notes: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
     for path in pictures:
-        label, role, said = _meaning(PurePosixPath(tree.shown(path)), settings)
+        shown = PurePosixPath(tree.shown(path))
+        label, role, said = _meaning(shown, settings)
         if said is None or label == SKIP:
             why = "left out by labels" if said is not None else _unplaced(settings)
             left_over.append(LeftOver(tree.shown(path), why))
             continue
+        if settings.keep_split:
+            splits[f"{_split_of(shown)} -> {role or 'left over'}"] += 1
+            if role is None:
+                left_over.append(LeftOver(tree.shown(path), NO_SPLIT))
+                continue
         notes[f"{said}: {label}"] += 1
         stem, light = _light(path.stem, settings.light)
         key = (path.parent.as_posix(), stem, role, label)
@@ -79,6 +90,7 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
             )
         )
     told = [f"folder {name}, {n} picture(s)" for name, n in sorted(notes.items())]
+    told += [f"keep_split: {name}, {n} picture(s)" for name, n in sorted(splits.items())]
     parts, more = _without_golden(parts, golden)
     return Source(
         "folder", tree.root, parts, left_over + more, settings.licence or LICENCE,
@@ -110,6 +122,12 @@ def _meaning(shown: PurePosixPath, settings: FolderSettings) -> tuple[str, str |
     return "", role, None
 
 
+def _split_of(shown: PurePosixPath) -> str:
+    """Return the folder that names the split, else the highest one."""
+    folders = shown.parent.parts
+    return next((f for f in folders if f.casefold() in SPLITS), folders[0] if folders else ".")
+
+
 def _ends(path: str, name: str) -> bool:
     return path == name or path.endswith(f"/{name}")
 
@@ -133,9 +151,11 @@ def _check_sides(tree: Tree, notes: Counter[str], settings: FolderSettings) -> N
         return
     names = Counter(p for f in tree.pictures() for p in Path(tree.shown(f)).parent.parts)
     shown = ", ".join(f"{name} ({n})" for name, n in names.most_common(FOLDERS_SHOWN))
+    where = " in folders that keep_split knows (train, val, test, pool)" * settings.keep_split
     raise HardStop(
         "missing_input",
-        f"{good} good and {bad} bad pictures were found; folders with pictures: {shown or 'none'}",
+        f"{good} good and {bad} bad pictures were found{where}; folders with pictures: "
+        f"{shown or 'none'}",
         file=tree.root,
         fix=f"name them: {GROUP}.ok (now {settings.ok!r}), {GROUP}.ng (now {settings.ng!r}), or "
         f"{GROUP}.labels: {{folder: PASS or a defect}}",

@@ -36,7 +36,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def body(args: argparse.Namespace) -> None:
     """Tell what was found and what becomes of it; write it unless it is a plan."""
-    given = read_group(args.config_json, GROUP, [field.name for field in fields(FolderSettings)])
+    known = [field.name for field in fields(FolderSettings) if field.init]
+    given = read_group(args.config_json, GROUP, known)
     settings = FolderSettings(**given)
     if settings.seed is None:
         settings = replace(settings, seed=args.seed)

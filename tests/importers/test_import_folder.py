@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -358,6 +359,13 @@ def test_a_folder_that_names_no_split_is_left_over_where_splits_are_kept(tmp_pat
         ({"shares": {"kpi": 1.5}}, None, "between 0 and 1"),
         ({"labels": {"short": "pass"}}, None, "labels: 'short' means 'pass'"),
         ({"board": "(.)olden|(?:.*)(set|K|G)/"}, None, "groups"),
+        ({"board": "(SN[0-9]+)_"}, None, "board '(SN[0-9]+)_' finds nothing in any of 60"),
+        ({"light": "_(Top|Side)$"}, None, "light '_(Top|Side)$' finds nothing in any of 60"),
+        (
+            {"labels": {"Mising Part": "missing"}},
+            None,
+            "is called 'Mising Part'; those that no key names: 'Missing Part', 'short'",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_error(settings, empty, words, drawn, tmp_path) -> None:
@@ -369,6 +377,27 @@ def test_what_cannot_be_is_one_error(settings, empty, words, drawn, tmp_path) ->
     with pytest.raises(HardStop) as stop:
         planned(root, **settings)
     assert words in f"{stop.value}" and stop.value.fix
+
+
+def test_patterns_and_keys_that_match_a_part_are_told(tmp_path) -> None:
+    root = draw(tmp_path / "set")
+    labels = {"short": "short", "MISSING PART": "missing", "burr": "burr"}
+    text = told(planned(root, board="/(B0[0-9])_", labels=labels))
+    assert "board '/(B0[0-9])_' finds nothing in 20 of 60 pictures, e.g. " in text
+    assert "labels: no folder or class here is called 'burr'" in text
+    (root / "NG" / "short").rename(root / "NG" / "2026-11-02")
+    assert "look like dates: 2026-11-02; where the folders below" in told(planned(root))
+
+
+def test_names_typed_on_one_system_find_those_of_another(tmp_path) -> None:
+    root = draw(tmp_path / "set")
+    for name, typed in (("NG/short", "NG/Kurzschlüß"), ("OK", "Gütig"), ("golden", "Müster")):
+        (root / name).rename(root / unicodedata.normalize("NFD", typed))
+    settings = {"ok": "Gütig", "golden": "Müster", "board": "Gütig/(B[0-9]+)_|Zz"}
+    found = planned(root, labels={"Kurzschlüß": "short"}, **settings)
+    rows = [part for parts in found.roles.values() for part in parts]
+    assert Counter(part.label for part in rows) == {PASS: 40, "short": 10, "Missing Part": 10}
+    assert all(part.board for part in rows if part.good)
 
 
 def test_one_board_cannot_be_split(drawn) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,9 +18,22 @@ GROUP = "import_folder"
 SKIP = ""  # a label that means: these become no rows
 
 
+def nfc(text: str) -> str:
+    """Return a name in the form that people type: a Mac writes ``ü`` as two characters."""
+    return unicodedata.normalize("NFC", text)
+
+
+def folded(text: str) -> str:
+    """Return what two names have in common that a user takes for one."""
+    return nfc(nfc(text).casefold())
+
+
 @dataclass(frozen=True)
 class FolderSettings:
-    """The settings as given; docs/settings.md says what each means."""
+    """The settings as given; docs/settings.md says what each means.
+
+    ``asked``: the folders and classes whose meaning a reader has asked for.
+    """
 
     root: str | None = None
     layout: str = "folder"
@@ -42,6 +57,7 @@ class FolderSettings:
     licence: str | None = None
     register: str | bool = OFF  # YAML reads a bare off as False
     seed: int | None = None
+    asked: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def check(self) -> None:
         """Raise HardStop ``config_invalid`` for what no reader could follow."""
@@ -84,18 +100,29 @@ class FolderSettings:
 
     def label(self, name: str) -> str:
         """Return what a class or folder name means: by the map, else the name itself."""
-        found = {key.casefold(): meaning for key, meaning in self.labels.items()}
-        return found.get(name.strip().casefold(), name.strip())
+        self.asked.add(name.strip())
+        found = {folded(key.strip()): meaning for key, meaning in self.labels.items()}
+        return found.get(folded(name.strip()), name.strip())
 
     def board_of(self, shown: str) -> str | None:
         """Return the board that ``board`` finds in a picture's path below the root, or None."""
-        found = re.search(self.board, shown) if self.board else None
+        found = re.search(nfc(self.board), nfc(shown)) if self.board else None
         return found[1] if found else None
+
+    def light_of(self, stem: str) -> tuple[str, str]:
+        """Return a part's name and the light that its file names, "" for none."""
+        if self.light is None:
+            return stem, ""
+        stem = nfc(stem)
+        found = re.search(nfc(self.light), stem)
+        if not found or found[1] is None:
+            return stem, ""
+        return (stem[: found.start()] + stem[found.end() :]) or stem, found[1]
 
     def request(self) -> dict[str, object]:
         """Return what decides the workspace's content; where files lie says nothing of it."""
         told = asdict(self)
-        del told["root"], told["backbone"]
+        del told["root"], told["backbone"], told["asked"]
         if not self.registered:  # as before there was such a setting
             del told["register"]
         return told
@@ -110,4 +137,10 @@ def below(root: Path, name: str, key: str) -> Path:
     path = (root / name).resolve()
     if root.resolve() not in (path, *path.parents):
         raise _stop(f"{key} {name!r} lies outside of the root", "name a folder below the root")
-    return root / name
+    if (root / name).exists():
+        return root / name
+    place = root
+    for part in Path(name).parts:
+        beside = os.listdir(place) if place.is_dir() else []
+        place /= next((own for own in sorted(beside) if nfc(own) == nfc(part)), part)
+    return place

@@ -13,7 +13,7 @@ from deft.core.errors import HardStop
 from deft.core.progress import Progress
 from deft.importers.equal_pictures import without_contradictions, without_copies
 from deft.importers.folder_settings import FolderSettings
-from deft.importers.parts import ROLES, FoundPart, LeftOver, Picture, Source, file_safe
+from deft.importers.parts import FoundPart, LeftOver, Picture, Source, file_safe
 from deft.importers.pixels import Reader
 from deft.importers.split import check_roles, needed, shares, split
 from deft.settings.kpi_target import KpiTarget

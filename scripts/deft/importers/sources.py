@@ -13,6 +13,7 @@ from deft.importers.layouts import coco, cvat, folder, mvtec, real_iad, tao, vis
 from deft.importers.parts import FoundPart, Source
 from deft.importers.picture_tree import Tree, tree_of
 from deft.importers.plan import WithGoldens
+from deft.importers.rules import board_told, labels_told
 
 Read = Callable[[Tree, FolderSettings], Source]
 
@@ -50,7 +51,10 @@ def read_source(settings: FolderSettings) -> Source:
             f"{GROUP}.layout is {settings.layout!r}",
             fix=f"known: {', '.join(READERS)}",
         )
-    return READERS[settings.layout](tree_of(settings.root), settings)
+    source = READERS[settings.layout](tree_of(settings.root), settings)
+    return replace(
+        source, notes=source.notes + labels_told(settings) + board_told(settings, source)
+    )
 
 
 def find_goldens(parts: list[FoundPart], settings: FolderSettings) -> WithGoldens:

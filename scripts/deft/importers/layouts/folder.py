@@ -8,15 +8,15 @@ board; else the only one.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from deft.core.errors import HardStop
-from deft.importers.folder_settings import GROUP, SKIP, FolderSettings, below
+from deft.importers.folder_settings import GROUP, SKIP, FolderSettings, below, folded
 from deft.importers.parts import FoundPart, LeftOver, Picture, Source
 from deft.importers.picture_tree import Tree, golden_pictures
+from deft.importers.rules import dates_told, light_told
 from deft.tables.changenet_table import PASS
 
 LICENCE = "not stated by the folder; set import_folder.licence"
@@ -59,7 +59,7 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
                 left_over.append(LeftOver(tree.shown(path), NO_SPLIT))
                 continue
         notes[f"{said}: {label}"] += 1
-        stem, light = _light(path.stem, settings.light)
+        stem, light = settings.light_of(path.stem)
         key = (path.parent.as_posix(), stem, role, label)
         if light in placed[key]:
             other = tree.shown(placed[key][light])
@@ -67,6 +67,8 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
             continue
         placed[key][light] = path
     _check_sides(tree, notes, settings)
+    dark = [tree.shown(p[""]) for p in placed.values() if "" in p]
+    of_lights = light_told(settings, tree.root, dark, sum(map(len, placed.values())))
     goldens = _Goldens(tree, golden, settings)
     parts = []
     for (_, stem, role, label), lights in placed.items():
@@ -91,6 +93,7 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
         )
     told = [f"folder {name}, {n} picture(s)" for name, n in sorted(notes.items())]
     told += [f"keep_split: {name}, {n} picture(s)" for name, n in sorted(splits.items())]
+    told += of_lights + dates_told({part.label for part in parts})
     parts, more = _without_golden(parts, golden)
     return Source(
         "folder", tree.root, parts, left_over + more, settings.licence or LICENCE,
@@ -106,12 +109,12 @@ def _meaning(shown: PurePosixPath, settings: FolderSettings) -> tuple[str, str |
     """
     folders = list(shown.parent.parts)
     role = next((SPLITS[f.casefold()] for f in folders if f.casefold() in SPLITS), None)
-    ok, ng = settings.ok.strip("/").casefold(), settings.ng.strip("/").casefold()
-    known = {key.casefold() for key in settings.labels}
+    ok, ng = folded(settings.ok.strip("/")), folded(settings.ng.strip("/"))
+    known = {folded(key.strip()) for key in settings.labels}
     for at in range(len(folders) - 1, -1, -1):
         name = folders[at]
-        tail = "/".join(folders[: at + 1]).casefold()
-        if name.casefold() in known:
+        tail = folded("/".join(folders[: at + 1]))
+        if folded(name.strip()) in known:
             return settings.label(name), role, name
         if _ends(tail, ok):
             return PASS, role, name
@@ -130,14 +133,6 @@ def _split_of(shown: PurePosixPath) -> str:
 
 def _ends(path: str, name: str) -> bool:
     return path == name or path.endswith(f"/{name}")
-
-
-def _light(stem: str, pattern: str | None) -> tuple[str, str]:
-    """Return a part's name and the light that its file names, "" for none."""
-    found = re.search(pattern, stem) if pattern else None
-    if not found or found[1] is None:
-        return stem, ""
-    return (stem[: found.start()] + stem[found.end() :]) or stem, found[1]
 
 
 def _unplaced(settings: FolderSettings) -> str:
@@ -195,11 +190,11 @@ class _Goldens:
         self.by_place: dict[str, list[Path]] = defaultdict(list)
         self.by_name: dict[tuple[str, str], list[Path]] = defaultdict(list)
         for path in self.files:
-            stem, light = _light(path.stem, self.settings.light)
-            self.by_name[stem.casefold(), light].append(path)
+            stem, light = self.settings.light_of(path.stem)
+            self.by_name[folded(stem), light].append(path)
             if self.folder is not None and self.folder != path:
                 place = path.relative_to(self.folder).with_suffix("").as_posix()
-                self.by_place[place.casefold()].append(path)
+                self.by_place[folded(place)].append(path)
 
     def of(self, shown: PurePosixPath, stem: str, light: str, board: str) -> Path | None:
         """Return the golden of a picture, None where none or several would do."""
@@ -207,7 +202,7 @@ class _Goldens:
         tries: list[tuple[str, list[Path]]] = []
         if self.folder not in self.files:  # else the setting names this one picture
             for at in range(len(inner) - 1):  # the longest path first
-                tries.append(("path", self.by_place.get("/".join(inner[at:]).casefold(), [])))
+                tries.append(("path", self.by_place.get(folded("/".join(inner[at:])), [])))
             for name, how in ((stem, "name"), (shown.parent.name, "folder"), (board, "board")):
                 if name:
                     tries.append((how, self._named(name, light)))
@@ -222,8 +217,8 @@ class _Goldens:
         return None
 
     def _named(self, name: str, light: str) -> list[Path]:
-        own = self.by_name.get((name.casefold(), light), [])
-        return own or self.by_name.get((name.casefold(), ""), [])
+        own = self.by_name.get((folded(name), light), [])
+        return own or self.by_name.get((folded(name), ""), [])
 
     def shared(self, path: Path) -> bool:
         """Return whether several pictures have this golden."""

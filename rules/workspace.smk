@@ -63,11 +63,12 @@ rule import_folder_plan:
         kpi=config["kpi"],
         options=json.dumps(config["import_folder"]),
         typed_in=TYPED_IN,
+        levels=config["picture_levels"] or 0,
     message:
         "tell what importing the data set would make"
     shell:
         'python "$DEFT_HOME/scripts/import_folder.py" --plan --out . --seed {params.seed}'
-        " --typed-in {params.typed_in:q}"
+        " --typed-in {params.typed_in:q} --picture-levels {params.levels}"
         " --kpi {params.kpi:q} --config-json {params.options:q} --log {log:q}"
 
 
@@ -82,11 +83,12 @@ rule import_folder:
         kpi=config["kpi"],
         options=json.dumps(config["import_folder"]),
         typed_in=TYPED_IN,
+        levels=config["picture_levels"] or 0,
     message:
         "make a workspace from the data set"
     shell:
         'python "$DEFT_HOME/scripts/import_folder.py" --out . --seed {params.seed}'
-        " --typed-in {params.typed_in:q}"
+        " --typed-in {params.typed_in:q} --picture-levels {params.levels}"
         " --kpi {params.kpi:q} --config-json {params.options:q} --log {log:q}"
 
 

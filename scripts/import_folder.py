@@ -30,15 +30,22 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--kpi", required=True, help="the KPI that the KPI set shall prove")
     parser.add_argument("--config-json", help=f"the {GROUP} group: JSON text or a JSON file")
     parser.add_argument("--seed", type=int, help="used where the group's own seed is null")
+    parser.add_argument(
+        "--picture-levels", type=int, help="full scale of pictures deeper than 8 bits; 0 = refuse"
+    )
     parser.add_argument("--log", type=Path, help="also write everything printed to this file")
     return parser.parse_args(argv)
 
 
 def body(args: argparse.Namespace) -> None:
     """Tell what was found and what becomes of it; write it unless it is a plan."""
-    known = [field.name for field in fields(FolderSettings) if field.init]
+    known = [
+        field.name
+        for field in fields(FolderSettings)
+        if field.init and field.name != "picture_levels"
+    ]
     given = read_group(args.config_json, GROUP, known)
-    settings = FolderSettings(**given)
+    settings = FolderSettings(**given, picture_levels=args.picture_levels or None)
     if settings.seed is None:
         settings = replace(settings, seed=args.seed)
     root = args.root or settings.root

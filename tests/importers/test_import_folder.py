@@ -33,6 +33,7 @@ from deft.settings.kpi_target import parse_kpi
 from deft.tables.changenet_table import COLUMNS, PASS, read_table
 from deft.tables.labels import clean_label
 from deft.tables.leakage import find_key_leaks
+from deft.tables.pictures import open_rgb
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("DEEPPCB_ROOT", REPOSITORY.parent / "shared" / "data" / "deeppcb"))
@@ -263,12 +264,14 @@ def test_litter_and_broken_pictures_are_left_over_with_their_reason(tmp_path) ->
         "text.jpg": why(found.left_over, "text.jpg"),
         "phone.heic": "no picture of a kind that is read",
         "pages.tiff": "pages: holds 2 pictures",
-        "deep.png": "deep: is no 8-bit grey or colour picture (mode I;16)",
+        "deep.png": why(found.left_over, "deep.png"),
         "clear.png": "clear: is partly transparent",
         "alone.png": "no golden of it below golden",
         "link.png": "a link that leads out of the data set",
         "which.png": "in no folder that is 'OK', 'NG' or in import_folder.labels",
     }  # fmt: skip
+    assert "largest level 30000" in why(found.left_over, "deep.png")
+    assert "set picture_levels to the level" in why(found.left_over, "deep.png")
     assert "truncated" in why(found.left_over, "half.png")
     assert "not a picture that can be read" in why(found.left_over, "text.jpg")
     names = {part.name for role in found.roles.values() for part in role}
@@ -278,6 +281,31 @@ def test_litter_and_broken_pictures_are_left_over_with_their_reason(tmp_path) ->
     build(found, given(root), tmp_path / "workspace")
     with (tmp_path / "workspace" / LEFT_OVER).open(encoding="utf-8", newline="") as handle:
         assert len(list(csv.reader(handle))) == 1 + len(found.left_over)
+
+
+@pytest.mark.parametrize(("ext", "kept"), [(".png", True), (".tif", False)])
+def test_pictures_of_12_bits_are_imported_by_their_levels(ext, kept, tmp_path) -> None:
+    root = draw(tmp_path / "set")
+    for path in list(root.rglob("*.png")):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
+        path.unlink()
+        Image.fromarray(grey).save(path.with_suffix(ext))
+    with pytest.raises(HardStop, match="no part is left of 60"):
+        planned(root, board=BOARD)
+    settings = given(root, board=BOARD, picture_levels=4095)
+    build(planned(root, board=BOARD, picture_levels=4095), settings, tmp_path / "workspace")
+    files = list((tmp_path / "workspace" / layout.KPI_IMAGES / "kpi").rglob("*.png"))
+    assert files
+    for file in files:
+        name = file.name.replace("_WhiteLight.png", ext)
+        source = next(path for path in root.rglob(name) if "golden" not in path.parts)
+        if kept:
+            assert file.read_bytes() == source.read_bytes()
+        else:
+            seen = np.asarray(open_rgb(source, 4095).convert("L"))
+            assert np.array_equal(np.asarray(Image.open(file)), seen)
+    pairs = pregen_parts(tmp_path / "workspace", ["WhiteLight"], ".png")
+    assert pairs and all(Image.open(part.ng[""]).mode in ("L", "RGB") for part in pairs)
 
 
 def test_equal_names_of_two_folders_are_two_parts_with_goldens_of_their_own(tmp_path) -> None:

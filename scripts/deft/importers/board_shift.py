@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image
 
 from deft.causes.measure import match
+from deft.importers.pixels import DEEP
+from deft.tables.pictures import open_rgb
 
 LONGER_PX = 1024  # of the longer side at which boards are compared; a shift is found to some 0.1 px
 MOST = 0.25  # of a side; a greater one is no shift of the same board
@@ -35,12 +37,13 @@ class Shift:
     match: float
 
 
-def shift_of(board: Path, golden: Path, size: tuple[int, int]) -> Shift:
+def shift_of(board: Path, golden: Path, size: tuple[int, int], levels: int | None = None) -> Shift:
     """Return the shift of two pictures of one ``size`` (width, height).
 
+    ``levels``: full scale of pictures deeper than 8 bits, None refuses them.
     Raises ValueError for a picture that cannot be decoded.
     """
-    test, good = _grey(board, size), _grey(golden, size)
+    test, good = _grey(board, size, levels), _grey(golden, size, levels)
     before = match(test, good, np.ones(test.shape, bool))
     height, width = test.shape
     window = cv2.createHanningWindow((width, height), cv2.CV_32F)
@@ -60,14 +63,15 @@ def shift_of(board: Path, golden: Path, size: tuple[int, int]) -> Shift:
 
 
 @lru_cache(maxsize=8)  # the golden of many boards is read once, and boards come sorted
-def _grey(path: Path, size: tuple[int, int]) -> np.ndarray:
+def _grey(path: Path, size: tuple[int, int], levels: int | None) -> np.ndarray:
     """Return a picture as float32 grey levels, its longer side at most :data:`LONGER_PX`."""
     scale = min(1.0, LONGER_PX / max(size))
     wanted = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
     try:
         with Image.open(path) as picture:
             picture.draft("L", wanted)  # a JPEG decodes smaller, many times faster
-            grey = picture.convert("L")
+            deep = DEEP.match(picture.mode)
+            grey = (open_rgb(path, levels) if deep else picture).convert("L")
             if grey.size != wanted:
                 grey = grey.resize(wanted, Image.Resampling.BOX)
             return np.asarray(grey, np.float32)

@@ -113,6 +113,7 @@ def read_boards(
         window=settings.window,
         free_per_picture=settings.pass_per_image,
         seed=settings.seed or 0,
+        levels=settings.picture_levels,
         label=settings.label,
         board=lambda path: settings.board_of(tree.shown(path.with_suffix(""))),
     )

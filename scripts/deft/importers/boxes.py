@@ -65,13 +65,15 @@ class Cutting:
     """How boards are cut.
 
     ``window``: side in px, None = by the boxes; ``free_per_picture``: good windows wanted of each
-    picture; ``label``: class -> PASS, a defect's name or "" (no part is made of it); ``board``:
-    picture -> its board, None where the user has no rule.
+    picture; ``levels``: full scale of pictures deeper than 8 bits; ``label``: class -> PASS, a
+    defect's name or "" (no part is made of it); ``board``: picture -> its board, None where the
+    user has no rule.
     """
 
     window: int | None = None
     free_per_picture: int = 12
     seed: int = 0
+    levels: int | None = None
     label: Callable[[str], str] = str
     board: Callable[[Path], str | None] = lambda path: None
 
@@ -113,7 +115,7 @@ def cut(
         shift = Shift(0, 0, 1.0)
         if golden is not None:
             try:
-                shift = shift_of(picture.path, golden.path, size)
+                shift = shift_of(picture.path, golden.path, size, how.levels)
             except ValueError as problem:
                 why = str(problem)
             shifts.append((shift, tree.shown(picture.path)))

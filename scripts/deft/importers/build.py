@@ -93,7 +93,7 @@ class _Writer:
 
     def __init__(self, plan: Plan, out: Path, ext: str, settings: FolderSettings) -> None:
         self.plan, self.out, self.ext, self.settings = plan, out, ext, settings
-        self.reader = Reader()
+        self.reader = Reader(settings.picture_levels)
         self.registered = dict.fromkeys(COUNTS, 0)
         self.goldens: dict[Picture, Path] = {}
         rows = sum(map(len, plan.roles.values()))

@@ -32,6 +32,7 @@ def folded(text: str) -> str:
 class FolderSettings:
     """The settings as given; docs/settings.md says what each means.
 
+    ``picture_levels``: full scale of pictures deeper than 8 bits, a setting outside of the group;
     ``asked``: the folders and classes whose meaning a reader has asked for.
     """
 
@@ -57,6 +58,7 @@ class FolderSettings:
     licence: str | None = None
     register: str | bool = OFF  # YAML reads a bare off as False
     seed: int | None = None
+    picture_levels: int | None = None
     asked: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def check(self) -> None:
@@ -125,6 +127,8 @@ class FolderSettings:
         del told["root"], told["backbone"], told["asked"]
         if not self.registered:  # as before there was such a setting
             del told["register"]
+        if self.picture_levels is None:
+            del told["picture_levels"]
         return told
 
 

@@ -49,7 +49,7 @@ class Search:
         goldens; at least one does. candidates: goldens that are laid on a part, 1 or more.
     floor: quality below which a part becomes no row: it shows another thing than any golden, or
         the same in another pose (docs/import_datasets.md: what 0.5 stands on). seed: chooses the
-        goldens.
+        goldens. levels: full scale of pictures deeper than 8 bits.
     """
 
     share: float = 0.1
@@ -57,6 +57,7 @@ class Search:
     candidates: int = 3
     floor: float = 0.5
     seed: int = 0
+    levels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def find_goldens(parts: Sequence[FoundPart], how: Search | None = None) -> Golde
     left_over: list[LeftOver] = []
     progress = Progress(len(bare), "golden search")
     known: dict[str, list[_Seen]] = {}
-    for part, seen in zip(reserved, _each(reserved, progress, _as_is), strict=True):
+    for part, seen in zip(reserved, _each(reserved, progress, how.levels, _as_is), strict=True):
         if isinstance(seen, _Seen):
             known.setdefault(part.part_type, []).append(seen)
         else:
@@ -126,7 +127,7 @@ def find_goldens(parts: Sequence[FoundPart], how: Search | None = None) -> Golde
 
     found: dict[int, Pair] = {}
     below: Counter[str] = Counter()
-    for part, pair in zip(rows, _each(rows, progress, paired), strict=True):
+    for part, pair in zip(rows, _each(rows, progress, how.levels, paired), strict=True):
         if isinstance(pair, str):
             left_over.append(LeftOver(part.origin, pair))
         elif pair.quality < how.floor:
@@ -181,23 +182,24 @@ def _as_is(seen: _Seen | str) -> _Seen | str:
 def _each(
     parts: Sequence[FoundPart],
     progress: Progress,
+    levels: int | None,
     then: Callable[[_Seen | str], Told],
 ) -> Iterator[Told]:
     """Yield ``then`` of each part's pictures, in order; threads decode and compare."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(parts), BATCH):
             batch = parts[start : start + BATCH]
-            yield from pool.map(lambda part: then(_look(part)), batch)
+            yield from pool.map(lambda part: then(_look(part, levels)), batch)
             progress(len(batch))
 
 
-def _look(part: FoundPart) -> _Seen | str:
+def _look(part: FoundPart, levels: int | None) -> _Seen | str:
     """Return what a part's pictures show, or why they cannot be read."""
     grey, small = {}, {}
     digest = hashlib.sha256()
     for light, picture in sorted(part.pictures.items()):
         try:
-            pixels = Reader().pixels(picture)  # one each: it keeps its last file
+            pixels = Reader(levels).pixels(picture)  # one each: it keeps its last file
         except (ValueError, OSError) as problem:
             return f"{picture.path.name}: {problem}"
         digest.update(f"{light} {pixels.shape} ".encode() + pixels.tobytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,26 +15,34 @@ from PIL import Image
 
 from deft.importers.parts import Picture
 from deft.importers.picture_tree import size_of
+from deft.tables.pictures import PictureError, open_rgb
 
 KEPT = {".jpg": ".jpg", ".jpeg": ".jpg", ".png": ".png", ".bmp": ".bmp"}
 GREY, COLOUR = ("1", "L"), ("RGB", "P")
+DEEP = re.compile(r"[IF](;|$)")  # Pillow's modes of grey that is deeper than 8 bits
 PNG = ".png"
 
 
 @dataclass
 class Reader:
-    """Reads pictures and windows; the last file is kept, since windows come board by board."""
+    """Reads pictures and windows; the last file is kept, since windows come board by board.
 
+    ``levels``: full scale of pictures deeper than 8 bits, as :func:`deft.tables.pictures.open_rgb`
+    has it; None refuses them.
+    """
+
+    levels: int | None = None
     _path: Path | None = None
     _pixels: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
 
     def pixels(self, picture: Picture) -> np.ndarray:
         """Return uint8 pixels, (height, width) or (height, width, 3).
 
-        Raises ValueError with the reason for what is no 8-bit picture of one page.
+        Raises ValueError with the reason for what is no picture of one page that can be brought to
+        8 bits.
         """
         if picture.path != self._path:
-            self._pixels, self._path = _decoded(picture.path), picture.path
+            self._pixels, self._path = _decoded(picture.path, self.levels), picture.path
         if picture.box is None:
             return self._pixels
         x, y, width, height = picture.box
@@ -46,7 +55,7 @@ class Reader:
         return hashlib.sha256(head + np.ascontiguousarray(found).tobytes()).hexdigest()
 
 
-def _decoded(path: Path) -> np.ndarray:
+def _decoded(path: Path, levels: int | None) -> np.ndarray:
     size_of(path)  # empty, unreadable or lying on its side: said in words
     with Image.open(path) as picture:
         frames, mode = getattr(picture, "n_frames", 1), picture.mode
@@ -55,12 +64,13 @@ def _decoded(path: Path) -> np.ndarray:
         if mode in ("RGBA", "LA"):
             if np.asarray(picture.getchannel("A")).min() < 255:
                 raise ValueError("is partly transparent")
-        elif mode not in GREY + COLOUR:
-            raise ValueError(f"is no 8-bit grey or colour picture (mode {mode})")
-        try:
-            return np.asarray(picture.convert("L" if mode in (*GREY, "LA") else "RGB"))
-        except Exception as error:  # a file that ends early fails in Pillow's decoders in many ways
-            raise ValueError(f"cannot be decoded ({' '.join(str(error).split())[:120]})") from None
+        elif not DEEP.match(mode) and mode not in GREY + COLOUR:
+            raise ValueError(f"is no grey or colour picture (mode {mode})")
+    try:
+        grey = mode in (*GREY, "LA") or DEEP.match(mode)
+        return np.asarray(open_rgb(path, levels).convert("L" if grey else "RGB"))
+    except PictureError as error:
+        raise ValueError(error.reason + (f"; {error.fix}" if error.fix else "")) from None
 
 
 def colour(pixels: np.ndarray) -> np.ndarray:

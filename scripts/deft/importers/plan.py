@@ -67,7 +67,7 @@ def plan(
         notes += found.notes
     lights = sorted({light for part in parts for light in part.pictures})
     parts = _complete(parts, lights, left_over)
-    parts, digests = _readable(parts, left_over)
+    parts, digests = _readable(parts, left_over, Reader(settings.picture_levels))
     parts, disputed = without_contradictions(parts, digests)
     left_over += disputed
     if disputed:
@@ -140,10 +140,10 @@ def _complete(
 
 
 def _readable(
-    parts: list[FoundPart], left_over: list[LeftOver]
+    parts: list[FoundPart], left_over: list[LeftOver], reader: Reader
 ) -> tuple[list[FoundPart], dict[str, str]]:
     """Return the parts whose pictures can be read, and name -> digest of the test pictures."""
-    reader, found, digests = Reader(), [], {}
+    found, digests = [], {}
     golden_fault: dict[Path, str] = {}
     progress = Progress(len(parts), "read")
     for part in parts:

@@ -59,7 +59,9 @@ def read_source(settings: FolderSettings) -> Source:
 
 def find_goldens(parts: list[FoundPart], settings: FolderSettings) -> WithGoldens:
     """Return the parts with goldens for those that had none: :mod:`deft.importers.goldens`."""
-    how = Search(share=settings.golden_share, seed=settings.seed or 0)
+    how = Search(
+        share=settings.golden_share, seed=settings.seed or 0, levels=settings.picture_levels
+    )
     if settings.min_golden_match is not None:
         how = replace(how, floor=settings.min_golden_match)
     found = search(parts, how)

@@ -146,7 +146,7 @@ class Computing(Group):
         "full scale of pictures deeper than 8 bits, e.g. 1023, 4095, 65535; null = such a picture "
         "is refused (docs/pictures.md)",
         # TAO's loader clips deeper pictures to white.
-        read_by=PICTURES,
+        read_by=f"{PICTURES} import_folder_plan import_folder",
         approval="when set",
         engine="native",
         ge=1,

@@ -290,7 +290,7 @@ def test_pictures_of_12_bits_are_imported_by_their_levels(ext, kept, tmp_path) -
         grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
         path.unlink()
         Image.fromarray(grey).save(path.with_suffix(ext))
-    with pytest.raises(HardStop, match="no part is left of 60"):
+    with pytest.raises(HardStop, match="60 .* left over: .* set picture_levels"):
         planned(root, board=BOARD)
     settings = given(root, board=BOARD, picture_levels=4095)
     build(planned(root, board=BOARD, picture_levels=4095), settings, tmp_path / "workspace")
@@ -321,6 +321,24 @@ def test_equal_names_of_two_folders_are_two_parts_with_goldens_of_their_own(tmp_
     for part in parts:
         golden = part.goldens[""][0].path
         assert golden.relative_to(root / "golden") == part.pictures[""].path.relative_to(root)
+
+
+def test_what_could_be_two_goldens_or_lies_in_a_folder_of_them_is_said(tmp_path) -> None:
+    root = draw(tmp_path / "set")
+    save(root / "golden" / "B00_1.bmp", good(1))
+    (root / "golden" / "B00_2.png").rename(save(root / "golden" / "B00_2" / "g1.png", good(2)))
+    found = planned(root)
+    assert {name: why(found.left_over, name) for name in ("B00_1", "B00_2")} == {
+        "B00_1": "2 goldens would do (by name): golden/B00_1.bmp, golden/B00_1.png",
+        "B00_2": "no golden of it below golden; golden/B00_2 is a folder of 1 picture(s): put one "
+        "of them beside it, as B00_2.png (several goldens a part: layout tao)",
+    }
+    save(root / "golden" / "B00_2" / "g2.png", good(2))
+    for path in list((root / "golden").glob("B*.*")):
+        path.unlink()
+    with pytest.raises(HardStop, match="60 .* left over: .*: no golden of it below golden") as stop:
+        planned(root)
+    assert "import_folder_plan" not in f"{stop.value}"  # it may be what was typed
 
 
 def test_equal_pictures_never_stand_in_two_tables(tmp_path) -> None:
@@ -509,5 +527,5 @@ def test_a_folder_passes_preflight_and_a_loop_of_one_epoch(which, request, tmp_p
 
 
 def test_a_source_without_parts_is_one_error(tmp_path) -> None:
-    with pytest.raises(HardStop, match="no part is left of 0"):
+    with pytest.raises(HardStop, match="no part is left; 0 .* no picture"):
         plan(Source("folder", tmp_path, [], [], ""), FolderSettings(seed=1), TARGET, None)

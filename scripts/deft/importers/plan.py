@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deft.core.commands import again
 from deft.core.errors import HardStop
 from deft.core.progress import Progress
 from deft.importers.equal_pictures import without_contradictions, without_copies
@@ -20,7 +20,8 @@ from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS
 from deft.tables.labels import clean_label, first_spellings, label_fault
 
-SHOWN = 12
+SHOWN, KINDS_SHOWN = 12, 3
+ANY = re.compile(r"[^\s:;]*[\d./_-][^\s:;]*")  # names and numbers, which differ in one reason
 FindGoldens = Callable[[list[FoundPart], FolderSettings], "WithGoldens"]
 
 
@@ -75,13 +76,7 @@ def plan(
             f"{len(disputed)} part(s) are left over: equal pictures lie there under two labels"
         )
     if not parts:
-        first = f"; the first: {left_over[0].what} ({left_over[0].why})" if left_over else ""
-        raise HardStop(
-            "missing_input",
-            f"no part is left of {len(source.parts)}{first}",
-            file=source.root,
-            fix=f"see what was found: {again('import_folder_plan')}",
-        )
+        raise _nothing(source, left_over)
     goldens = min(len(found) for part in parts for found in part.goldens.values())
     most = max(len(found) for part in parts for found in part.goldens.values())
     if most > goldens:
@@ -122,6 +117,19 @@ def _no_goldens(source: Source) -> HardStop:
         f"{sum(not part.goldens for part in source.parts)} part(s) have no golden picture",
         file=first.origin,
         fix="set import_folder.golden to the folder of goldens (or the one golden) below the root",
+    )
+
+
+def _nothing(source: Source, left_over: list[LeftOver]) -> HardStop:
+    # Of each kind of reason one: the last one found is often not the one that matters.
+    kinds = {ANY.sub("", one.why): one for one in reversed(left_over)}
+    shown = [f"{one.what}: {one.why}" for one in reversed(kinds.values())][:KINDS_SHOWN]
+    told = "; ".join(shown) or "the folder has no picture that could be one"
+    return HardStop(
+        "missing_input",
+        f"no part is left; {len(left_over)} file(s) or record(s) are left over: {told}",
+        file=source.root,
+        fix="mend the pictures or the settings by these reasons: docs/import.md",
     )
 
 
@@ -232,5 +240,6 @@ def told(found: Plan) -> str:
     lines.append(f"left over: {len(found.left_over)}")
     lines += [f"  {one.what}: {one.why}" for one in found.left_over[:SHOWN]]
     if len(found.left_over) > SHOWN:
-        lines.append(f"  … and {len(found.left_over) - SHOWN} more (import_left_over.csv)")
+        more = len(found.left_over) - SHOWN
+        lines.append(f"  … and {more} more: import_folder writes all to import_left_over.csv")
     return "\n".join(lines)

@@ -9,13 +9,13 @@ board; else the only one.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from deft.core.errors import HardStop
 from deft.importers.folder_settings import GROUP, SKIP, FolderSettings, below, folded
+from deft.importers.part_goldens import PartGoldens
 from deft.importers.parts import FoundPart, LeftOver, Picture, Source
-from deft.importers.picture_tree import Tree, golden_pictures
+from deft.importers.picture_tree import Tree
 from deft.importers.rules import dates_told, light_told
 from deft.tables.changenet_table import PASS
 
@@ -69,16 +69,22 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
     _check_sides(tree, notes, settings)
     dark = [tree.shown(p[""]) for p in placed.values() if "" in p]
     of_lights = light_told(settings, tree.root, dark, sum(map(len, placed.values())))
-    goldens = _Goldens(tree, golden, settings)
+    goldens = PartGoldens(tree, golden, settings)
     parts = []
     for (_, stem, role, label), lights in placed.items():
         first = PurePosixPath(tree.shown(next(iter(lights.values()))))
         board = settings.board_of(first.with_suffix("").as_posix()) or ""
         found = {}
+        lost = []
         for light, path in lights.items():
             one = goldens.of(PurePosixPath(tree.shown(path)), stem, light, board)
             if one is not None:
                 found[light] = [Picture(one)]
+            elif golden is not None:  # another's golden is not its own: none is sought
+                lost.append(LeftOver(tree.shown(path), goldens.why[tree.shown(path)]))
+        if lost:
+            left_over += lost
+            continue
         parts.append(
             FoundPart(
                 name=stem,
@@ -94,9 +100,8 @@ def read(tree: Tree, settings: FolderSettings) -> Source:
     told = [f"folder {name}, {n} picture(s)" for name, n in sorted(notes.items())]
     told += [f"keep_split: {name}, {n} picture(s)" for name, n in sorted(splits.items())]
     told += of_lights + dates_told({part.label for part in parts})
-    parts, more = _without_golden(parts, golden)
     return Source(
-        "folder", tree.root, parts, left_over + more, settings.licence or LICENCE,
+        "folder", tree.root, parts, left_over, settings.licence or LICENCE,
         told + goldens.notes(),
     )  # fmt: skip
 
@@ -157,76 +162,8 @@ def _check_sides(tree: Tree, notes: Counter[str], settings: FolderSettings) -> N
     )
 
 
-def _without_golden(
-    parts: list[FoundPart], golden: Path | None
-) -> tuple[list[FoundPart], list[LeftOver]]:
-    """Leave parts without a golden over where the set has goldens: another's is not theirs."""
-    if golden is None:
-        return parts, []
-    kept = [part for part in parts if part.goldens]
-    lost = [part for part in parts if not part.goldens]
-    return kept, [LeftOver(part.origin, f"no golden of it below {golden.name}") for part in lost]
-
-
-def _part_type(found: dict[str, list[Picture]], goldens: _Goldens) -> str:
+def _part_type(found: dict[str, list[Picture]], goldens: PartGoldens) -> str:
     if not found:
         return ""
     one = next(iter(found.values()))[0].path
     return one.stem if goldens.shared(one) else ""
-
-
-@dataclass
-class _Goldens:
-    """Finds a picture's golden. Which way was taken is counted."""
-
-    tree: Tree
-    folder: Path | None
-    settings: FolderSettings
-    how: Counter[str] = field(default_factory=Counter)
-    uses: Counter[Path] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self.files = golden_pictures(self.tree, self.folder)
-        self.by_place: dict[str, list[Path]] = defaultdict(list)
-        self.by_name: dict[tuple[str, str], list[Path]] = defaultdict(list)
-        for path in self.files:
-            stem, light = self.settings.light_of(path.stem)
-            self.by_name[folded(stem), light].append(path)
-            if self.folder is not None and self.folder != path:
-                place = path.relative_to(self.folder).with_suffix("").as_posix()
-                self.by_place[folded(place)].append(path)
-
-    def of(self, shown: PurePosixPath, stem: str, light: str, board: str) -> Path | None:
-        """Return the golden of a picture, None where none or several would do."""
-        inner = shown.with_suffix("").parts
-        tries: list[tuple[str, list[Path]]] = []
-        if self.folder not in self.files:  # else the setting names this one picture
-            for at in range(len(inner) - 1):  # the longest path first
-                tries.append(("path", self.by_place.get(folded("/".join(inner[at:])), [])))
-            for name, how in ((stem, "name"), (shown.parent.name, "folder"), (board, "board")):
-                if name:
-                    tries.append((how, self._named(name, light)))
-        tries.append(("being the only one", self.files if len(self.files) == 1 else []))
-        for how, found in tries:
-            if len(found) == 1:
-                self.how[how] += 1
-                self.uses[found[0]] += 1
-                return found[0]
-            if len(found) > 1:
-                return None
-        return None
-
-    def _named(self, name: str, light: str) -> list[Path]:
-        own = self.by_name.get((folded(name), light), [])
-        return own or self.by_name.get((folded(name), ""), [])
-
-    def shared(self, path: Path) -> bool:
-        """Return whether several pictures have this golden."""
-        return self.uses[path] > 1
-
-    def notes(self) -> list[str]:
-        """Return how goldens were found, in words."""
-        if not self.files:
-            return []
-        told = ", ".join(f"{how} {count}" for how, count in sorted(self.how.items()))
-        return [f"{len(self.files)} golden(s); found by {told or 'nothing'}"]

@@ -225,6 +225,22 @@ def test_lights_and_board_from_the_name_and_other_words_for_good(tmp_path) -> No
     assert {part.label for part in pregen_parts(out, found.lights, ".png")} == {"short"}
 
 
+def test_of_several_lights_the_broken_picture_is_named(tmp_path) -> None:
+    root = tmp_path / "set"
+    for i in range(30):
+        for light in ("Side", "Top"):
+            name = f"{i:02d}-{light}.png"
+            save(root / ("NG/short" if i % 2 else "OK") / name, shot(i, "short" if i % 2 else None))
+            save(root / "golden" / name, good(i))
+    (root / "OK" / "04-Top.png").write_bytes(b"")
+    (root / "golden" / "06-Top.png").write_bytes(b"")
+    found = planned(root, light="-(Top|Side)$")
+    assert {one.what: one.why for one in found.left_over} == {
+        "OK/04-Top.png": "04: the picture is empty, a zero-byte file",
+        "OK/06-Side.png": "06: its golden 06-Top.png: the picture is empty, a zero-byte file",
+    }
+
+
 def test_litter_and_broken_pictures_are_left_over_with_their_reason(tmp_path) -> None:
     root = draw(tmp_path / "set")
     for name in ("Thumbs.db", ".DS_Store", "__MACOSX/._B00_1.png", "OK/desktop.ini"):

@@ -68,7 +68,7 @@ def plan(
         notes += found.notes
     lights = sorted({light for part in parts for light in part.pictures})
     parts = _complete(parts, lights, left_over)
-    parts, digests = _readable(parts, left_over, Reader(settings.picture_levels))
+    parts, digests = _readable(parts, left_over, Reader(settings.picture_levels), source.root)
     parts, disputed = without_contradictions(parts, digests)
     left_over += disputed
     if disputed:
@@ -148,30 +148,41 @@ def _complete(
 
 
 def _readable(
-    parts: list[FoundPart], left_over: list[LeftOver], reader: Reader
+    parts: list[FoundPart], left_over: list[LeftOver], reader: Reader, root: Path
 ) -> tuple[list[FoundPart], dict[str, str]]:
     """Return the parts whose pictures can be read, and name -> digest of the test pictures."""
     found, digests = [], {}
     golden_fault: dict[Path, str] = {}
     progress = Progress(len(parts), "read")
     for part in parts:
+        where = part.origin
         try:
             told = hashlib.sha256()
             for light in sorted(part.pictures):
+                where = _file_of(part, light, root)
                 told.update(reader.digest(part.pictures[light]).encode())
+            where = part.origin
             for golden in (g for goldens in part.goldens.values() for g in goldens):
                 if golden.path not in golden_fault:
                     golden_fault[golden.path] = _fault(reader, golden)
                 if golden_fault[golden.path]:
-                    raise ValueError(f"its golden {golden.path.name} {golden_fault[golden.path]}")
+                    fault = golden_fault[golden.path]
+                    raise ValueError(f"its golden {golden.path.name}: {fault}")
         except (ValueError, OSError) as problem:
-            left_over.append(LeftOver(part.origin, f"{part.name}: {problem}"))
+            left_over.append(LeftOver(where, f"{part.name}: {problem}"))
         else:
             digests[part.name] = told.hexdigest()
             found.append(part)
         progress(1)
     progress.close()
     return found, digests
+
+
+def _file_of(part: FoundPart, light: str, root: Path) -> str:
+    """Return what the user knows of a part's picture: of several lights the one at fault."""
+    path = part.pictures[light].path
+    several = len(part.pictures) > 1 and path.is_relative_to(root)
+    return path.relative_to(root).as_posix() if several else part.origin
 
 
 def _fault(reader: Reader, golden: Picture) -> str:

@@ -357,6 +357,20 @@ def test_what_could_be_two_goldens_or_lies_in_a_folder_of_them_is_said(tmp_path)
     assert "import_folder_plan" not in f"{stop.value}"  # it may be what was typed
 
 
+def test_goldens_of_another_size_are_told_by_label(tmp_path) -> None:
+    root = draw(tmp_path / "set")
+    assert "another size" not in told(planned(root))
+    for path in (root / "NG" / "short").iterdir():
+        golden = root / "golden" / path.name
+        Image.open(golden).resize((40, 64)).save(golden)
+    text = told(planned(root))
+    assert (
+        "10 part(s) have a golden of another size (PASS 0 of 40, Missing Part 0 of 10, short 10 of "
+        "10), the first NG/short/B00_0.png 64 x 64 px, its golden 40 x 64: " in text
+    )
+    assert "a network can learn the label from that alone" in text
+
+
 def test_equal_pictures_never_stand_in_two_tables(tmp_path) -> None:
     root = draw(tmp_path / "set")
     for i in range(1, 30):

@@ -15,6 +15,7 @@ from deft.importers.equal_pictures import without_contradictions, without_copies
 from deft.importers.folder_settings import FolderSettings
 from deft.importers.parts import FoundPart, LeftOver, Picture, Source, file_safe
 from deft.importers.pixels import Reader
+from deft.importers.sizes import sizes_told
 from deft.importers.split import check_roles, needed, shares, split
 from deft.settings.kpi_target import KpiTarget
 from deft.tables.changenet_table import PASS
@@ -81,6 +82,7 @@ def plan(
     most = max(len(found) for part in parts for found in part.goldens.values())
     if most > goldens:
         notes.append(f"goldens of a part: {goldens} to {most}; the first {goldens} are used")
+    notes += sizes_told(parts)
     seed = settings.seed or 0
     wanted = shares(parts, target, settings.shares)
     roles = split(parts, wanted, seed)

@@ -69,6 +69,18 @@ def rows_of(workspace: Path, name: str) -> list[dict[str, str]]:
     return read_table(workspace / name).to_dict("records")
 
 
+def test_a_word_for_a_good_part_stops_before_the_set_is_opened(workspace: Path) -> None:
+    rows = rows_of(workspace, ACCEPTANCE)
+    for row in rows[1:3]:
+        row["label"] = "OK"
+    write_acceptance(workspace, rows)
+    stopped = stop(workspace)
+    assert stopped.code == "csv_invalid" and stopped.rows == [3, 4]
+    assert "'OK' (2 rows) would be taken for a defect" in stopped.message
+    meant = looked_at(workspace, import_table={"labels": {"OK": "OK"}})
+    assert meant["acceptance"].status == "ok"
+
+
 def test_a_sound_set_passes(workspace: Path) -> None:
     found = looked_at(workspace)
     assert {c.status for c in found.values()} == {"ok"}, found

@@ -51,7 +51,7 @@ def copy(workspace: Path, source: str, target: str) -> None:
 def test_a_sound_workspace_raises_no_doubt(workspace):
     found = preflight(workspace)
     assert found["rows"]["status"] == "ok"
-    assert not [id for id in found if id.startswith(("labels_", "pictures_", "label_word"))]
+    assert not [id for id in found if id.startswith(("labels_", "pictures_"))]
 
 
 def test_a_kpi_part_with_two_labels_stops_with_both_rows(workspace):
@@ -137,11 +137,13 @@ def test_a_workspace_of_16_bits_passes_with_its_levels(workspace):
     assert stopped(picture_levels=4095) == set()
 
 
-def test_words_for_good_parts_count_as_defects_and_that_is_said(workspace):
-    path = workspace / BASE_TABLE
-    path.write_text(path.read_text().replace(",PASS,C0001", ",OK,C0001"))
-    check = preflight(workspace)["label_word:base:OK"]
-    assert check["status"] == "warn" and "row 3" in check["evidence"]
+def test_the_pool_is_asked_for_no_defects_of_a_word_for_a_good_part(workspace):
+    path = workspace / KPI_TABLE
+    path.write_text(path.read_text().replace("missing", "合格").replace("bridge", "n.i.O.", 1))
+    found = preflight(workspace)
+    assert "'合格' (1 rows) would be taken for a defect" in found["table_kpi_labels"]["evidence"]
+    asked = [id for id in found if id.startswith("label_coverage:")]
+    assert asked == ["label_coverage:n.i.O."]
 
 
 def test_quotas_are_looked_up_in_any_case(workspace):

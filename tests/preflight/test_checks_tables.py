@@ -78,6 +78,17 @@ def test_labels_of_a_machine_are_told_and_advised(workspace):
     assert "OK→PASS" in found(workspace, labels={"OK": "PASS"})["table_kpi"].evidence
 
 
+@pytest.mark.parametrize("label", ["Gut", "i.O.", "NoFault", "良品", "false", "N/A", "?"])
+def test_a_word_for_a_good_part_or_none_is_told_until_its_meaning_is(workspace, label):
+    table = workspace / KPI_TABLE
+    read = read_table(table)
+    write_table(read.assign(label=read["label"].replace("missing", label)), table)
+    check = found(workspace)["table_kpi_labels"]
+    assert check.status == "warn" and f"{label!r} (" in check.evidence
+    assert f"say what {label!r} means" in check.fix
+    assert "table_kpi_labels" not in found(workspace, labels={label: label})
+
+
 def test_a_stop_names_the_row_of_the_users_own_file(workspace):
     table = workspace / KPI_TABLE
     read = read_table(table)

@@ -17,8 +17,10 @@ from deft.kpi.operating_point import KpiTarget
 from deft.pool.pregen.parts import SynthPart
 from deft.tables.corrections import Correction
 from deft.tables.fingerprint import Fingerprint
+from deft.tables.foreign.grid import reading_of
 from deft.tables.goldens import Goldens
-from deft.tables.labels import first_spellings, shown
+from deft.tables.label_words import doubtful_word
+from deft.tables.labels import clean_label, first_spellings, shown
 from deft.tables.leakage import Side
 
 OK, WARN, STOP = "ok", "warn", "stop"
@@ -135,6 +137,19 @@ class Context:
     def shown(self, label: str) -> str:
         """Return a label as the user writes it."""
         return shown(label, self.spellings)
+
+    @cached_property
+    def meant_labels(self) -> frozenset[str]:
+        """The clean labels that ``import_table.labels`` gives: what they mean is decided."""
+        try:
+            reading = reading_of(self.config.get("import_table"), list(TABLES))
+        except HardStop:  # the check of made tables tells it
+            return frozenset()
+        return frozenset(map(clean_label, reading.labels.values()))
+
+    def doubtful(self, label: str) -> bool:
+        """Return whether a label may mean a good part or no verdict, and nobody said which."""
+        return doubtful_word(label) and clean_label(label) not in self.meant_labels
 
     def relative(self, path: str | Path) -> str:
         """Return a path as the user types it: below the workspace where possible."""

@@ -14,6 +14,7 @@ from deft.core.layout import ACCEPTANCE_TABLE, PREGEN_NG, PREGEN_OK
 from deft.pool.digest import INPUTS_FILE
 from deft.preflight.check import STOP, TABLES, Check, Context, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import check_inside
+from deft.preflight.checks_tables import doubtful_labels
 from deft.record.acceptance_set import SIDE, parts_of
 from deft.record.champion import production
 from deft.record.openings import LEDGER_FILE, read_openings
@@ -57,6 +58,16 @@ def _rows(ctx: Context, path: Path) -> pd.DataFrame:
     raw = read_table(path)
     rows = parts_of(path, raw, ctx.workspace)
     check_inside(ctx, path, raw, rows)
+    told, doubtful = doubtful_labels(ctx, raw["label"])
+    if doubtful:  # elsewhere a warning: this set can be opened only once
+        raise HardStop(
+            "csv_invalid",
+            f"the {SIDE}: {told}, and the set can be opened only once",
+            file=path,
+            row=[line_of(int(str(i))) for i in raw.index[raw["label"].isin(doubtful)]],
+            fix="write PASS for good parts, or name the defect; a label that is to stay: "
+            f"import_table.labels: {{{doubtful[0]!r}: {doubtful[0]!r}}}",
+        )
     labels = [clean_label(label) for label in rows["label"]]
     lacking = [
         name

@@ -134,6 +134,8 @@ def _coverage(ctx: Context) -> Iterator[Check]:
         ctx.shown(label): {"kpi": count, "pool": real.get(label, 0), "pregen": drawn.get(label, 0)}
         for label, count in wanted.items()
     }
+    # What may be no defect at all is told by its table's own check.
+    wanted = {label: count for label, count in wanted.items() if not ctx.doubtful(label)}
     lacking = [label for label in wanted if not real.get(label)]
     for label in lacking:
         made, name = drawn.get(label, 0), ctx.shown(label)

@@ -28,7 +28,7 @@ from deft.tables.changenet_table import (
     split_pool_cell,
 )
 from deft.tables.coordinates import base_rows, inside_cell, pool_rows, read_pool
-from deft.tables.foreign.cells import good_word
+from deft.tables.label_words import good_word
 from deft.tables.picture_roots import doubtful, other_root, roots_of
 
 WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\")

@@ -9,22 +9,15 @@ from deft.mining.strategies.named import Rules
 from deft.pool.pregen.parts import STEM, UNKNOWN_DEFECT
 from deft.preflight.check import (
     ROWS_NAMED,
-    TABLES,
     Check,
     Context,
     Suspect,
     ok,
-    rows_text,
     stopped,
     warn,
 )
 from deft.preflight.contradictions import contradictions
-from deft.score_kit.naming import GOOD_WORDS, UNCLEAR_WORDS
-from deft.tables.changenet_table import line_of
 from deft.tables.labels import clean_label
-
-# Words that people write for a good part or for "not looked at"; as a label each is a defect.
-DOUBTFUL = GOOD_WORDS | UNCLEAR_WORDS | {"go", "no_fail"}
 
 
 def checks(ctx: Context) -> Iterator[Check]:
@@ -36,28 +29,11 @@ def checks(ctx: Context) -> Iterator[Check]:
 
 
 def _doubts(ctx: Context) -> Iterator[Check]:
-    yield from _words(ctx)
     yield from _normalisation(ctx)
     yield from _quotas(ctx)
     yield from _pairs_without_defect(ctx)
     yield from _pairs_without_difference(ctx)
     yield from contradictions(ctx)
-
-
-def _words(ctx: Context) -> Iterator[Check]:
-    for name in TABLES:
-        if name not in ctx.sound:
-            continue
-        labels = ctx.tables[name]["label"]
-        for label in labels.unique():
-            if clean_label(label) in DOUBTFUL:
-                lines = [line_of(i) for i in labels.index[labels == label]]
-                yield warn(
-                    f"label_word:{name}:{label}",
-                    f"label {label!r} counts as a defect, like every label but PASS: "
-                    f"{rows_text(lines)} of {TABLES[name]}",
-                    "write PASS for good parts, or name the defect",
-                )
 
 
 def _normalisation(ctx: Context) -> Iterator[Check]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from deft.core.commands import again
@@ -13,7 +13,6 @@ from deft.core.layout import DIGESTS_KEPT, TABLES
 from deft.preflight.check import Check, Context, ok, stopped, warn
 from deft.tables.changenet_table import MANDATORY
 from deft.tables.csv_text import decode_text, read_bytes, read_rows
-from deft.tables.foreign.cells import good_word
 from deft.tables.foreign.convert import read_foreign
 from deft.tables.foreign.grid import reading_of
 from deft.tables.foreign.record import (
@@ -23,20 +22,18 @@ from deft.tables.foreign.record import (
     read_record,
     settings_of,
 )
+from deft.tables.label_words import quoted
 
-LABELS_SHOWN = 4
+LABELS_SHOWN = 8
 
 
 def checks(ctx: Context) -> Iterator[Check]:
     """Yield what was made from which file, and labels that may mean a good part."""
     for name, raw in ctx.raw.items():
-        found = Counter(label for label in raw["label"] if good_word(label))
+        told, found = doubtful_labels(ctx, raw["label"])
         if found:
-            told = ", ".join(
-                f"{label!a} ({n} rows)" for label, n in found.most_common(LABELS_SHOWN)
-            )
-            what = f"{TABLES[name]}: {told} would be taken for a defect, and may mean a good part"
-            yield warn(f"table_{name}_labels", what, labels_fix(list(found)))
+            what = f"{TABLES[name]}: {told}"
+            yield warn(f"table_{name}_labels", what, labels_fix(found))
     record = read_record(ctx.workspace)
     sha = _digests(ctx)
     now = settings_of(reading_of(ctx.config.get("import_table"), list(TABLES)))
@@ -56,9 +53,23 @@ def checks(ctx: Context) -> Iterator[Check]:
             yield ok(f"table_{name}_made", told)
 
 
+def doubtful_labels(ctx: Context, labels: Iterable[str]) -> tuple[str, list[str]]:
+    """Return in words which labels may mean a good part or no verdict, and these, most first."""
+    found = Counter(label for label in labels if ctx.doubtful(label)).most_common()
+    told = ", ".join(f"{quoted(label)} ({n} rows)" for label, n in found[:LABELS_SHOWN])
+    more = f" and {len(found) - LABELS_SHOWN} more" if len(found) > LABELS_SHOWN else ""
+    return (
+        f"{told}{more} would be taken for a defect, and may mean a good part or no verdict",
+        [label for label, _ in found],
+    )
+
+
 def labels_fix(labels: list[str]) -> str:
     """Return what to do about labels that may mean PASS."""
-    return f"say what {labels[0]!a} means by import_table.labels, then: {again('import_table')}"
+    return (
+        f"say what {quoted(labels[0])} means by import_table.labels (PASS, a defect, or itself), "
+        f"then: {again('import_table')}"
+    )
 
 
 def with_hint(ctx: Context, name: str, stop: HardStop) -> HardStop:

@@ -14,7 +14,8 @@ from pathlib import Path
 from deft.core.errors import HardStop
 from deft.score_kit.naming import GOOD_WORDS
 from deft.tables.foreign.grid import NUMBER, Grid, Reading
-from deft.tables.labels import PASS, clean_label, looks_like_pass
+from deft.tables.label_words import good_word, quoted
+from deft.tables.labels import PASS, clean_label
 
 PATHS = ("input_path", "golden_path")
 LABELS_SHOWN = 8
@@ -28,15 +29,6 @@ ROUNDED = re.compile(r"[+-]?\d+[.,]\d+E[+-]?\d+", re.IGNORECASE)  # as a spreads
 FLOAT = re.compile(r"\d+[.,]0")
 AS_TEXT = re.compile(r'="([^"]*)"')  # how a text that looks like a number is kept from Excel
 CONTROL = re.compile(r"[\r\n\0]")
-
-
-def good_word(label: str) -> bool:
-    """Return whether people may mean a good part by a label that is not ``PASS``.
-
-    >>> good_word("OK"), good_word("pass"), good_word("PASS"), good_word("bridge")
-    (True, True, False, False)
-    """
-    return label != PASS and (clean_label(label) in GOOD_WORDS or looks_like_pass(label))
 
 
 def check_kinds(grid: Grid, kept: Sequence[int], at: int, name: str, reading: Reading) -> None:
@@ -104,7 +96,7 @@ def relabelled(
             undecided[label].append(number)
     if undecided:
         seen = list(undecided)[:LABELS_SHOWN]
-        told = ", ".join(f"{label!a} ({len(undecided[label])} rows)" for label in seen)
+        told = ", ".join(f"{quoted(label)} ({len(undecided[label])} rows)" for label in seen)
         pairs = ", ".join(f"{_yaml(label)}: {PASS}" for label in seen)
         raise _stop(
             file,

@@ -104,6 +104,27 @@ def test_twice_the_same_is_once_and_two_verdicts_stop(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "goldens", [("", "golden/D0"), ("golden/D0", ""), ("golden/D0", "golden/D0")]
+)
+def test_an_empty_golden_speaks_of_the_same_row(root: Path, goldens: tuple[str, str]) -> None:
+    lines = [
+        f"kpi,line/B1,{golden},R1,,{verdict},,,"
+        for golden, verdict in zip(goldens, ("leave_out", "label_right"), strict=True)
+    ]
+    with pytest.raises(HardStop, match="two verdicts on one row") as stop:
+        found(root, *lines)
+    assert stop.value.rows == [2, 3]
+    assert len(found(root, *lines[:1], lines[1].replace("B1", "B2"))) == 2
+
+
+def test_two_verdicts_on_a_row_that_is_written_in_two_ways_stop(root: Path) -> None:
+    pool = ROWS.assign(input_path=[f"images/B{i}/R_SolderLight.jpg" for i in (1, 1, 2)])
+    rows = found(root, "pool,images/B2,,R1,,leave_out,,,", "pool,./images/B2/,,R1,,label_right,,,")
+    stop = unknown_rows(rows, placed_rows(pool, "pool", root), "pool", root)
+    assert stop is not None and stop.rows == [2, 3] and "two verdicts" in stop.message
+
+
+@pytest.mark.parametrize(
     "header", ["table,input_path,object_name", HEADER + ",more", HEADER + ",note"]
 )
 def test_other_columns_stop(tmp_path: Path, header: str) -> None:

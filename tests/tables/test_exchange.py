@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from deft.core.errors import HardStop
-from deft.tables.corrections import VERDICTS, read_file
+from deft.tables.corrections import VERDICTS, Correction, read_file
 from deft.tables.exchange import (
     corrections_csv,
     fiftyone_files,
@@ -208,6 +209,16 @@ def test_other_files_stop(tmp_path: Path, content: Any) -> None:
     with pytest.raises(HardStop):
         from_fiftyone(path)
         from_label_studio(path)
+
+
+def test_the_newer_verdict_counts_whether_or_not_it_names_the_golden() -> None:
+    old = Correction("kpi", "b", "R1", "leave_out")
+    new = Correction("kpi", "b", "R1", "label_right", golden_path="g")
+    other = Correction("kpi", "b", "R1", "label_right", golden_path="h")
+    assert merged([old], [new]) == [new]
+    assert merged([new], [old]) == [old]
+    assert merged([new, other], [replace(new, verdict="leave_out")])[1] == other
+    assert set(merged([new, other], [old])) == {new, other, old}, "of which row?"
 
 
 def test_the_csv_is_read_as_it_was_written(tmp_path: Path) -> None:

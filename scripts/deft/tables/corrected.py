@@ -16,7 +16,7 @@ from deft.core.errors import HardStop
 from deft.core.layout import CORRECTIONS
 from deft.tables.changenet_table import image_file, line_of
 from deft.tables.coordinates import base_rows, pool_rows
-from deft.tables.corrections import OUT, POOL, TABLES, WRONG, Correction
+from deft.tables.corrections import OUT, POOL, TABLES, WRONG, Correction, two_verdicts
 from deft.tables.fingerprint import pixel_digest
 from deft.tables.labels import clean_label, first_spellings, shown
 
@@ -124,12 +124,16 @@ def picture_digest(
 def unknown_rows(
     found: Sequence[Correction], rows: pd.DataFrame, table: str, workspace: str | Path
 ) -> HardStop | None:
-    """Return the stop for corrections of rows that a placed table does not have once, or None."""
+    """Return the stop for corrections of rows that a placed table does not have once, or None.
+
+    So it does for two verdicts on a row whose cells they write in different ways.
+    """
     each = parts_of(rows)
     exact, loose = set(each), [(folder, "", name) for folder, _, name in each]
     if table == POOL:  # a row a light is one part
         loose = [(folder, "", name) for folder, _, name in dict.fromkeys(each)]
-    for one, part in zip(found, parts_meant(found, workspace), strict=True):
+    meant = parts_meant(found, workspace)
+    for one, part in zip(found, meant, strict=True):
         if part in exact or (part[1] == "" and loose.count(part) == 1):
             continue
         several = part[1] == "" and part in loose
@@ -143,7 +147,7 @@ def unknown_rows(
             row=one.line,
             fix="write golden_path too" if several else "copy the row's own cells, or remove it",
         )
-    return None
+    return two_verdicts(Path(workspace) / CORRECTIONS, found, meant)
 
 
 def stale(

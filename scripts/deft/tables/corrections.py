@@ -7,7 +7,7 @@ Read while the Snakefile is parsed: standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -101,23 +101,46 @@ def read_file(path: Path) -> list[Correction]:
             1,
             f"write {', '.join(COLUMNS)}; {', '.join(OPTIONAL)} may be left out",
         )
-    found: dict[tuple[str, ...], Correction] = {}
+    every: list[Correction] = []
     for line, cells in enumerate(rows, start=2):
         told = dict(zip(header, (cell.strip() for cell in cells), strict=True))
         one = Correction(**told, line=line)
         fault = _fault(one)
         if fault:
             raise _stop(path, fault[0], line, fault[1])
-        before = found.setdefault(one.row, one)
-        if before.effect != one.effect:
-            raise _stop(
-                path,
-                f"two verdicts on one row, {one.object_name!r} of {TABLES[one.table]}: "
-                f"{_told(before)} and {_told(one)}",
-                [before.line, line],
-                "keep the one that is meant",
-            )
+        every.append(one)
+    stop = two_verdicts(path, every, [one.row[1:] for one in every])
+    if stop is not None:
+        raise stop
+    found: dict[tuple[str, ...], Correction] = {}
+    for one in every:
+        found.setdefault(one.row, one)
     return list(found.values())
+
+
+def two_verdicts(
+    path: Path, found: Sequence[Correction], parts: Sequence[tuple[str, str, str]]
+) -> HardStop | None:
+    """Return the stop for the first row with different verdicts, or None.
+
+    ``parts``: input_path, golden_path, object_name of each, as they are compared; an empty
+    golden_path is any, so that it speaks of the row of another line that names one.
+    """
+    known: dict[tuple[str, str, str], list[tuple[str, Correction]]] = {}
+    for one, (folder, golden, name) in zip(found, parts, strict=True):
+        others = known.setdefault((one.table, folder, name), [])
+        for theirs, before in others:
+            same_row = theirs == golden or not theirs or not golden
+            if same_row and before.effect != one.effect:
+                return _stop(
+                    path,
+                    f"two verdicts on one row, {one.object_name!r} of {TABLES[one.table]}: "
+                    f"{_told(before)} and {_told(one)}",
+                    [before.line, one.line],
+                    "keep the one that is meant; where two rows are, write golden_path in both",
+                )
+        others.append((golden, one))
+    return None
 
 
 def _fault(one: Correction) -> tuple[str, str] | None:

@@ -204,8 +204,20 @@ def corrections_csv(found: Iterable[Correction]) -> str:
 
 
 def merged(old: Iterable[Correction], new: Iterable[Correction]) -> list[Correction]:
-    """Return both, the newer verdict where both speak of one row."""
-    return list({one.row: one for one in (*old, *new)}.values())
+    """Return both, the newer verdict where both speak of one row.
+
+    One without a golden_path speaks of the only row of its part; where others name several, it
+    stays beside them, for the reader to refuse.
+    """
+    parts: dict[tuple[str, ...], dict[str, Correction]] = {}
+    for one in (*old, *new):
+        of_part = parts.setdefault((one.table, one.input_path, one.object_name), {})
+        if one.golden_path:
+            of_part.pop("", None)
+        elif len(of_part) == 1:
+            of_part.clear()
+        of_part[one.golden_path] = one
+    return [one for of_part in parts.values() for one in of_part.values()]
 
 
 def _stop(path: Path, what: str, fix: str) -> HardStop:

@@ -24,7 +24,11 @@
     function part(row) {
       return JSON.stringify([row.table, row.input_path, row.golden_path || "", row.object_name]);
     }
-    var given = data.rows.filter(function (_, i) { return verdictOf(pairs[i]); }).map(part);
+    // An earlier line may leave the golden picture out.
+    var given = [];
+    data.rows.filter(function (_, i) { return verdictOf(pairs[i]); }).forEach(function (row) {
+      given.push(part(row), part(Object.assign({}, row, { golden_path: "" })));
+    });
     data.before.filter(function (row) { return given.indexOf(part(row)) < 0; }).forEach(add);
     pairs.forEach(function (pair, i) {
       var verdict = verdictOf(pair);

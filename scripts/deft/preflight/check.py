@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,7 @@ from deft.tables.fingerprint import Fingerprint
 from deft.tables.foreign.grid import reading_of
 from deft.tables.goldens import Goldens
 from deft.tables.label_words import doubtful_word
-from deft.tables.labels import clean_label, first_spellings, shown
+from deft.tables.labels import PASS, clean_label, first_spellings, shown
 from deft.tables.leakage import Side
 
 OK, WARN, STOP = "ok", "warn", "stop"
@@ -157,6 +158,19 @@ class Context:
             return str(Path(path).relative_to(self.workspace))
         except ValueError:
             return str(path)
+
+
+def counted(file: str, labels: Iterable[str], shown: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return what the summary shows of a table: its rows, good and defective, and each label."""
+    counts = Counter(map(clean_label, labels))
+    total = counts.total()
+    return {
+        "file": file,
+        "rows": total,
+        "pass": counts[PASS],
+        "ng": total - counts[PASS],
+        "labels": {shown(label): count for label, count in sorted(counts.items())},
+    }
 
 
 def rows_text(rows: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ from deft.core.errors import HardStop
 from deft.core.files import read_json, sha256_file
 from deft.core.layout import ACCEPTANCE_TABLE, PREGEN_NG, PREGEN_OK
 from deft.pool.digest import INPUTS_FILE
-from deft.preflight.check import STOP, TABLES, Check, Context, ok, skipped, stopped, warn
+from deft.preflight.check import STOP, TABLES, Check, Context, counted, ok, skipped, stopped, warn
 from deft.preflight.checks_inputs import check_inside
 from deft.preflight.checks_tables import doubtful_labels
 from deft.record.acceptance_set import SIDE, parts_of
@@ -84,14 +84,7 @@ def _rows(ctx: Context, path: Path) -> pd.DataFrame:
             file=path,
             fix="add at least one of each, or take the table away",
         )
-    counts = pd.Series(labels).value_counts().sort_index()
-    ctx.facts.setdefault("dataset", {})[ID] = {
-        "file": ACCEPTANCE_TABLE,
-        "rows": len(rows),
-        "pass": int(counts[PASS]),
-        "ng": int(len(rows) - counts[PASS]),
-        "labels": {ctx.shown(str(k)): int(v) for k, v in counts.items()},
-    }
+    ctx.facts.setdefault("dataset", {})[ID] = counted(ACCEPTANCE_TABLE, labels, ctx.shown)
     return rows
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 from deft.core.errors import HardStop
 from deft.core.layout import CORRECTIONS
 from deft.pool.corrected_laps import first_laps
-from deft.preflight.check import Check, Context, ok, rows_text, stopped, warn
+from deft.preflight.check import Check, Context, counted, ok, rows_text, stopped, warn
 from deft.tables.changenet_table import line_of
 from deft.tables.corrected import (
+    corrected,
     matches,
     parts_of,
     picture_digest,
@@ -28,7 +30,8 @@ from deft.tables.corrections import (
     of_table,
     read_corrections,
 )
-from deft.tables.labels import is_ng
+from deft.tables.label_words import quoted
+from deft.tables.labels import clean_label, is_ng, label_key
 
 ID = "corrections"
 NAMES = {KPI: "kpi", TRAINING: "base", POOL: "pool"}  # as the checks call the tables
@@ -47,8 +50,35 @@ def checks(ctx: Context) -> Iterator[Check]:
         yield stopped(ID, stop)
         return
     ctx.corrections = found
+    _count(ctx, found)
     yield ok(ID, _told(ctx, found))
+    yield from _new_words(ctx, [one for one in found if one.verdict == WRONG])
     yield from _shared_goldens(ctx, found)
+
+
+def _new_words(ctx: Context, found: list[Correction]) -> Iterator[Check]:
+    """New labels that may mean a good part, or that no table has."""
+    lines: dict[str, list[int]] = {}
+    for one in found:
+        lines.setdefault(one.new_label, []).append(one.line)
+    whole = set(NAMES.values()) <= set(ctx.tables)
+    for label, rows in lines.items():
+        where = f"{rows_text(rows)} of {CORRECTIONS}"
+        if ctx.doubtful(label):
+            yield warn(
+                f"{ID}_label:{label}",
+                f"{where}: new_label {quoted(label)} would be taken for a defect, and may mean a "
+                "good part or no verdict",
+                "write PASS for a good part, or name the defect",
+            )
+        elif whole and label_key(label) not in ctx.spellings:
+            near = get_close_matches(clean_label(label), list(ctx.spellings), 1)
+            meant = f"is {ctx.shown(near[0])!r} meant? " if near else ""
+            yield warn(
+                f"{ID}_label:{label}",
+                f"{where}: no table has the new_label {quoted(label)}",
+                f"{meant}correct the spelling, unless it is a new kind of defect",
+            )
 
 
 def _compare(ctx: Context, table: str, found: list[Correction]) -> None:
@@ -90,6 +120,17 @@ def _both_kinds(ctx: Context, ng: list[bool]) -> None:
             file=ctx.workspace / CORRECTIONS,
             fix="the FAR and the recall need both; look at the corrections again",
         )
+
+
+def _count(ctx: Context, found: list[Correction]) -> None:
+    """Count the labels of each table that changes anew, for the summary."""
+    for table, name in NAMES.items():
+        changes = of_table(found, table)
+        if changes and name in ctx.tables:
+            rows = corrected(ctx.tables[name], changes, ctx.workspace)
+            ctx.facts.setdefault("corrected", {})[name] = counted(
+                CORRECTIONS, rows["label"].tolist(), ctx.shown
+            )
 
 
 def _told(ctx: Context, found: list[Correction]) -> str:

@@ -15,13 +15,12 @@ from deft.core.errors import HardStop
 from deft.core.layout import FALLBACK_IMAGES, PREGEN_DIR, SPEC, image_root
 from deft.kpi.measuring import refuse_program
 from deft.kpi.operating_point import parse_kpi
-from deft.preflight.check import TABLES, Check, Context, ok, skipped, stopped, warn
+from deft.preflight.check import TABLES, Check, Context, counted, ok, skipped, stopped, warn
 from deft.preflight.checks_tables import labels_fix, with_hint
 from deft.settings.config import epochs
 from deft.settings.metric_contract import contract_of
 from deft.tables.changenet_table import (
     PASS,
-    clean_label,
     is_ng,
     line_of,
     read_table,
@@ -187,15 +186,7 @@ def _table(ctx: Context, name: str) -> Iterator[Check]:
         return
     ctx.tables[name], ctx.raw[name] = rows, raw
     ctx.sound.add(name)
-    labels = [clean_label(label) for label in rows["label"].tolist()]
-    counts = pd.Series(labels).value_counts().sort_index()
-    ctx.facts.setdefault("dataset", {})[name] = {
-        "file": TABLES[name],
-        "rows": len(rows),
-        "pass": int(counts.get(PASS, 0)),
-        "ng": int(len(rows) - counts.get(PASS, 0)),
-        "labels": {str(k): int(v) for k, v in counts.items()},
-    }
+    ctx.facts.setdefault("dataset", {})[name] = counted(TABLES[name], rows["label"].tolist())
     yield ok(id, f"{TABLES[name]}: {len(rows)} rows, {rows.shape[1]} columns")
     yield from _doubled(name, rows)
 

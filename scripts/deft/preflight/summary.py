@@ -64,6 +64,13 @@ def _tables(report: dict[str, Any], *, all_settings: bool) -> list[str]:
             rows = [row for row in rows if row[source] != "default"]
             title += " (what differs from the defaults)"
         parts += [f"## {title}", "", *aligned(table["head"], rows), ""]
+        if name == "dataset":
+            parts += [
+                line
+                for check in report["checks"]
+                if check["id"] == "corrections" and check["status"] == "ok"
+                for line in (f"Corrections: {check['evidence']}", "")
+            ]
     return parts
 
 

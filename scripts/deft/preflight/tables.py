@@ -68,8 +68,13 @@ def summary_tables(ctx: Context) -> dict[str, dict[str, Any]]:
         "dataset": _table(
             ("table", "file", "rows", "PASS", "NG", "defect types"),
             [
-                (n, d["file"], d["rows"], d["pass"], d["ng"], labels_text(d["labels"]))
-                for n, d in ctx.facts.get("dataset", {}).items()
+                (told, d["file"], d["rows"], d["pass"], d["ng"], labels_text(d["labels"]))
+                for name, facts in ctx.facts.get("dataset", {}).items()
+                for told, d in (
+                    (name, facts),
+                    ("  corrected", ctx.facts.get("corrected", {}).get(name)),
+                )
+                if d is not None
             ],
         ),
         "augmentation": _table(("what", "value", "detail"), _augmentation(ctx)),

@@ -50,6 +50,32 @@ def test_strict_tables_stay_as_they_are(workspace):
     assert len(lines) == 4 and all("is read as it is" in line for line in lines)
 
 
+@pytest.mark.parametrize("files", [{}, {"kpi": KPI}, {"kpi": "export.csv"}])
+def test_settings_of_one_export_leave_strict_tables_as_they_are(workspace, files):
+    """Only the KPI table comes from a machine; the others were made by import_folder."""
+    place = workspace / files.get("kpi", KPI)
+    (workspace / KPI).unlink()
+    theirs = ["Bild", "Golden", "Ergebnis", "RefDes"]
+    text = text_of([["Linie 7"], [], theirs, *ROWS], ";")
+    place.write_text(text, encoding="cp1252")
+    before = state(workspace)
+    columns = dict(zip(HEADER, theirs, strict=True))
+    reading = Reading(files, columns, encoding="cp1252", separator=";", header_row=3)
+    lines = import_tables(workspace, reading)
+    assert sum("is read as it is" in line for line in lines) == 3
+    assert read_table(workspace / KPI)[HEADER].to_numpy().tolist() == ROWS
+    others = {name: sha for name, sha in before.items() if name != KPI}
+    assert {name: state(workspace)[name] for name in others} == others
+    assert len(import_tables(workspace, reading)) == 4
+
+
+def test_columns_that_a_strict_table_has_in_part_are_refused(workspace):
+    rows = [[*HEADER, "RefDes"], *[[*row, "x"] for row in ROWS]]
+    (workspace / KPI).write_text(text_of(rows))
+    stop = refused(workspace, Reading(columns={"object_name": "RefDes", "label": "Ergebnis"}))
+    assert "columns names label: Ergebnis, which no header has" in stop.message
+
+
 def test_a_table_in_the_strict_ones_place_is_kept_beside_it(workspace):
     (workspace / KPI).write_bytes(GERMAN)
     lines = import_tables(workspace, Reading())

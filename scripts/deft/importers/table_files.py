@@ -7,7 +7,7 @@ beside it, and a strict table that somebody wrote or changed by hand is never wr
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def _plan(workspace: Path, name: str, reading: Reading, entry: Entry | None) -> 
     source = _source(workspace, name, reading, entry)
     if source is None:
         return f"there is no file for {TABLES[name]}"
-    found = read_foreign(source, reading)
+    found = read_foreign(source, _reading_of(source, table, reading))
     text = found.table.to_csv(index=False, lineterminator="\n")
     kept = table.with_name(table.stem + GIVEN)
     if source == table:
@@ -104,6 +104,20 @@ def _plan(workspace: Path, name: str, reading: Reading, entry: Entry | None) -> 
                 "move it away; or, if it is the newer one, put it in that file's place",
             )
     return Plan(name, source, found, text)
+
+
+def _reading_of(source: Path, table: Path, reading: Reading) -> Reading:
+    """Return how a source is read: of a table that is strict already, its form is known.
+
+    The settings that say how a file is written are those of the other tables then; ``columns``
+    count where the header has any of their names.
+    """
+    strict = _strict(table) if source == table else None
+    if strict is None:
+        return reading
+    named = not set(reading.columns.values()).isdisjoint(strict.columns)
+    columns = reading.columns if named else {}
+    return replace(reading, columns=columns, encoding=None, separator=None, header_row=None)
 
 
 def _source(workspace: Path, name: str, reading: Reading, entry: Entry | None) -> Path | None:

@@ -69,6 +69,41 @@ def test_settings_of_one_export_leave_strict_tables_as_they_are(workspace, files
     assert len(import_tables(workspace, reading)) == 4
 
 
+def windows(root: str) -> str:
+    rows = [[rf"{root}\{row[0]}", rf"{root}\{row[1]}", *row[2:]] for row in ROWS]
+    return text_of([HEADER, *rows], ";")
+
+
+def test_what_stands_before_the_picture_folder_is_taken_off(workspace):
+    (workspace / KPI).write_text(windows(r"C:\AOI\Linie 7"))
+    stop = refused(workspace)
+    assert stop.rows == list(range(2, 2 + len(ROWS)))
+    assert f"{2 * len(ROWS)} path(s) are of another machine" in stop.message
+    assert stop.fix.endswith("import_table.strip_prefix: 'C:/AOI/Linie 7'")
+    refused(workspace, Reading(strip_prefix=r"C:\AOI\Linie"))
+    lines = import_tables(workspace, Reading(strip_prefix="c:\\aoi\\linie 7\\"))
+    assert f"c:/aoi/linie 7 taken off ({2 * len(ROWS)})" in lines[-1]
+    assert read_table(workspace / KPI)[HEADER].to_numpy().tolist() == ROWS
+
+
+def test_the_prefix_of_a_share(workspace):
+    (workspace / KPI).write_text(windows(r"\\aoi\pictures"))
+    assert refused(workspace).fix.endswith("'//aoi/pictures'")
+    import_tables(workspace, Reading(strip_prefix=r"\\AOI\pictures"))
+    assert read_table(workspace / KPI)[HEADER].to_numpy().tolist() == ROWS
+
+
+def test_a_prefix_of_this_machine_keeps_its_case(workspace):
+    rows = [[f"/mnt/aoi/{row[0]}", "/mnt/aoi/", *row[2:]] for row in ROWS]
+    (workspace / KPI).write_text(text_of([HEADER, *rows], ";"))
+    other = Reading(strip_prefix="/mnt/AOI")
+    assert "taken off" not in import_tables(workspace, other)[-1]
+    import_tables(workspace, Reading(strip_prefix="/mnt/aoi/"))
+    read = read_table(workspace / KPI)
+    assert read["input_path"].tolist() == [row[0] for row in ROWS]
+    assert set(read["golden_path"]) == {"."}
+
+
 def test_columns_that_a_strict_table_has_in_part_are_refused(workspace):
     rows = [[*HEADER, "RefDes"], *[[*row, "x"] for row in ROWS]]
     (workspace / KPI).write_text(text_of(rows))

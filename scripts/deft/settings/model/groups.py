@@ -101,6 +101,10 @@ class ImportTable(Group):
     labels: dict[str, Text] = setting(
         {}, "what a label means, e.g. {OK: PASS, NG: defect}; any other stays as it is"
     )
+    strip_prefix: Text | None = setting(
+        None,
+        r"what stands before the picture folder in their paths, e.g. C:\AOI\line7; null = nothing",
+    )
     encoding: Text | None = setting(
         None,
         "of text that is not UTF-8 and has no mark, e.g. cp1252, cp932, cp949, gb18030; "

@@ -6,6 +6,7 @@ is never repaired: which text it was stands nowhere in the file.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ LOST = re.compile(
 ROUNDED = re.compile(r"[+-]?\d+[.,]\d+E[+-]?\d+", re.IGNORECASE)  # as a spreadsheet shows 1E5
 FLOAT = re.compile(r"\d+[.,]0")
 AS_TEXT = re.compile(r'="([^"]*)"')  # how a text that looks like a number is kept from Excel
+WINDOWS_ROOT = re.compile(r"[A-Za-z]:/|[A-Za-z]:$|//")
 CONTROL = re.compile(r"[\r\n\0]")
 
 
@@ -79,6 +81,48 @@ def tidied(cells: dict[str, list[str]], told: list[str]) -> None:
                 new = new.replace("\\", "/")
             cells[name][i] = new
     told += [f"{what} ({count})" for what, count in counts.items() if count]
+
+
+def without_prefix(
+    file: Path, numbers: Sequence[int], cells: dict[str, list[str]], reading: Reading
+) -> list[str]:
+    """Take ``strip_prefix`` off the paths, in place, and return what is to be told of it.
+
+    Raises ``csv_invalid`` for paths that still begin with a drive or a share of Windows.
+    """
+    prefix = (reading.strip_prefix or "").strip().replace("\\", "/").rstrip("/")
+    count = 0
+    for name in PATHS if reading.strip_prefix else ():
+        for i, old in enumerate(cells[name]):
+            new = _below(prefix, old)
+            if new is not None:
+                cells[name][i], count = new, count + 1
+    left = [cell for name in PATHS for cell in cells[name] if WINDOWS_ROOT.match(cell)]
+    if left:
+        name = next(name for name in PATHS if left[0] in cells[name])
+        common = os.path.commonprefix([f"{cell.rstrip('/')}/" for cell in left]).rpartition("/")[0]
+        raise _stop(
+            file,
+            f"{len(left)} path(s) are of another machine (first: {name} {left[0][:80]!r})",
+            "say what stands before the picture folder in them: "
+            f"import_table.strip_prefix: '{common or left[0][:2]}'",
+            [
+                n
+                for i, n in enumerate(numbers)
+                if any(WINDOWS_ROOT.match(cells[p][i]) for p in PATHS)
+            ],
+        )
+    return [f"{prefix} taken off ({count})"] if count else []
+
+
+def _below(prefix: str, cell: str) -> str | None:
+    """Return a path below ``prefix``, ``.`` for itself; None for any other. Windows has no case."""
+    if not cell:
+        return None
+    start, same = cell[: len(prefix)], str.casefold if WINDOWS_ROOT.match(prefix) else str
+    if same(start) != same(prefix) or cell[len(prefix) : len(prefix) + 1] not in ("", "/"):
+        return None
+    return cell[len(prefix) :].strip("/") or "."
 
 
 def relabelled(

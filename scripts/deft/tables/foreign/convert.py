@@ -12,7 +12,14 @@ from deft.core.errors import HardStop
 from deft.core.reading import read_bytes
 from deft.tables.changenet_table import COLUMNS, FIRST_ROW_LINE, MANDATORY, check_rows
 from deft.tables.foreign.arrow import parquet_grid
-from deft.tables.foreign.cells import check_kinds, check_lost, check_text, relabelled, tidied
+from deft.tables.foreign.cells import (
+    check_kinds,
+    check_lost,
+    check_text,
+    relabelled,
+    tidied,
+    without_prefix,
+)
 from deft.tables.foreign.grid import HEADER_WITHIN, Grid, Reading, is_header, places, plain_name
 from deft.tables.foreign.text import text_grid
 from deft.tables.foreign.workbook import workbook_grid
@@ -77,6 +84,7 @@ def converted(grid: Grid, reading: Reading) -> Converted:
     cells = {name: [cell(grid.rows[i], at) for i in kept] for name, at in columns.items()}
     numbers = [grid.numbers[i] for i in kept]
     tidied(cells, told)
+    told += without_prefix(grid.file, numbers, cells, reading)
     cells["label"], labels = relabelled(grid.file, numbers, cells["label"], reading)
     for name in MANDATORY:
         check_lost(grid.file, numbers, name, cells[name], reading)

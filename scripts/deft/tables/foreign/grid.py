@@ -64,6 +64,7 @@ class Reading:
     files: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    strip_prefix: str | None = None
     encoding: str | None = None
     separator: str | None = None
     sheet: str | None = None

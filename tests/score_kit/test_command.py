@@ -202,6 +202,14 @@ def test_a_folder_without_the_goldens_of_some_names_them(place, capsys):
     assert "1 of 2 parts lack a picture" in said and "gold/b.png" in said
 
 
+def test_a_broken_picture_of_a_folder_is_of_no_row(place, capsys):
+    (place / "images/in/p3_A.png").write_bytes(b"x")
+    given = ["--test", str(place / "images/in"), "--golden", str(place / "images/gold")]
+    assert main(place / "best_model", [*given, "--out", str(place / "f.csv")]) == 1
+    said = capsys.readouterr().err
+    assert "in/p3_A.png" in said and f"in: {place / 'images/in'}\n" in said and "row" not in said
+
+
 def stop_after(monkeypatch, batches, error):
     """Let the network fail after some batches."""
     real, calls = Network.scores, iter(range(batches))
@@ -410,7 +418,10 @@ def test_a_score_that_is_no_number_names_its_row(place, monkeypatch, capsys):
         Network, "scores", lambda self, inputs, count: (np.full(count, np.nan, np.float32), None)
     )
     assert scored(place) == 1
-    assert "no finite score" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert (
+        "no finite score (first: nan, of " in said and "p0_A.png)" in said and "rows 2, 3" in said
+    )
 
 
 def test_a_long_scoring_tells_its_rate_against_the_bare_session(place, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from .errors import Stop
 from .network import Network
 from .pictures import PictureError
 from .prepare import Preparer
-from .table import FIRST_LINE, Parts
+from .table import Parts
 
 AHEAD = 3  # batches in memory: one that is computed, two that are filled
 LINE_EVERY_S = 5.0
@@ -52,10 +52,11 @@ def score_rows(
             if len(broken):
                 raise Stop(
                     "score_invalid",
-                    f"the network gives no finite score (first: {scores[broken[0]]})",
+                    f"the network gives no finite score (first: {scores[broken[0]]}, of "
+                    f"{parts.test[batch.rows[int(broken[0])]][0]})",
                     file=parts.source,
-                    rows=[batch.rows[int(i)] + FIRST_LINE for i in broken],
-                    fix="look at the pictures of that row; else copy the hand-off again",
+                    rows=parts.lines(*(batch.rows[int(i)] for i in broken)),
+                    fix="look at the pictures of that part; else copy the hand-off again",
                 )
             done(batch.rows, scores, features)
 
@@ -98,8 +99,8 @@ def _prepare(parts: Parts, preparer: Preparer, row: int, out: list[np.ndarray]) 
             "missing_input" if error.missing else "image_invalid",
             f"picture {error.path}: {error.reason}",
             file=parts.source,
-            rows=[row + FIRST_LINE],
-            fix=error.fix or "restore the picture, or remove its row",
+            rows=parts.lines(row),
+            fix=error.fix or "restore the picture, or remove its part",
         ) from None
 
 

@@ -46,6 +46,10 @@ class Parts:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def lines(self, *rows: int) -> list[int]:
+        """Return the lines of rows in the table; pictures of folders have none."""
+        return [row + FIRST_LINE for row in rows] if self.source.is_file() else []
+
     def column(self, name: str) -> list[str] | None:
         """Return a column's cells, or None."""
         if name not in self.header:
@@ -267,7 +271,7 @@ def _place(parts: Parts, images: Path, goldens: Path, facts: Facts) -> None:
                     f"the model takes {facts.num_golden} goldens a part, and golden_path {folder} "
                     f"holds {len(found)}",
                     file=parts.source,
-                    rows=[row + FIRST_LINE],
+                    rows=parts.lines(row),
                     fix="put more goldens into the folder",
                 )
             chosen = evenly(found, facts.num_golden)
@@ -302,7 +306,7 @@ def find_missing(parts: Parts) -> None:
             "missing_input",
             f"{len(gone)} of {len(parts)} parts lack a picture (first: {named})",
             file=parts.source,
-            rows=[row + FIRST_LINE for row, _ in gone] if by_row else (),
+            rows=parts.lines(*(row for row, _ in gone)),
             fix="correct the folder of the pictures (--images, or --test and --golden), restore "
             "the pictures, or remove the rows",
         )

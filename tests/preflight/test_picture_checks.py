@@ -313,6 +313,7 @@ def test_paths_of_windows(workspace):
     edit(workspace, "input_path", lambda v: f"C:\\data\\{v}")
     stop = stops(workspace)["table_kpi"]
     assert stop.code == "path_escape" and "a path of a Windows machine" in stop.message
+    assert "import_table.strip_prefix" in stop.fix
 
 
 def test_backslashes_part_no_folders(workspace):

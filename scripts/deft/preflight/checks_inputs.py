@@ -251,12 +251,16 @@ def _raise_escape(file: Path, column: str, cells: pd.Series, bad: set[str]) -> N
     if rows:
         cell = cells.iloc[rows[0] - line_of(0)]
         windows = ", a path of a Windows machine," if WINDOWS_PATH.match(cell) else ""
+        fix = "write paths relative to the picture folder, without .. beyond it"
+        if windows and column != "object_name":
+            fix += "; or take its folder off by import_table.strip_prefix, then: "
+            fix += again("import_table")
         raise HardStop(
             "path_escape",
             f"{column} {cell!r}{windows} leads outside the workspace",
             file=file,
             row=rows,
-            fix="write paths relative to the picture folder, without .. beyond it",
+            fix=fix,
         )
 
 

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
-# What people call a good part, cleaned; taken as it stands each of them would be a defect.
+# Plain (see `plain_word`), so that "no_defect", "No defect" and "I.O." need one entry each.
 GOOD_WORDS = frozenset(
     (
-        *("ok", "okay", "good", "passed", "passes", "accept", "accepted", "true", "yes", "y", "p"),
-        *("0", "1", "normal", "none", "no defect", "no_defect", "no-defect", "nodefect", "perfect"),
-        *("non-defective", "defect-free", "false call", "false_call", "falsecall", "false alarm"),
-        *("pseudo", "i.o.", "i. o.", "io", "gut", "bon", "bonne", "buono", "correcto", "bueno"),
-        *("良品", "良", "合格", "正常", "양품", "정상", "양호"),
+        *("ok", "okay", "okey", "good", "goodpart", "passed", "passes", "accept", "accepted"),
+        *("acceptable", "approved", "go", "p", "y", "yes", "true", "false", "0", "1", "normal"),
+        *("none", "nodefect", "nodefects", "nofault", "nofaults", "nofail", "noerror", "perfect"),
+        *("nondefective", "defectfree", "faultfree", "falsecall", "falsealarm", "pseudo"),
+        *("io", "inordnung", "gut", "gutteil", "fehlerfrei", "bestanden", "pseudofehler"),
+        *("bon", "bonne", "bien", "conforme", "buono", "buona", "correcto", "bueno", "buena"),
+        *("aprobado", "bom", "aprovado", "goed", "godkänd", "dobry", "dobrý", "iyi"),
+        *("годен", "годный", "норма", "хорошо"),
+        *(
+            "良品",
+            "良",
+            "合格",
+            "合格品",
+            "正常",
+            "好",
+            "好品",
+            "通过",
+            "無欠陥",
+            "无缺陷",
+            "无不良",
+        ),
+        *("양품", "정상", "양호", "합격"),
     )
 )
-# What may mean a good part or "not looked at", and is the name of a defect to some.
-UNCLEAR_WORDS = frozenset("0 1 true false yes y p none null nan n/a na - ? unknown pseudo".split())
+NO_VERDICT = frozenset(("null", "nan", "na", "nv", "unknown", "undefined", "tbd", "unbekannt"))
+# Of these words those that are the name of a defect, or of no verdict, to some; "" is "-" or "?".
+UNCLEAR_WORDS = NO_VERDICT | frozenset(("", *"0 1 true false yes y p none pseudo".split()))
 
 
 def image_name(object_name: str, light: str, ext: str) -> str:
@@ -29,3 +48,9 @@ def image_name(object_name: str, light: str, ext: str) -> str:
 def evenly(names: Sequence[T], count: int) -> list[T]:
     """Return ``count`` of the names in order: neighbours in a folder are often alike."""
     return [names[i * len(names) // count] for i in range(count)]
+
+
+def plain_word(label: str) -> str:
+    """Return the letters and digits of a label, in no case and no width."""
+    text = unicodedata.normalize("NFKC", label).casefold()
+    return "".join(char for char in text if unicodedata.category(char)[0] not in "PZSC")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from .errors import ROWS_NAMED, Stop
 from .files import read_file
-from .naming import GOOD_WORDS, UNCLEAR_WORDS
+from .naming import GOOD_WORDS, UNCLEAR_WORDS, plain_word
 from .table import FIRST_LINE, PASS, Parts
 
 REFERENCE = "kpi_reference.json"
@@ -54,7 +53,7 @@ def _by_word(parts: Parts, words: frozenset[str]) -> dict[str, list[int]]:
     """Return label -> lines of the table, of labels that are such a word in any case."""
     found: dict[str, list[int]] = {}
     for row, label in enumerate(parts.labels or ()):
-        if unicodedata.normalize("NFC", label).strip().lower() in words:
+        if label.strip() and plain_word(label) in words:
             found.setdefault(label, []).append(row + FIRST_LINE)
     return found
 

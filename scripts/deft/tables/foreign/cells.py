@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deft.core.errors import HardStop
-from deft.score_kit.naming import GOOD_WORDS
 from deft.tables.foreign.grid import NUMBER, Grid, Reading
 from deft.tables.label_words import good_word, quoted
 from deft.tables.labels import PASS, clean_label

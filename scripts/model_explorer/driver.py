@@ -236,7 +236,8 @@ def run(
     if all(r["status"] == "ok" for r in results):
         try:
             search(request, folder, workspace, roots)
-        except HardStop:
+        except HardStop as stop:
+            refused_inputs(folder, stop)
             results += run_steps(folder, command, _reporting(steps), told)
             raise
         rest = [s for s in steps if s not in first]
@@ -290,6 +291,19 @@ def _ended(step: dict[str, Any], verdict: dict[str, Any], folder: Folder) -> Har
 
 def _reporting(steps: list[Step]) -> list[Step]:
     return [s for s in steps if s.script >= FIRST_OF_REPORTS]
+
+
+def refused_inputs(folder: Folder, stop: HardStop) -> None:
+    """Record that the given inputs, or their answers, cannot be used, so that the reports say
+    why.
+    """
+    step = next(s for s in STEPS if s.script == "03_inputs.py")
+    log = f"logs/{step.script[:-3]}.log"
+    folder.path(log).write_text(f"{stop}\n", encoding="utf-8")
+    needs = stop.evidence.get("needs", [])
+    refused = {"script": step.script, "what": step.what, "status": "refused",
+               "said": stop.message, "log": log, "needs": needs}  # fmt: skip
+    folder.write("steps", [*folder.read("steps", []), refused])
 
 
 def leave_out(folder: Folder, step: Step) -> None:

@@ -61,7 +61,8 @@ def collect(
             "why_none": f"{len(names)} inputs belong together; give them as explore.inputs",
         }
     searched: list[str] = []
-    chosen: list[Path] = []
+    items: list[dict[str, Any]] = []
+    unanswered: list[Path] = []
     # The author's own example comes first: what is known to be good.
     for root, names_of, most in (
         (folder, [f"{ref}/{name}" for ref in upstream or [] for name in EXAMPLES], 1),
@@ -72,13 +73,15 @@ def collect(
             if (root / name).is_dir():
                 searched.append(name)
                 found += pictures_below(root / name)
-        chosen += spread(found, min(most, count - len(chosen)))
-    items = [
-        _copy(
-            folder, {names[0]: [p]}, i, Known(labels, folder if folder in p.parents else workspace)
-        )
-        for i, p in enumerate(chosen)
-    ]
+        known = Known(labels, root)
+        answered = known.answered(found) if labels else found
+        if answered:
+            known.only(answered, contract)
+        unanswered += found if not answered else []
+        for path in spread(answered, min(most, count - len(items))):
+            items.append(_copy(folder, {names[0]: [path]}, len(items), known))
+    if unanswered and not items:
+        known.only(unanswered, contract)  # stops: the answers given are of none of them
     why = "no picture was found" if searched else "the workspace has none of the folders searched"
     return {"items": items, "searched": searched or list(SEARCHED), "why_none": why}
 
@@ -131,7 +134,7 @@ def _given(
     pictures = [p for p in files if p.suffix.lower() in PICTURES]
     texts = [p for p in files if p.suffix.lower() == ".txt"]
     sounds = [p for p in files if p.suffix.lower() == ".wav"]
-    root = given.parent if given.is_file() else given
+    known = Known(labels, given.parent if given.is_file() else given)
     if arrays:
         if len(names) > 1 and any(p.suffix == ".npy" for p in arrays):
             raise HardStop(
@@ -140,8 +143,8 @@ def _given(
                 file=given,
                 fix="give .npz files whose arrays have these names",
             )
-        known = Known(labels, root)
-        chosen = sample(known.only(arrays), count)
+        answered = known.only(arrays, contract)
+        chosen = sample(answered, count)
         items = [_arrays(folder, inputs, p, i, known) for i, p in enumerate(chosen)]
     elif pictures:
         if len(names) > 1 or names[0] not in rules:
@@ -157,8 +160,8 @@ def _given(
             )
         for picture in pictures:
             decode(picture)  # what cannot be read, or not as it is, stops here
-        known = Known(labels, root)
-        chosen = sample(known.only(pictures), count)
+        answered = known.only(pictures, contract)
+        chosen = sample(answered, count)
         items = [_copy(folder, {names[0]: [p]}, i, known) for i, p in enumerate(chosen)]
     elif texts or sounds:
         taking = list(contract.get("texts") or {}) if texts else [
@@ -174,8 +177,8 @@ def _given(
                 file=given,
                 fix="put tokenizer.json beside the model" if texts else "give .npz arrays",
             )
-        known = Known(labels, root)
-        chosen = sample(known.only(texts or sounds), count)
+        answered = known.only(texts or sounds, contract)
+        chosen = sample(answered, count)
         items = [_copy(folder, {n: [p] for n in taking}, i, known) for i, p in enumerate(chosen)]
     else:
         raise HardStop(
@@ -184,7 +187,9 @@ def _given(
             file=given,
             fix=f"pictures: {', '.join(PICTURES)}; for a ChangeNet also its CSV table",
         )
-    return {"items": items, "searched": [str(given)], "why_none": ""}
+    said = known.told(answered)
+    told = {"answers_from": said} if said else {}
+    return {"items": items, "searched": [str(given)], "why_none": "", **told}
 
 
 def _copy(folder: Path, files: dict[str, list[Path]], index: int, known: Known) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def parameters(request: Request, plan: Plan, file: str | None, roots: list[Path]
         "contract": contract,
         "given_arrays": given_shapes(request, roots),
         "samples": request.samples,
+        "given": {"inputs": bool(request.inputs), "labels": bool(request.labels)},
         "benchmark": {"warm_runs": request.warm_runs, "batch_sizes": request.batch_sizes},
         "train": {
             "steps": request.train_steps, "batch_size": request.train_batch_size,

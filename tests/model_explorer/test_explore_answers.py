@@ -45,7 +45,91 @@ def test_a_name_is_enough_where_it_gives_one_answer(tmp_path, classes):
     assert known.label(classes / "dog/000.png") == "dog"
     assert known.label(classes / "cat/001.png") == "cat"
     assert known.label(classes / "dog/001.png") is None
-    assert [p.parent.name for p in known.only(sorted(classes.rglob("001.png")))] == ["cat"]
+    found = known.only(sorted(classes.rglob("001.png")), CONTRACT)
+    assert [p.parent.name for p in found] == ["cat"]
+
+
+def decoding(labels: list[str] | None = None) -> dict:
+    """A contract of three classes."""
+    post = {"kind": "softmax_top", **({"labels": labels} if labels else {})}
+    return {**CONTRACT, "postprocess": post, "outputs": [{"run_shape": [1, 3]}]}
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels", "words", "rows"),
+    [
+        (["CAT", "dog"], ["cat", "dog", "cow"], "1 of 2 .*'CAT'.*only upper and lower case", [2]),
+        (["Katze", "Hund"], ["cat", "dog", "cow"], "2 of 2 .*'Katze', 'Hund'.*are cat,", [2, 3]),
+        (["cat", ""], ["cat", "dog", "cow"], "1 of 2 .*''", [3]),
+        (["0", "1"], ["cat", "dog", "cow"], "2 of 2 .*'0', '1'", [2, 3]),
+        (["0", "3"], None, "1 of 2 .*number of a class, 0 to 2: '3'", [3]),
+        (["cat", "1"], None, "1 of 2 .*number of a class, 0 to 2: 'cat'", [2]),
+        (["9" * 5000, "1"], None, "1 of 2 ", [2]),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_no_class_is_refused_and_not_counted_as_wrong(
+    tmp_path, classes, answers, labels, words, rows
+):
+    table = tmp_path / "labels.csv"
+    lines = [f"cat/{n:03d}.png,{answer}" for n, answer in enumerate(answers)]
+    # A row of no input may say what it likes.
+    table.write_text("\n".join(["file,label", *lines, "gone.png,zebra"]))
+    with pytest.raises(HardStop, match=words) as stop:
+        collect(tmp_path, decoding(labels), given=classes, labels=table, workspace=tmp_path,
+                count=4)  # fmt: skip
+    assert (stop.value.code, stop.value.rows) == ("csv_invalid", rows)
+    assert "contract.labels" in stop.value.fix
+    assert len(stop.value.evidence["needs"]) == 1
+
+
+@pytest.mark.parametrize(
+    "paths", [("C:\\AOI\\in\\a.png", "C:\\AOI\\in\\b.png"), ("/gone/a.png", "\\\\nas\\in\\b.png")]
+)  # fmt: skip
+def test_whole_paths_of_another_machine_count_by_their_last_part(tmp_path, paths):
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,label\n{paths[0]},cat\n{paths[1]},dog\n")
+    found = collect(tmp_path, decoding(["cat", "dog", "cow"]), given=tmp_path, labels=table,
+                    workspace=tmp_path, count=9)  # fmt: skip
+    assert [(i["origin"], i["label"]) for i in found["items"]] == [
+        ("a.png", "cat"), ("b.png", "dog")]  # fmt: skip
+    said = f"2 by their name alone, as {paths[0]} is no path here"
+    assert found["answers_from"] == f"2 of 2 files of labels.csv ({said})"
+
+
+def test_a_last_part_that_two_files_have_is_not_enough(tmp_path, classes):
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\nC:\\in\\cat\\000.png,cat\n")
+    with pytest.raises(HardStop, match="none of the 1 files .*8 inputs.*000.png.*'cat/000.png'"):
+        Known(table, classes).only(sorted(classes.rglob("*.png")), decoding())
+    table.write_text("file,label\nsub\\a\\000.png,cat\ncat\\001.png,cat\n")
+    known = Known(table, classes)  # backslashes part folders
+    assert known.only(sorted(classes.rglob("*.png")), CONTRACT) == [classes / "cat/001.png"]
+
+
+def test_a_row_of_another_file_here_is_not_taken_by_its_name(tmp_path, classes):
+    other = tmp_path / "000.png"
+    Image.new("RGB", (2, 2)).save(other)
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,label\n{other},cat\n")
+    with pytest.raises(HardStop, match="none of the 1 files"):
+        Known(table, classes).only([classes / "cat/000.png"], CONTRACT)
+
+
+def test_answers_are_asked_of_pictures_that_were_found_too(tmp_path, classes):
+    (tmp_path / "data").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (2, 2)).save(tmp_path / "data" / name)
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\ndata/b.png,cat\n")
+    asked = {"given": None, "labels": table, "workspace": tmp_path, "count": 4}
+    found = collect(tmp_path, decoding(["cat", "dog", "cow"]), **asked)
+    assert [i["label"] for i in found["items"]] == ["cat"]
+    for text, words in (("data/b.png,Cat", "no name of"), ("x.png,cat", "none of the 1 files")):
+        table.write_text(f"file,label\n{text}\n")
+        with pytest.raises(HardStop, match=words):
+            collect(tmp_path, decoding(["cat", "dog", "cow"]), **asked)
 
 
 @pytest.mark.parametrize(

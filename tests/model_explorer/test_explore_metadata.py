@@ -9,8 +9,10 @@ import explore_tools as tools
 import numpy as np
 import pytest
 
+from deft.core.errors import HardStop
 from model_explorer.beside import beside, package_of
 from model_explorer.kit import decode, meanings, metadata, sizes
+from model_explorer.kit.folder import Folder
 from model_explorer.kit.self_description import section
 
 # As Ultralytics 8.2.46 wrote it into the file of NudeNet, with fewer names.
@@ -379,6 +381,19 @@ def test_a_model_of_which_all_is_known_and_met_is_a_go(tmp_path, monkeypatch):
     keys["samples"] = 10
     few = tools.explored(tmp_path, directory="few", **keys).need("verdict")
     assert few["verdict"] == "NOT DECIDED" and not few["blocking"]
+    # Answers in other words than the model's prove nothing at all; the reports say so too.
+    (tmp_path / "known.csv").write_text(
+        "\n".join(rows).upper().replace(rows[0].upper(), rows[0]).replace(".PNG", ".png")
+    )
+    with pytest.raises(HardStop, match="60 of 60") as stop:
+        tools.explored(tmp_path, directory="loud", in_process=monkeypatch, **keys)
+    assert stop.value.code == "csv_invalid"
+    loud = Folder(tmp_path / "loud")
+    assert loud.need("verdict")["verdict"] == "NOT DECIDED"
+    (need,) = loud.need("verdict")["needs"]
+    assert need["line"].startswith('labels: "known_answers.csv"')
+    report = (loud.root / "reports/stakeholder-report.md").read_text()
+    assert "known answers are no name of contract.labels: 'RED'" in report
 
 
 def test_a_size_that_nobody_states_is_a_guess_in_every_sentence(tmp_path, monkeypatch):

@@ -214,6 +214,22 @@ def test_a_target_that_nothing_here_measures_is_not_a_fact_to_be_told():
     assert "what was asked could not be found out here" in decision.decision(facts)[2]
 
 
+def test_what_the_user_gave_is_not_asked_for():
+    facts = changed({"quality": {}, "inputs": {}})
+    facts["io_contract"]["postprocess"] = {"kind": "softmax_top"}
+    facts["parameters"]["given"] = {"inputs": True, "labels": True}
+    assert judge.verdict(facts)["needs"] == []
+    facts["parameters"]["given"]["labels"] = False
+    assert [n["key"] for n in judge.verdict(facts)["needs"]] == ["labels", "samples"]
+    facts["parameters"]["given"] = {"inputs": False, "labels": True}
+    assert [n["key"] for n in judge.verdict(facts)["needs"]] == ["inputs", "samples"]
+    # Answers that nothing was compared with are not called missing.
+    facts = changed({"quality": {}})
+    facts["inference"]["samples"] = [{"truth": "a", "label": None}]
+    (said,) = judge.verdict(facts)["conditions"]
+    assert "compared with nothing" in said
+
+
 def test_a_refusal_carries_its_needs_and_its_proof_out_of_a_process():
     need = OpenInput("the size", "contract.inputs.x.shape", [1, 2])
     refusal = Refusal("why", [need])

@@ -67,6 +67,8 @@ def _answers(facts: dict[str, Any], targets: list[dict[str, Any]]) -> Points:
     known = quality.get("inputs_with_known_answer") or 0
     if facts["inference"] and not known:
         said = "no input had a known answer, so nothing says that its answers are right"
+        if any(s.get("truth") is not None for s in facts["inference"].get("samples") or []):
+            said = "its outputs are no answers yet, so the known ones are compared with nothing"
         return [said], known_answers(facts)
     if not known:
         return [], []

@@ -181,6 +181,11 @@ def _inputs(facts: dict[str, Any]) -> list[str]:
         "",
         *([f"Rows from {cell(found['rows_from'])}.", ""] if found.get("rows_from") else []),
         *(
+            [f"Known answers: {cell(found['answers_from'])}.", ""]
+            if found.get("answers_from")
+            else []
+        ),
+        *(
             ["Searched: " + ", ".join(f"`{s}`" for s in found["searched"]), ""]
             if found["searched"]
             else []

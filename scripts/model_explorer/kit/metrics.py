@@ -43,15 +43,21 @@ def measured(facts: dict[str, Any]) -> dict[str, float]:
 
 
 def known_answers(facts: dict[str, Any], *, more: bool = False) -> list[dict[str, Any]]:
-    """Return the open inputs that measuring quality wants; ``more``: there are some already."""
+    """Return the open inputs that measuring quality wants; ``more``: there are some already.
+
+    Without ``more`` nothing is asked for that the user gave.
+    """
     what = "more inputs with known answers" if more else "inputs with known answers"
     count = OpenInput("how many of them are run", "samples", 200).as_dict()
     if (facts["io_contract"].get("postprocess") or {}).get("kind") == "changenet":
         table = "a ChangeNet table of labelled rows that it has never seen"
         return [OpenInput(table, "inputs", "kpi/unseen_set.csv").as_dict(), count]
     answers = OpenInput("their answers (columns file,label)", "labels", "known_answers.csv")
-    given = not more and (facts["inputs"] or {}).get("kind") == "found"
+    told = {} if more else facts["parameters"].get("given") or {}
+    given = told.get("inputs") or not more and (facts["inputs"] or {}).get("kind") == "found"
     inputs = [] if given else [OpenInput(what, "inputs", "my_inputs").as_dict()]
+    if told.get("labels"):
+        return [*inputs, count] if inputs else []
     return [*inputs, answers.as_dict(), count]
 
 

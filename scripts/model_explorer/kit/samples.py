@@ -38,7 +38,7 @@ def prepare(folder: Folder) -> str:
         kind, why = "synthesised", found["why_none"]
     for sample in samples:
         item(folder, contract, sample)  # each must fit before anything is measured
-    told = {key: found[key] for key in ("rows_from", "chosen_on") if found.get(key)}
+    told = {key: found[key] for key in ("rows_from", "chosen_on", "answers_from") if found.get(key)}
     folder.write(
         "inputs",
         {"kind": kind, "why": why, "searched": found["searched"], "samples": samples, **told},

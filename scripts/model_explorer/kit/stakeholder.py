@@ -146,6 +146,8 @@ def _trust(facts: dict[str, Any]) -> list[str]:
                 out.append(f"{word} is {rate(name, quality)}.")
         if inputs.get("rows_from"):
             out.append(f"The rows come from {inputs['rows_from']}.")
+        if inputs.get("answers_from"):
+            out.append(f"The known answers are {cell(inputs['answers_from'])}.")
         if known < FEW_KNOWN:
             out.append("That is too few to say how good it is.")
     elif inputs["kind"] == "synthesised":

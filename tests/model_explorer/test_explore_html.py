@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from browser import BROWSER, browse
+from browser import BROWSER, browse, run_script
 from PIL import Image
 
 from model_explorer.kit import html
@@ -108,6 +108,34 @@ def test_a_cell_of_any_text_comes_back_as_it_was(text, tmp_path):
     cells = [n for n, _ in tags.seen if n == "td"]
     assert len(cells) == 2 and tags.open == []
     assert not any(n in ("i", "a") for n, _ in tags.seen), cell(text)
+
+
+CELLS = ["20,218", "-70.0", "1.2e-05", "90.0 %", "**missed**", "throughput_items_per_s", "ab" * 32]
+
+
+def test_a_table_breaks_endless_words_alone(tmp_path):
+    tags = Tags()
+    tags.feed(html.page("\n".join(table([f"c{n}" for n in range(7)], [CELLS])), tmp_path))
+    kinds = [a.get("class") for n, a in tags.seen if n == "td"]
+    assert kinds == ["number"] * 4 + [None, None, "long"]
+
+
+@pytest.mark.skipif(not BROWSER, reason="no browser")
+@pytest.mark.slow
+def test_a_browser_keeps_numbers_and_words_of_a_full_table_whole(tmp_path):
+    row = [*CELLS, "share of inputs with a known answer that were answered so: " * 4]
+    text = html.page("\n".join(table([*(f"head_{n}" for n in range(7)), "how"], [row])), tmp_path)
+    target = tmp_path / "page.html"
+    # The page's own policy lets no script run that could measure it.
+    target.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"\s[^>]*>', "", text))
+    lines, _ = run_script(
+        target, tmp_path / "profile",
+        "return [...document.querySelectorAll('th, td')].slice(0, -2).map((cell) => {"
+        " const range = document.createRange(); range.selectNodeContents(cell);"
+        " return new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size; });",
+        "--window-size=1000,900",
+    )  # fmt: skip
+    assert lines == [1] * 14
 
 
 @pytest.mark.skipif(not BROWSER, reason="no browser")

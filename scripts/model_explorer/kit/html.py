@@ -20,7 +20,9 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; border-bottom: 1px solid #ccc; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; margin: 0.8rem 0; font-size: 0.9em; }
 th, td { border: 1px solid #ccc; padding: 0.25rem 0.5rem; text-align: left; vertical-align: top; }
-th { background: #f3f3f3; } code, pre { font-family: ui-monospace, monospace; background: #f6f6f6; }
+th, td { overflow-wrap: normal; } td.long { overflow-wrap: anywhere; }
+td.number { white-space: nowrap; } th { background: #f3f3f3; }
+code, pre { font-family: ui-monospace, monospace; background: #f6f6f6; }
 pre { padding: 0.6rem; white-space: pre-wrap; } figure { margin: 1rem 0; }
 img { max-width: 100%; } figcaption { color: #555; font-size: 0.9em; }
 @page { margin: 18mm; }
@@ -50,6 +52,8 @@ INLINE = re.compile(
 SAFE = re.compile(r"(https?://|#|[\w./-]+$)")
 FIGURE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<file>[\w./-]+\.png)\)$")
 RULE = re.compile(r"\|[\s:|-]+\|$")
+NUMBER = re.compile(r"[-+]?[\d,.]+(e[-+]?\d+)?( %)?$")
+LONG_WORD = 28  # letters that are kept together in a table; a digest or a path may break
 ITEM = re.compile(r"(?P<mark>[-*]|\d+\.) +(?P<text>.*)")
 
 
@@ -117,9 +121,16 @@ def _table(lines: list[str]) -> str:
     head, _, *rows = [[c.strip() for c in re.split(r"(?<!\\)\|", x.strip())[1:-1]] for x in lines]
     top = "".join(f'<th scope="col">{inline(c)}</th>' for c in head)
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{inline(c)}</td>" for c in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td{_kind(c)}>{inline(c)}</td>" for c in row) + "</tr>" for row in rows
     )
     return f"<table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _kind(cell: str) -> str:
+    """Return the class of a cell: numbers are never broken, words only where they are endless."""
+    if NUMBER.match(cell):
+        return ' class="number"'
+    return ' class="long"' if any(len(w) > LONG_WORD for w in cell.split()) else ""
 
 
 def _figure(alt: str, file: str, caption: str, place: Path) -> str:

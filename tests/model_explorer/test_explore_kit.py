@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model_explorer.kit import arrays, bench, decode, markdown, preprocess, quality, settle
+from model_explorer.kit import (
+    arrays,
+    bench,
+    decode,
+    figures,
+    markdown,
+    metrics,
+    preprocess,
+    quality,
+    settle,
+)
 from model_explorer.kit.folder import plain
 from model_explorer.kit.shapes import compatible
 
@@ -155,3 +165,15 @@ def test_markdown_cells_cannot_break_a_table():
     assert [markdown.number(v) for v in (0, 12.345, 0.01234, 1234567.0, None, 1e-9)] == [
         "0", "12.3", "0.0123", "1,234,567", "–", "1.00e-09",
     ]  # fmt: skip
+
+
+def test_the_bars_of_the_times_are_as_long_as_the_tables_say():
+    """The medians of the parts add up to something else than the median of whole runs."""
+    warm = {"runs": 3, "total_ms": {"median": 0.6}, "preprocess_ms": {"median": 0.3},
+            "model_ms": {"median": 0.1}, "postprocess_ms": {"median": 0.1}}  # fmt: skip
+    cold = {"preprocess_ms": 3.0, "model_ms": 1.0, "postprocess_ms": 0.5, "total_ms": 4.5}
+    (_, first), (name, middle) = figures.bars_of({"cold": cold, "warm": warm})
+    assert name == "warm, median of 3" and sum(middle.values()) == pytest.approx(0.6)
+    assert middle["preprocess"] == pytest.approx(0.36)
+    assert sum(first.values()) == cold["total_ms"]
+    assert metrics.shares({f"{p}_ms": {"median": 0.0} for p in metrics.PARTS})["model"] == 0

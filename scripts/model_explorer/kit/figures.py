@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from .folder import Folder
 from .markdown import number
+from .metrics import PARTS, shares
 from .sizes import phrase
 
 PRE, MODEL, POST, INK, FAINT = "#7fb3d5", "#2b7a78", "#d9822b", "#333333", "#cccccc"
@@ -127,14 +128,11 @@ def draw_latency(path: Path, stats: dict[str, Any], folder: Folder) -> str:
     figure = _figure(7, 2.6)
     axes = _axes(figure)
     warm = stats["warm"]
-    bars = [
-        ("cold run", {p: stats["cold"][p] for p in _parts()}),
-        (f"warm, median of {warm['runs']}", {p: warm[p]["median"] for p in _parts()}),
-    ]
+    bars = bars_of(stats)
     for row, (_, parts) in enumerate(bars):
         left = 0.0
-        for part, colour in zip(_parts(), (PRE, MODEL, POST)):  # noqa: B905
-            label = part.replace("_ms", "") if row == 0 else None
+        for part, colour in zip(PARTS, (PRE, MODEL, POST)):  # noqa: B905
+            label = part if row == 0 else None
             axes.barh(row, parts[part], left=left, color=colour, height=0.5, label=label)
             left += parts[part]
         axes.text(left, row, f" {number(left)} ms", va="center", fontsize=9, color=INK)
@@ -154,8 +152,20 @@ def draw_latency(path: Path, stats: dict[str, Any], folder: Folder) -> str:
     return f"Time of one item{size}: first run of a fresh process, and warm runs"
 
 
-def _parts() -> tuple[str, ...]:
-    return ("preprocess_ms", "model_ms", "postprocess_ms")
+def bars_of(stats: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Return the bars of a cold and a warm run, each with its parts in ms.
+
+    A bar is as long as the time that the tables give: of the warm runs the median of whole ones.
+    """
+    warm = stats["warm"]
+    middle = warm["total_ms"]["median"]
+    return [
+        ("cold run", {part: stats["cold"][f"{part}_ms"] for part in PARTS}),
+        (
+            f"warm, median of {warm['runs']}",
+            {part: share * middle for part, share in shares(warm).items()},
+        ),
+    ]
 
 
 def draw_throughput(path: Path, stats: dict[str, Any], folder: Folder) -> str | None:

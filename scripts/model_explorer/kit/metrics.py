@@ -23,6 +23,7 @@ METRICS: dict[str, tuple[str, bool, str]] = {
     "recall_pct": ("%", True, "share of defective parts that were rejected"),
     "far_pct": ("%", False, "share of good parts that were rejected"),
 }
+PARTS = ("preprocess", "model", "postprocess")
 SIZELESS = ("load_s",)  # what the size of an input does not change
 
 
@@ -40,6 +41,16 @@ def measured(facts: dict[str, Any]) -> dict[str, float]:
         if stats["best_throughput"]:
             found["throughput_items_per_s"] = stats["best_throughput"]["items_per_s"]
     return {k: v for k, v in found.items() if k in METRICS and v is not None}
+
+
+def shares(warm: dict[str, Any]) -> dict[str, float]:
+    """Return part -> its share of a warm run (0 to 1), by the parts' medians.
+
+    Their sum is another number than the median of whole runs, which is the time of one item.
+    """
+    medians = {part: warm[f"{part}_ms"]["median"] for part in PARTS}
+    whole = sum(medians.values()) or 1.0
+    return {part: value / whole for part, value in medians.items()}
 
 
 def known_answers(facts: dict[str, Any], *, more: bool = False) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from .folder import Folder, write_text
 from .judge import facts_of
 from .markdown import bullets, cell, number, plural, shape, table
 from .measured_sections import figure
-from .metrics import METRICS, measured
+from .metrics import METRICS, measured, shares
 from .quality import FEW_KNOWN, rate
 from .self_description import section
 
@@ -79,13 +79,12 @@ def _speed(facts: dict[str, Any]) -> list[str]:
         f"One item{size} takes {number(total['median'])} ms {way} on {_where(facts)}, and 95 of "
         f"100 stay below {number(total['p95'])} ms."
     ]
-    parts = {p: warm[f"{p}_ms"]["median"] for p in ("preprocess", "model", "postprocess")}
-    whole = sum(parts.values()) or 1.0
+    parts = shares(warm)
     part = max(parts, key=lambda p: parts[p])
-    share = 100 * parts[part] / whole
+    share = 100 * parts[part]
     if part == "model":
         out.append(f"The model itself is {share:.0f} % of that.")
-    elif parts[part] > DOMINANT * whole:
+    elif parts[part] > DOMINANT:
         out.append(
             f"The {part}ing is {share:.0f} % of that, so a faster model would change little."
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import numpy as np
 import pytest
 from explore_tools import SEED
@@ -12,15 +15,19 @@ from PIL import Image
 from model_explorer.kit import (
     arrays,
     bench,
+    contract,
     decode,
     figures,
     markdown,
+    meanings,
     metrics,
     preprocess,
     quality,
     settle,
+    steps,
 )
-from model_explorer.kit.folder import plain
+from model_explorer.kit import folder as kit_folder
+from model_explorer.kit.folder import Refusal, plain
 from model_explorer.kit.shapes import compatible
 
 
@@ -177,3 +184,67 @@ def test_the_bars_of_the_times_are_as_long_as_the_tables_say():
     assert middle["preprocess"] == pytest.approx(0.36)
     assert sum(first.values()) == cold["total_ms"]
     assert metrics.shares({f"{p}_ms": {"median": 0.0} for p in metrics.PARTS})["model"] == 0
+
+
+def entry(*shape: int | str) -> dict:
+    return {"name": "x", "role": "data", "shape": list(shape), "dtype": "float32"}
+
+
+@pytest.mark.parametrize("shape", [("n", 1, 9, 9), (1, 9, 9, 1)])
+def test_one_channel_in_the_shape_means_grey_pictures(shape, tmp_path):
+    rule = contract.user_preprocess({"mean": [0.5], "std": [0.5]}, entry(*shape))
+    assert (rule["colour_order"], rule["colour_order_source"]) == ("L", "its shape has one channel")
+    picture(9, 9).save(tmp_path / "a.png")
+    made = preprocess.pictures([tmp_path / "a.png"], rule, "float32")
+    assert made.shape == (1, *shape[1:])
+    assert contract.user_preprocess({}, entry(1, 3, 9, 9))["colour_order"] == "RGB"
+    assert contract.user_preprocess({}, entry(1, "c", 9, 9))["colour_order"] == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("given_", "channels", "words", "line"),
+    [
+        ({"colour_order": "BGR"}, 1, "takes 1 channel: colour_order BGR makes 3", '"L"'),
+        ({"colour_order": "L"}, 3, "takes 3 channels: colour_order L makes 1", '"RGB"'),
+        ({}, 4, "takes 4 channels: colour_order RGB makes 3", "my_inputs.npz"),
+        ({"mean": [0.1, 0.2, 0.3]}, 1, "mean has 3 numbers", '"L"'),
+        ({"std": [0.1, 0.2]}, 3, "std has 2 numbers", '"RGB"'),
+    ],
+)
+def test_a_preprocessing_that_makes_other_channels_is_refused(given_, channels, words, line):
+    with pytest.raises(Refusal, match=words) as refusal:
+        contract.user_preprocess(given_, entry("n", channels, 9, 9))
+    assert line in refusal.value.needs[0]["line"]
+    # A state that the model is fed back is no picture.
+    contract.user_preprocess(given_, {**entry("n", channels, 9, 9), "role": "state"})
+
+
+def test_a_processor_of_other_channels_says_nothing_of_an_input():
+    rule = {"colour_order": "RGB", "height_px": 9, "width_px": 9}
+    for mean, count, order in (([0.5], 1, "L"), ([0.5] * 3, 1, None), ([0.5] * 3, 3, "RGB")):
+        found: dict = {}
+        stated = {"preprocess": {"value": {**rule, "mean": mean, "std": mean}, "source": "s"}}
+        meanings.stated_preprocess(found, stated, [entry(1, count, 9, 9)])
+        assert (found["x"]["colour_order"] if found else None) == order
+    assert rule["colour_order"] == "RGB"
+
+
+def test_the_whole_reason_of_a_failed_step_is_told(tmp_path):
+    """A library's message may have many lines, its last one the least telling."""
+
+    def fails(folder):
+        raise ValueError("invalid dimensions\n index: 1 Got: 3 Expected: 1\n Please fix the input.")
+
+    script = tmp_path / "scripts/kit"
+    script.mkdir(parents=True)
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+        patch.setattr(kit_folder, "here", lambda: kit_folder.Folder(tmp_path))
+        patch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as stop:
+            kit_folder.main(fails)
+    assert stop.value.code == 1 and "Traceback" in said.getvalue()
+    assert steps._said(1, "", said.getvalue()) == (
+        "ValueError: invalid dimensions index: 1 Got: 3 Expected: 1 Please fix the input.",
+        "failed",
+    )

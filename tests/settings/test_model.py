@@ -129,6 +129,11 @@ def test_a_rule_that_takes_a_setting_stands_among_its_readers():
     [
         ({"deeppcb": {"rooot": "x"}}, "'rooot' of deeppcb\n  do: did you mean 'root'?"),
         ({"explore": {"contract": {"input": {}}}}, "'input' of explore.contract\n  do: did you"),
+        (
+            {"explore": {"contract": {"preprocess": {"colour_order": "grey"}}}},
+            "colour_order in docs/explore.md for its meaning",
+        ),
+        ({"explore": {"samples": 0}}, "explore.samples in config/config.yaml for its meaning and"),
         ({"explore": {"contract": {"labels": 3}}}, "explore.contract.labels: 3 is not a list or "),
         ({"explore": {"contract": {"labels": ["a", 3]}}}, "explore.contract.labels.1: 3 is not te"),
         ({"explore": {"contract": {"inputs": {"x": {"shape": [0]}}}}}, "inputs.x.shape.0: 0 is b"),

@@ -17,6 +17,7 @@ from deft.settings.config_values import QUOTE_IT, shown
 from deft.settings.known import kinds_of, only_word, schema
 from deft.settings.model import Settings
 
+PART = 3  # names in the path of what has no line of its own in config/config.yaml
 KINDS = {
     "integer": "a whole number",
     "number": "a number",
@@ -75,7 +76,10 @@ def _explained(given: dict[str, Any], error: ValidationError) -> HardStop:
     where = ".".join(map(str, path)) or "the configuration"
     if kind == "extra_forbidden":
         return _unknown(str(path[-1]), group, ".".join(map(str, path[:-1])))
-    fix = f"see {where} in config/config.yaml for its meaning and default"
+    place = "docs/explore.md for its meaning"  # of what a model's contract or server is
+    if path[:1] != ("explore",) or len(path) < PART:
+        place = "config/config.yaml for its meaning and default"
+    fix = f"see {where} in {place}"
     if kind in BROKEN:
         words, name = BROKEN[kind]
         told = f"{shown(value)} {words.format(rule[name])}"

@@ -15,6 +15,7 @@ from .changenet import from_bundle
 from .folder import Folder, Refusal
 from .metadata import Facts, known
 from .models import open_model
+from .outcomes import OpenInput
 from .settle import feed_of
 from .shapes import USER
 
@@ -195,4 +196,23 @@ def user_preprocess(given: dict[str, Any], entry: dict[str, Any]) -> dict[str, A
     for key in ("colour_order", "resample", "crop_fraction", "resize_mode", "mean", "std", "scale"):
         if given.get(key) is not None:
             out[key] = given[key]
+    channels = meanings.channels_of(shape)
+    if channels == 1 and given.get("colour_order") is None:
+        out.update(colour_order=meanings.GREY, colour_order_source=meanings.ONE_CHANNEL)
+    why = meanings.unfit(out, channels) if channels is not None else None
+    if why and entry["role"] == "data":
+        raise Refusal(
+            f"explore.contract.preprocess does not fit input {entry['name']}, which takes "
+            f"{channels} channel{'s' * (channels != 1)}: {why}",
+            [_channels_need(entry, channels)],
+        )
     return out
+
+
+def _channels_need(entry: dict[str, Any], channels: int | None) -> OpenInput:
+    if channels in (1, 3):
+        guess = {"colour_order": meanings.GREY if channels == 1 else "RGB"}
+        what = f"how a picture becomes input {entry['name']}"
+        return OpenInput(what, "contract.preprocess", guess)
+    what = f"arrays for input {entry['name']}, as no picture has {channels} channels"
+    return OpenInput(what, "inputs", "my_inputs.npz")

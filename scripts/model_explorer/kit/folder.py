@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ EXIT_REFUSED = 3
 STOP_MARK = "STOP: "
 NEED_MARK = "NEED: "
 PROOF_MARK = "PROVEN: "
+FAILURE_MARK = "FAILED: "
 
 
 class Refusal(Exception):
@@ -119,6 +121,10 @@ def main(step: Callable[[Folder], str]) -> None:
         mark = PROOF_MARK if refusal.proven else ""
         print(f"{STOP_MARK}{mark}{refusal}", file=sys.stderr, flush=True)
         sys.exit(EXIT_REFUSED)
+    except Exception as error:  # the trace is for the log, its reason for the reports
+        traceback.print_exc()
+        print(f"{FAILURE_MARK}{whole(error)}", file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 def _done(step: Callable[[Folder], str], folder: Folder) -> str:

@@ -13,6 +13,8 @@ from .outcomes import OpenInput, key
 
 IMAGE = {"kind": "image", "colour_order": "RGB", "resample": "bilinear", "crop_fraction": 1.0}
 CHANNELS = (1, 3, 4)
+GREY = "L"  # the colour order of one channel, as Pillow calls it
+ONE_CHANNEL = "its shape has one channel"
 SUM_TOLERANCE = 1e-3
 SOUND = ("audio", "mel", "spec", "frame", "wav", "time")  # of which maps are made, as of pictures
 BOX = 4  # x, y, width, height before the scores of the classes
@@ -27,12 +29,36 @@ def stated_preprocess(
     pictures = [i for i in inputs if len(i["shape"] or []) == 4 and i["name"] not in preprocess]
     if len(pictures) != 1:
         return
-    rule = stated["preprocess"]["value"]
+    rule = dict(stated["preprocess"]["value"])
     last = is_nhwc(pictures[0]["shape"])
+    channels = channels_of(pictures[0]["shape"])
+    if channels == 1:
+        rule.update(colour_order=GREY, colour_order_source=ONE_CHANNEL)
+    if channels is not None and unfit(rule, channels):
+        return  # it speaks of other pictures, so how they become this input is asked for
     preprocess[pictures[0]["name"]] = {
         **IMAGE, "layout": "NHWC" if last else "NCHW", **rule,
         "source": stated["preprocess"]["source"],
     }  # fmt: skip
+
+
+def channels_of(shape: list[Any]) -> int | None:
+    """Return the channels of a picture's shape, None where they are free."""
+    found = shape[-1] if is_nhwc(shape) else shape[1]
+    return found if isinstance(found, int) else None
+
+
+def unfit(rule: dict[str, Any], channels: int) -> str | None:
+    """Return why a rule makes no picture of so many channels, None where it does."""
+    order = rule["colour_order"]
+    made = 1 if order == GREY else 3
+    if made != channels:
+        return f"colour_order {order} makes {made} of them"
+    for name in ("mean", "std"):
+        count = len(rule.get(name) or [0])
+        if count not in (1, channels):
+            return f"{name} has {count} numbers"
+    return None
 
 
 def is_nhwc(shape: list[Any]) -> bool:
@@ -77,7 +103,7 @@ def input_need(entry: dict[str, Any], stated: Facts) -> dict[str, Any]:
     if not sound and len(shape) == 4 and (is_nhwc(shape) or shape[1] in CHANNELS):
         channels = shape[-1] if is_nhwc(shape) else shape[1]
         guess: dict[str, Any] = {
-            "colour_order": "L" if channels == 1 else "RGB",
+            "colour_order": GREY if channels == 1 else "RGB",
             "scale": round(1 / 255, 8),
         }
         if "ultralytics" in str(stated.get("author", {}).get("value", "")).lower():

@@ -132,7 +132,8 @@ def _timm(folder: Folder, what: dict[str, Any], data: Any) -> Network:
     if channels == len(config["mean"]):
         extra["preprocess"] = {
             "x": {
-                "kind": "image", "colour_order": "RGB", "height_px": size[0], "width_px": size[1],
+                "kind": "image", "colour_order": "L" if channels == 1 else "RGB",
+                "height_px": size[0], "width_px": size[1],
                 "resample": config["interpolation"], "crop_fraction": config["crop_pct"],
                 "mean": list(config["mean"]), "std": list(config["std"]), "source": source,
             }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import no_network
-from .folder import EXIT_REFUSED, NEED_MARK, PROOF_MARK, STOP_MARK, Folder
+from .folder import EXIT_REFUSED, FAILURE_MARK, NEED_MARK, PROOF_MARK, STOP_MARK, Folder
 
 TIMEOUT_S = 24 * 3600
 HIDDEN = ("PYTHONPATH", "PYTHONHOME")
@@ -167,7 +167,9 @@ def _said(code: int, out: str, err: str) -> tuple[str, str]:
         return stop.removeprefix(STOP_MARK), "refused"
     if code < 0 or code == 137:
         return f"the process was killed (signal {abs(code)}; out of memory?)", "failed"
-    return (lines[-1] if lines else f"exit status {code}"), "failed"
+    last = lines[-1] if lines else f"exit status {code}"
+    failure = next((x for x in reversed(lines) if x.startswith(FAILURE_MARK)), last)
+    return failure.removeprefix(FAILURE_MARK), "failed"
 
 
 def _network(log: Path, seen: int) -> list[dict[str, str]]:

@@ -109,14 +109,6 @@ def check(request: Request) -> None:
             "downloaded",
             fix="download the file yourself (for instance to checkpoints/) and give its path",
         )
-    if not (request.served or request.name or request.source or request.repository):
-        raise HardStop(
-            "missing_input",
-            "none of explore.name, explore.source and explore.repository is set, so nothing says "
-            "what the file is",
-            fix="give one: a name (timm:NAME, open_clip:NAME, changenet, or your own), a local "
-            "source folder, or the upstream repository's address",
-        )
     for module, text in request.packages.items():
         try:
             Requirement(text or module)

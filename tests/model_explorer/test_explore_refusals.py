@@ -92,7 +92,7 @@ def test_an_experiment_folder_that_exists(tmp_path, model):
     ("keys", "words"),
     [
         ({}, "checkpoint is not set"),
-        ({"checkpoint": "rows.onnx"}, "none of explore.name, explore.source"),
+        ({"checkpoint": "w.pth"}, "nothing says which network"),
         ({"checkpoint": "no.onnx", "name": "x"}, "does not exist"),
         ({"checkpoint": "w.pth", "name": "unheard of"}, "nothing says which network"),
         ({"checkpoint": "w.pth", "name": "timm:resnet1888"}, "has no model"),
@@ -111,6 +111,13 @@ def test_a_request_that_cannot_be_meant(tmp_path, model, keys, words):
     (tmp_path / "src").mkdir()
     stop = refusal(tmp_path, **keys)
     assert words in stop.message
+
+
+def test_a_file_that_says_what_it_is_needs_no_name(tmp_path, model, monkeypatch):
+    folder = tools.explored(tmp_path, in_process=monkeypatch, checkpoint="rows.onnx")
+    assert folder.root.name.startswith("rows-") and folder.need("inference")["samples"]
+    report = (folder.root / "reports/stakeholder-report.md").read_text()
+    assert report.startswith("# rows: can we use it?")
 
 
 @pytest.mark.parametrize(

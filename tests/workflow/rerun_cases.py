@@ -319,7 +319,7 @@ CASES = (
     again(
         "a KPI picture under its old name, and `snakemake preflight` saw it",
         replaced("kpi"),
-        "measure_parts infer",
+        "infer",
         never="restore_weights",
         most_trainings=2,
         stays="the baseline's training",
@@ -328,7 +328,7 @@ CASES = (
     again(
         "a training picture under its old name, and `snakemake preflight` saw it",
         replaced("base"),
-        "measure_parts train",
+        "train",
         words=("1 of train/base/training_set.csv are not those",),
     ),
     again(

@@ -192,6 +192,7 @@ try:
     config, CONFIG_PROBLEM = resolve_config(dict(of_files))
     TYPED_IN = Path(inherited("DEFT_TYPED_IN") or Path.cwd())
     WORKSPACE = resolve_workspace()
+    places.require_path(WORKSPACE)
     OWN = workspace_settings()
     if OWN:
         config, CONFIG_PROBLEM = resolve_config(merged(of_files, OWN, TYPED))
@@ -294,6 +295,11 @@ def no_trigger(value):
     Snakemake leaves parameters out of its comparison that are made of a job's outputs.
     """
     return lambda wildcards, output: value
+
+
+def verbatim(value):
+    """A setting as a parameter: braces in it are the user's, and no wildcards of Snakemake's."""
+    return lambda wildcards: value
 
 
 KEPT_DIGESTS = KeptDigests(WORKSPACE / layout.DIGESTS_KEPT)

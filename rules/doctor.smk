@@ -12,9 +12,9 @@ rule doctor:
     conda:
         conda_env("torch")
     params:
-        workspace=str(WORKSPACE_ASKED),
+        workspace=verbatim(str(WORKSPACE_ASKED)),
         device=config["device"],
-        problem=CONFIG_PROBLEM,
+        problem=verbatim(CONFIG_PROBLEM),
     message:
         "look at this machine"
     shell:

@@ -36,7 +36,7 @@ rule embed_shard:
         runtime=lambda wildcards, attempt: 480 * attempt,
         try_number=lambda wildcards, attempt: attempt,
     params:
-        encoder=encoder_options(),
+        encoder=verbatim(encoder_options()),
         batch_size=no_trigger(config["embed_batch_size"]),
         device=no_trigger(config["device"]),
         engine=no_trigger(engine_options()),
@@ -70,7 +70,7 @@ rule embed_pool:
     conda:
         conda_env("embed")
     params:
-        encoder=encoder_options(),
+        encoder=verbatim(encoder_options()),
         logic=embed_pool_logic(),
     message:
         "join the embedded shards of the source pool"

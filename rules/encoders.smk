@@ -19,8 +19,8 @@ rule encoder_selftest:
         runtime=60,
     params:
         run=RUN,
-        encoder=encoder_options(),
-        engine=engine_options(),
+        encoder=verbatim(encoder_options()),
+        engine=verbatim(engine_options()),
         batch_size=config["embed_batch_size"],
         device=config["device"],
     message:
@@ -40,7 +40,7 @@ rule prune_embeddings:
     params:
         days=config["prune_days"],
         gb=config["prune_gb"],
-        encoder=config["prune_encoder"] or "",
+        encoder=verbatim(config["prune_encoder"] or ""),
     message:
         "prune the cache of embedded pictures"
     shell:

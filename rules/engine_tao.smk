@@ -42,7 +42,7 @@ rule train:
         tables=base_tables,
         epochs=tao_training_options(),
         engine=no_trigger(engine_options()),
-        image=TAO.image("train"),
+        image=verbatim(TAO.image("train")),
         laps=no_trigger(config["max_iterations"]),
         logic=logic("tao_train"),
     message:
@@ -80,7 +80,7 @@ rule infer:
     params:
         tables=scored_tables,
         engine=no_trigger(engine_options()),
-        image=TAO.image("inference"),
+        image=verbatim(TAO.image("inference")),
         laps=no_trigger(config["max_iterations"]),
         logic=logic("tao_infer"),
     message:
@@ -131,7 +131,7 @@ rule rca:
         min_recall=MIN_RECALL,
         top_k=config["top_k_per_label"],
         engine=no_trigger(engine_options()),
-        image=TAO.image("rca"),
+        image=verbatim(TAO.image("rca")),
         laps=no_trigger(config["max_iterations"]),
         logic=logic("tao_rca"),
     message:

@@ -74,7 +74,7 @@ rule measure:
     conda:
         conda_env("loop")
     params:
-        asked=metric_asked(),
+        asked=verbatim(metric_asked()),
         programs=digest(*(METRIC.programs() if METRIC else [])),
         contract=no_trigger(json.dumps(config["metric_contract"], sort_keys=True)),
         timeout=no_trigger(config["metric_timeout_s"]),
@@ -103,9 +103,9 @@ checkpoint decide:
     conda:
         conda_env("loop")
     params:
-        kpi=config["kpi"],
+        kpi=verbatim(config["kpi"]),
         # Without a contract it is no parameter of a run that began before there was one.
-        contract=json.dumps(METRIC.as_dict()) if METRIC else no_trigger(""),
+        contract=verbatim(json.dumps(METRIC.as_dict())) if METRIC else no_trigger(""),
         best=config["best_phase"] if PROVEN else no_trigger("lowest_far"),
         laps=config["max_iterations"],
         logic=logic("decide"),

@@ -121,9 +121,9 @@ rule accept:
         try_number=lambda wildcards, attempt: attempt,
     params:
         tables=digest(layout.ACCEPTANCE_TABLE),
-        kpi=config["kpi"],
-        champion=config["champion"] or "",
-        spec=config["champion_spec"] or "",
+        kpi=verbatim(config["kpi"]),
+        champion=verbatim(config["champion"] or ""),
+        spec=verbatim(config["champion_spec"] or ""),
         margin=config["promotion_margin_pct"] or "null",
         engine=no_trigger(engine_options()),
         device=no_trigger(config["device"]),
@@ -202,7 +202,7 @@ rule check_quotes:
         conda_env("loop")
     params:
         run=RUN,
-        files=config["quote_files"] or "",
+        files=verbatim(config["quote_files"] or ""),
     message:
         "compare quoted numbers with analysis.json"
     shell:

@@ -28,7 +28,7 @@ rule rank_labels:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        encoder=encoder_options(),
+        encoder=verbatim(encoder_options()),
         engine=no_trigger(engine_options()),
         batch_size=no_trigger(config["embed_batch_size"]),
         device=no_trigger(config["device"]),

@@ -18,8 +18,8 @@ rule mlflow_phase:
     conda:
         conda_env("loop")
     params:
-        uri=config["mlflow_uri"] or "",
-        experiment=config["mlflow_experiment"],
+        uri=verbatim(config["mlflow_uri"] or ""),
+        experiment=verbatim(config["mlflow_experiment"]),
     message:
         "{wildcards.phase}: MLflow"
     shell:
@@ -41,8 +41,8 @@ rule mlflow_run:
     conda:
         conda_env("loop")
     params:
-        uri=config["mlflow_uri"] or "",
-        experiment=config["mlflow_experiment"],
+        uri=verbatim(config["mlflow_uri"] or ""),
+        experiment=verbatim(config["mlflow_experiment"]),
     message:
         "the run in MLflow"
     shell:

@@ -29,8 +29,8 @@ rule route:
         conda_env("loop")
     params:
         mode=config["routing"],
-        drawn=json.dumps(config["anomalygen_labels"]),
-        allowed=json.dumps(config["allow_unrouted"]),
+        drawn=verbatim(json.dumps(config["anomalygen_labels"])),
+        allowed=verbatim(json.dumps(config["allow_unrouted"])),
         laps=no_trigger(config["max_iterations"]),
         logic=logic("route"),
     message:

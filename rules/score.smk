@@ -20,8 +20,8 @@ rule score:
         runtime=1440,
     params:
         run=RUN,
-        table=config["table"] or "",
-        images=config["images"] or "",
+        table=verbatim(config["table"] or ""),
+        images=verbatim(config["images"] or ""),
         device=config["device"],
         typed_in=TYPED_IN,
     message:

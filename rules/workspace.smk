@@ -12,7 +12,7 @@ rule demo_workspace:
         conda_env("torch")
     params:
         seed=config["seed"],
-        options=json.dumps(config["demo"]),
+        options=verbatim(json.dumps(config["demo"])),
     message:
         "draw the synthetic PCB workspace"
     shell:
@@ -28,7 +28,7 @@ rule import_deeppcb:
         conda_env("torch")
     params:
         seed=config["seed"],
-        options=json.dumps(config["deeppcb"]),
+        options=verbatim(json.dumps(config["deeppcb"])),
         typed_in=TYPED_IN,
     message:
         "make a workspace from DeepPCB"
@@ -44,7 +44,7 @@ rule import_table:
     conda:
         conda_env("loop")
     params:
-        options=json.dumps(config["import_table"]),
+        options=verbatim(json.dumps(config["import_table"])),
     message:
         "make the strict tables from files as they are"
     shell:
@@ -60,8 +60,8 @@ rule import_folder_plan:
         conda_env("torch")
     params:
         seed=config["seed"],
-        kpi=config["kpi"],
-        options=json.dumps(config["import_folder"]),
+        kpi=verbatim(config["kpi"]),
+        options=verbatim(json.dumps(config["import_folder"])),
         typed_in=TYPED_IN,
         levels=config["picture_levels"] or 0,
     message:
@@ -80,8 +80,8 @@ rule import_folder:
         conda_env("torch")
     params:
         seed=config["seed"],
-        kpi=config["kpi"],
-        options=json.dumps(config["import_folder"]),
+        kpi=verbatim(config["kpi"]),
+        options=verbatim(json.dumps(config["import_folder"])),
         typed_in=TYPED_IN,
         levels=config["picture_levels"] or 0,
     message:
@@ -99,7 +99,7 @@ rule register_pictures:
     conda:
         conda_env("torch")
     params:
-        root=config["register_from"] or "",
+        root=verbatim(config["register_from"] or ""),
         typed_in=TYPED_IN,
         kind=config["register"] or "off",
         levels=config["picture_levels"] or 0,

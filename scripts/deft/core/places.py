@@ -7,6 +7,7 @@ standard library only.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -46,6 +47,7 @@ RUN_FILES = (
 )
 RECORD_FILES = ("manifest.json", "summary.json", "analysis.json")
 PHASE_FILES = ("metrics.json", "report.html", "causes.json", "causes.csv")
+BRACES = re.compile(r"\{.*\}")
 FIX = "move it away, or choose another workspace or run"
 
 
@@ -140,6 +142,18 @@ def _resolved(path: Path) -> Path:
 
 def _taken(path: Path, what: str) -> HardStop:
     return HardStop("config_invalid", what, file=path, fix=FIX)
+
+
+def require_path(workspace: Path) -> None:
+    """Raise ``config_invalid`` for a path that Snakemake itself would take for a pattern."""
+    for path in (workspace, _resolved(workspace)):
+        if BRACES.search(str(path)):
+            raise HardStop(
+                "config_invalid",
+                "the path of a workspace may hold no {…}: Snakemake reads it as a wildcard",
+                file=path,
+                fix="rename the folder, or set another: --config workspace=DIR",
+            )
 
 
 def require(workspace: Path, run: Run) -> None:

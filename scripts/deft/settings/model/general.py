@@ -17,7 +17,7 @@ class Where(Group):
 
     workspace: str = setting(
         "~/workspace",
-        "the folder that holds specs/, train/, kpi/, augmentation/",
+        "the folder that holds specs/, train/, kpi/, augmentation/; its path without {…}",
         read_by="snakemake",
         approval="no",
         min_length=1,

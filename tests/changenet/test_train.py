@@ -30,7 +30,7 @@ def test_files_and_result(trained, workspace):
     assert all((out / name).is_file() for name in names)
     assert result == json.loads((out / "weights.json").read_text())
     assert (result["steps"], result["rows"], result["validation_rows"]) == (9, 18, 8)
-    assert result["phase"] == "baseline"
+    assert result["phase"] == "baseline" and result["cpu_threads"] == 1
     losses = {f["path"]: f["val_loss"] for f in result["files"]}
     assert losses[result["best_val"]] == min(losses.values())
     assert result["latest"] == names[-1]

@@ -133,7 +133,7 @@ ASKED = {
     "stages/export_views.py": {"first_stage": LEARNT},
     "stages/infer.py": {"_scored": "kpi_classes"},
     "stages/rca.py": {"rca": BUG},
-    "stages/restore_weights.py": {"restore_weights": CHANGED},
+    "stages/restore_weights.py": {"restore_weights": CHANGED, "_other_threads": USER},
     "stages/stage_pool.py": {"stage_pool": BUG},
     "stages/weights.py": {"weights_file": CHANGED},
     "mining/strategies/named.py": {"__post_init__": "mining_label_quota"},

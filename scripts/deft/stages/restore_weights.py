@@ -32,7 +32,8 @@ def restore_weights(
     Raises
     ------
     HardStop ``missing_input`` for a name that the training did not write, ``no_new_checkpoint``
-    when the repeated training gives other bytes (another device or library version).
+    when the repeated training gives other bytes (another device or library version), and before it
+    begins where this job has another number of threads on a CPU.
     """
     table = weights_table(files.weights)
     known = {f["path"]: f["sha256"] for f in table["files"]}
@@ -51,6 +52,9 @@ def restore_weights(
     check_table(context, files)
     spec = phase_spec(context, files, epochs)
     on_gpu = training_devices(spec, options.device)[0].type == "cuda"
+    trained_with = table.get("cpu_threads")
+    if not on_gpu and trained_with not in (None, options.threads):
+        raise _other_threads(target, phase, trained_with, options.threads)
     if on_gpu:
         print(
             f"training {phase} again to restore {target.name}. On a GPU it may differ in its last "
@@ -70,9 +74,32 @@ def restore_weights(
             raise HardStop(
                 "no_new_checkpoint",
                 "the repeated training gives other bytes than the deleted file had"
-                + (", as may happen on a GPU" if on_gpu else ""),
+                + _likely(on_gpu=on_gpu, known=trained_with is not None, threads=options.threads),
                 file=target,
                 fix=f"train the phase again with: {again('-R', context.relative(files.weights))}",
             )
         fresh.replace(target)
     return f"{target.name} restored"
+
+
+def _other_threads(target: Path, phase: str, trained_with: int, threads: int) -> HardStop:
+    return HardStop(
+        "no_new_checkpoint",
+        f"{phase} was trained with {trained_with} thread(s), this command gives its repetition "
+        f"{threads}, and on a CPU other threads give other weights",
+        file=target,
+        fix=f"give the same command with --cores {trained_with} (on a cluster: "
+        f"--set-threads restore_weights={trained_with})",
+    )
+
+
+def _likely(*, on_gpu: bool, known: bool, threads: int) -> str:
+    """Return what may be why the bytes differ."""
+    if on_gpu:
+        return ", as may happen on a GPU"
+    if known:
+        return ""
+    return (
+        f". It had {threads} thread(s); with how many the file was trained is not on record, and "
+        "other threads give other weights: try another --cores first, as the run had"
+    )

@@ -23,7 +23,7 @@ class Options:
     ----------
     device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``.
     seed: of initial numbers, order and augmentation.
-    threads: CPU threads of all processes; on a CPU another number may change the last digits.
+    threads: CPU threads of all processes; on a CPU another number gives other weights.
     upstream_compat: TAO's known deviations, see docs/training.md.
     initial_weights: model file to start from (default: ``train.pretrained_model_path``).
     phase: named in ``weights.json``.

@@ -214,6 +214,8 @@ def _result(training: Training, workspace: Path) -> dict[str, Any]:
         "backbone_from": _origin(backbone, identity["backbone_weights"], workspace),
         "spec_sha256": spec.digest,
         "seed": options.seed,
+        # On a CPU the sums, and with them every byte, go by it.
+        "cpu_threads": options.threads if parts.device.type == "cpu" else None,
     }
 
 

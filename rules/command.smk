@@ -113,9 +113,10 @@ def end_live_report():
 
 
 def print_result():
-    """The path of the report, if this command made one."""
+    """The path of the report, if there is one and no job of this command has said it."""
     page = WORKSPACE / run_file("DEFT_Loop_Report.html")
-    if page.is_file() and not DOCTOR:
+    ran = {job.rule.name for job in workflow.dag.needrun_jobs(exclude_finished=False)}
+    if page.is_file() and not DOCTOR and not {"finish", "report"} & ran:
         print(f"report: {page}", file=sys.stderr)
 
 

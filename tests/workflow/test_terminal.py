@@ -36,7 +36,13 @@ def test_a_loop_prints_its_stages(finished: Path) -> None:
     assert [line for line in lines if SNAKEMAKES.match(line)] == []
     for stage in ("train", "inference", "evaluate", "rca", "routing", "data_mining", "data_merge"):
         assert any(f"· {stage}] " in line for line in after), stage
-    assert after[-1] == f"report: {finished}/results/{RUN}/DEFT_Loop_Report.html"
+    told = f"report: {finished}/results/{RUN}/DEFT_Loop_Report.html"
+    assert after[-1] == told and after.count(told) == 1
+
+
+def test_the_report_is_named_once(workspace: Path) -> None:
+    output = succeed(snakemake(workspace, "report"))
+    assert output.count("/DEFT_Loop_Report.html") == 1
 
 
 def test_a_hard_stop_is_the_last_thing(fresh: Path) -> None:

@@ -76,6 +76,16 @@ def test_a_plan_is_its_table_once(screen) -> None:
     assert screen.getvalue() == "job  count\nall  1\n"
 
 
+def test_a_plan_points_to_no_display_that_is_hidden(screen) -> None:
+    terminal.make_brief(settings(dryrun=True))
+    told = "Some jobs were triggered by provenance information, see 'reason' section in the rule "
+    say(f"{told}displays above.\nIf you prefer that only modification time is used")
+    assert screen.getvalue().splitlines() == [
+        "Some jobs were triggered by provenance information, --printshellcmds shows each reason.",
+        "If you prefer that only modification time is used",
+    ]
+
+
 @pytest.mark.parametrize("name", ASKED_FOR_MORE)
 def test_who_asks_for_more_gets_all(screen, monkeypatch, name) -> None:
     import os

@@ -32,6 +32,8 @@ HIDDEN = re.compile(
     r"|Reasons:|Job \d+ completed|Rules claiming more threads|Cleaning up|Cleanup "
 )
 STATISTICS = "Job stats:\n"
+# The displays of rules are hidden; this option brings them back.
+REASONS = ("see 'reason' section in the rule displays above", "--printshellcmds shows each reason")
 
 
 class Brief(logging.Filter):
@@ -69,7 +71,7 @@ class BriefFormatter(logging.Formatter):
             return str(record.msg).removeprefix(STATISTICS).rstrip()
         if event == LogEvent.JOB_ERROR and not self.show_logs:
             return failed(vars(record))
-        return self.own.format(record)
+        return self.own.format(record).replace(*REASONS)
 
 
 def failed(job: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ from deft.settings.metric_contract import contract_of, measured_by
 from deft.core.reading import stop_of
 from deft.settings.run_name import check_run_name, require_run, run_of_command
 from deft.settings.session import check_container, hand_down, inherited
+from deft.settings.tracking import require_uri
 from deft.settings.workspace_file import merged, read_workspace_settings
 from deft.embedding.shards import shard_count
 from deft.pool import digest as deft_digest
@@ -197,6 +198,8 @@ try:
     if OWN:
         config, CONFIG_PROBLEM = resolve_config(merged(of_files, OWN, TYPED))
         NAMED_BY_USER |= set(OWN)
+    if "mlflow" in sys.argv[1:]:  # before a run that has not ended goes on to its end
+        require_uri(config["mlflow_uri"])
     if not DOCTOR:
         check_container(config["container"], WORKSPACE)
     GPU_REQUEST = profile_default("gpu_request")

@@ -120,6 +120,11 @@ def test_without_mlflow_the_stop_has_the_line_that_installs_it(
     assert "sqlalchemy" not in pip_line("http://host")
 
 
+def test_no_address_is_told_before_any_package(tmp_path: Path) -> None:
+    with pytest.raises(HardStop, match="mlflow_uri is not set"):
+        open_client("", tmp_path)
+
+
 @pytest.fixture(params=["sqlite", "folder"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store of MLflow in the test's own folder, where its artifacts lie too."""

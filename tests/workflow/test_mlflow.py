@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from workflow_tools import NOTHING, RUN, snakemake, succeed
+from workflow_tools import NOTHING, RUN, changes, snakemake, succeed, tree
 
 
 def planned(text: str) -> dict[str, int]:
@@ -26,6 +26,15 @@ def test_a_finished_run_is_logged_by_jobs_of_its_own(workspace: Path) -> None:
 
 
 @pytest.mark.slow
+def test_without_an_address_it_is_one_stop_before_anything_runs(fresh: Path) -> None:
+    before = tree(fresh)
+    done = snakemake(fresh, "mlflow")
+    assert done.returncode == 1
+    assert "HARD STOP config_invalid: mlflow_uri is not set" in done.stdout
+    assert "--config mlflow_uri=ADDRESS" in done.stdout
+    assert changes(before, tree(fresh)) == {}
+
+
 def test_snakemake_mlflow_logs_it_once(workspace: Path) -> None:
     pytest.importorskip("mlflow", reason="MLflow is not installed (docs/mlflow.md)")
     asked = {"mlflow_uri": f"sqlite:///{workspace}/ml.db"}

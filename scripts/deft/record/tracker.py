@@ -17,7 +17,7 @@ from typing import Any
 from deft.core.credentials import credential
 from deft.core.errors import HardStop
 from deft.record.tracking import IDENTITY, MODEL_TAG, PREFIX, Metric, Tracked, is_model
-from deft.settings.tracking import is_folder, is_http, packages_for, pip_line
+from deft.settings.tracking import is_folder, is_http, packages_for, pip_line, require_uri
 
 # Read by MLflow's client alone; the workspace's .env may hold them.
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
@@ -47,8 +47,9 @@ def open_client(uri: str, workspace: Path) -> Any:
     """Return MLflow's client for a tracking store.
 
     Raises HardStop ``missing_input`` where a package is missing, ``config_invalid`` where the
-    store is not one that MLflow knows.
+    store is not one that MLflow knows or none is given.
     """
+    require_uri(uri)
     os.environ.update({k: v for k, v in QUIET.items() if k not in os.environ})
     for name in LOGIN:
         found = credential(workspace, name)

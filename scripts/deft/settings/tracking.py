@@ -53,6 +53,17 @@ def refuse_login(uri: Any) -> None:
         )
 
 
+def require_uri(uri: str | None) -> None:
+    """Raise ``config_invalid`` where a run is to be logged and no address is given."""
+    if not uri:
+        raise HardStop(
+            "config_invalid",
+            "mlflow_uri is not set, so there is no place to log the run to",
+            fix="add --config mlflow_uri=ADDRESS, or set it in the workspace's deft.yaml "
+            "(docs/mlflow.md)",
+        )
+
+
 def is_remote(uri: str) -> bool:
     """Return whether a connection to another machine is asked for."""
     found = urlsplit(uri)

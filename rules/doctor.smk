@@ -8,6 +8,7 @@ Needs: nothing, not even a workspace or a valid configuration. Makes: a table on
 rule doctor:
     log:
         "logs/doctor.log",
+    retries: 0
     localrule: True
     conda:
         conda_env("torch")
@@ -15,9 +16,11 @@ rule doctor:
         workspace=verbatim(str(WORKSPACE_ASKED)),
         device=config["device"],
         problem=verbatim(CONFIG_PROBLEM),
+        # Which executor there is, Snakemake knows only after it has read this.
+        cluster=lambda wildcards: "" if workflow.local_exec else "--cluster",
     message:
         "look at this machine"
     shell:
         'python "$DEFT_HOME/scripts/doctor.py" --workspace {params.workspace:q}'
-        " --device {params.device} --problem={params.problem:q} --json logs/doctor.json"
+        " --device {params.device} --problem={params.problem:q} {params.cluster} --json logs/doctor.json"
         " --log {log:q}"

@@ -26,6 +26,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workspace", default=given.get("workspace", "~/workspace"))
     parser.add_argument("--device", default=given.get("device", "auto"), help="auto, cpu or cuda")
     parser.add_argument("--problem", default="", help="why the configuration was refused")
+    parser.add_argument("--cluster", action="store_true", help="jobs go to a SLURM cluster")
     parser.add_argument("--json", metavar="FILE", help="also write JSON; - prints it instead")
     parser.add_argument("--log", type=Path, help="also write everything printed to this file")
     names = [probe.name for probe in PROBES]
@@ -41,7 +42,7 @@ def tell(text: str) -> None:
 def body(args: argparse.Namespace) -> int:
     """Run the probes; print and write what they found."""
     around = Surroundings(
-        os.path.abspath(os.path.expanduser(args.workspace)), args.device, args.problem
+        os.path.abspath(os.path.expanduser(args.workspace)), args.device, args.problem, args.cluster
     )
     chosen = [probe for probe in PROBES if probe.name in args.only]
     print(f"{len(chosen)} probes, some seconds each", file=sys.stderr, flush=True)

@@ -194,6 +194,16 @@ def test_command_line_gives_json_and_a_status(tmp_path):
     assert json.loads(file.read_text())["findings"][0]["state"] == WARN
 
 
+@pytest.mark.parametrize(
+    ("options", "status", "state"), [([], 0, WARN), (["--cluster"], 1, BROKEN)]
+)
+def test_a_silent_slurm_is_broken_only_where_jobs_go_there(tmp_path, options, status, state):
+    program(tmp_path, "scontrol", "echo no controller >&2; exit 1")
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = run_doctor("--only", "slurm", "--json", "-", *options, PATH=path)
+    assert (done.returncode, json.loads(done.stdout)["state"]) == (status, state)
+
+
 def test_a_locked_out_limit_is_seen_from_inside(tmp_path):
     command = f"ulimit -n 200; exec {sys.executable} {REPOSITORY}/scripts/doctor.py --only limits"
     done = subprocess.run(

@@ -39,19 +39,27 @@ class Ping(NamedTuple):
     text: str
 
 
-def slurm(ping: Ping | None, plugin: str | None) -> Finding:
-    """Judge SLURM. ``ping`` is None without ``scontrol``; ``plugin``: version of the executor."""
-    what = "SLURM"
+def slurm(ping: Ping | None, plugin: str | None, *, used: bool) -> Finding:
+    """Judge SLURM. ``ping`` is None without ``scontrol``; ``plugin``: version of the executor.
+
+    ``used``: jobs go to a cluster; else what is wrong with SLURM ends no run.
+    """
+    what, only = "SLURM", "only profiles/slurm needs it"
     if ping is None:
-        return ok(what, "not on this machine: only profiles/slurm needs it")
+        return ok(what, f"not on this machine: {only}")
+    bad, aside = (broken, "") if used else (warn, f"{only}; to use it: ")
     if ping.status is None:
-        return broken(
-            what, "scontrol ping does not answer", "ask for slurmctld and the network to it"
+        return bad(
+            what,
+            "scontrol ping does not answer",
+            f"{aside}ask for slurmctld and the network to it",
         )
     # "Slurmctld(primary) at head is UP", one line a controller; older: "at a/b are UP/DOWN".
     if not re.search(r"\b(is|are)\b.*\bUP\b", ping.text):
-        return broken(
-            what, f"no controller is up: {ping.text}", "systemctl status slurmctld; munge -n"
+        return bad(
+            what,
+            f"no controller is up: {ping.text}",
+            f"{aside}systemctl status slurmctld; munge -n",
         )
     if plugin is None:
         advice = "pip install -r envs/requirements.txt"

@@ -23,11 +23,18 @@ MARK = "DEFT-FINDINGS "  # before the JSON: libraries print what they like
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the probes are told. ``problem``: why the configuration was refused, or empty."""
+    """What the probes are told.
+
+    Parameters
+    ----------
+    problem: why the configuration was refused, or empty.
+    cluster: whether the command's jobs go to a cluster.
+    """
 
     workspace: str
     device: str = "auto"
     problem: str = ""
+    cluster: bool = False
 
     def folder(self) -> Path:
         """Return the workspace, or the temporary folder when it is not there."""
@@ -127,7 +134,7 @@ def _locks(around: Surroundings) -> list[Finding]:
 
 def _slurm(around: Surroundings) -> list[Finding]:
     plugin = measure.version("snakemake-executor-plugin-slurm")
-    return [judge_software.slurm(measure.slurm_ping(), plugin)]
+    return [judge_software.slurm(measure.slurm_ping(), plugin, used=around.cluster)]
 
 
 def _tools(what: str, purpose: str, *names: str) -> list[Finding]:

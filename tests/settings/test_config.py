@@ -67,6 +67,31 @@ def test_mistakes_are_one_clear_stop(given, words):
     assert stop.value.code == "config_invalid" and words in str(stop.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"explore": {"contract": {"preprocess": {"colour_order": "grey"}}}}, "explore.contract"),
+        ({"explore": {"samples": 0}}, "explore.samples"),
+        ({"max_iterations": -1}, "max_iterations"),
+        ({"anomalygen_labels": [[]]}, "anomalygen_labels"),
+    ],
+)
+def test_a_mistake_points_to_a_key_that_the_file_of_defaults_has(given, place):
+    with pytest.raises(HardStop) as stop:
+        config.resolve(given)
+    assert stop.value.fix.startswith(f"see {place} in config/config.yaml for its meaning")
+    found = shipped("config.yaml")
+    for name in place.split("."):
+        found = found[name]
+
+
+def test_every_key_of_a_models_preprocessing_is_in_its_page():
+    page = (ROOT / "docs/explore.md").read_text(encoding="utf-8")
+    rule = known.schema()["properties"]["explore"]["properties"]["contract"]
+    for key in rule["properties"]["preprocess"]["properties"]:
+        assert f"| `{key}`" in page or f", `{key}` |" in page, key
+
+
 def test_sources_tell_the_users_values_from_defaults():
     resolved = config.resolve({"max_iterations": 3, "seed": 5})
     found = config.sources(resolved, {"max_iterations"})

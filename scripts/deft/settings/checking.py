@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from deft.core.errors import HardStop
 from deft.settings.config_values import QUOTE_IT, shown
-from deft.settings.known import kinds_of, only_word, schema
+from deft.settings.known import GROUPS, kinds_of, only_word, schema
 from deft.settings.model import Settings
 
 PART = 3  # names in the path of what has no line of its own in config/config.yaml
@@ -76,10 +76,12 @@ def _explained(given: dict[str, Any], error: ValidationError) -> HardStop:
     where = ".".join(map(str, path)) or "the configuration"
     if kind == "extra_forbidden":
         return _unknown(str(path[-1]), group, ".".join(map(str, path[:-1])))
-    place = "docs/explore.md for its meaning"  # of what a model's contract or server is
-    if path[:1] != ("explore",) or len(path) < PART:
-        place = "config/config.yaml for its meaning and default"
-    fix = f"see {where} in {place}"
+    if path[:1] == ("explore",) and len(path) >= PART:
+        fix = f"see {where} in docs/explore.md for its meaning"
+    else:
+        # What lies deeper than a group's key, the file of defaults does not list.
+        listed = ".".join(map(str, path[: 2 if path[:1] and path[0] in GROUPS else 1])) or where
+        fix = f"see {listed} in config/config.yaml for its meaning and default"
     if kind in BROKEN:
         words, name = BROKEN[kind]
         told = f"{shown(value)} {words.format(rule[name])}"

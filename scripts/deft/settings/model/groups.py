@@ -307,7 +307,9 @@ class Explore(Group):
     )
     labels: Text | None = setting(None, "CSV file,label: known answers of the inputs")
     samples: int = setting(4, "inputs that are run", unit="inputs", ge=1, le=10_000)
-    contract: Contract = setting({}, "what you know of inputs, preprocess, postprocess, labels")
+    contract: Contract = setting(
+        {}, "what you know of inputs, preprocess, postprocess, labels: docs/explore.md has the keys"
+    )
     targets: dict[str, float] = setting({}, "e.g. {latency_median_ms: 50, accuracy_pct: 90}")
     warm_runs: int = setting(20, "of the benchmark", unit="runs", ge=1, le=100_000)
     batch_sizes: list[Annotated[int, Field(ge=1, le=65_536)]] = setting(

@@ -352,6 +352,11 @@ def encoder_options():
     return " ".join(f"--{name}={value}" for name, value in given.items())
 
 
+def cluster_option(wildcards):
+    """The doctor's option where jobs go to a cluster; which executor there is, is not known before."""
+    return "" if workflow.local_exec else "--cluster"
+
+
 def training_options():
     """Options of a training's command line, by one function so that a restored file gets the same.
 

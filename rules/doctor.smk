@@ -16,8 +16,7 @@ rule doctor:
         workspace=verbatim(str(WORKSPACE_ASKED)),
         device=config["device"],
         problem=verbatim(CONFIG_PROBLEM),
-        # Which executor there is, Snakemake knows only after it has read this.
-        cluster=lambda wildcards: "" if workflow.local_exec else "--cluster",
+        cluster=cluster_option,
     message:
         "look at this machine"
     shell:

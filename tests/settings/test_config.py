@@ -70,7 +70,6 @@ def test_mistakes_are_one_clear_stop(given, words):
 @pytest.mark.parametrize(
     ("given", "place"),
     [
-        ({"explore": {"contract": {"preprocess": {"colour_order": "grey"}}}}, "explore.contract"),
         ({"explore": {"samples": 0}}, "explore.samples"),
         ({"max_iterations": -1}, "max_iterations"),
         ({"anomalygen_labels": [[]]}, "anomalygen_labels"),

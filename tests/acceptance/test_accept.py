@@ -137,6 +137,15 @@ def test_a_second_opening_shows_as_such(line: Line) -> None:
     assert third["parts_seen_before"] == GOOD + DEFECTS - 2
 
 
+def test_an_edited_threshold_opens_nothing(line: Line) -> None:
+    context = line.handed_off("run_1", threshold=0.5)
+    write_json_atomic(context.run.best_model / FACTS, {"threshold": 0.7})
+    with pytest.raises(HardStop, match="threshold is 0.7, and 0.5 was handed off") as stop:
+        line.open(context)
+    assert stop.value.code == "config_invalid"
+    assert line.scored == [] and read_openings(line.workspace) == []
+
+
 def test_one_hand_off_is_opened_once(line: Line) -> None:
     context = line.handed_off("run_1")
     line.open(context)

@@ -42,7 +42,7 @@ ASKED = {
     "record/promoted_start.py": {"start_of": "start", "_of_champion": "start",
                                  "_of_folder": "start", "carried_rows": CHANGED},
     "record/tracker.py": dict.fromkeys(("open_client", "unusable", "experiment_of"), "mlflow"),
-    "stages/accept.py": {"scored": "acceptance"},
+    "stages/accept.py": {"scored": "acceptance", "refuse_edited": CHANGED},
     "record/acceptance_set.py": {"parts_of": "acceptance"},
     "record/champion.py": {"_folder": "champion", "production": "champion"},
     "stages/decide.py": {"decide": "metric_contract", "_proven": CHANGED},

@@ -31,7 +31,7 @@ from deft.run.state import utc_now
 from deft.score_kit.errors import Stop
 from deft.score_kit.loop import score_rows
 from deft.score_kit.network import open_network
-from deft.score_kit.prepare import read_facts
+from deft.score_kit.prepare import FACTS, read_facts
 from deft.score_kit.table import find_missing, read_parts
 from deft.settings.kpi_target import KpiTarget
 from deft.stages.context import Context
@@ -75,8 +75,8 @@ def accept(
 
     A hand-off that was judged on this very set against this champion is not opened again.
 
-    Raises HardStop ``leakage`` for a part that the model was trained on, and what scoring raises;
-    the set then counts as unopened.
+    Raises HardStop ``leakage`` for a part that the model was trained on, ``config_invalid`` for a
+    hand-off whose threshold was edited, and what scoring raises; the set then counts as unopened.
     """
     export = read_record("export", files.export)
     opened = open_set(context.workspace)
@@ -102,6 +102,7 @@ def accept(
     if kept.get("asked") == asked:
         return f"{_said(kept)}; judged before, not opened again"
     openings = read_openings(context.workspace)
+    refuse_edited(files.export.parent, handed_off["threshold"])
     refuse_trained(context, opened, files.combined)
     rejected = scored(context, Production("", files.export.parent), opened, device, threads)
     before = None
@@ -142,6 +143,20 @@ def accept(
     )
     write_json_atomic(files.record, content)
     return _said(content)
+
+
+def refuse_edited(folder: Path, threshold: float) -> None:
+    """Stop where the hand-off decides at another threshold than the one it was made with."""
+    file = folder / FACTS
+    found = read_json(file, {"threshold": float})["threshold"]
+    if np.float32(found) != np.float32(threshold):
+        raise HardStop(
+            "config_invalid",
+            f"threshold is {found:.9g}, and {threshold:.9g} was handed off: the {SIDE} is opened "
+            "for a hand-off as it was made",
+            file=file,
+            fix=f"write {threshold:.9g} back, and try other thresholds in a copy of the folder",
+        )
 
 
 def refuse_trained(context: Context, opened: Opened, tables: Sequence[Path]) -> None:

@@ -113,10 +113,12 @@ def end_live_report():
 
 
 def print_result():
-    """The path of the report, if there is one and no job of this command has said it."""
+    """The path of the run's report, if there is one and no job of this command has said it."""
+    if DOCTOR or outside_the_loop():
+        return
     page = WORKSPACE / run_file("DEFT_Loop_Report.html")
     ran = {job.rule.name for job in workflow.dag.needrun_jobs(exclude_finished=False)}
-    if page.is_file() and not DOCTOR and not {"finish", "report"} & ran:
+    if page.is_file() and not {"finish", "report"} & ran:
         print(f"report: {page}", file=sys.stderr)
 
 

@@ -94,7 +94,7 @@ def test_a_sound_workspace_passes_and_only_preflight_is_written(workspace):
     assert not result.stops
     assert {k: v for k, v in after.items() if k in before} == before
     written = sorted(Path(k).name for k in after.keys() - before.keys())
-    assert written == ["checks.json", "inputs.json", "summary.md"]
+    assert written == ["checks.json", "inputs.json", "pictures.json", "pictures.npz", "summary.md"]
     assert printed.splitlines()[-1] == result.summary.splitlines()[-1]
     content = report(workspace)
     assert content["dataset"]["kpi"]["labels"] == {"PASS": 5, "bridge": 2, "missing": 1}
@@ -390,7 +390,8 @@ def test_secrets_are_never_shown(workspace, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret_value")
     (workspace / ".env").write_text("NGC_API_KEY='nv_secret_value'\n")
     _, printed = preflight(workspace)
-    written = "".join(p.read_text() for p in (workspace / "results/run_1/preflight").iterdir())
+    folder = workspace / "results/run_1/preflight"
+    written = "".join(p.read_text(errors="replace") for p in folder.iterdir())
     assert "secret_value" not in printed + written
     assert "HF_TOKEN set, NGC_API_KEY set" in written
 

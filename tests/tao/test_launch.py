@@ -61,7 +61,7 @@ def test_a_request_to_end_ends_the_container_first(docker, context, launcher, tm
     assert launcher.wait(timeout=WAIT_S) == 128 + number
     assert f"stopped by {number.name}" in (tmp_path / "output.txt").read_text()
     assert docker.calls("stop") and docker.containers() == []
-    assert not Path(f"/proc/{container['pid']}").exists()
+    until(lambda: not Path(f"/proc/{container['pid']}").exists(), "the container is gone")
     assert running.notes(context.run.dir) == []
     assert not (context.run.phase(PHASE) / "train/weights.json").exists()
 

@@ -101,7 +101,7 @@ def run_preflight(
     sources: dict[str, str],
     log: Callable[[str], None] = print,
 ) -> PreflightResult:
-    """Make all checks and write ``preflight/{inputs,checks}.json`` and ``preflight/summary.md``.
+    """Make all checks and write ``preflight/{inputs,checks,pictures}.json``, ``summary.md`` beside.
 
     Parameters
     ----------

@@ -48,8 +48,8 @@ A hard stop is never retried. It is said when the command ends, as the last thin
 # What a stop may leave in the run folder, besides the pre-flight files.
 RECORDS = re.compile(
     rf"results/(current_run|kept_pictures|embedding_cache/.*|"
-    rf"{RUN}/(preflight/(checks|inputs|approval|gate|shards)\.json|"
-    rf"preflight/(summary\.md|config\.yaml|pairs\.html)|logs/.*\.log|deft_state\.json|loop_log\.jsonl|\.state\.lock|"
+    rf"{RUN}/(preflight/(checks|inputs|approval|gate|shards|pictures)\.json|"
+    rf"preflight/(summary\.md|pictures\.npz|config\.yaml|pairs\.html)|logs/.*\.log|deft_state\.json|loop_log\.jsonl|\.state\.lock|"
     rf"DEFT_Loop_Report\.html|hard_stops/.*\.json|benchmarks/.*))"
 )
 MESSAGE = re.compile(r"^HARD STOP (\w+): (.*(?:\n  (?:in|do): .*)*)", re.MULTILINE)

@@ -75,6 +75,8 @@ EACH_LAP = (
 )
 EACH_RUN = (
     "preflight/checks.json",
+    "preflight/pictures.json",
+    "preflight/pictures.npz",
     "preflight/summary.md",
     "preflight/inputs.json",
     "preflight/approval.json",

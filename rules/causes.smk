@@ -8,6 +8,29 @@ PART_FACTS = "results/run_{ts}/kpi_facts/parts.parquet"
 PART_FACTS_RECORD = "results/run_{ts}/kpi_facts/parts.json"
 
 
+def facts_of_parts(pattern):
+    """What `rca` reads of the facts: `ancient`, unless its analysis was made of these very ones.
+
+    Below a job that must run, Snakemake looks for no other reason, and from that job it does not
+    go on over ancient files: with new tables the facts are measured again, and the analysis of the
+    new scores, and all behind it, would be overlooked until the next command. Facts newer than the
+    analysis (a run of a version that had none) are no reason to make it again.
+    """
+
+    def path(wildcards):
+        facts = pattern.format(ts=wildcards.ts)
+        made = (
+            f"results/run_{wildcards.ts}/{wildcards.phase}/rca_results/{wildcards.ts}"
+        )
+        known, analysed = WORKSPACE / facts, WORKSPACE / made / "threshold.txt"
+        if known.is_file() and analysed.is_file():
+            if known.stat().st_mtime <= analysed.stat().st_mtime:
+                return facts
+        return ancient(facts)
+
+    return path
+
+
 rule measure_parts:
     input:
         gate=ancient(GATE),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from generated_page import Page
-from workflow.rerun_cases import CASES, DEAR, LOOP, Case
+from workflow.rerun_cases import CASES, DEAR, LOOP, Case, Change, grow, replaced
 from workflow_tools import (
     POOL,
     REPOSITORY,
@@ -213,6 +213,19 @@ def test_grown_pool_runs_nothing(workspace: Path) -> None:
     before = log_entries(workspace)
     succeed(snakemake(workspace))
     assert log_entries(workspace) == before
+
+
+@pytest.mark.parametrize("change", [grow("kpi/testing_set.csv"), replaced("kpi")])
+def test_one_command_goes_to_the_end_of_what_a_change_asks_for(
+    change: Change, workspace: Path
+) -> None:
+    """The parts are measured anew too, which must not hide that the laps have new scores."""
+    change(workspace, REPOSITORY)
+    before = log_entries(workspace)
+    succeed(snakemake(workspace))
+    done = [(e["iter"], e["stage"]) for e in log_entries(workspace)[len(before) :]]
+    assert ("baseline", "rca") in done and ("iter2", "evaluate") in done
+    assert plan(workspace) == {}
 
 
 @pytest.mark.slow

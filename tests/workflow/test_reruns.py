@@ -65,10 +65,11 @@ rule's files really differ; a plan names it where it may.
 Every change of a setting or an input that an approval covers asks for the approval again, before
 the first job, and names what changed. `approve: true` answers for unattended runs.
 
-Tables are compared whenever a command is typed, pictures are not: nobody waits for a million files to be opened. `snakemake
-preflight` opens them all. It names each that is not the one that the run began with, under the same name; then the stages that read
-it are planned as the table says, and the approval is asked for again. With the earlier pictures back, the plan is the earlier one. Of the pool it only tells:
-what is embedded and mined stays of the pictures that were there.
+Tables are compared whenever a command is typed, pictures are not: nobody waits for a million files
+to be opened. `snakemake preflight` opens them all. It names each that is not the one that the run
+began with, under the same name; then the stages that read it are planned as the table says, and the
+approval is asked for again. With the earlier pictures back, the plan is the earlier one. Of the
+pool it only tells: what is embedded and mined stays of the pictures that were there.
 
 A phase's `metrics.json` starts no training and no embedding by itself: laps follow the scores that
 it was made from and the required recall. Further figures in it, corrected KPI labels, or another

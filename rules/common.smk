@@ -36,7 +36,7 @@ from deft.settings.workspace_file import merged, read_workspace_settings
 from deft.embedding.shards import shard_count
 from deft.pool import digest as deft_digest
 from deft.pool.corrected_laps import digest_upto
-from deft.pool.replaced import digest_of_tables
+from deft.pool.replaced import REPLACED_FILE, digest_of_tables
 from deft.tables import corrections
 from deft.settings import tao as deft_tao
 from deft.core.yaml_files import load_yaml

@@ -131,6 +131,39 @@ def measured_tables(wildcards):
     return with_replaced(wildcards, content_digest(*names), "kpi", "base")
 
 
+def facts_of_parts(pattern):
+    """What `rca` reads of the facts: `ancient`, unless they are to be measured of newer tables.
+
+    Below a job that must run, Snakemake looks for no other reason, and from that job it does not
+    go on over ancient files: the analysis of the new scores, and all behind it, would be overlooked
+    until the next command. Facts that are newer than the analysis (a run of a version that had
+    none), or of another logic, are no reason to make it again.
+    """
+
+    def path(wildcards):
+        facts = pattern.format(ts=wildcards.ts)
+        made = (
+            f"results/run_{wildcards.ts}/{wildcards.phase}/rca_results/{wildcards.ts}"
+        )
+        measured, analysed = changed_at(facts), changed_at(f"{made}/threshold.txt")
+        tables = [layout.SPEC, layout.KPI_TABLE, layout.BASE_TABLE]
+        run = f"results/run_{wildcards.ts}"
+        if digest_of_tables(WORKSPACE / run, "kpi", "base"):
+            tables.append(f"{run}/{REPLACED_FILE}")
+        newest = max(map(changed_at, tables))
+        return (
+            facts if 0 < measured <= analysed and measured < newest else ancient(facts)
+        )
+
+    return path
+
+
+def changed_at(name):
+    """When a file below the workspace was written; 0 where there is none."""
+    path = WORKSPACE / name
+    return path.stat().st_mtime if path.is_file() else 0
+
+
 def with_replaced(wildcards, value, *tables):
     """A parameter with the digest of tables' replaced pictures; itself where there are none."""
     found = digest_of_tables(WORKSPACE / f"results/run_{wildcards.ts}", *tables)

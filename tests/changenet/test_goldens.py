@@ -159,7 +159,7 @@ def test_a_folder_that_may_not_be_read(boards, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("deft.tables.goldens.os.listdir", refuse)
+    monkeypatch.setattr("deft.score_kit.naming.os.listdir", refuse)
     with pytest.raises(HardStop, match=r"cannot be listed \(Permission denied\)") as caught:
         opened(boards, golden_spec(2))
     assert (caught.value.code, caught.value.rows) == ("missing_input", [2])

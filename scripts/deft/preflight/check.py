@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,6 @@ from deft.tables.labels import PASS, clean_label, first_spellings, shown
 from deft.tables.leakage import Side
 
 OK, WARN, STOP = "ok", "warn", "stop"
-ROWS_NAMED = 5
 
 
 @dataclass
@@ -171,10 +170,3 @@ def counted(file: str, labels: Iterable[str], shown: Callable[[str], str] = str)
         "ng": total - counts[PASS],
         "labels": {shown(label): count for label, count in sorted(counts.items())},
     }
-
-
-def rows_text(rows: Sequence[int]) -> str:
-    """Return CSV lines as text: ``row 4``, ``rows 4, 7 and 12 more``."""
-    shown = ", ".join(str(r) for r in rows[:ROWS_NAMED])
-    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
-    return f"row{'s' * (len(rows) > 1)} {shown}{more}"

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from deft.core.errors import HardStop
 from deft.core.layout import CORRECTIONS
 from deft.pool.corrected_laps import first_laps
-from deft.preflight.check import Check, Context, counted, ok, rows_text, stopped, warn
+from deft.preflight.check import Check, Context, counted, ok, stopped, warn
+from deft.score_kit.errors import rows_text
 from deft.tables.changenet_table import line_of
 from deft.tables.corrected import (
     corrected,

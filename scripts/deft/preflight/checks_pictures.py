@@ -64,14 +64,14 @@ def _wanted(ctx: Context, rows: pd.DataFrame, column: str) -> Pictures:
     assert ctx.spec is not None
     ext, lights = ctx.spec.dataset.classify.image_ext, ctx.spec.lights
     wanted: Pictures = {}
-    for lines, folder, name in _named(ctx, rows, column):
+    for lines, folder, name in named(ctx, rows, column):
         for light in lights:
             picture = f"{folder}/{image_name(name, light, ext)}"
             wanted.setdefault(picture, (KINDS[column], []))[1].extend(lines)
     return wanted
 
 
-def _named(
+def named(
     ctx: Context, rows: pd.DataFrame, column: str
 ) -> Iterator[tuple[Sequence[int], str, str]]:
     """Yield (CSV lines, folder, name) of what rows name; a folder of several goldens once."""
@@ -190,7 +190,7 @@ def _cause(ctx: Context, name: str, missing: list[str]) -> str:
     rows, lights, ext = ctx.tables[name], ctx.spec.lights, ctx.spec.dataset.classify.image_ext
     absent, wanted = set(missing), {}
     for column in KINDS:
-        for _, folder, name in _named(ctx, rows, column):
+        for _, folder, name in named(ctx, rows, column):
             for light in lights:
                 picture = f"{folder}/{image_name(name, light, ext)}"
                 if picture in absent and picture not in wanted:

@@ -20,8 +20,10 @@ from deft.core.files import replace_atomically, write_json_atomic
 from deft.core.layout import TABLES
 from deft.pool.digest import GATE_FILE
 from deft.pool.replaced import REPLACED_FILE
-from deft.preflight.check import Check, Context, ok, rows_text, skipped, warn
-from deft.tables.changenet_table import image_name, line_of, rows_of
+from deft.preflight.check import Check, Context, ok, skipped, warn
+from deft.preflight.checks_pictures import KINDS, named
+from deft.score_kit.errors import rows_text
+from deft.tables.changenet_table import image_name
 
 ID = "replaced_pictures"
 SEEN_FILE = "preflight/pictures.npz"  # name and content of every picture, 8 bytes each
@@ -59,19 +61,17 @@ def _of_table(ctx: Context, name: str, changed: set[str]) -> Iterator[Check]:
     assert ctx.spec is not None
     lights, ext = ctx.spec.lights, ctx.spec.dataset.classify.image_ext
     found: dict[str, int] = {}
-    columns = ("index", "input_path", "golden_path", "object_name")
-    for index, folder, golden, part in rows_of(ctx.tables[name], *columns):
-        shown = [(folder, part), *((golden, one) for one in ctx.goldens.all_of(golden, part))]
-        for at, one in shown:
+    for column in KINDS:
+        for lines, folder, part in named(ctx, ctx.tables[name], column):
             for light in lights:
-                picture = f"{at}/{image_name(one, light, ext)}"
+                picture = f"{folder}/{image_name(part, light, ext)}"
                 if picture in changed:
-                    found.setdefault(picture, line_of(index))
+                    found.setdefault(picture, lines[0])
     if not found:
         return
     told = "\n".join(f"{picture}\t{ctx.prints[picture].digest}" for picture in sorted(found))
     sha256 = hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
-    first = next(iter(found))
+    first = min(found, key=lambda picture: found[picture])
     ctx.replaced[name] = {"pictures": len(found), "first": first, "sha256": sha256}
     rows = rows_text(sorted(set(found.values())))
     yield warn(

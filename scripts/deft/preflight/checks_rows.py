@@ -8,7 +8,6 @@ from deft.core.errors import HardStop
 from deft.mining.strategies.named import Rules
 from deft.pool.pregen.parts import STEM, UNKNOWN_DEFECT
 from deft.preflight.check import (
-    ROWS_NAMED,
     Check,
     Context,
     Suspect,
@@ -17,6 +16,7 @@ from deft.preflight.check import (
     warn,
 )
 from deft.preflight.contradictions import contradictions
+from deft.score_kit.errors import ROWS_NAMED
 from deft.tables.labels import clean_label
 
 

@@ -8,7 +8,8 @@ from collections.abc import Hashable, Iterator, Sequence
 import pandas as pd
 
 from deft.core.errors import HardStop
-from deft.preflight.check import TABLES, Check, Context, Suspect, rows_text, stopped, warn
+from deft.preflight.check import TABLES, Check, Context, Suspect, stopped, warn
+from deft.score_kit.errors import rows_text
 from deft.tables.changenet_table import image_name, line_of, rows_of
 from deft.tables.fingerprint import Fingerprint
 from deft.tables.labels import clean_label, is_ng

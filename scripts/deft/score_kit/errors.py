@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROWS_NAMED = 5
 CHARACTERS = 1500  # of a message: a value of a broken file may be any size
+
+
+def rows_text(rows: Sequence[int]) -> str:
+    """Return CSV lines as text: ``row 4``, ``rows 4, 7 and 12 more``."""
+    shown = ", ".join(map(str, rows[:ROWS_NAMED]))
+    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+    return f"row{'s' * (len(rows) > 1)} {shown}{more}"
 
 
 class Stop(Exception):
@@ -32,9 +39,6 @@ class Stop(Exception):
         """Return the message over at most three lines."""
         where = f"\n  in: {self.file}" if self.file else ""
         if where and self.rows:
-            shown = ", ".join(map(str, self.rows[:ROWS_NAMED]))
-            more = len(self.rows) - ROWS_NAMED
-            where += f", row{'s' if len(self.rows) > 1 else ''} {shown}"
-            where += f" and {more} more" if more > 0 else ""
+            where += f", {rows_text(self.rows)}"
         advice = f"\n  do: {self.fix}" if self.fix else ""
         return f"{self.code}: {self.message}{where}{advice}"

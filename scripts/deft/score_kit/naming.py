@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -43,6 +45,16 @@ UNCLEAR_WORDS = NO_VERDICT | frozenset(("", *"0 1 true false yes y p none pseudo
 def image_name(object_name: str, light: str, ext: str) -> str:
     """Return the file name of one light's picture; an empty light adds no suffix."""
     return f"{object_name}_{light}{ext}" if light else f"{object_name}{ext}"
+
+
+def golden_names(folder: Path, lights: Sequence[str], ext: str) -> list[str]:
+    """Return the names of a folder's goldens in order, by the files of the first light.
+
+    Another light's file that is absent is found on reading. Raises OSError for a folder that
+    cannot be listed.
+    """
+    ending = image_name("", lights[0], ext)
+    return sorted(name.removesuffix(ending) for name in os.listdir(folder) if name.endswith(ending))
 
 
 def evenly(names: Sequence[T], count: int) -> list[T]:

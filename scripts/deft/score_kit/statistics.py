@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ROWS_NAMED, Stop
+from .errors import Stop, rows_text
 from .files import read_file
 from .naming import GOOD_WORDS, UNCLEAR_WORDS, plain_word
 from .table import FIRST_LINE, PASS, Parts
@@ -40,12 +40,14 @@ def doubts(parts: Parts) -> list[str]:
             fix="write PASS for good parts; leave the cell empty where the label is not known",
         )
     found = [
-        f"label {label!r} counts as a defect, like every label but PASS: {_rows(lines)}"
+        f"label {label!r} counts as a defect, like every label but PASS: {rows_text(lines)}"
         for label, lines in unclear.items()
     ]
     again = _again(parts)
     if again:
-        found.append(f"the same part stood in an earlier row and is counted again: {_rows(again)}")
+        found.append(
+            f"the same part stood in an earlier row and is counted again: {rows_text(again)}"
+        )
     return found
 
 
@@ -75,11 +77,6 @@ def _again(parts: Parts) -> list[int]:
                 fix="look at the part and correct the label, or remove the wrong row",
             )
     return sorted(row + FIRST_LINE for rows in several for row in rows[1:])
-
-
-def _rows(lines: list[int]) -> str:
-    more = f" and {len(lines) - ROWS_NAMED} more" if len(lines) > ROWS_NAMED else ""
-    return f"row{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines[:ROWS_NAMED]))}{more}"
 
 
 def counted(scores: np.ndarray, labels: list[str], threshold: float) -> dict[str, Any]:

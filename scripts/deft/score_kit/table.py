@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .errors import Stop
 from .files import read_csv
-from .naming import evenly, image_name
+from .naming import evenly, golden_names, image_name
 from .prepare import Facts
 
 WANTED = ("input_path", "golden_path", "object_name")
@@ -280,9 +280,8 @@ def _place(parts: Parts, images: Path, goldens: Path, facts: Facts) -> None:
 
 
 def _goldens_in(folder: Path, facts: Facts) -> list[str]:
-    ending = image_name("", facts.lights[0], facts.ext)
     try:
-        return sorted(n.removesuffix(ending) for n in os.listdir(folder) if n.endswith(ending))
+        return golden_names(folder, facts.lights, facts.ext)
     except OSError:
         return []
 

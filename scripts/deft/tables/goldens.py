@@ -9,27 +9,16 @@ them anew for each epoch and place, from the seed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from deft.core.errors import HardStop
-from deft.score_kit.naming import evenly, image_name
+from deft.score_kit.naming import evenly, golden_names, image_name
 from deft.tables.changenet_table import image_file, line_of
 
 DRAW_STREAM = 1  # keeps these draws apart from the augmentations' of the same place
-
-
-def golden_names(folder: Path, lights: Sequence[str], ext: str) -> list[str]:
-    """Return the names of a folder's goldens in order, by the files of the first light.
-
-    Another light's file that is absent is found on reading. Raises OSError for a folder that
-    cannot be listed.
-    """
-    ending = image_name("", lights[0], ext)
-    return sorted(name.removesuffix(ending) for name in os.listdir(folder) if name.endswith(ending))
 
 
 class Goldens:
